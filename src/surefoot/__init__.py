@@ -1,0 +1,1 @@
+"""Temporary: names are added as modules land."""

@@ -1,0 +1,136 @@
+"""Checks that every array passes once, where it enters the library.
+
+Nothing here knows what an array means: these functions turn what a user gave into a read-only float64 (or integer)
+array of a stated shape, or raise :class:`~surefoot.errors.InvalidInput` with the name of the argument, the rule, the
+index of the first offending entry, its value and what to do about it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from surefoot.errors import InvalidInput
+
+__all__ = [
+    "FloatArray",
+    "IntArray",
+    "as_floats",
+    "check_integer",
+    "check_probabilities",
+    "check_real",
+    "first_where",
+    "freeze",
+]
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+Scalar = TypeVar("Scalar", bound=np.generic)
+
+SIMPLEX_TOLERANCE = 1e-9
+
+
+def freeze(array: NDArray[Scalar]) -> NDArray[Scalar]:
+    """A read-only, C-contiguous version of ``array`` that shares no memory with a writeable one."""
+    frozen = np.array(array, copy=True, order="C")
+    frozen.setflags(write=False)
+    return frozen
+
+
+def first_where(mask: NDArray[np.bool_]) -> tuple[int, ...]:
+    """Index of the first true entry of ``mask`` as plain integers."""
+    return tuple(int(i) for i in np.argwhere(mask)[0])
+
+
+def entry(name: str, index: Sequence[int]) -> str:
+    """How a message names one entry of an array: ``P[3, 1]``."""
+    return f"{name}[{', '.join(str(i) for i in index)}]" if index else name
+
+
+def as_floats(name: str, value: ArrayLike, shape: tuple[int | None, ...]) -> FloatArray:
+    """``value`` as a finite, read-only float64 array of ``shape`` (``None`` stands for any length).
+
+    Raises:
+        InvalidInput: not numeric, complex, wrong number of axes, wrong lengths, NaN or infinite entries.
+    """
+    array = _numeric(name, value)
+    _check_shape(name, array, shape)
+    bad = ~np.isfinite(array)
+    if bad.any():
+        index = first_where(bad)
+        raise InvalidInput(f"{entry(name, index)} must be finite, got {array[index]}; remove or repair that entry")
+    return freeze(array)
+
+
+def _numeric(name: str, value: ArrayLike) -> FloatArray:
+    try:
+        raw: NDArray[Any] = np.asarray(value)
+    except ValueError as error:
+        raise InvalidInput(f"{name} must be a rectangular numeric array, got ragged rows; pad or check it") from error
+    if raw.dtype.kind not in "fiub":
+        raise InvalidInput(f"{name} must hold real numbers, got dtype {raw.dtype}; convert it to float64")
+    return raw.astype(np.float64)
+
+
+def _check_shape(name: str, array: FloatArray, shape: tuple[int | None, ...]) -> None:
+    fits = array.ndim == len(shape) and all(want is None or got == want for got, want in zip(array.shape, shape))
+    if not fits:
+        wanted = "(" + ", ".join("any" if n is None else str(n) for n in shape) + ")"
+        raise InvalidInput(f"{name} must have shape {wanted}, got {array.shape}; check the order of the axes")
+
+
+def check_probabilities(name: str, array: FloatArray) -> FloatArray:
+    """``array`` itself, if its last axis holds probability vectors.
+
+    Raises:
+        InvalidInput: a negative entry, or a vector whose sum differs from one by more than ``1e-9``.
+    """
+    negative = array < 0.0
+    if negative.any():
+        index = first_where(negative)
+        raise InvalidInput(f"{entry(name, index)} must be a probability >= 0, got {array[index]:g}; clip or fix it")
+    sums = array.sum(axis=-1)
+    off = np.abs(sums - 1.0) > SIMPLEX_TOLERANCE
+    if off.any():
+        index = first_where(off)
+        total = float(sums[index])
+        raise InvalidInput(
+            f"{entry(name, index)} must sum to 1 within {SIMPLEX_TOLERANCE:g}, got {total:.12g}; normalise rows first"
+        )
+    return array
+
+
+def check_real(
+    name: str, value: float, *, low: float = -np.inf, high: float = np.inf, open_low: bool = False, open_high: bool = False
+) -> float:
+    """``value`` as a float inside the stated interval.
+
+    Raises:
+        InvalidInput: not a number, NaN, or outside.
+    """
+    left, right = "(" if open_low else "[", ")" if open_high else "]"
+    rule = f"must be a number in {left}{low:g}, {high:g}{right}"
+    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
+        raise InvalidInput(f"{name} {rule}, got {value!r}; pass a plain number")
+    number = float(value)
+    inside = (number > low if open_low else number >= low) and (number < high if open_high else number <= high)
+    if not inside:
+        raise InvalidInput(f"{name} {rule}, got {number:g}; choose a value inside")
+    return number
+
+
+def check_integer(name: str, value: int, *, low: int, high: int | None = None) -> int:
+    """``value`` as an int with ``low <= value <= high``.
+
+    Raises:
+        InvalidInput: not an integer, or outside.
+    """
+    rule = f"must be an integer >= {low}" + ("" if high is None else f" and <= {high}")
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        raise InvalidInput(f"{name} {rule}, got {value!r}; pass a whole number")
+    if value < low or (high is not None and value > high):
+        raise InvalidInput(f"{name} {rule}, got {int(value)}; choose a value inside")
+    return int(value)

@@ -1,0 +1,77 @@
+"""Every exception the library raises on purpose.
+
+::
+
+    SurefootError
+    ├── InvalidInput (ValueError)        an argument breaks a rule; the message names it, the rule, the value, the remedy
+    │   └── InvalidReport                a report about an episode was refused; the episode stays pending
+    ├── SolverError                      a solver stopped without an answer that the certificate accepts
+    ├── InfeasibleError                  a CMDP has no feasible policy and the caller insisted on one
+    ├── AssumptionError                  the task family breaks an assumption that the method rests on
+    ├── PolicySetError                   a policy-set file cannot be trusted (damaged, truncated, hostile, other version)
+    ├── LedgerError                      an error probability was spent twice, or more of it than there is
+    ├── OutputExists                     a run directory is there already and is never overwritten
+    └── MissingExtra (ImportError)       an optional dependency is not installed; the message names the extra
+
+A message has the form ``name: rule, got value; remedy``.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "AssumptionError",
+    "InfeasibleError",
+    "InvalidInput",
+    "InvalidReport",
+    "LedgerError",
+    "MissingExtra",
+    "OutputExists",
+    "PolicySetError",
+    "SolverError",
+    "SurefootError",
+]
+
+
+class SurefootError(Exception):
+    """Base of every error raised on purpose."""
+
+
+class InvalidInput(SurefootError, ValueError):
+    """An argument breaks a rule."""
+
+
+class InvalidReport(InvalidInput):
+    """A report about an episode was refused; nothing was recorded and the episode stays pending."""
+
+
+class SolverError(SurefootError):
+    """A solver stopped without an answer that the independent certificate accepts."""
+
+
+class InfeasibleError(SurefootError):
+    """A CMDP has no feasible policy and the caller insisted on one."""
+
+
+class AssumptionError(SurefootError):
+    """The task family breaks an assumption that the method rests on."""
+
+
+class PolicySetError(SurefootError):
+    """A policy-set file cannot be trusted."""
+
+
+class LedgerError(SurefootError):
+    """An error probability was spent twice, or more of it than there is."""
+
+
+class OutputExists(SurefootError, FileExistsError):
+    """A run directory exists already; results are never overwritten."""
+
+
+class MissingExtra(SurefootError, ImportError):
+    """An optional dependency is missing."""
+
+    def __init__(self, package: str, extra: str) -> None:
+        super().__init__(f'{package} is not installed; it comes with an extra: pip install "surefoot[{extra}]"')
+        self.package = package
+        self.extra = extra
