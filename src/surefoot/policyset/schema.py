@@ -1,0 +1,404 @@
+"""The policy set: all that the deployment phase may know.
+
+Output of training (Ni & Kamgarpour 2026, Algorithm 1) in the shape the certified agent needs. The paper's tuples
+``(pi_i, u_i, v_i, u_i^s, v_i^s)`` are ``policies``, ``reward_center``, ``cost_center`` at the columns ``policy_index[i]`` and 0.
+Around each of them stands a *cell* ``H_i``: one explicit set of tasks, fixed before the hold-out was drawn, described by
+intervals for everything the agent will ever bet on. A task is consistent with cell i when **all** of its quantities lie in
+the intervals of cell i; the hold-out certificate bounds the probability that a fresh task is consistent with no cell.
+
+Letters: S states, A actions, I constraints, J policies (index 0 is the safe policy), N cells, B initial states on which
+predictions are conditional, X declared extra signals, E entries of the joint support of all kernels, p task parameters.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from surefoot.arrays import FloatArray, IntArray, as_floats, check_integer, check_real, entry, first_where, freeze
+from surefoot.criterion import Criterion
+from surefoot.errors import InvalidInput
+from surefoot.policy import Policy, TabularPolicy
+from surefoot.stats.ledger import Ledger
+
+__all__ = [
+    "AssumptionReport",
+    "Cells",
+    "Certificate",
+    "ConditionalPredictions",
+    "EpisodeBounds",
+    "KernelBoxes",
+    "PolicySet",
+    "Predictions",
+    "SignalPredictions",
+    "TrainingReport",
+]
+
+
+def _interval(name: str, lower: Any, upper: Any, shape: tuple[int | None, ...]) -> tuple[FloatArray, FloatArray]:
+    """Two arrays with ``lower <= upper`` entry by entry."""
+    low = as_floats(f"{name}_lower", lower, shape)
+    high = as_floats(f"{name}_upper", upper, low.shape)
+    crossed = low > high
+    if crossed.any():
+        index = first_where(crossed)
+        raise InvalidInput(
+            f"{entry(name + '_lower', index)} must not exceed {name}_upper, got {low[index]:g} > {high[index]:g}; swap them"
+        )
+    return low, high
+
+
+def _indices(name: str, value: Any, shape: tuple[int | None, ...], upper: int | None) -> IntArray:
+    """Whole numbers in ``[0, upper)``."""
+    floats = as_floats(name, value, shape)
+    whole = floats.astype(np.int64)
+    bad = (whole != floats) | (whole < 0) | (whole >= (np.iinfo(np.int64).max if upper is None else upper))
+    if bad.any():
+        index = first_where(bad)
+        rule = "a whole number >= 0" if upper is None else f"a whole number in [0, {upper})"
+        raise InvalidInput(f"{entry(name, index)} must be {rule}, got {floats[index]:g}; rebuild the policy set")
+    return freeze(whole)
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """Intervals for the values of every library policy, per cell.
+
+    Attributes:
+        reward_lower, reward_upper: (N, J).
+        cost_lower, cost_upper: (N, J, I).
+        reward_center, cost_center: (N, J) and (N, J, I), values in the cell's member of the cover.
+    """
+
+    reward_lower: FloatArray
+    reward_upper: FloatArray
+    cost_lower: FloatArray
+    cost_upper: FloatArray
+    reward_center: FloatArray
+    cost_center: FloatArray
+
+    def __post_init__(self) -> None:
+        low, high = _interval("reward", self.reward_lower, self.reward_upper, (None, None))
+        cost_low, cost_high = _interval("cost", self.cost_lower, self.cost_upper, (*low.shape, None))
+        values = {"reward_lower": low, "reward_upper": high, "cost_lower": cost_low, "cost_upper": cost_high}
+        values["reward_center"] = as_floats("reward_center", self.reward_center, low.shape)
+        values["cost_center"] = as_floats("cost_center", self.cost_center, cost_low.shape)
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
+
+
+@dataclass(frozen=True, eq=False)
+class ConditionalPredictions:
+    """Intervals for values given the initial state, which are sharper evidence than the unconditional ones.
+
+    Attributes:
+        initial_states: (B,) increasing labels of the initial states covered.
+        reward_lower, reward_upper: (N, J, B).
+        cost_lower, cost_upper: (N, J, I, B).
+    """
+
+    initial_states: IntArray
+    reward_lower: FloatArray
+    reward_upper: FloatArray
+    cost_lower: FloatArray
+    cost_upper: FloatArray
+
+    def __post_init__(self) -> None:
+        states = _indices("initial_states", self.initial_states, (None,), None)
+        if (np.diff(states) <= 0).any():
+            raise InvalidInput(f"initial_states must increase strictly, got {states.tolist()}; sort them")
+        low, high = _interval("conditional reward", self.reward_lower, self.reward_upper, (None, None, states.size))
+        shape = (low.shape[0], low.shape[1], None, states.size)
+        cost_low, cost_high = _interval("conditional cost", self.cost_lower, self.cost_upper, shape)
+        values = {"reward_lower": low, "reward_upper": high, "cost_lower": cost_low, "cost_upper": cost_high}
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
+        object.__setattr__(self, "initial_states", states)
+
+
+@dataclass(frozen=True, eq=False)
+class SignalPredictions:
+    """Intervals for further bounded per-episode signals that a user declared.
+
+    Attributes:
+        names: X names.
+        bounds: (X, 2) range of each signal.
+        lower, upper: (N, J, X).
+    """
+
+    names: tuple[str, ...]
+    bounds: FloatArray
+    lower: FloatArray
+    upper: FloatArray
+
+    def __post_init__(self) -> None:
+        bounds = as_floats("signal bounds", self.bounds, (len(self.names), 2))
+        _interval("signal bounds", bounds[:, 0], bounds[:, 1], (len(self.names),))
+        low, high = _interval("signal", self.lower, self.upper, (None, None, len(self.names)))
+        for name, value in (("bounds", bounds), ("lower", low), ("upper", high), ("names", tuple(self.names))):
+            object.__setattr__(self, name, value)
+
+
+@dataclass(frozen=True, eq=False)
+class KernelBoxes:
+    """Boxes for the transition kernels of the tasks in each cell (tabular tasks only).
+
+    Attributes:
+        support: (E, 3) triples ``(s, a, s')`` in lexicographic order: the union of the supports of all tasks seen.
+        lower, upper: (N, E) probabilities; outside ``support`` a cell's kernel is zero.
+        reference: (N, E) the cell's reference kernel, positive wherever ``upper`` is.
+        alternatives: (M, E) kernels beyond the family, used as numerators only, so that a task outside is noticed.
+    """
+
+    support: IntArray
+    lower: FloatArray
+    upper: FloatArray
+    reference: FloatArray
+    alternatives: FloatArray
+
+    def __post_init__(self) -> None:
+        support = _indices("support", self.support, (None, 3), None)
+        low, high = _interval("kernel", self.lower, self.upper, (None, support.shape[0]))
+        reference = as_floats("reference", self.reference, low.shape)
+        alternatives = as_floats("alternatives", self.alternatives, (None, support.shape[0]))
+        missing = (high > 0.0) & (reference <= 0.0)
+        if missing.any():
+            index = first_where(missing)
+            raise InvalidInput(
+                f"{entry('reference', index)} must be positive where the box is, got {reference[index]:g}; use its middle"
+            )
+        for name, array in (("kernel", np.array([low, high])), ("reference", reference), ("alternatives", alternatives)):
+            if array.size and (array.min() < 0.0 or array.max() > 1.0 + 1e-9):
+                raise InvalidInput(f"{name} must hold probabilities in [0, 1], got {array.min():g}..{array.max():g}; fix it")
+        values = {"support": support, "lower": low, "upper": high, "reference": reference, "alternatives": alternatives}
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
+
+
+@dataclass(frozen=True, eq=False)
+class Cells:
+    """The hypotheses about the real task.
+
+    Attributes:
+        policy_index: (N,) library index of the policy trained for the cell.
+        optimal_center: (N,) optimal value of the cell's member of the cover.
+        optimal_upper: (N,) upper bound on the optimal value of every task in the cell.
+        parameters: (N, p) parameters of the cell's member of the cover; (N, 0) where tasks have none.
+        predictions, conditional, signals, kernel: what the cell predicts; optional parts are ``None``.
+    """
+
+    policy_index: IntArray
+    optimal_center: FloatArray
+    optimal_upper: FloatArray
+    parameters: FloatArray
+    predictions: Predictions
+    conditional: ConditionalPredictions | None = None
+    signals: SignalPredictions | None = None
+    kernel: KernelBoxes | None = None
+
+    def __post_init__(self) -> None:
+        n, j = self.predictions.reward_lower.shape
+        object.__setattr__(self, "policy_index", _indices("policy_index", self.policy_index, (n,), j))
+        object.__setattr__(self, "optimal_center", as_floats("optimal_center", self.optimal_center, (n,)))
+        object.__setattr__(self, "optimal_upper", as_floats("optimal_upper", self.optimal_upper, (n,)))
+        object.__setattr__(self, "parameters", as_floats("cell parameters", self.parameters, (n, None)))
+        parts: dict[str, tuple[int, ...]] = {}
+        if self.conditional is not None:
+            parts["conditional"] = self.conditional.reward_lower.shape[:2]
+            if self.conditional.cost_lower.shape[2] != self.predictions.cost_lower.shape[2]:
+                raise InvalidInput("conditional predictions must cover the same constraints; rebuild the policy set")
+        if self.signals is not None:
+            parts["signals"] = self.signals.lower.shape[:2]
+        if self.kernel is not None:
+            parts["kernel"] = (self.kernel.lower.shape[0], j)
+        for name, shape in parts.items():
+            if shape != (n, j):
+                raise InvalidInput(f"{name} must describe {n} cells and {j} policies, got {shape}; rebuild the policy set")
+
+    def __len__(self) -> int:
+        return int(self.policy_index.size)
+
+
+@dataclass(frozen=True)
+class EpisodeBounds:
+    """Almost-sure range of an episode, by dynamic programming over the simulator's support.
+
+    Attributes:
+        return_lower, return_upper: range of the discounted return.
+        cost_ceilings: I largest discounted costs.
+    """
+
+    return_lower: float
+    return_upper: float
+    cost_ceilings: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        check_real("return_lower", self.return_lower)
+        check_real("return_upper", self.return_upper, low=self.return_lower)
+        for ceiling in self.cost_ceilings:
+            check_real("cost_ceilings", ceiling, low=0.0)
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """What the hold-out proved about the frozen cells and the frozen margin (method: cells and the hold-out certificate).
+
+    With confidence ``1 - delta_coverage`` over the hold-out: a fresh task is consistent with no cell with probability at
+    most ``uncovered_upper``, and the safe policy's margin is below ``safe_margin`` with probability at most
+    ``margin_failure_upper``. Each of the two limits has error ``delta_coverage / 2``.
+
+    Attributes:
+        holdout: number of fresh tasks m.
+        uncovered: how many of them were consistent with no cell.
+        uncovered_upper: Clopper-Pearson upper limit ``p``, plus ``simulation_error``.
+        margin_failures, margin_failure_upper: the same for the safe policy's margin.
+        delta_coverage: error probability of the pair.
+        simulation_error: ``beta``, per-task error of simulated values; 0 where values are exact.
+    """
+
+    holdout: int
+    uncovered: int
+    uncovered_upper: float
+    margin_failures: int
+    margin_failure_upper: float
+    delta_coverage: float
+    simulation_error: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_integer("holdout", self.holdout, low=0)
+        check_integer("uncovered", self.uncovered, low=0, high=self.holdout)
+        check_integer("margin_failures", self.margin_failures, low=0, high=self.holdout)
+        check_real("uncovered_upper", self.uncovered_upper, low=0.0, high=1.0)
+        check_real("margin_failure_upper", self.margin_failure_upper, low=0.0, high=1.0)
+        check_real("delta_coverage", self.delta_coverage, low=0.0, high=1.0, open_low=True, open_high=True)
+        check_real("simulation_error", self.simulation_error, low=0.0, high=1.0, open_high=True)
+
+
+@dataclass(frozen=True)
+class TrainingReport:
+    """How the cover was found (Ni & Kamgarpour 2026, Algorithm 1 and Subroutine 3).
+
+    Attributes:
+        family: name of the task family.
+        parameter_names: p names.
+        oracle: which coverage oracle was used.
+        radius: its ``eps``.
+        tasks_sampled: N of the last round, all of it fresh.
+        rounds: how often N was doubled, plus one.
+        uncovered_fraction: share of the N tasks outside the cover.
+        level: smallest ``delta`` for which Subroutine 3 would have accepted; it proves coverage ``1 - 6 level``.
+    """
+
+    family: str
+    parameter_names: tuple[str, ...]
+    oracle: str
+    radius: float
+    tasks_sampled: int
+    rounds: int
+    uncovered_fraction: float
+    level: float
+
+    @property
+    def proved_coverage(self) -> float:
+        """``max(0, 1 - 6 level)``: zero means that the theorem says nothing at this sample size."""
+        return max(0.0, 1.0 - 6.0 * self.level)
+
+
+@dataclass(frozen=True)
+class AssumptionReport:
+    """Whether one policy is feasible with margin for every task seen or declared (simultaneous Slater condition).
+
+    Attributes:
+        holds: no offender among the training tasks and the corners of the declared support.
+        safe_margin: ``xi``, frozen before the hold-out was drawn.
+        offenders: parameters of tasks on which no policy, or not the safe policy, is feasible.
+        minimum_costs: for each offender, the smallest attainable costs (I,).
+        statement: one sentence for people.
+    """
+
+    holds: bool
+    safe_margin: float
+    offenders: tuple[tuple[float, ...], ...] = ()
+    minimum_costs: tuple[tuple[float, ...], ...] = ()
+    statement: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class PolicySet:
+    """Policies, what each cell predicts for them, and what is known about the coverage.
+
+    Attributes:
+        criterion: discount, limits, ranges.
+        policies: J policies; index 0 is the safe policy.
+        cells: the N hypotheses.
+        bounds: almost-sure range of an episode in simulation.
+        certificate: hold-out certificate, or ``None`` when no hold-out was drawn.
+        training, assumption: reports.
+        ledger: error probabilities that training spent.
+        seed: seed of the training run.
+        version: library version that wrote it.
+    """
+
+    criterion: Criterion
+    policies: tuple[Policy, ...]
+    cells: Cells
+    bounds: EpisodeBounds
+    certificate: Certificate | None
+    training: TrainingReport
+    assumption: AssumptionReport
+    ledger: Ledger
+    seed: int
+    version: str
+    extra: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        n_policies = self.cells.predictions.reward_lower.shape[1]
+        if len(self.policies) != n_policies:
+            raise InvalidInput(f"policies must hold {n_policies} policies, got {len(self.policies)}; one per prediction")
+        constraints = self.cells.predictions.cost_lower.shape[2]
+        if constraints != self.criterion.n_constraints:
+            raise InvalidInput(
+                f"predictions must cover {self.criterion.n_constraints} constraints, got {constraints}; rebuild the set"
+            )
+        if len(self.bounds.cost_ceilings) != self.criterion.n_constraints:
+            raise InvalidInput("cost_ceilings must hold one value per constraint; rebuild the policy set")
+        tables = [p.table.shape for p in self.policies if isinstance(p, TabularPolicy)]
+        if len(set(tables)) > 1:
+            raise InvalidInput(f"policies must share one shape (S, A), got {sorted(set(tables))}; rebuild the policy set")
+        object.__setattr__(self, "policies", tuple(self.policies))
+
+    @property
+    def safe_policy(self) -> Policy:
+        """``pi_s``, library index 0."""
+        return self.policies[0]
+
+    @property
+    def safe_margin(self) -> float:
+        """``xi``: distance of the safe policy's cost to the limit that the user assumes (or training verified)."""
+        return self.assumption.safe_margin
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 of the set's canonical content; two sets with the same hash decide identically."""
+        from surefoot.policyset.file import content_hash
+
+        return content_hash(self)
+
+    def save(self, path: Any) -> None:
+        """Write one file; see :mod:`surefoot.policyset.file`."""
+        from surefoot.policyset.file import save
+
+        save(self, path)
+
+    @staticmethod
+    def load(path: Any) -> PolicySet:
+        """Read one file and check every byte of it.
+
+        Raises:
+            PolicySetError: damaged, truncated, hostile, or written by an incompatible version.
+        """
+        from surefoot.policyset.file import load
+
+        return load(path)
