@@ -1,0 +1,10 @@
+"""Error probabilities and what they buy: bounds, e-processes, schedules and the ledger that pays for them.
+
+Import from the modules; this package imports nothing by itself, because ``betting`` compiles kernels and the command
+line must answer ``--help`` at once.
+
+* ``binomial``: exact limits of a failure rate (Clopper-Pearson).
+* ``hoeffding``: the radii and the weight schedule of Safe-PCE.
+* ``ledger``: who spends which part of delta.
+* ``betting``: time-uniform bounds on means and e-processes for intervals of means.
+"""

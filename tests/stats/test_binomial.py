@@ -1,0 +1,101 @@
+"""Clopper-Pearson limits against the defining binomial sums, computed with exact fractions."""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+
+import pytest
+
+from surefoot.errors import InvalidInput
+from surefoot.stats import binomial
+
+CASES = [(0, 1), (1, 1), (0, 10), (3, 10), (9, 10), (10, 10), (1, 60), (30, 60)]
+LEVELS = [0.5, 0.05, 0.01, 1e-6]
+
+
+def tail_at_most(failures: int, trials: int, rate: float) -> float:
+    p = Fraction(rate)
+    return float(sum(math.comb(trials, k) * p**k * (1 - p) ** (trials - k) for k in range(failures + 1)))
+
+
+@pytest.mark.parametrize(("failures", "trials"), CASES)
+@pytest.mark.parametrize("alpha", LEVELS)
+def test_upper_limit_solves_its_defining_equation(failures: int, trials: int, alpha: float) -> None:
+    upper = binomial.clopper_pearson_upper(failures, trials, alpha)
+    if failures == trials:
+        assert upper == 1.0
+    else:
+        assert tail_at_most(failures, trials, upper) == pytest.approx(alpha, rel=1e-9)
+
+
+@pytest.mark.parametrize(("failures", "trials"), CASES)
+@pytest.mark.parametrize("alpha", LEVELS)
+def test_lower_limit_mirrors_the_upper_limit(failures: int, trials: int, alpha: float) -> None:
+    lower = binomial.clopper_pearson_lower(failures, trials, alpha)
+    assert lower == pytest.approx(1 - binomial.clopper_pearson_upper(trials - failures, trials, alpha), abs=1e-12)
+
+
+@pytest.mark.parametrize("alpha", LEVELS)
+@pytest.mark.parametrize("rate", [0.02, 0.3, 0.77])
+def test_upper_limit_covers_every_rate_exactly(alpha: float, rate: float) -> None:
+    """Coverage by full enumeration of the outcomes, not by simulation."""
+    trials, missed = 25, 0.0
+    for k in range(trials + 1):
+        if binomial.clopper_pearson_upper(k, trials, alpha) < rate:
+            missed += math.comb(trials, k) * rate**k * (1 - rate) ** (trials - k)
+    assert missed <= alpha * (1 + 1e-12)
+
+
+def test_no_trials_say_nothing() -> None:
+    assert binomial.clopper_pearson(0, 0, 0.05) == (0.0, 1.0)
+    assert binomial.clopper_pearson_upper(0, 0, 0.05) == 1.0
+    assert binomial.rate_test(0, 0, 0.1) == 1.0
+
+
+def test_two_sided_interval_spends_half_on_each_side() -> None:
+    low, high = binomial.clopper_pearson(4, 40, 0.1)
+    assert low == binomial.clopper_pearson_lower(4, 40, 0.05)
+    assert high == binomial.clopper_pearson_upper(4, 40, 0.05)
+
+
+def test_huge_samples_and_tiny_levels_keep_relative_precision() -> None:
+    assert binomial.clopper_pearson_upper(0, 10**12, 1e-12) == pytest.approx(-math.log(1e-12) * 1e-12, rel=1e-9)
+    # k = 1: (1-p)^m (1 + m p/(1-p)) = alpha, in the Poisson limit exp(-x)(1+x) = alpha at x = m p
+    x = 10**12 * binomial.clopper_pearson_upper(1, 10**12, 1e-12)
+    assert math.log1p(x) - x == pytest.approx(math.log(1e-12), rel=1e-9)
+
+
+def test_trials_without_failure() -> None:
+    assert binomial.trials_without_failure(0.01, 0.01) == 459
+    assert binomial.clopper_pearson_upper(0, 459, 0.01) <= 0.01 < binomial.clopper_pearson_upper(0, 458, 0.01)
+    assert binomial.trials_without_failure(0.99, 0.5) == 1
+
+
+@pytest.mark.parametrize(("failures", "trials", "rate"), [(3, 20, 0.05), (20, 20, 0.9), (1, 1000, 1e-3)])
+def test_rate_test_is_the_exact_upper_tail(failures: int, trials: int, rate: float) -> None:
+    exact = 1 - Fraction(tail_at_most(failures - 1, trials, rate))
+    assert binomial.rate_test(failures, trials, rate) == pytest.approx(float(exact), rel=1e-9)
+
+
+def test_rate_test_decides_as_the_lower_limit_does() -> None:
+    for failures in range(1, 30):
+        rejected = binomial.rate_test(failures, 100, 0.05) < 1e-3
+        assert rejected == (binomial.clopper_pearson_lower(failures, 100, 1e-3) > 0.05)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: binomial.clopper_pearson_upper(3, 2, 0.1), r"failures must be an integer >= 0 and <= 2, got 3"),
+        (lambda: binomial.clopper_pearson_upper(-1, 2, 0.1), r"failures must be an integer >= 0"),
+        (lambda: binomial.clopper_pearson_upper(1, 2, 0.0), r"alpha must be a number in \(0, 1\), got 0"),
+        (lambda: binomial.clopper_pearson(1, 2, 1.5), r"alpha must be a number in \(0, 1\), got 1.5"),
+        (lambda: binomial.rate_test(1, 2, 1.5), r"rate must be a number in \[0, 1\], got 1.5"),
+        (lambda: binomial.trials_without_failure(0.0, 0.1), r"p_max must be a number in \(0, 1\), got 0"),
+        (lambda: binomial.clopper_pearson_lower(1.0, 2, 0.1), r"failures must be an integer"),  # type: ignore[arg-type]
+    ],
+)
+def test_bad_arguments_are_named(call: object, message: str) -> None:
+    with pytest.raises(InvalidInput, match=message):
+        call()  # type: ignore[operator]

@@ -1,0 +1,83 @@
+"""The ledger never lets more be spent than there is, nor anything twice."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import FrozenInstanceError
+from typing import Any
+
+import pytest
+
+from surefoot.errors import InvalidInput, LedgerError
+from surefoot.stats.ledger import Entry, Ledger
+
+
+def filled() -> Ledger:
+    return Ledger(0.05).spend("delta_e", 0.03, "eliminations").spend("delta_b", 0.015, "cost bounds")
+
+
+def test_spending_returns_a_new_ledger_and_leaves_the_old_one() -> None:
+    empty = Ledger(0.05)
+    after = empty.spend("delta_e", 0.03, "eliminations")
+    assert (empty.spent, empty.left) == (0.0, 0.05)
+    assert after.spent == 0.03
+    assert after.left == pytest.approx(0.02)
+    assert after.entries == (Entry("delta_e", 0.03, "eliminations"),)
+
+
+def test_a_name_spends_once() -> None:
+    with pytest.raises(LedgerError, match=r"entries\[2\].name must be new, got 'delta_e' a second time"):
+        filled().spend("delta_e", 0.001, "again")
+
+
+def test_overspending_is_refused_and_names_the_parts() -> None:
+    with pytest.raises(LedgerError, match=r"at most 0.05, got 0.051 \(delta_e=0.03, delta_b=0.015, x=0.006\)"):
+        filled().spend("x", 0.006, "too much")
+
+
+def test_the_whole_total_can_be_spent_in_ten_rounded_parts() -> None:
+    ledger = Ledger(0.05)
+    for index in range(10):
+        ledger = ledger.spend(f"part {index}", 0.005, "a tenth")
+    assert ledger.left <= 1e-12
+    with pytest.raises(LedgerError):
+        ledger.spend("more", 2e-12, "above the tolerance")
+
+
+def test_frozen() -> None:
+    with pytest.raises(FrozenInstanceError):
+        filled().total = 1.0  # type: ignore[misc]
+
+
+def test_round_trip_through_json() -> None:
+    assert Ledger.from_dict(json.loads(json.dumps(filled().as_dict()))) == filled()
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        (lambda d: d.pop("total"), InvalidInput, r"ledger must have exactly the keys \['entries', 'total'\]"),
+        (lambda d: d.update(extra=1), InvalidInput, r"got \['entries', 'extra', 'total'\]"),
+        (lambda d: d.update(entries="abc"), InvalidInput, r"ledger\['entries'\] must be a list, got str"),
+        (lambda d: d["entries"].append(3), InvalidInput, r"ledger\['entries'\]\[2\] must be a mapping, got int"),
+        (lambda d: d["entries"][1].pop("delta"), InvalidInput, r"ledger\['entries'\]\[1\] must have exactly the keys"),
+        (lambda d: d["entries"][1].update(delta="0.1"), InvalidInput, r"delta must be a number in \(0, 1\), got '0.1'"),
+        (lambda d: d["entries"][1].update(delta=float("nan")), InvalidInput, r"delta must be a number in \(0, 1\)"),
+        (lambda d: d["entries"][1].update(delta=-0.01), InvalidInput, r"delta must be a number in \(0, 1\), got -0.01"),
+        (lambda d: d["entries"][0].update(name=""), InvalidInput, r"name must be a non-empty string, got ''"),
+        (lambda d: d["entries"][0].update(purpose=7), InvalidInput, r"purpose must be a non-empty string, got 7"),
+        (lambda d: d["entries"][1].update(name="delta_e"), LedgerError, r"'delta_e' a second time"),
+        (lambda d: d.update(total=0.04), LedgerError, r"must sum to at most 0.04, got 0.045"),
+        (lambda d: d.update(total=1.0), InvalidInput, r"total must be a number in \(0, 1\), got 1"),
+    ],
+)
+def test_a_damaged_record_is_refused(change: Any, error: type[Exception], message: str) -> None:
+    data = filled().as_dict()
+    change(data)
+    with pytest.raises(error, match=message):
+        Ledger.from_dict(data)
+
+
+def test_a_record_must_be_a_mapping() -> None:
+    with pytest.raises(InvalidInput, match="ledger must be a mapping, got list"):
+        Ledger.from_dict([1, 2])  # type: ignore[arg-type]
