@@ -1,0 +1,60 @@
+# Two commands matter: `make run` draws the published gridworld experiment, `make test` checks everything.
+# Both set themselves up in .venv on first use. Another interpreter: make test PYTHON=python3.13
+
+PYTHON  ?= python3
+WORKERS ?= 2
+VENV    := .venv
+BIN     := $(VENV)/bin
+STAMP   := $(VENV)/.installed
+WHEEL   := build/wheel-test
+PIP     := -m pip --disable-pip-version-check install --quiet
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check bench wheel-test clean
+
+help:
+	@echo "make run         train and deploy on the published gridworld; says where figures and report are"
+	@echo "make test        make check, then the tests (WORKERS=$(WORKERS) processes)"
+	@echo "make check       ruff and mypy --strict"
+	@echo "make wheel-test  build the wheel, install it alone, run the tests against it"
+	@echo "make bench       benchmarks; never part of the tests"
+	@echo "make clean       remove what the other targets made (runs/ stays)"
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  echo "surefoot needs Python 3.11 or newer, and '$(PYTHON)' is: $$($(PYTHON) --version 2>&1)" >&2; \
+	  echo "name another one: make $(firstword $(MAKECMDGOALS)) PYTHON=/path/to/python3.12" >&2; exit 1; }
+	@echo "setting up $(VENV) with $$($(PYTHON) --version) (first time, or the pinned versions changed) ..."
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python $(PIP) -c constraints.txt -e ".[figures,dev]"
+	@touch $@
+
+run: $(STAMP)
+	@mkdir -p runs; n=1; while [ -e runs/gridworld-$$n ]; do n=$$((n + 1)); done; out=runs/gridworld-$$n; \
+	$(BIN)/surefoot reproduce gridworld --out $$out && { echo; echo "figures: $$out/figure1.png $$out/figure2.png"; \
+	echo "report:  $$out/report.html (open it in a browser)"; }
+
+test: check
+	@$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal
+
+check: $(STAMP)
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/ruff format --quiet --check . || { echo "reformat with: $(BIN)/ruff format ." >&2; exit 1; }
+	@$(BIN)/mypy --strict src
+
+bench: $(STAMP)
+	@$(BIN)/python -m pytest benchmarks -q -o addopts= -o filterwarnings= --import-mode=importlib --benchmark-only
+
+# The tests run from a copy that has no src/ beside it, so that only the installed wheel can be imported.
+wheel-test: $(STAMP)
+	@rm -rf $(WHEEL) && mkdir -p $(WHEEL)/tree
+	@$(BIN)/python -m build --wheel --outdir $(WHEEL) . > $(WHEEL)/build.log 2>&1 || { cat $(WHEEL)/build.log >&2; exit 1; }
+	@$(PYTHON) -m venv $(WHEEL)/venv
+	@wheel=$$(echo $(WHEEL)/surefoot-*.whl); echo "testing $$wheel without its source"; \
+	$(WHEEL)/venv/bin/python $(PIP) -c constraints.txt "$$wheel[dev]"
+	@for f in tests pyproject.toml README.md CHANGELOG.md docs; do [ ! -e $$f ] || cp -R $$f $(WHEEL)/tree/; done
+	@cd $(WHEEL)/tree && ../venv/bin/python -m pytest -q -n $(WORKERS) --dist worksteal -p no:cacheprovider
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .benchmarks
+	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,18 @@
+"""What every test shares: a fixed source of randomness, and property tests that repeat exactly."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, settings
+
+settings.register_profile(
+    "surefoot", derandomize=True, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("surefoot")
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    """A fresh generator in the same state for every test."""
+    return np.random.default_rng(2601_21845)
