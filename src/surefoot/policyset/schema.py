@@ -1,10 +1,11 @@
 """The policy set: all that the deployment phase may know.
 
 Output of training (Ni & Kamgarpour 2026, Algorithm 1) in the shape the certified agent needs. The paper's tuples
-``(pi_i, u_i, v_i, u_i^s, v_i^s)`` are ``policies``, ``reward_center``, ``cost_center`` at the columns ``policy_index[i]`` and 0.
-Around each of them stands a *cell* ``H_i``: one explicit set of tasks, fixed before the hold-out was drawn, described by
-intervals for everything the agent will ever bet on. A task is consistent with cell i when **all** of its quantities lie in
-the intervals of cell i; the hold-out certificate bounds the probability that a fresh task is consistent with no cell.
+``(pi_i, u_i, v_i, u_i^s, v_i^s)`` are ``policies``, ``reward_center``, ``cost_center`` at the columns
+``policy_index[i]`` and 0. Around each of them stands a *cell* ``H_i``: one explicit set of tasks, fixed before the
+hold-out was drawn, described by intervals for everything the agent will ever bet on. A task is consistent with cell i
+when **all** of its quantities lie in the intervals of cell i; the hold-out certificate bounds the probability that a
+fresh task is consistent with no cell.
 
 Letters: S states, A actions, I constraints, J policies (index 0 is the safe policy), N cells, B initial states on which
 predictions are conditional, X declared extra signals, E entries of the joint support of all kernels, p task parameters.
@@ -45,21 +46,44 @@ def _interval(name: str, lower: Any, upper: Any, shape: tuple[int | None, ...]) 
     if crossed.any():
         index = first_where(crossed)
         raise InvalidInput(
-            f"{entry(name + '_lower', index)} must not exceed {name}_upper, got {low[index]:g} > {high[index]:g}; swap them"
+            f"{entry(name + '_lower', index)} must not exceed {name}_upper, got {low[index]:g} > {high[index]:g}; "
+            "swap them"
         )
     return low, high
 
 
-def _indices(name: str, value: Any, shape: tuple[int | None, ...], upper: int | None) -> IntArray:
-    """Whole numbers in ``[0, upper)``."""
+def _indices(name: str, value: Any, shape: tuple[int | None, ...], upper: int = 2**53) -> IntArray:
+    """Whole numbers in ``[0, upper)``; the range is checked before the cast, which would wrap around silently."""
     floats = as_floats(name, value, shape)
-    whole = floats.astype(np.int64)
-    bad = (whole != floats) | (whole < 0) | (whole >= (np.iinfo(np.int64).max if upper is None else upper))
+    bad = (floats != np.floor(floats)) | (floats < 0) | (floats >= upper)
     if bad.any():
         index = first_where(bad)
-        rule = "a whole number >= 0" if upper is None else f"a whole number in [0, {upper})"
+        rule = f"a whole number in [0, {upper})"
         raise InvalidInput(f"{entry(name, index)} must be {rule}, got {floats[index]:g}; rebuild the policy set")
-    return freeze(whole)
+    return freeze(floats.astype(np.int64))
+
+
+def _text(name: str, value: Any) -> str:
+    if not isinstance(value, str):
+        raise InvalidInput(f"{name} must be a string, got {type(value).__name__}; convert it with str()")
+    return value
+
+
+def _names(name: str, values: Any) -> tuple[str, ...]:
+    """Distinct, non-empty strings."""
+    if isinstance(values, str):
+        raise InvalidInput(f"{name} must be a tuple of strings, got one string; put it into a tuple")
+    names = tuple(_text(f"{name}[{i}]", value) for i, value in enumerate(values))
+    seen = {""}
+    for index, value in enumerate(names):
+        if value in seen:
+            raise InvalidInput(f"{name}[{index}] must be non-empty and new, got {value!r}; rename it")
+        seen.add(value)
+    return names
+
+
+def _finite(name: str, value: Any, low: float = -float(np.finfo(float).max)) -> float:
+    return check_real(name, value, low=low, high=float(np.finfo(float).max))
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,7 +130,7 @@ class ConditionalPredictions:
     cost_upper: FloatArray
 
     def __post_init__(self) -> None:
-        states = _indices("initial_states", self.initial_states, (None,), None)
+        states = _indices("initial_states", self.initial_states, (None,))
         if (np.diff(states) <= 0).any():
             raise InvalidInput(f"initial_states must increase strictly, got {states.tolist()}; sort them")
         low, high = _interval("conditional reward", self.reward_lower, self.reward_upper, (None, None, states.size))
@@ -134,10 +158,11 @@ class SignalPredictions:
     upper: FloatArray
 
     def __post_init__(self) -> None:
-        bounds = as_floats("signal bounds", self.bounds, (len(self.names), 2))
-        _interval("signal bounds", bounds[:, 0], bounds[:, 1], (len(self.names),))
-        low, high = _interval("signal", self.lower, self.upper, (None, None, len(self.names)))
-        for name, value in (("bounds", bounds), ("lower", low), ("upper", high), ("names", tuple(self.names))):
+        names = _names("signal names", self.names)
+        bounds = as_floats("signal bounds", self.bounds, (len(names), 2))
+        _interval("signal bounds", bounds[:, 0], bounds[:, 1], (len(names),))
+        low, high = _interval("signal", self.lower, self.upper, (None, None, len(names)))
+        for name, value in (("bounds", bounds), ("lower", low), ("upper", high), ("names", names)):
             object.__setattr__(self, name, value)
 
 
@@ -159,7 +184,8 @@ class KernelBoxes:
     alternatives: FloatArray
 
     def __post_init__(self) -> None:
-        support = _indices("support", self.support, (None, 3), None)
+        support = _indices("support", self.support, (None, 3))
+        _check_order(support)
         low, high = _interval("kernel", self.lower, self.upper, (None, support.shape[0]))
         reference = as_floats("reference", self.reference, low.shape)
         alternatives = as_floats("alternatives", self.alternatives, (None, support.shape[0]))
@@ -167,14 +193,52 @@ class KernelBoxes:
         if missing.any():
             index = first_where(missing)
             raise InvalidInput(
-                f"{entry('reference', index)} must be positive where the box is, got {reference[index]:g}; use its middle"
+                f"{entry('reference', index)} must be positive where the box is, got {reference[index]:g}; "
+                "use the middle of the box"
             )
-        for name, array in (("kernel", np.array([low, high])), ("reference", reference), ("alternatives", alternatives)):
+        for name, array in (
+            ("kernel", np.array([low, high])),
+            ("reference", reference),
+            ("alternatives", alternatives),
+        ):
             if array.size and (array.min() < 0.0 or array.max() > 1.0 + 1e-9):
-                raise InvalidInput(f"{name} must hold probabilities in [0, 1], got {array.min():g}..{array.max():g}; fix it")
+                raise InvalidInput(
+                    f"{name} must hold probabilities in [0, 1], got {array.min():g}..{array.max():g}; fix it"
+                )
+        _check_boxes(support, low, high)
         values = {"support": support, "lower": low, "upper": high, "reference": reference, "alternatives": alternatives}
         for name, value in values.items():
             object.__setattr__(self, name, value)
+
+
+def _check_order(support: IntArray) -> None:
+    """Raise unless the triples increase strictly: each one occurs once and those of one (s, a) are neighbours."""
+    steps = np.diff(support, axis=0)
+    sign = np.sign(steps)
+    # The first coordinate that changes decides, as in a dictionary: weights 4 > 2 + 1.
+    bad = sign @ np.array([4, 2, 1]) <= 0
+    if bad.any():
+        index = first_where(bad)[0] + 1
+        raise InvalidInput(
+            f"support[{index}] must follow its predecessor in lexicographic order, got {support[index].tolist()} after "
+            f"{support[index - 1].tolist()}; sort the triples and drop duplicates"
+        )
+
+
+def _check_boxes(support: IntArray, lower: FloatArray, upper: FloatArray) -> None:
+    """Raise if the box of some cell contains no probability vector for some (s, a)."""
+    if support.shape[0] == 0 or lower.shape[0] == 0:
+        return
+    first = np.flatnonzero(np.r_[True, (np.diff(support[:, :2], axis=0) != 0).any(axis=1)])
+    least, most = np.add.reduceat(lower, first, axis=1), np.add.reduceat(upper, first, axis=1)
+    empty = (least > 1.0 + 1e-9) | (most < 1.0 - 1e-9)
+    if empty.any():
+        cell, group = first_where(empty)
+        state, action = support[first[group], :2].tolist()
+        raise InvalidInput(
+            f"kernel box of cell {cell} at (s, a) = ({state}, {action}) must contain a probability vector, got sums "
+            f"between {least[cell, group]:g} and {most[cell, group]:g}; rebuild the policy set"
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -215,7 +279,9 @@ class Cells:
             parts["kernel"] = (self.kernel.lower.shape[0], j)
         for name, shape in parts.items():
             if shape != (n, j):
-                raise InvalidInput(f"{name} must describe {n} cells and {j} policies, got {shape}; rebuild the policy set")
+                raise InvalidInput(
+                    f"{name} must describe {n} cells and {j} policies, got {shape}; rebuild the policy set"
+                )
 
     def __len__(self) -> int:
         return int(self.policy_index.size)
@@ -235,18 +301,19 @@ class EpisodeBounds:
     cost_ceilings: tuple[float, ...]
 
     def __post_init__(self) -> None:
-        check_real("return_lower", self.return_lower)
-        check_real("return_upper", self.return_upper, low=self.return_lower)
-        for ceiling in self.cost_ceilings:
-            check_real("cost_ceilings", ceiling, low=0.0)
+        low = _finite("return_lower", self.return_lower)
+        high = _finite("return_upper", self.return_upper, low)
+        ceilings = tuple(_finite(f"cost_ceilings[{i}]", c, 0.0) for i, c in enumerate(self.cost_ceilings))
+        for name, value in (("return_lower", low), ("return_upper", high), ("cost_ceilings", ceilings)):
+            object.__setattr__(self, name, value)
 
 
 @dataclass(frozen=True)
 class Certificate:
-    """What the hold-out proved about the frozen cells and the frozen margin (method: cells and the hold-out certificate).
+    """What the hold-out proved about the frozen cells and the frozen margin.
 
-    With confidence ``1 - delta_coverage`` over the hold-out: a fresh task is consistent with no cell with probability at
-    most ``uncovered_upper``, and the safe policy's margin is below ``safe_margin`` with probability at most
+    With confidence ``1 - delta_coverage`` over the hold-out: a fresh task is consistent with no cell with probability
+    at most ``uncovered_upper``, and the safe policy's margin is below ``safe_margin`` with probability at most
     ``margin_failure_upper``. Each of the two limits has error ``delta_coverage / 2``.
 
     Attributes:
@@ -270,8 +337,10 @@ class Certificate:
         check_integer("holdout", self.holdout, low=0)
         check_integer("uncovered", self.uncovered, low=0, high=self.holdout)
         check_integer("margin_failures", self.margin_failures, low=0, high=self.holdout)
-        check_real("uncovered_upper", self.uncovered_upper, low=0.0, high=1.0)
-        check_real("margin_failure_upper", self.margin_failure_upper, low=0.0, high=1.0)
+        for name, count in (("uncovered", self.uncovered), ("margin_failure", self.margin_failures)):
+            # An upper limit below the fraction observed is none; without a hold-out nothing below 1 is proved.
+            observed = count / self.holdout if self.holdout else 1.0
+            check_real(f"{name}_upper", getattr(self, f"{name}_upper"), low=observed, high=1.0)
         check_real("delta_coverage", self.delta_coverage, low=0.0, high=1.0, open_low=True, open_high=True)
         check_real("simulation_error", self.simulation_error, low=0.0, high=1.0, open_high=True)
 
@@ -300,6 +369,16 @@ class TrainingReport:
     uncovered_fraction: float
     level: float
 
+    def __post_init__(self) -> None:
+        _text("family", self.family)
+        _text("oracle", self.oracle)
+        object.__setattr__(self, "parameter_names", _names("parameter_names", self.parameter_names))
+        _finite("radius", self.radius, 0.0)
+        check_integer("tasks_sampled", self.tasks_sampled, low=1)
+        check_integer("rounds", self.rounds, low=1)
+        check_real("uncovered_fraction", self.uncovered_fraction, low=0.0, high=1.0)
+        _finite("level", self.level, 0.0)
+
     @property
     def proved_coverage(self) -> float:
         """``max(0, 1 - 6 level)``: zero means that the theorem says nothing at this sample size."""
@@ -324,6 +403,23 @@ class AssumptionReport:
     minimum_costs: tuple[tuple[float, ...], ...] = ()
     statement: str = ""
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.holds, bool | np.bool_):
+            raise InvalidInput(f"holds must be True or False, got {type(self.holds).__name__}; convert it with bool()")
+        _finite("safe_margin", self.safe_margin)
+        _text("statement", self.statement)
+        for name in ("offenders", "minimum_costs"):
+            rows = enumerate(getattr(self, name))
+            table = tuple(tuple(_finite(f"{name}[{i}]", number) for number in row) for i, row in rows)
+            object.__setattr__(self, name, table)
+        if len(self.minimum_costs) != len(self.offenders):
+            raise InvalidInput(
+                f"minimum_costs must hold one row per offender ({len(self.offenders)}), got {len(self.minimum_costs)}; "
+                "report both for every offending task"
+            )
+        if self.holds and self.offenders:
+            raise InvalidInput(f"holds must be False when tasks offend, got {len(self.offenders)} offenders; report it")
+
 
 @dataclass(frozen=True, eq=False)
 class PolicySet:
@@ -339,6 +435,7 @@ class PolicySet:
         ledger: error probabilities that training spent.
         seed: seed of the training run.
         version: library version that wrote it.
+        extra: further plain data (what JSON can hold) that travels with the set and decides nothing.
     """
 
     criterion: Criterion
@@ -354,20 +451,48 @@ class PolicySet:
     extra: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        n_policies = self.cells.predictions.reward_lower.shape[1]
-        if len(self.policies) != n_policies:
-            raise InvalidInput(f"policies must hold {n_policies} policies, got {len(self.policies)}; one per prediction")
-        constraints = self.cells.predictions.cost_lower.shape[2]
-        if constraints != self.criterion.n_constraints:
-            raise InvalidInput(
-                f"predictions must cover {self.criterion.n_constraints} constraints, got {constraints}; rebuild the set"
-            )
-        if len(self.bounds.cost_ceilings) != self.criterion.n_constraints:
-            raise InvalidInput("cost_ceilings must hold one value per constraint; rebuild the policy set")
-        tables = [p.table.shape for p in self.policies if isinstance(p, TabularPolicy)]
-        if len(set(tables)) > 1:
-            raise InvalidInput(f"policies must share one shape (S, A), got {sorted(set(tables))}; rebuild the policy set")
         object.__setattr__(self, "policies", tuple(self.policies))
+        check_integer("seed", self.seed, low=0)
+        _text("version", self.version)
+        self._check_sizes()
+        self._check_tables()
+
+    def _check_sizes(self) -> None:
+        """Every part speaks of the same J policies, I constraints and p parameters; at least one cell and policy."""
+        n_policies, n_constraints = self.cells.predictions.cost_lower.shape[1:]
+        wanted = self.criterion.n_constraints
+        parameters = self.cells.parameters.shape[1]
+        lengths = [
+            ("policies", len(self.policies), n_policies),
+            ("predictions of costs", n_constraints, wanted),
+            ("cost_ceilings", len(self.bounds.cost_ceilings), wanted),
+            ("parameter_names", len(self.training.parameter_names), parameters),
+            *((f"offenders[{i}]", len(row), parameters) for i, row in enumerate(self.assumption.offenders)),
+            *((f"minimum_costs[{i}]", len(row), wanted) for i, row in enumerate(self.assumption.minimum_costs)),
+        ]
+        for name, got, want in lengths:
+            if got != want:
+                raise InvalidInput(f"{name} must hold {want} entries, got {got}; rebuild the policy set")
+        if not self.policies or not len(self.cells):
+            counts = f"{len(self.policies)} policies and {len(self.cells)} cells"
+            raise InvalidInput(f"a policy set must hold a safe policy and a cell, got {counts}; rebuild the policy set")
+
+    def _check_tables(self) -> None:
+        """Policies can act, tables share one (S, A), and labels of states and actions lie inside it."""
+        for index, policy in enumerate(self.policies):
+            if not callable(getattr(policy, "predict", None)):
+                kind = type(policy).__name__
+                raise InvalidInput(
+                    f"policies[{index}] must have a method predict, got {kind}; wrap it in a TabularPolicy"
+                )
+        shapes = sorted({p.table.shape for p in self.policies if isinstance(p, TabularPolicy)})
+        if len(shapes) > 1:
+            raise InvalidInput(f"policies must share one shape (S, A), got {shapes}; rebuild the policy set")
+        if shapes and self.cells.kernel is not None:
+            _indices("support states", self.cells.kernel.support[:, ::2], (None, 2), shapes[0][0])
+            _indices("support actions", self.cells.kernel.support[:, 1], (None,), shapes[0][1])
+        if shapes and self.cells.conditional is not None:
+            _indices("initial_states", self.cells.conditional.initial_states, (None,), shapes[0][0])
 
     @property
     def safe_policy(self) -> Policy:

@@ -1,0 +1,19 @@
+"""Finite constrained Markov decision processes: the model, exact evaluation, simulation."""
+
+from surefoot.cmdp.evaluate import Values, ceilings, distance, evaluate, evaluate_many, occupancy, state_values
+from surefoot.cmdp.model import TabularCMDP
+from surefoot.cmdp.simulate import Episodes, Simulator, simulate
+
+__all__ = [
+    "Episodes",
+    "Simulator",
+    "TabularCMDP",
+    "Values",
+    "ceilings",
+    "distance",
+    "evaluate",
+    "evaluate_many",
+    "occupancy",
+    "simulate",
+    "state_values",
+]

@@ -1,0 +1,177 @@
+"""Exact values of policies, occupancy measures, almost-sure ranges and the distance of two CMDPs.
+
+For a stationary policy ``pi`` with ``P_pi(s,s') = sum_a pi(a|s) P(s'|s,a)`` and a signal ``f(s,a)``:
+
+    V_f(s) = f_pi(s) + gamma sum_{s'} P_pi(s,s') V_f(s'),        V_f(pi) = rho . V_f
+    x(s,a) = pi(a|s) y(s),   y = rho + gamma P_pi' y,            V_f(pi) = sum_{s,a} x(s,a) f(s,a)
+
+Letters: S states, A actions, I constraints, J policies.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from surefoot.arrays import FloatArray
+from surefoot.cmdp.model import DENSE_STATES, TabularCMDP
+from surefoot.errors import InvalidInput
+from surefoot.policy import as_tables
+
+__all__ = ["Ceilings", "Values", "ceilings", "distance", "evaluate", "evaluate_many", "occupancy", "state_values"]
+
+BATCH_BYTES = 2**27
+"""Dense evaluation works through the policies in batches of about this size."""
+
+
+@dataclass(frozen=True, eq=False)
+class Values:
+    """Expected discounted return and costs of an episode.
+
+    Attributes:
+        reward: ``V_r(pi)``.
+        costs: (I,) ``V_c(pi)``.
+    """
+
+    reward: float
+    costs: FloatArray
+
+
+def evaluate(cmdp: TabularCMDP, policy: Any) -> Values:
+    """Exact expected return and costs of one policy, a (S, A) array or a ``TabularPolicy``.
+
+    Raises:
+        InvalidInput: the policy does not fit the CMDP.
+    """
+    values = evaluate_many(cmdp, policy)[0]
+    return Values(reward=float(values[0]), costs=values[1:])
+
+
+def evaluate_many(cmdp: TabularCMDP, policies: Any) -> FloatArray:
+    """(J, 1+I) exact returns and costs of J policies."""
+    values: FloatArray = state_values(cmdp, policies) @ cmdp.start
+    return values
+
+
+def state_values(cmdp: TabularCMDP, policies: Any) -> FloatArray:
+    """(J, 1+I, S) exact returns and costs from every initial state.
+
+    Raises:
+        InvalidInput: the policies do not fit the CMDP.
+    """
+    tables = as_tables("policy", policies, cmdp.n_states, cmdp.n_actions)
+    rewards = np.einsum("jsa,fsa->jfs", tables, cmdp.signals)
+    if cmdp.n_states > DENSE_STATES:
+        return np.stack([_solve_sparse(cmdp, t, f.T, transposed=False).T for t, f in zip(tables, rewards)])
+    out = np.empty_like(rewards)
+    step = max(1, BATCH_BYTES // (8 * cmdp.n_states**2))
+    for k in range(0, len(tables), step):
+        part = slice(k, k + step)
+        system = np.eye(cmdp.n_states) - cmdp.discount * _policy_kernels(cmdp, tables[part])
+        out[part] = np.linalg.solve(system, rewards[part].transpose(0, 2, 1)).transpose(0, 2, 1)
+    return out
+
+
+def _policy_kernels(cmdp: TabularCMDP, tables: FloatArray) -> FloatArray:
+    """(J, S, S) transition matrices under J policies."""
+    kernels: FloatArray = np.matmul(tables.transpose(1, 0, 2), cmdp.dense).transpose(1, 0, 2)
+    return kernels
+
+
+def _solve_sparse(cmdp: TabularCMDP, table: FloatArray, right: FloatArray, *, transposed: bool) -> FloatArray:
+    """``(I - gamma P_pi) x = right``, or its transpose, by a sparse factorisation."""
+    from scipy.sparse import csc_matrix, identity
+    from scipy.sparse.linalg import splu
+
+    weights = table.reshape(-1)[cmdp.rows] * cmdp.probabilities
+    states = cmdp.rows // cmdp.n_actions
+    shape = (cmdp.n_states, cmdp.n_states)
+    kernel = csc_matrix((weights, (states, cmdp.successors)), shape=shape)
+    factor = splu((identity(cmdp.n_states, format="csc") - cmdp.discount * kernel).tocsc())
+    solved: FloatArray = factor.solve(np.ascontiguousarray(right), trans="T" if transposed else "N")
+    return solved
+
+
+def occupancy(cmdp: TabularCMDP, policy: Any) -> FloatArray:
+    """(S, A) unnormalised discounted occupancy measure; it sums to ``1 / (1 - gamma)``."""
+    table = as_tables("policy", policy, cmdp.n_states, cmdp.n_actions)[0]
+    if cmdp.n_states > DENSE_STATES:
+        states = _solve_sparse(cmdp, table, cmdp.start, transposed=True)
+    else:
+        kernel = _policy_kernels(cmdp, table[None])[0]
+        states = np.linalg.solve(np.eye(cmdp.n_states) - cmdp.discount * kernel.T, cmdp.start)
+    return np.maximum(states, 0.0)[:, None] * table
+
+
+@dataclass(frozen=True, eq=False)
+class Ceilings:
+    """Almost-sure range of an episode.
+
+    Attributes:
+        return_lower, return_upper: of the discounted return.
+        costs: (I,) largest discounted costs.
+    """
+
+    return_lower: float
+    return_upper: float
+    costs: FloatArray
+
+
+def ceilings(cmdp: TabularCMDP, policies: Any = None) -> Ceilings:
+    """Almost-sure range of an episode's return and costs under any policy, or under any of ``policies``.
+
+    The largest discounted sum that any path through the *support* can collect satisfies
+    ``m(s) = max_a [f(s,a) + gamma max_{s' in supp P(.|s,a)} m(s')]``; iterating from ``max f / (1 - gamma)`` decreases to
+    it from above, so whatever the iteration returns is a valid ceiling. Only states reachable from ``rho`` count. With
+    ``policies``, only actions that one of them takes are allowed.
+    """
+    if policies is None:
+        allowed = np.ones((cmdp.n_states, cmdp.n_actions), dtype=bool)
+    else:
+        allowed = (as_tables("policy", policies, cmdp.n_states, cmdp.n_actions) > 0.0).any(axis=0)
+    upper = _largest_path(cmdp, cmdp.rewards, allowed)
+    lower = -_largest_path(cmdp, -cmdp.rewards, allowed)
+    costs = [_largest_path(cmdp, cost, allowed) for cost in cmdp.costs]
+    return Ceilings(return_lower=lower, return_upper=upper, costs=np.asarray(costs, dtype=np.float64))
+
+
+def _largest_path(cmdp: TabularCMDP, signal: FloatArray, allowed: np.ndarray[Any, np.dtype[np.bool_]]) -> float:
+    gamma, scale = cmdp.discount, float(np.abs(signal).max())
+    best = np.full(cmdp.n_states, float(signal.max()) / (1.0 - gamma))
+    steps = int(np.ceil(np.log(1e-12) / np.log(gamma))) + 1
+    for _ in range(steps):
+        ahead = np.maximum.reduceat(best[cmdp.successors], cmdp.row_start[:-1]).reshape(signal.shape)
+        update = np.where(allowed, signal + gamma * ahead, -np.inf).max(axis=1)
+        change, best = float(np.max(best - update)), np.minimum(best, update)
+        if change <= 1e-13 * max(scale, 1.0):
+            break
+    return float(best[cmdp.start > 0.0].max())
+
+
+def distance(first: TabularCMDP, second: TabularCMDP) -> float:
+    """``max(|r-r'|_inf, |c-c'|_inf, TV(rho,rho'), max_sa TV(P,P'))``, total variation being half the l1 norm.
+
+    Raises:
+        InvalidInput: the two CMDPs differ in shape or discount.
+    """
+    shapes = [(m.n_states, m.n_actions, m.n_constraints, m.discount) for m in (first, second)]
+    if shapes[0] != shapes[1]:
+        raise InvalidInput(f"the CMDPs must share S, A, I and discount, got {shapes[0]} and {shapes[1]}; compare like with like")
+    return max(
+        float(np.abs(first.rewards - second.rewards).max()),
+        float(np.abs(first.costs - second.costs).max()) if first.n_constraints else 0.0,
+        0.5 * float(np.abs(first.start - second.start).sum()),
+        _kernel_distance(first, second),
+    )
+
+
+def _kernel_distance(first: TabularCMDP, second: TabularCMDP) -> float:
+    """Largest total variation between rows, without making anything dense."""
+    size = first.n_states
+    keys = np.concatenate([m.rows * size + m.successors for m in (first, second)])
+    signed = np.concatenate([first.probabilities, -second.probabilities])
+    entries, where = np.unique(keys, return_inverse=True)
+    differences = np.abs(np.bincount(where, weights=signed, minlength=entries.size))
+    return 0.5 * float(np.bincount(entries // size, weights=differences).max())

@@ -1,0 +1,195 @@
+"""The finite constrained Markov decision process.
+
+A CMDP is ``(S, A, P, r, c, rho, gamma, d)``: from state ``s`` action ``a`` earns ``r(s,a)``, costs ``c_i(s,a) >= 0`` and
+moves to ``s'`` with probability ``P(s'|s,a)``. A policy is feasible when its expected discounted episode costs satisfy
+``V_c(pi) <= d`` for every constraint.
+
+Letters: S states, A actions, I constraints, E stored transition probabilities.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from surefoot.arrays import (
+    SIMPLEX_TOLERANCE,
+    FloatArray,
+    IntArray,
+    as_floats,
+    check_probabilities,
+    check_real,
+    entry,
+    first_where,
+    freeze,
+)
+from surefoot.criterion import Criterion
+from surefoot.errors import InvalidInput
+
+__all__ = ["TabularCMDP"]
+
+DENSE_STATES = 1000
+"""Up to this many states linear systems are solved densely; above, by sparse factorisation."""
+
+
+@dataclass(frozen=True, eq=False)
+class TabularCMDP:
+    """A frozen, validated CMDP.
+
+    Args (all arrays are copied and made read-only):
+        transitions: (S, A, S) probabilities, or a scipy sparse matrix (S*A, S) whose row ``s*A + a`` is ``P(.|s,a)``.
+        rewards: (S, A) reward per step.
+        costs: (I, S, A) costs per step, >= 0.
+        cost_limits: (I,) limits on the expected discounted cost of an episode, >= 0.
+        start: (S,) start distribution.
+        discount: in (0, 1).
+
+    After construction ``transitions`` is replaced by compressed rows: ``row_start`` (S*A+1,), ``successors`` (E,) and
+    ``probabilities`` (E,); :attr:`dense` gives the (S, A, S) array back.
+
+    Raises:
+        InvalidInput: the message names the entry, the rule, the value and the remedy.
+    """
+
+    transitions: Any
+    rewards: FloatArray
+    costs: FloatArray
+    cost_limits: FloatArray
+    start: FloatArray
+    discount: float
+
+    def __post_init__(self) -> None:
+        rewards = as_floats("rewards", self.rewards, (None, None))
+        n_states, n_actions = rewards.shape
+        if n_states == 0 or n_actions == 0:
+            raise InvalidInput(f"rewards must have at least one state and one action, got {rewards.shape}; add some")
+        limits = as_floats("cost_limits", self.cost_limits, (None,))
+        costs = as_floats("costs", self.costs, (limits.size, n_states, n_actions))
+        for name, array in (("costs", costs), ("cost_limits", limits)):
+            _check_nonnegative(name, array)
+        start = check_probabilities("start", as_floats("start", self.start, (n_states,)))
+        check_real("discount", self.discount, low=0.0, high=1.0, open_low=True, open_high=True)
+        rows = _compress(self.transitions, n_states, n_actions)
+        values = {"rewards": rewards, "costs": costs, "cost_limits": limits, "start": start, "transitions": rows}
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
+
+    @property
+    def n_states(self) -> int:
+        """S."""
+        return int(self.rewards.shape[0])
+
+    @property
+    def n_actions(self) -> int:
+        """A."""
+        return int(self.rewards.shape[1])
+
+    @property
+    def n_constraints(self) -> int:
+        """I."""
+        return int(self.cost_limits.size)
+
+    @property
+    def row_start(self) -> IntArray:
+        """(S*A+1,) where each row begins in :attr:`successors`."""
+        return self.transitions[0]  # type: ignore[no-any-return]
+
+    @property
+    def successors(self) -> IntArray:
+        """(E,) successor states."""
+        return self.transitions[1]  # type: ignore[no-any-return]
+
+    @property
+    def probabilities(self) -> FloatArray:
+        """(E,) their probabilities, all positive."""
+        return self.transitions[2]  # type: ignore[no-any-return]
+
+    @cached_property
+    def rows(self) -> IntArray:
+        """(E,) row ``s*A + a`` of every stored probability."""
+        return freeze(np.repeat(np.arange(self.row_start.size - 1, dtype=np.int64), np.diff(self.row_start)))
+
+    @cached_property
+    def dense(self) -> FloatArray:
+        """(S, A, S) transition probabilities."""
+        full = np.zeros((self.n_states * self.n_actions, self.n_states))
+        full[self.rows, self.successors] = self.probabilities
+        return freeze(full.reshape(self.n_states, self.n_actions, self.n_states))
+
+    @property
+    def signals(self) -> FloatArray:
+        """(1+I, S, A) reward and costs stacked: the signals that an episode accumulates."""
+        return np.concatenate([self.rewards[None], self.costs])
+
+    @property
+    def criterion(self) -> Criterion:
+        """The criterion with ranges read off this model's own rewards and costs."""
+        low, high = float(self.rewards.min()), float(self.rewards.max())
+        bounds = self.costs.max(axis=(1, 2)) if self.n_constraints else np.zeros(0)
+        return Criterion(
+            discount=self.discount,
+            cost_limits=self.cost_limits,
+            reward_bounds=(low, high if high > low else low + 1.0),
+            cost_bounds=np.where(bounds > 0.0, bounds, 1.0),
+        )
+
+    def with_limits(self, cost_limits: Any) -> TabularCMDP:
+        """The same model under other limits."""
+        return _replace_limits(self, as_floats("cost_limits", cost_limits, (self.n_constraints,)))
+
+
+def _replace_limits(cmdp: TabularCMDP, limits: FloatArray) -> TabularCMDP:
+    # Everything else is validated and frozen already: share it instead of checking E probabilities again.
+    _check_nonnegative("cost_limits", limits)
+    twin = object.__new__(TabularCMDP)
+    twin.__dict__.update(cmdp.__dict__)
+    object.__setattr__(twin, "cost_limits", limits)
+    return twin
+
+
+def _check_nonnegative(name: str, array: FloatArray) -> None:
+    negative = array < 0.0
+    if negative.any():
+        index = first_where(negative)
+        raise InvalidInput(f"{entry(name, index)} must be >= 0, got {array[index]:g}; shift the signal or fix the sign")
+
+
+def _compress(transitions: Any, n_states: int, n_actions: int) -> tuple[IntArray, IntArray, FloatArray]:
+    """Compressed rows of dense or sparse transitions, checked and with zeros dropped."""
+    if hasattr(transitions, "tocsr"):
+        return _compress_sparse(transitions, n_states, n_actions)
+    dense = as_floats("transitions", transitions, (n_states, n_actions, n_states))
+    check_probabilities("transitions", dense)
+    flat = dense.reshape(n_states * n_actions, n_states)
+    rows, successors = np.nonzero(flat)
+    row_start = np.searchsorted(rows, np.arange(n_states * n_actions + 1))
+    return freeze(row_start.astype(np.int64)), freeze(successors.astype(np.int64)), freeze(flat[rows, successors])
+
+
+def _compress_sparse(matrix: Any, n_states: int, n_actions: int) -> tuple[IntArray, IntArray, FloatArray]:
+    if matrix.shape != (n_states * n_actions, n_states):
+        raise InvalidInput(
+            f"transitions must have shape ({n_states * n_actions}, {n_states}) when sparse, got {matrix.shape}; "
+            "row s*A + a holds P(.|s,a)"
+        )
+    csr = matrix.tocsr().copy()
+    csr.sum_duplicates()
+    data = as_floats("transitions", csr.data, (None,))
+    row_of = np.repeat(np.arange(n_states * n_actions), np.diff(csr.indptr))
+    sums = np.bincount(row_of, weights=data, minlength=n_states * n_actions)
+    negative, off = data < 0.0, np.abs(sums - 1.0) > SIMPLEX_TOLERANCE
+    if negative.any():
+        k = int(np.argmax(negative))
+        index = (*divmod(int(row_of[k]), n_actions), int(csr.indices[k]))
+        raise InvalidInput(f"{entry('transitions', index)} must be a probability >= 0, got {data[k]:g}; clip or fix it")
+    if off.any():
+        row = int(np.argmax(off))
+        raise InvalidInput(
+            f"{entry('transitions', divmod(row, n_actions))} must sum to 1 within {SIMPLEX_TOLERANCE:g}, "
+            f"got {sums[row]:.12g}; normalise rows first"
+        )
+    csr.eliminate_zeros()
+    return freeze(csr.indptr.astype(np.int64)), freeze(csr.indices.astype(np.int64)), freeze(csr.data.astype(np.float64))

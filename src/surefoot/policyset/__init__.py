@@ -1,0 +1,38 @@
+"""The policy set: what training hands to deployment, and the file it travels in.
+
+``schema`` says what a set is, ``codec`` turns it into plain data and back, ``file`` puts that into one archive.
+"""
+
+from surefoot.policyset.codec import PolicyKind, register_policy_kind
+from surefoot.policyset.file import content_hash, describe, load, save
+from surefoot.policyset.schema import (
+    AssumptionReport,
+    Cells,
+    Certificate,
+    ConditionalPredictions,
+    EpisodeBounds,
+    KernelBoxes,
+    PolicySet,
+    Predictions,
+    SignalPredictions,
+    TrainingReport,
+)
+
+__all__ = [
+    "AssumptionReport",
+    "Cells",
+    "Certificate",
+    "ConditionalPredictions",
+    "EpisodeBounds",
+    "KernelBoxes",
+    "PolicyKind",
+    "PolicySet",
+    "Predictions",
+    "SignalPredictions",
+    "TrainingReport",
+    "content_hash",
+    "describe",
+    "load",
+    "register_policy_kind",
+    "save",
+]

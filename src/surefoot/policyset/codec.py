@@ -1,0 +1,392 @@
+"""A policy set as plain data: ``PolicySet <-> (manifest, arrays)``, the same table read in both directions.
+
+A codec ``c`` is a pair of maps with ``c.read(c.write(x)) = x`` for every valid ``x``. Scalars, lists and records become
+JSON values; an array becomes its *name* in the manifest and goes to the arrays beside it, where its dtype, shape and
+SHA-256 are kept. ``SCHEMA`` below is the whole format: adding a field is one line, and what is not in the table cannot
+be written or read.
+
+Policies are the one open place. A :class:`PolicyKind` turns policies of one class into plain fields and arrays and
+back; a file names a kind and never a class or a module, so reading it can only run decoders registered beforehand.
+Nothing here knows about files. All complaints are :class:`~surefoot.errors.InvalidInput`, with the path of the value.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from surefoot.criterion import Criterion
+from surefoot.errors import InvalidInput, LedgerError
+from surefoot.policy import Policy, TabularPolicy
+from surefoot.policyset.schema import (
+    AssumptionReport,
+    Cells,
+    Certificate,
+    ConditionalPredictions,
+    EpisodeBounds,
+    KernelBoxes,
+    PolicySet,
+    Predictions,
+    SignalPredictions,
+    TrainingReport,
+)
+from surefoot.stats.ledger import Entry, Ledger
+
+__all__ = ["DTYPES", "SCHEMA", "PolicyKind", "Put", "Take", "check_keys", "register_policy_kind"]
+
+DTYPES = {"float64": "<f8", "int64": "<i8", "float32": "<f4", "uint8": "|u1"}
+"""Array types a file may hold, by the name in the manifest, and their bytes: little-endian, C order."""
+
+MAX_DEPTH = 32
+"""Nesting allowed in free-form data, far below every recursion limit."""
+
+MAX_WHOLE = 2**128
+"""Whole numbers stay below this in size: room for any seed, and still a finite double."""
+
+UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
+"""Control characters (a terminal would obey them) and lone surrogates (UTF-8 has none)."""
+
+Put = Callable[[str, NDArray[Any]], str]
+"""Store an array under a name; returns the name for the manifest."""
+
+Take = Callable[[str, Any, str], NDArray[Any]]
+"""``take(path, name, dtype)``: the array that the manifest names at ``path``; each may be taken once."""
+
+
+class Codec(Protocol):
+    """One kind of value; ``path`` says where it stands, for messages and for names of arrays."""
+
+    def write(self, path: str, value: Any, put: Put) -> Any:
+        """Plain value."""
+        ...
+
+    def read(self, path: str, plain: Any, take: Take) -> Any:
+        """Value of a plain one that anybody may have written."""
+        ...
+
+
+def _join(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name
+
+
+def check_keys(path: str, plain: Any, keys: set[str]) -> None:
+    """Raise unless ``plain`` is an object with exactly these keys."""
+    if not isinstance(plain, Mapping):
+        raise InvalidInput(f"{path} must be an object, got {type(plain).__name__}; rebuild the policy set")
+    for problem, names in (("lacks", keys - set(plain)), ("must not have", set(plain) - keys)):
+        if names:
+            raise InvalidInput(f"{path} {problem} the key {min(names)[:80]!r}; rebuild the policy set")
+
+
+def _real(path: str, value: Any) -> float:
+    if isinstance(value, int | np.integer) and not isinstance(value, bool):
+        return float(_whole(path, value))
+    if not isinstance(value, float | np.floating):
+        raise InvalidInput(f"{path} must be a number, got {type(value).__name__}; convert it with float()")
+    if not np.isfinite(float(value)):
+        raise InvalidInput(f"{path} must be finite, got {float(value)}; remove or repair it")
+    return float(value)
+
+
+def _whole(path: str, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        raise InvalidInput(f"{path} must be a whole number, got {type(value).__name__}; convert it with int()")
+    if abs(int(value)) >= MAX_WHOLE:
+        raise InvalidInput(f"{path} must be below 2**128 in size, got a larger number; choose a smaller one")
+    return int(value)
+
+
+def _text(path: str, value: Any) -> str:
+    if not isinstance(value, str):
+        raise InvalidInput(f"{path} must be a string, got {type(value).__name__}; convert it with str()")
+    found = UNPRINTABLE.search(value)
+    if found:
+        raise InvalidInput(f"{path} must be printable text, got {found.group()!r} at {found.start()}; remove it")
+    return value
+
+
+def _flag(path: str, value: Any) -> bool:
+    if not isinstance(value, bool | np.bool_):
+        raise InvalidInput(f"{path} must be true or false, got {type(value).__name__}; convert it with bool()")
+    return bool(value)
+
+
+def _plain(path: str, value: Any, depth: int = 0) -> Any:
+    """Any JSON value, checked to the last leaf; tuples become lists."""
+    if depth > MAX_DEPTH:
+        raise InvalidInput(f"{path[:80]} must nest at most {MAX_DEPTH} deep, got more; flatten it")
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        return _text(path, value)
+    if isinstance(value, int):
+        return _whole(path, value)
+    if isinstance(value, list | tuple):
+        return [_plain(f"{path}[{i}]", item, depth + 1) for i, item in enumerate(value)]
+    if isinstance(value, Mapping):
+        # Long keys are cut in paths, or a hostile file could make every leaf spell one of megabytes.
+        named = ((_text(f"a key of {path}", key), item) for key, item in value.items())
+        return {key: _plain(_join(path, key[:40]), item, depth + 1) for key, item in named}
+    if isinstance(value, float):
+        return _real(path, value)
+    raise InvalidInput(f"{path} must be plain data (what JSON can hold), got {type(value).__name__}; convert it")
+
+
+def _object(path: str, value: Any) -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        raise InvalidInput(f"{path} must be an object, got {type(value).__name__}; use a dict")
+    checked: dict[str, Any] = _plain(path, value)
+    return checked
+
+
+@dataclass(frozen=True)
+class _Scalar:
+    """The same check in both directions."""
+
+    check: Callable[[str, Any], Any]
+
+    def write(self, path: str, value: Any, put: Put) -> Any:
+        return self.check(path, value)
+
+    def read(self, path: str, plain: Any, take: Take) -> Any:
+        return self.check(path, plain)
+
+
+@dataclass(frozen=True)
+class _Array:
+    """An array of one dtype; its name is the path."""
+
+    dtype: str
+
+    def write(self, path: str, value: Any, put: Put) -> str:
+        return put(path, np.asarray(value, dtype=self.dtype))
+
+    def read(self, path: str, plain: Any, take: Take) -> NDArray[Any]:
+        return take(path, plain, self.dtype)
+
+
+@dataclass(frozen=True)
+class _Optional:
+    item: Codec
+
+    def write(self, path: str, value: Any, put: Put) -> Any:
+        return None if value is None else self.item.write(path, value, put)
+
+    def read(self, path: str, plain: Any, take: Take) -> Any:
+        return None if plain is None else self.item.read(path, plain, take)
+
+
+@dataclass(frozen=True)
+class _List:
+    """Tuple, list or vector; ``length`` where it is fixed."""
+
+    item: Codec
+    length: int | None = None
+
+    def _check(self, path: str, values: Any) -> None:
+        if not isinstance(values, list | tuple | np.ndarray):
+            raise InvalidInput(f"{path} must be a list, got {type(values).__name__}; rebuild the policy set")
+        if self.length is not None and len(values) != self.length:
+            raise InvalidInput(f"{path} must hold {self.length} entries, got {len(values)}; rebuild the policy set")
+
+    def write(self, path: str, value: Any, put: Put) -> list[Any]:
+        self._check(path, value)
+        return [self.item.write(f"{path}.{i}", item, put) for i, item in enumerate(value)]
+
+    def read(self, path: str, plain: Any, take: Take) -> tuple[Any, ...]:
+        self._check(path, plain)
+        return tuple(self.item.read(f"{path}.{i}", item, take) for i, item in enumerate(plain))
+
+
+@dataclass(frozen=True)
+class _Record:
+    """A dataclass: the named fields, neither more nor fewer, checked once more by its constructor."""
+
+    cls: Callable[..., Any]
+    fields: Mapping[str, Codec]
+
+    def write(self, path: str, value: Any, put: Put) -> dict[str, Any]:
+        return {name: codec.write(_join(path, name), getattr(value, name), put) for name, codec in self.fields.items()}
+
+    def read(self, path: str, plain: Any, take: Take) -> Any:
+        check_keys(path or "manifest", plain, set(self.fields))
+        values = {name: codec.read(_join(path, name), plain[name], take) for name, codec in self.fields.items()}
+        try:
+            return self.cls(**values)
+        except (InvalidInput, LedgerError) as error:
+            raise InvalidInput(f"{path or 'policy set'}: {error}") from error
+
+
+@dataclass(frozen=True)
+class PolicyKind:
+    """How the policies of one class are kept as data.
+
+    Attributes:
+        name: what files call the kind.
+        cls: the class, matched exactly.
+        encode: ``encode(policy, put)`` -> plain fields, among them the names that ``put(label, array)`` returned.
+        decode: ``decode(fields, take)`` -> policy; ``take(name, dtype)`` fetches an array. It must treat the fields as
+            hostile, and it must build the policy from data alone.
+    """
+
+    name: str
+    cls: type
+    encode: Callable[[Any, Put], dict[str, Any]]
+    decode: Callable[[Mapping[str, Any], Callable[[Any, str], NDArray[Any]]], Policy]
+
+
+_KINDS: dict[str, PolicyKind] = {}
+
+
+def register_policy_kind(kind: PolicyKind) -> None:
+    """Let files hold policies of another kind; to be called when the module that defines the class is imported.
+
+    Raises:
+        InvalidInput: the name or the class is taken.
+    """
+    for known in _KINDS.values():
+        if known != kind and (known.name == kind.name or known.cls is kind.cls):
+            raise InvalidInput(
+                f"kind must have a name and a class of its own, got {kind.name!r} for {kind.cls.__name__} beside "
+                f"{known.name!r} for {known.cls.__name__}; choose others"
+            )
+    _KINDS[_text("kind", kind.name)] = kind
+
+
+def _encode_table(policy: TabularPolicy, put: Put) -> dict[str, Any]:
+    return {"array": put("table", policy.table)}
+
+
+def _decode_table(fields: Mapping[str, Any], take: Callable[[Any, str], NDArray[Any]]) -> Policy:
+    check_keys("table policy", fields, {"array"})
+    return TabularPolicy(take(fields["array"], "float64"))
+
+
+register_policy_kind(PolicyKind("table", TabularPolicy, _encode_table, _decode_table))
+
+
+@dataclass(frozen=True)
+class _PolicyCodec:
+    """``{"kind": name, ...}`` with the fields that the kind chose."""
+
+    def write(self, path: str, value: Any, put: Put) -> dict[str, Any]:
+        kind = next((kind for kind in _KINDS.values() if type(value) is kind.cls), None)
+        if kind is None:
+            raise InvalidInput(
+                f"{path} must be of a registered kind ({', '.join(sorted(_KINDS))}), got {type(value).__name__}; "
+                "call surefoot.policyset.register_policy_kind first"
+            )
+        fields = _object(path, kind.encode(value, lambda label, array: put(f"{path}.{label}", array)))
+        return {**fields, "kind": kind.name}
+
+    def read(self, path: str, plain: Any, take: Take) -> Policy:
+        fields = _object(path, plain)
+        name = _text(f"{path}.kind", fields.pop("kind", None))
+        if name not in _KINDS:
+            raise InvalidInput(
+                f"{path}.kind must be one of {', '.join(sorted(_KINDS))}, got {name[:80]!r}; upgrade surefoot or "
+                "import the package that defines this kind of policy"
+            )
+        try:
+            return _KINDS[name].decode(fields, lambda array, dtype: take(path, array, dtype))
+        except (ValueError, TypeError, LookupError, ArithmeticError) as error:
+            # Decoders of other packages may stumble over hostile fields in ways that nobody foresaw.
+            raise InvalidInput(f"{path}: {error}") from error
+
+
+_REAL, _WHOLE, _TEXT, _FLAG, _OBJECT = (_Scalar(check) for check in (_real, _whole, _text, _flag, _object))
+_FLOATS, _INDICES = _Array("float64"), _Array("int64")
+_VECTOR, _NAMES = _List(_REAL), _List(_TEXT)
+
+
+def _arrays(*names: str) -> dict[str, Codec]:
+    return dict.fromkeys(names, _FLOATS)
+
+
+_CRITERION = _Record(
+    Criterion,
+    {
+        "discount": _REAL,
+        "cost_limits": _VECTOR,
+        "reward_bounds": _List(_REAL, 2),
+        "cost_bounds": _VECTOR,
+        "horizon": _Optional(_WHOLE),
+        "cost_names": _NAMES,
+    },
+)
+_INTERVALS = _arrays("reward_lower", "reward_upper", "cost_lower", "cost_upper")
+_CELLS = _Record(
+    Cells,
+    {
+        "policy_index": _INDICES,
+        **_arrays("optimal_center", "optimal_upper", "parameters"),
+        "predictions": _Record(Predictions, {**_INTERVALS, **_arrays("reward_center", "cost_center")}),
+        "conditional": _Optional(_Record(ConditionalPredictions, {"initial_states": _INDICES, **_INTERVALS})),
+        "signals": _Optional(_Record(SignalPredictions, {"names": _NAMES, **_arrays("bounds", "lower", "upper")})),
+        "kernel": _Optional(
+            _Record(KernelBoxes, {"support": _INDICES, **_arrays("lower", "upper", "reference", "alternatives")})
+        ),
+    },
+)
+_CERTIFICATE = _Record(
+    Certificate,
+    {
+        "holdout": _WHOLE,
+        "uncovered": _WHOLE,
+        "uncovered_upper": _REAL,
+        "margin_failures": _WHOLE,
+        "margin_failure_upper": _REAL,
+        "delta_coverage": _REAL,
+        "simulation_error": _REAL,
+    },
+)
+_TRAINING = _Record(
+    TrainingReport,
+    {
+        "family": _TEXT,
+        "parameter_names": _NAMES,
+        "oracle": _TEXT,
+        "radius": _REAL,
+        "tasks_sampled": _WHOLE,
+        "rounds": _WHOLE,
+        "uncovered_fraction": _REAL,
+        "level": _REAL,
+    },
+)
+_ASSUMPTION = _Record(
+    AssumptionReport,
+    {
+        "holds": _FLAG,
+        "safe_margin": _REAL,
+        "offenders": _List(_VECTOR),
+        "minimum_costs": _List(_VECTOR),
+        "statement": _TEXT,
+    },
+)
+_LEDGER = _Record(
+    Ledger,
+    {"total": _REAL, "entries": _List(_Record(Entry, {"name": _TEXT, "delta": _REAL, "purpose": _TEXT}))},
+)
+
+SCHEMA: Codec = _Record(
+    PolicySet,
+    {
+        "criterion": _CRITERION,
+        "policies": _List(_PolicyCodec()),
+        "cells": _CELLS,
+        "bounds": _Record(EpisodeBounds, {"return_lower": _REAL, "return_upper": _REAL, "cost_ceilings": _VECTOR}),
+        "certificate": _Optional(_CERTIFICATE),
+        "training": _TRAINING,
+        "assumption": _ASSUMPTION,
+        "ledger": _LEDGER,
+        "seed": _WHOLE,
+        "version": _TEXT,
+        "extra": _Scalar(_object),
+    },
+)
+"""Schema version 1."""

@@ -1,0 +1,609 @@
+r"""Betting: time-uniform bounds on means, and e-processes for intervals of means.
+
+Sources: Waudby-Smith & Ramdas, "Estimating means of bounded random variables by betting", JRSS-B 2024 (cited as WSR);
+Howard et al., "Time-uniform, nonparametric, nonasymptotic confidence sequences", Annals of Statistics 2021; Ville 1939.
+
+**One bet.** A signal X lies in ``[0, B]``. Against the hypothesis ``H_m``: *the conditional mean of every observation,
+given the past, is at least m*, bet a fixed share ``lam`` on small outcomes: after observations ``x_1 .. x_n`` the wealth is
+
+    K(m; lam) = prod_t (1 + lam (m - x_t)),        0 < lam <= c / B,  c < 1.
+
+Each factor is at least ``1 - lam B >= 1 - c > 0`` for every ``m >= 0``, and under ``H_m`` its conditional mean is
+``1 + lam (m - E[X | past]) <= 1``: the wealth is a nonnegative supermartingale that starts at 1 (a martingale where the
+mean equals m). So is the average ``K(m) = sum_k w_k K(m; lam_k)`` over bets and weights fixed in advance. Ville:
+``P(sup_n K_n(m) >= 1/delta) <= delta``.
+
+**The upper bound** (:class:`MeanUpperBounds`). Reject m when ``K(m) >= 1/delta``. Every factor increases in m, hence so
+does K(m), and ``K(0) <= 1``: what is not rejected is an interval ``[0, U)``, where U is the crossing. The true mean mu is in it
+for all n at once with probability at least ``1 - delta``, so ``mu < U_n`` for all n (running minima are valid too).
+
+**Chords.** Per bet only ``log K(m_g; lam_k)`` at grid means ``m_1 < .. < m_G = B`` is kept, O(1) memory. As a sum of
+``log(1 + lam (m - x_t))`` it is concave in m, so between neighbours it lies on or above its chord; a mixture of
+exponentials of chords is therefore at most K(m), and crosses ``1/delta`` no earlier. The bound read from chords is never
+below the exact one. The excess in log-wealth is at most ``sum_t lam^2 h^2 / (8 (1 + lam (m_g - x_t))^2)`` for spacing h.
+
+**Which bets.** For variance ``s^2`` the best fixed bet after n observations is about ``sqrt(2 ln(1/delta) / n) / s``; a grid
+of bets spaced by a factor r contains one within ``sqrt(r)`` of it, which widens the bound by at most
+``(sqrt(r) + 1/sqrt(r)) / 2``, and its weight costs ``ln(1/w)`` in the threshold.
+
+**Lost observations.** Products commute and the bets are fixed, so an observation still missing may be counted at its worst
+(the ceiling: the smallest factor any outcome could give) and be replaced whenever it arrives. The state keeps their
+number, not their factors; "lost, then replaced" is bit for bit "never lost". Read this way, the process at every
+moment is at most the process in the order in which the observations were asked for, to which Ville's inequality applies.
+
+**Intervals** (:class:`IntervalWealth`). A cell predicts that the mean of X in ``[lo, hi]`` under policy j lies in ``[m-, m+]``.
+Its two bets are ``1 + lam (X - m+)`` (the mean is larger) and ``1 + lam (m- - X)`` (it is smaller), with
+``lam = fraction / (hi - lo)``; the same argument gives conditional means ``1 + lam (E X - m+) <= 1`` and
+``1 + lam (m- - E X) <= 1`` under the null. Components of other policies stand still, i.e. have factor 1, so all of them
+are supermartingales in the joint history, for any adaptive choice of policies, and so is their weighted average.
+
+Symbols: J streams or policies, N cells, K bets, G grid means, n observations, B ``ceiling``, ``delta`` error probability.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from dataclasses import dataclass
+from typing import Self, TypeVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from surefoot.arrays import FloatArray, IntArray, as_floats, check_integer, check_real, first_where, freeze
+from surefoot.errors import InvalidInput
+from surefoot.stats import _kernels
+
+__all__ = [
+    "BetGrid",
+    "IntervalWealth",
+    "MeanLowerBounds",
+    "MeanUpperBounds",
+    "bet_grid",
+    "empirical_bernstein_upper",
+    "mean_grid",
+    "mean_lower",
+    "mean_upper",
+]
+
+T = TypeVar("T")
+
+LARGEST_FRACTION = 0.99
+"""``c``: a bigger bet gains less than 1% of rate and loses everything on one bad outcome."""
+
+
+@dataclass(frozen=True, eq=False)
+class BetGrid:
+    """Bets as fractions of the largest admissible one, with the share of the wealth put on each.
+
+    Attributes:
+        fractions: (K,) strictly increasing, in (0, 1); ``lam = fraction / range``.
+        weights: (K,) positive, sum 1.
+    """
+
+    fractions: FloatArray
+    weights: FloatArray
+
+    def __post_init__(self) -> None:
+        fractions = as_floats("fractions", self.fractions, (None,))
+        weights = as_floats("weights", self.weights, (fractions.size,))
+        if not fractions.size or not (0.0 < fractions[0] and fractions[-1] < 1.0 and np.all(np.diff(fractions) > 0.0)):
+            raise InvalidInput(f"fractions must increase strictly inside (0, 1), got {fractions}; sort and rescale them")
+        if np.any(weights <= 0.0) or abs(float(weights.sum()) - 1.0) > 1e-9:
+            raise InvalidInput(f"weights must be positive and sum to 1, got {weights}; normalise them")
+        object.__setattr__(self, "fractions", fractions)
+        object.__setattr__(self, "weights", weights)
+
+    @property
+    def period(self) -> int:
+        """Factors that may be multiplied before the product could leave the range of normal numbers."""
+        return int(1000.0 / -math.log2(1.0 - float(self.fractions[-1]))) if self.fractions[-1] > 0.5 else 1000
+
+    @property
+    def rounding(self) -> float:
+        """Bound on the rounding error of a log-wealth, per observation: five operations on numbers of size 1/(1-c)."""
+        return 4.0 * float(np.finfo(float).eps) / (1.0 - float(self.fractions[-1]))
+
+
+def bet_grid(count: int = 12, smallest: float = 0.005, largest: float = LARGEST_FRACTION, tilt: float = 0.0) -> BetGrid:
+    """``count`` log-spaced fractions from ``smallest`` to ``largest`` with weights proportional to ``fraction**tilt``.
+
+    The smallest useful fraction is about ``sqrt(2 ln(1/delta) / n) / (s / B)`` for the largest n of interest; a positive
+    tilt favours large bets, i.e. small samples and small variances.
+    """
+    count = check_integer("count", count, low=1)
+    largest = check_real("largest", largest, low=0.0, high=1.0, open_low=True, open_high=True)
+    smallest = check_real("smallest", smallest, low=0.0, high=largest, open_low=True)
+    tilt = check_real("tilt", tilt, low=-10.0, high=10.0)
+    fractions = np.geomspace(smallest, largest, count) if count > 1 else np.array([largest])
+    weights = fractions**tilt
+    return BetGrid(fractions, weights / weights.sum())
+
+
+def mean_grid(ceiling: float, focus: float | None = None, points: int = 64) -> FloatArray:
+    """(G,) candidate means from 0 to ``ceiling``, densest at ``focus`` (a cost limit, say), which is one of them.
+
+    The spacing is that of ``sinh``: about ``focus / 20`` around the focus with 64 points, growing in proportion to the
+    distance. Without a focus the grid is uniform. Spacing costs width, never validity.
+    """
+    ceiling = check_real("ceiling", ceiling, low=0.0, open_low=True, high=math.inf, open_high=True)
+    points = check_integer("points", points, low=3)
+    if focus is None:
+        return freeze(np.linspace(0.0, ceiling, points))
+    focus = check_real("focus", focus, low=0.0, high=ceiling, open_low=True, open_high=True)
+    scale = 0.25 * min(focus, ceiling - focus)
+    below, above = math.asinh(focus / scale), math.asinh((ceiling - focus) / scale)
+    left = min(points - 2, max(1, round((points - 1) * below / (below + above))))
+    u = np.concatenate([np.linspace(-below, 0.0, left, endpoint=False), np.linspace(0.0, above, points - left)])
+    means = focus + scale * np.sinh(u)
+    means[0], means[left], means[-1] = 0.0, focus, ceiling
+    return freeze(means)
+
+
+class MeanUpperBounds:
+    """Time-uniform upper confidence bounds on the means of J streams of values in ``[0, ceiling_j]``.
+
+    For each stream j and threshold ``log(1/delta)``: with probability at least ``1 - delta``, simultaneously for all n,
+    the mean lies below :meth:`bound`. (More exactly: whoever's conditional means are all at least mu, mu lies below.)
+    Proof in the module's docstring. Configuration is fixed at construction, the state is three arrays.
+
+    Attributes:
+        ceilings: (J,) largest possible values.
+        means: (J, G) candidate means per stream; first 0, last the ceiling.
+        bets: the shared :class:`BetGrid`.
+        mantissa, exponent: (J, K, G) wealth at each candidate mean, ``mantissa * 2**exponent``; lost values excluded.
+        counts: (J,) values received.
+        lost: (J,) values outstanding, each counted as the ceiling.
+    """
+
+    def __init__(
+        self,
+        ceilings: ArrayLike,
+        *,
+        focus: float | None = None,
+        points: int = 64,
+        means: ArrayLike | None = None,
+        bets: BetGrid | None = None,
+    ) -> None:
+        self.ceilings = _positive("ceilings", as_floats("ceilings", ceilings, (None,)))
+        self.bets = bets if bets is not None else bet_grid()
+        self.means = self._grids(focus, points) if means is None else self._given(means)
+        self._lambdas = freeze(self.bets.fractions[None, :] / self.ceilings[:, None])
+        self._log_weights = freeze(np.log(self.bets.weights))
+        shape = (self.ceilings.size, self.bets.fractions.size, self.means.shape[1])
+        self.mantissa, self.exponent = np.ones(shape), np.zeros(shape, np.int64)
+        self.counts, self.lost = np.zeros(shape[0], np.int64), np.zeros(shape[0], np.int64)
+
+    def _grids(self, focus: float | None, points: int) -> FloatArray:
+        rows = [mean_grid(b, focus if focus is not None and focus < b else None, points) for b in self.ceilings.tolist()]
+        return freeze(np.array(rows))
+
+    def _given(self, means: ArrayLike) -> FloatArray:
+        grid = as_floats("means", np.broadcast_to(means, (self.ceilings.size, np.shape(means)[-1])), (None, None))
+        if np.any(np.diff(grid, axis=1) <= 0.0) or np.any(grid[:, 0] != 0.0) or np.any(grid[:, -1] != self.ceilings):
+            raise InvalidInput("means must increase strictly from 0 to the stream's ceiling; use mean_grid")
+        return grid
+
+    def update(self, stream: int, values: ArrayLike) -> None:
+        """Record ``values`` (n,) of one stream; nothing is recorded if one of them lies outside ``[0, ceiling]``."""
+        stream, batch = self._stream(stream), _batch(values)
+        ceiling = float(self.ceilings[stream])
+        _check_values(batch, 0.0, ceiling)
+        _kernels.mean_update(
+            batch,
+            self._lambdas[stream],
+            self.means[stream],
+            self.mantissa[stream],
+            self.exponent[stream],
+            self.bets.period,
+        )
+        self.counts[stream] += batch.size
+
+    def mark_lost(self, stream: int, count: int = 1) -> None:
+        """Count ``count`` values that were asked for and did not arrive as the ceiling."""
+        self.lost[self._stream(stream)] += check_integer("count", count, low=0)
+
+    def replace_lost(self, stream: int, values: ArrayLike) -> None:
+        """Put the real ``values`` (n,) in the place of n lost ones."""
+        batch = _batch(values)
+        _check_outstanding(batch.size, int(self.lost[self._stream(stream)]))
+        self.update(stream, batch)
+        self.lost[stream] -= batch.size
+
+    def reset(self, stream: int) -> None:
+        """Forget a stream, e.g. when a bound must rest on observations after a selection only."""
+        stream = self._stream(stream)
+        self.mantissa[stream], self.exponent[stream] = 1.0, 0
+        self.counts[stream], self.lost[stream] = 0, 0
+
+    def bound(self, stream: int, log_threshold: float) -> float:
+        """Upper bound on the mean of one stream at error ``exp(-log_threshold)``; the ceiling if nothing better is known.
+
+        Rounding is charged against the bound: the threshold is raised by the largest error the products can have.
+        """
+        log_threshold = check_real("log_threshold", log_threshold, low=0.0, open_low=True)
+        return self._bound(self._stream(stream), log_threshold)
+
+    def bounds(self, log_thresholds: ArrayLike) -> FloatArray:
+        """(J,) upper bounds at thresholds (J,) (or one for all)."""
+        thresholds = as_floats("log_thresholds", np.broadcast_to(log_thresholds, self.ceilings.shape), (None,))
+        _positive("log_thresholds", thresholds)
+        return np.array([self._bound(j, threshold) for j, threshold in enumerate(thresholds.tolist())])
+
+    def _bound(self, stream: int, log_threshold: float) -> float:
+        lost = int(self.lost[stream])
+        guard = self.bets.rounding * (int(self.counts[stream]) + lost + 100)
+        return _kernels.mean_bound(
+            log_threshold + guard,
+            lost,
+            float(self.ceilings[stream]),
+            self._lambdas[stream],
+            self._log_weights,
+            self.means[stream],
+            self.mantissa[stream],
+            self.exponent[stream],
+        )
+
+    def log_wealth(self, stream: int) -> FloatArray:
+        """(K, G) log-wealth of each bet at each candidate mean, lost values included."""
+        stream = self._stream(stream)
+        worst = np.log1p(self._lambdas[stream][:, None] * (self.means[stream] - self.ceilings[stream])[None, :])
+        wealth = np.log(self.mantissa[stream]) + _kernels.LN2 * self.exponent[stream] + self.lost[stream] * worst
+        return np.asarray(wealth, np.float64)
+
+    def copy(self) -> Self:
+        """An independent copy of the state; the configuration is shared."""
+        return _copy(self, ("mantissa", "exponent", "counts", "lost"))
+
+    def _stream(self, stream: int) -> int:
+        return check_integer("stream", stream, low=0, high=self.ceilings.size - 1)
+
+
+class MeanLowerBounds:
+    """Time-uniform lower bounds on the means of J streams: upper bounds on ``ceiling - X``, reflected.
+
+    The same methods as :class:`MeanUpperBounds`. ``focus`` is where the bounds should be sharpest; a lost value counts as 0,
+    the worst outcome for a lower bound.
+    """
+
+    def __init__(
+        self, ceilings: ArrayLike, *, focus: float | None = None, points: int = 64, bets: BetGrid | None = None
+    ) -> None:
+        tops = _positive("ceilings", as_floats("ceilings", ceilings, (None,)))
+        rows = [mean_grid(b, b - focus if focus is not None and 0.0 < focus < b else None, points) for b in tops.tolist()]
+        self.mirror = MeanUpperBounds(tops, means=np.array(rows), bets=bets)
+
+    def update(self, stream: int, values: ArrayLike) -> None:
+        """Record ``values`` (n,) in ``[0, ceiling]``."""
+        self.mirror.update(stream, self._reflected(stream, values))
+
+    def mark_lost(self, stream: int, count: int = 1) -> None:
+        """Count ``count`` missing values as 0."""
+        self.mirror.mark_lost(stream, count)
+
+    def replace_lost(self, stream: int, values: ArrayLike) -> None:
+        """Put the real ``values`` (n,) in the place of n lost ones."""
+        self.mirror.replace_lost(stream, self._reflected(stream, values))
+
+    def bound(self, stream: int, log_threshold: float) -> float:
+        """Lower bound on the mean of one stream at error ``exp(-log_threshold)``; 0 if nothing better is known."""
+        return float(self.mirror.ceilings[stream]) - self.mirror.bound(stream, log_threshold)
+
+    def bounds(self, log_thresholds: ArrayLike) -> FloatArray:
+        """(J,) lower bounds at thresholds (J,) (or one for all)."""
+        return np.asarray(self.mirror.ceilings - self.mirror.bounds(log_thresholds))
+
+    def _reflected(self, stream: int, values: ArrayLike) -> FloatArray:
+        top = float(self.mirror.ceilings[self.mirror._stream(stream)])
+        batch = _batch(values)
+        _check_values(batch, 0.0, top)
+        return top - batch
+
+
+def mean_upper(values: ArrayLike, ceiling: float, delta: float, focus: float | None = None) -> float:
+    """Betting upper bound, at error ``delta``, on the mean of values in ``[0, ceiling]``, after all of ``values`` (n,).
+
+    >>> round(mean_upper([0.0] * 100, ceiling=1.0, delta=0.05), 2)
+    0.06
+    """
+    delta = check_real("delta", delta, low=0.0, high=1.0, open_low=True, open_high=True)
+    process = MeanUpperBounds([ceiling], focus=focus, points=256)
+    process.update(0, values)
+    return process.bound(0, -math.log(delta))
+
+
+def mean_lower(values: ArrayLike, ceiling: float, delta: float, focus: float | None = None) -> float:
+    """Betting lower bound, at error ``delta``, on the mean of values in ``[0, ceiling]``, after all of ``values`` (n,)."""
+    delta = check_real("delta", delta, low=0.0, high=1.0, open_low=True, open_high=True)
+    process = MeanLowerBounds([ceiling], focus=focus, points=256)
+    process.update(0, values)
+    return process.bound(0, -math.log(delta))
+
+
+def empirical_bernstein_upper(values: ArrayLike, ceiling: float, delta: float, *, cap: float = 0.5) -> FloatArray:
+    r"""(n,) time-uniform upper bounds after each of ``values`` (n,): predictable plug-in empirical Bernstein.
+
+    WSR Theorem 2, its upper side at error ``delta``, for ``X = x / ceiling`` in [0, 1]:
+
+        U_t = (sum_i lam_i X_i + ln(1/delta) + sum_i v_i psi(lam_i)) / sum_i lam_i,
+        v_i = 4 (X_i - mu_{i-1})^2,   psi(lam) = (-ln(1 - lam) - lam) / 4,
+        lam_t = min(cap, sqrt(2 ln(1/delta) / (s2_{t-1} t ln(1 + t)))),
+        mu_t = (1/2 + sum_{i<=t} X_i) / (t+1),   s2_t = (1/4 + sum_{i<=t} (X_i - mu_i)^2) / (t+1).
+
+    The running minimum is returned. An independent check on :class:`MeanUpperBounds`, which is narrower.
+    """
+    ceiling = check_real("ceiling", ceiling, low=0.0, open_low=True, high=math.inf, open_high=True)
+    delta = check_real("delta", delta, low=0.0, high=1.0, open_low=True, open_high=True)
+    cap = check_real("cap", cap, low=0.0, high=1.0, open_low=True, open_high=True)
+    batch = _batch(values)
+    _check_values(batch, 0.0, ceiling)
+    x, t = batch / ceiling, np.arange(1, batch.size + 1)
+    means = (0.5 + np.cumsum(x)) / (t + 1)
+    variances = (0.25 + np.cumsum((x - means) ** 2)) / (t + 1)
+    past_means, past_variances = np.r_[0.5, means[:-1]], np.r_[0.25, variances[:-1]]
+    bets = np.minimum(cap, np.sqrt(-2.0 * math.log(delta) / (past_variances * t * np.log1p(t))))
+    penalty = np.cumsum((x - past_means) ** 2 * (-np.log1p(-bets) - bets))
+    upper = (np.cumsum(bets * x) - math.log(delta) + penalty) / np.cumsum(bets)
+    return np.asarray(ceiling * np.minimum(1.0, np.minimum.accumulate(upper)))
+
+
+class IntervalWealth:
+    """E-processes of N cells, each of which predicts an interval for the mean of one signal under each of J policies.
+
+    Under cell i's hypothesis (whatever the adaptive choice of policies) every component is a nonnegative supermartingale
+    that starts at 1, hence so is :meth:`log_mean`'s average, for weights fixed before any data. Proof in the module's
+    docstring. A pooled process over all policies is a second instance with one policy.
+
+    Attributes:
+        low, high: (N, J) range of the signal, given as scalars or anything that broadcasts (a signal may differ by cell).
+        hull_minus, hull_plus: (N, J) smallest ``m-`` and largest ``m+`` that any update may use, inside the range; by
+            default the range itself. A lost observation is bet at ``low - hull_plus`` and ``hull_minus - high``, so narrow
+            hulls make losses cheap.
+        bets: the :class:`BetGrid`; its weights are shared equally by the two sides.
+        policy_weights: (J,) default weights of :meth:`log_mean`.
+        mantissa, exponent: (J, N, 2, K) wealths ``mantissa * 2**exponent``; side 0 bets on larger, side 1 on smaller
+            means; lost values excluded.
+        counts, lost: (J,) observations received and outstanding.
+    """
+
+    def __init__(
+        self,
+        cells: int,
+        policies: int,
+        low: ArrayLike,
+        high: ArrayLike,
+        *,
+        hull_minus: ArrayLike | None = None,
+        hull_plus: ArrayLike | None = None,
+        bets: BetGrid | None = None,
+        policy_weights: ArrayLike | None = None,
+    ) -> None:
+        shape = check_integer("cells", cells, low=1), check_integer("policies", policies, low=1)
+        self.low, self.high = _spread("low", low, shape), _spread("high", high, shape)
+        self.hull_minus = self.low if hull_minus is None else _spread("hull_minus", hull_minus, shape)
+        self.hull_plus = self.high if hull_plus is None else _spread("hull_plus", hull_plus, shape)
+        _ordered(self.low < self.high, "low must be < high", self.low, self.high)
+        _ordered(self.low <= self.hull_minus, "low must be <= hull_minus", self.low, self.hull_minus)
+        _ordered(self.hull_minus <= self.hull_plus, "hull_minus must be <= hull_plus", self.hull_minus, self.hull_plus)
+        _ordered(self.hull_plus <= self.high, "hull_plus must be <= high", self.hull_plus, self.high)
+        self.bets = bets if bets is not None else bet_grid(8, 0.01)
+        uniform = np.full(shape[1], 1.0 / shape[1])
+        self.policy_weights = uniform if policy_weights is None else self._weights(policy_weights, shape[1])
+        self._columns()
+        size = (shape[1], shape[0], 2, self.bets.fractions.size)
+        self.mantissa, self.exponent = np.ones(size), np.zeros(size, np.int64)
+        self.counts, self.lost = np.zeros(shape[1], np.int64), np.zeros(shape[1], np.int64)
+        self._block = np.zeros((shape[1], shape[0]))
+
+    def _columns(self) -> None:
+        """Per policy, contiguous copies of what the kernels read: (J, N) each."""
+        scale = 1.0 / (self.high - self.low)
+        self._low, self._high, self._scale = freeze(self.low.T), freeze(self.high.T), freeze(scale.T)
+        self._hull_minus, self._hull_plus = freeze(self.hull_minus.T), freeze(self.hull_plus.T)
+        self._lost_above = freeze(((self.low - self.hull_plus) * scale).T)
+        self._lost_under = freeze(((self.hull_minus - self.high) * scale).T)
+        self._bet_weights = freeze(np.tile(0.5 * self.bets.weights, (2, 1)))
+        self._everyone = np.arange(self.low.shape[0])
+
+    @staticmethod
+    def _weights(weights: ArrayLike, policies: int) -> FloatArray:
+        array = as_floats("policy_weights", weights, (policies,))
+        if np.any(array < 0.0) or not abs(float(array.sum()) - 1.0) <= 1e-9:
+            raise InvalidInput(f"policy_weights must be >= 0 and sum to 1, got sum {array.sum():g}; normalise them")
+        return array
+
+    def update(
+        self,
+        policy: int,
+        values: ArrayLike,
+        m_minus: ArrayLike,
+        m_plus: ArrayLike,
+        alive: NDArray[np.bool_] | None = None,
+    ) -> None:
+        """Record observations of one policy; nothing is recorded if an entry is refused.
+
+        Args:
+            policy: the policy j that ran; only its components move.
+            values: (n,) the signal, or (n, N) where it differs by cell.
+            m_minus, m_plus: (N,) predicted interval, or (n, N) where it depends on the observation's initial state. It
+                must have been fixed when the observation was asked for (up to that initial state).
+            alive: (N,) the cells to move, all by default; the others keep their wealth.
+
+        Raises:
+            InvalidInput: a value outside the range, or a prediction outside its hull, at a living cell.
+        """
+        policy, cells = self._policy(policy), self.low.shape[0]
+        batch = _matrix("values", values, cells, column=True)
+        minus = _matrix("m_minus", m_minus, cells, column=False)
+        plus = _matrix("m_plus", m_plus, cells, column=False)
+        if minus.shape != plus.shape or minus.shape[0] not in (1, batch.shape[0]):
+            raise InvalidInput(
+                f"m_minus and m_plus must both be (N,) or (n, N) with n = {batch.shape[0]}, "
+                f"got {minus.shape} and {plus.shape}; give one row, or one row per value"
+            )
+        living = self._living(alive)
+        self._check(policy, batch, minus, plus, living)
+        state = self.mantissa[policy], self.exponent[policy]
+        _kernels.interval_update(
+            batch, minus, plus, living, self._scale[policy], self.bets.fractions, *state, self.bets.period
+        )
+        self.counts[policy] += batch.shape[0]
+        self._refresh(policy, living)
+
+    def mark_lost(self, policy: int, count: int = 1) -> None:
+        """Give ``count`` observations that did not arrive the smallest factor any outcome could give."""
+        policy = self._policy(policy)
+        self.lost[policy] += check_integer("count", count, low=0)
+        self._refresh(policy, self._everyone)
+
+    def replace_lost(
+        self,
+        policy: int,
+        values: ArrayLike,
+        m_minus: ArrayLike,
+        m_plus: ArrayLike,
+        alive: NDArray[np.bool_] | None = None,
+    ) -> None:
+        """Put real observations in the place of lost ones; arguments as in :meth:`update`."""
+        policy = self._policy(policy)
+        batch = _matrix("values", values, self.low.shape[0], column=True)
+        _check_outstanding(batch.shape[0], int(self.lost[policy]))
+        before = int(self.lost[policy])
+        self.update(policy, batch, m_minus, m_plus, alive)
+        self.lost[policy] = before - batch.shape[0]
+        self._refresh(policy, self._everyone)
+
+    def log_mean(self, weights: ArrayLike | None = None, alive: NDArray[np.bool_] | None = None) -> FloatArray:
+        """(N,) log of the average wealth per cell, over sides and bets and, with ``weights`` (J,), over policies.
+
+        The weights must have been fixed before any data. Cells outside ``alive`` are not computed and read NaN, which
+        is never above a threshold.
+        """
+        shares = self.policy_weights if weights is None else self._weights(weights, self.counts.size)
+        touched = np.flatnonzero((self.counts > 0) | (self.lost > 0))
+        # policies never observed have wealth exactly one
+        rest = max(0.0, 1.0 - float(shares[touched].sum())) if touched.size < shares.size else 0.0
+        out = np.full(self.low.shape[0], np.nan)
+        _kernels.interval_mean(self._living(alive), touched, shares, rest, self._block, out)
+        return out
+
+    def log_wealth(self) -> FloatArray:
+        """(N, J, 2, K) log-wealth of every component, lost observations included."""
+        wealth = np.log(self.mantissa) + _kernels.LN2 * self.exponent
+        worst = np.stack([self._lost_above, self._lost_under], axis=2)[..., None] * self.bets.fractions
+        wealth += self.lost[:, None, None, None] * np.log1p(worst)
+        return np.ascontiguousarray(wealth.transpose(1, 0, 2, 3))
+
+    def copy(self) -> Self:
+        """An independent copy of the state; the configuration is shared."""
+        return _copy(self, ("mantissa", "exponent", "counts", "lost", "_block"))
+
+    def _policy(self, policy: int) -> int:
+        return check_integer("policy", policy, low=0, high=self.counts.size - 1)
+
+    def _living(self, alive: NDArray[np.bool_] | None) -> IntArray:
+        if alive is None:
+            return self._everyone
+        mask = np.asarray(alive)
+        if mask.dtype != np.bool_ or mask.shape != self._everyone.shape:
+            raise InvalidInput(
+                f"alive must be a mask of shape {self._everyone.shape}, got {mask.dtype} {mask.shape}; use booleans"
+            )
+        return np.flatnonzero(mask)
+
+    def _check(self, policy: int, values: FloatArray, minus: FloatArray, plus: FloatArray, living: IntArray) -> None:
+        bounds = self._low[policy], self._high[policy], self._hull_minus[policy], self._hull_plus[policy]
+        code, t, cell = _kernels.interval_check(values, minus, plus, living, *bounds)
+        if code == _kernels.BAD_VALUE:
+            value = values[t, cell if values.shape[1] > 1 else 0]
+            raise InvalidInput(
+                f"values[{t}] must lie in [{bounds[0][cell]:g}, {bounds[1][cell]:g}], got {value:g}; "
+                "the declared range is wrong, or the report"
+            )
+        if code == _kernels.BAD_PREDICTION:
+            raise InvalidInput(
+                f"m_minus[{t}, {cell}] <= m_plus[{t}, {cell}] must lie in the hull [{bounds[2][cell]:g}, "
+                f"{bounds[3][cell]:g}], got {minus[t, cell]:g} and {plus[t, cell]:g}; widen the hull or clip"
+            )
+
+    def _refresh(self, policy: int, cells: IntArray) -> None:
+        _kernels.interval_refresh(
+            cells,
+            int(self.lost[policy]),
+            self._lost_above[policy],
+            self._lost_under[policy],
+            self.bets.fractions,
+            self._bet_weights,
+            self.mantissa[policy],
+            self.exponent[policy],
+            self._block[policy],
+        )
+
+
+def _batch(values: ArrayLike) -> FloatArray:
+    """``values`` as a writeable, contiguous (n,) array: the kernels are compiled for one layout only."""
+    try:
+        array = np.ascontiguousarray(values, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise InvalidInput("values must be numbers; convert them to float64") from error
+    if np.ndim(values) != 1:
+        raise InvalidInput(f"values must have shape (n,), got {np.shape(values)}; pass one value as a list of one")
+    return array if array.flags.writeable else array.copy()
+
+
+def _matrix(name: str, value: ArrayLike, cells: int, *, column: bool) -> FloatArray:
+    """``value`` as (n, N); a vector becomes a column (one number per observation) or a row (one per cell)."""
+    try:
+        array = np.ascontiguousarray(value, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise InvalidInput(f"{name} must be numbers; convert them to float64") from error
+    if np.ndim(value) == 1:
+        array = array[:, None] if column else array[None, :]
+    if array.ndim != 2 or array.shape[1] not in ((1, cells) if column else (cells,)):
+        vector = "(n,)" if column else "(N,)"
+        raise InvalidInput(f"{name} must have shape {vector} or (n, N) with N = {cells}, got {np.shape(value)}; reshape it")
+    return array if array.flags.writeable and array.flags.c_contiguous else np.array(array, order="C")
+
+
+def _check_values(batch: FloatArray, low: float, high: float) -> None:
+    bad = _kernels.first_outside(batch, low, high)
+    if bad >= 0:
+        raise InvalidInput(
+            f"values[{bad}] must lie in [{low:g}, {high:g}], got {batch[bad]:g}; the declared range is wrong, or the report"
+        )
+
+
+def _check_outstanding(count: int, lost: int) -> None:
+    if count > lost:
+        raise InvalidInput(f"values must be at most as many as are lost, got {count} for {lost}; use update for new ones")
+
+
+def _positive(name: str, array: FloatArray) -> FloatArray:
+    if not array.size:
+        raise InvalidInput(f"{name} must not be empty; give one entry per stream")
+    if np.any(array <= 0.0):
+        index = first_where(array <= 0.0)[0]
+        raise InvalidInput(f"{name}[{index}] must be > 0, got {array[index]:g}; check its unit")
+    return array
+
+
+def _spread(name: str, value: ArrayLike, shape: tuple[int, int]) -> FloatArray:
+    try:
+        return as_floats(name, np.broadcast_to(np.asarray(value), shape), shape)
+    except ValueError as error:
+        if isinstance(error, InvalidInput):
+            raise
+        raise InvalidInput(f"{name} must broadcast to (N, J) = {shape}, got {np.shape(value)}; check the axes") from error
+
+
+def _ordered(holds: NDArray[np.bool_], rule: str, left: FloatArray, right: FloatArray) -> None:
+    if not holds.all():
+        index = first_where(~holds)
+        raise InvalidInput(f"{rule}, got {left[index]:g} and {right[index]:g} at {index}; check the range of the signal")
+
+
+def _copy(original: T, state: tuple[str, ...]) -> T:
+    twin = copy.copy(original)
+    for name in state:
+        setattr(twin, name, getattr(original, name).copy())
+    return twin

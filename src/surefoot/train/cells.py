@@ -1,0 +1,200 @@
+"""Cells: the explicit sets of tasks that deployment treats as hypotheses.
+
+Every task M has a vector of *quantities* q(M): the values of every library policy (in expectation and given the initial state),
+an upper bound on its optimal value, and its transition probabilities. A cell is a box ``H_i = {M : lo_i <= q(M) <= hi_i}``. It
+starts as the hull of the sampled tasks nearest to one centre of the cover. Hulls of finite samples leave gaps between neighbours,
+so each box is extended:
+
+* by *seam tasks*, halfway between neighbouring sampled tasks of different cells (neighbours in the Gabriel graph of the
+  parameters), which belong to both cells: neighbours touch;
+* by *ghost tasks*, outside the sample's extremes by the distance of the fifth most extreme task (clipped to the declared support): with
+  N samples a fresh task lies beyond them with probability of order 1/(10 N) per side instead of 1/N;
+* by a small fraction of each interval's width, because a quantity need not be monotone between two tasks.
+
+All of this happens before the hold-out is drawn, which then measures what is left uncovered.
+
+Letters: N cells, T tasks, p parameters, J policies, I constraints, B initial states, E entries of the kernel support, Q quantities.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from surefoot.arrays import FloatArray, IntArray
+from surefoot.cmdp.evaluate import state_values
+from surefoot.cmdp.model import TabularCMDP
+from surefoot.policyset.schema import Cells, ConditionalPredictions, KernelBoxes, Predictions
+from surefoot.train.coverage import kernel_rows
+
+__all__ = ["Boxes", "Layout", "ghost_tasks", "seam_tasks"]
+
+NEIGHBOURS = 40
+"""Gabriel neighbours are sought among this many nearest tasks."""
+GHOST_RANK = 5
+
+
+@dataclass(frozen=True, eq=False)
+class Layout:
+    """Where each quantity stands in the vector.
+
+    Attributes:
+        n_policies, n_constraints, n_states, n_actions: J, I, S, A.
+        states: (B,) initial states that predictions are conditional on.
+        keys: (E,) support of the kernels, ``(s A + a) S + s'``.
+    """
+
+    n_policies: int
+    n_constraints: int
+    n_states: int
+    n_actions: int
+    states: IntArray
+    keys: IntArray
+
+    @property
+    def sizes(self) -> tuple[int, int, int, int]:
+        """Lengths of the four parts: values, conditional values, optimum, kernel."""
+        values = self.n_policies * (1 + self.n_constraints)
+        return values, values * self.states.size, 1, self.keys.size
+
+    def quantities(self, cmdp: TabularCMDP, tables: FloatArray, bound: float) -> tuple[FloatArray, bool]:
+        """(Q,) quantities of one task, and whether its kernel stays inside the support."""
+        by_state = state_values(cmdp, tables)
+        kernel, inside = kernel_rows(cmdp, self.keys) if self.keys.size else (np.zeros(0), True)
+        parts = [(by_state @ cmdp.start).ravel(), by_state[:, :, self.states].ravel(), np.array([bound]), kernel]
+        return np.concatenate(parts), inside
+
+    def split(self, vectors: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+        """The four parts of (N, Q) vectors: (N, J, 1+I), (N, J, 1+I, B), (N,), (N, E)."""
+        n, ends = len(vectors), np.cumsum(self.sizes)
+        shape = (n, self.n_policies, 1 + self.n_constraints)
+        values, conditional, optimum, kernel = np.split(vectors, ends[:-1], axis=1)
+        return values.reshape(shape), conditional.reshape(*shape, self.states.size), optimum[:, 0], kernel
+
+
+class Boxes:
+    """(N, Q) boxes under construction; :meth:`include` widens, :meth:`freeze` ends it.
+
+    Args:
+        n_cells: N.
+        layout: what the columns mean.
+    """
+
+    def __init__(self, n_cells: int, layout: Layout) -> None:
+        self.layout = layout
+        size = sum(layout.sizes)
+        self.lower = np.full((n_cells, size), np.inf)
+        self.upper = np.full((n_cells, size), -np.inf)
+        self.center = np.full((n_cells, size), np.nan)
+
+    def include(self, cell: int, quantities: FloatArray, *, center: bool = False) -> None:
+        """Widen one cell's box so that it holds a task; ``center`` makes that task the cell's member of the cover."""
+        np.minimum(self.lower[cell], quantities, out=self.lower[cell])
+        np.maximum(self.upper[cell], quantities, out=self.upper[cell])
+        if center:
+            self.center[cell] = quantities
+
+    def inflate(self, fraction: float) -> None:
+        """Widen every interval by a fraction of its width, and by what rounding can do; impossible transitions stay so."""
+        pad = fraction * (self.upper - self.lower) + 1e-9 * np.maximum(1.0, np.abs(self.upper))
+        values = slice(0, sum(self.layout.sizes[:3]))
+        self.lower[:, values] -= pad[:, values]
+        self.upper[:, values] += pad[:, values]
+        kernel = slice(sum(self.layout.sizes[:3]), None)
+        possible = self.upper[:, kernel] > 0.0
+        self.lower[:, kernel] = np.maximum(self.lower[:, kernel] - pad[:, kernel], 0.0)
+        self.upper[:, kernel] = np.where(possible, np.minimum(self.upper[:, kernel] + pad[:, kernel], 1.0), 0.0)
+
+    def consistent(self, quantities: FloatArray) -> IntArray:
+        """Indices of the cells a task is consistent with; only the upper end counts for the optimal value."""
+        optimum = sum(self.layout.sizes[:2])
+        above = quantities >= self.lower
+        above[:, optimum] = True
+        return np.flatnonzero((above & (quantities <= self.upper)).all(axis=1))
+
+    def freeze(self, policy_index: IntArray, parameters: FloatArray, alternatives: FloatArray) -> Cells:
+        """The finished cells in the policy set's schema."""
+        low, high, mid = (self.layout.split(a) for a in (self.lower, self.upper, self.center))
+        predictions = Predictions(
+            reward_lower=low[0][:, :, 0],
+            reward_upper=high[0][:, :, 0],
+            cost_lower=low[0][:, :, 1:],
+            cost_upper=high[0][:, :, 1:],
+            reward_center=mid[0][:, :, 0],
+            cost_center=mid[0][:, :, 1:],
+        )
+        conditional = ConditionalPredictions(
+            initial_states=self.layout.states,
+            reward_lower=low[1][:, :, 0],
+            reward_upper=high[1][:, :, 0],
+            cost_lower=low[1][:, :, 1:],
+            cost_upper=high[1][:, :, 1:],
+        )
+        return Cells(
+            policy_index=policy_index,
+            optimal_center=mid[2],
+            optimal_upper=high[2],
+            parameters=parameters,
+            predictions=predictions,
+            conditional=conditional if self.layout.states.size else None,
+            kernel=self._kernel(low[3], high[3], alternatives) if self.layout.keys.size else None,
+        )
+
+    def _kernel(self, lower: FloatArray, upper: FloatArray, alternatives: FloatArray) -> KernelBoxes:
+        row, successor = np.divmod(self.layout.keys, self.layout.n_states)
+        support = np.stack([*np.divmod(row, self.layout.n_actions), successor], axis=1)
+        reference = 0.5 * (lower + upper)
+        return KernelBoxes(support, lower, upper, reference, alternatives)
+
+
+def seam_tasks(parameters: FloatArray, assignment: IntArray) -> tuple[FloatArray, IntArray]:
+    """Midpoints of neighbouring sampled tasks that belong to different cells.
+
+    Two tasks are neighbours when no third lies in the ball whose diameter joins them (Gabriel graph), in parameters scaled by
+    their standard deviations; in one dimension these are the consecutive tasks.
+
+    Args:
+        parameters: (T, p).
+        assignment: (T,) cell of each task.
+
+    Returns:
+        Midpoints (M, p) and the two cells (M, 2) each of them belongs to.
+    """
+    scale = parameters.std(axis=0)
+    points = parameters / np.where(scale > 0.0, scale, 1.0)
+    pairs: set[tuple[int, int]] = set()
+    for t in range(len(points)):
+        squared = ((points - points[t]) ** 2).sum(axis=1)
+        near = np.argsort(squared, kind="stable")[: NEIGHBOURS + 1]
+        for u in near:
+            if assignment[u] == assignment[t] or (min(t, u), max(t, u)) in pairs:
+                continue
+            middle, quarter = 0.5 * (points[t] + points[u]), 0.25 * squared[u]
+            inside = ((points[near] - middle) ** 2).sum(axis=1) < quarter * (1.0 - 1e-12)
+            if not inside.any():
+                pairs.add((min(t, int(u)), max(t, int(u))))
+    ends = np.asarray(sorted(pairs), dtype=np.int64).reshape(-1, 2)
+    return 0.5 * (parameters[ends[:, 0]] + parameters[ends[:, 1]]), assignment[ends]
+
+
+def ghost_tasks(parameters: FloatArray, assignment: IntArray, support: FloatArray) -> tuple[FloatArray, IntArray]:
+    """Tasks just outside the sample, on either side of every parameter, inside the declared support.
+
+    Args:
+        parameters: (T, p).
+        assignment: (T,).
+        support: (p, 2).
+
+    Returns:
+        Parameters (2p, p) and the cell (2p,) each belongs to.
+    """
+    ghosts, cells = [], []
+    for axis in range(parameters.shape[1]):
+        order = np.argsort(parameters[:, axis], kind="stable")
+        for extreme, inner in ((order[0], order[: GHOST_RANK][-1]), (order[-1], order[-GHOST_RANK:][0])):
+            ghost = parameters[extreme].copy()
+            ghost[axis] += parameters[extreme, axis] - parameters[inner, axis]
+            ghosts.append(np.clip(ghost, support[:, 0], support[:, 1]))
+            cells.append(int(assignment[extreme]))
+    return np.asarray(ghosts).reshape(-1, parameters.shape[1]), np.asarray(cells, dtype=np.int64)

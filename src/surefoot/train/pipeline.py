@@ -1,0 +1,428 @@
+"""From a task family to a policy set (Ni & Kamgarpour 2026, Algorithm 1, with cells and a hold-out certificate).
+
+    sample -> optimum of each task (O_l) -> cover (O_c, Subroutine 3) -> safe policy (O_s) -> cross-evaluation -> cells
+           -> frozen -> fresh hold-out -> certificate
+
+Random streams: the training sample, the hold-out and the retained extra stream are spawned from one seed; results do not depend on
+the number of workers.
+
+Letters: T tasks, p parameters, S states, A actions, I constraints, J policies, N cells, Q quantities.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+
+from surefoot.arrays import FloatArray, IntArray, check_integer, check_real
+from surefoot.cmdp.evaluate import ceilings, evaluate_many
+from surefoot.cmdp.model import TabularCMDP
+from surefoot.errors import AssumptionError, InvalidInput
+from surefoot.policy import TabularPolicy
+from surefoot.policyset.schema import AssumptionReport, Certificate, EpisodeBounds, PolicySet, TrainingReport
+from surefoot.progress import track
+from surefoot.stats.binomial import clopper_pearson_upper
+from surefoot.stats.ledger import Ledger
+from surefoot.tasks.family import TabularFamily
+from surefoot.train.assumption import Offender, assumption_report, refusal
+from surefoot.train.cells import Boxes, Layout, ghost_tasks, seam_tasks
+from surefoot.train.cover import Cover, greedy_cover, proved_level, sized_cover, subroutine3
+from surefoot.train.coverage import CMDPDistance, CoverageOracle, joint_support, kernel_rows
+from surefoot.train.optimal import ExactOptimal, OptimalOracle, OptimalPolicy
+from surefoot.train.safe import GivenPolicy, SafeOracle, WorstCaseSafe
+from surefoot.version import VERSION
+
+__all__ = ["train"]
+
+Result = TypeVar("Result")
+
+CHUNK = 25
+INFLATION = 0.02
+CONDITIONAL_STATES = 256
+"""Predictions are kept per initial state when there are at most this many."""
+KERNEL_ENTRIES = 200_000
+"""Kernel boxes are kept when the joint support has at most this many entries."""
+CORNER_PARAMETERS = 6
+ALTERNATIVES = 8
+"""Kernels beyond the family per parameter and side."""
+
+
+def train(
+    family: TabularFamily,
+    *,
+    tasks: int | None = 500,
+    holdout: int = 200,
+    cells: int = 30,
+    delta: float = 0.05,
+    seed: int = 0,
+    radius: float | None = None,
+    coverage: CoverageOracle | None = None,
+    optimal: OptimalOracle | None = None,
+    safe: SafeOracle | None = None,
+    safe_policy: Any = None,
+    margin: float | None = None,
+    strict: bool = True,
+    workers: int = 1,
+    progress: bool = True,
+) -> PolicySet:
+    """Train a policy set.
+
+    Args:
+        family: the distribution over tasks.
+        tasks: number of fresh training tasks. ``None`` runs Subroutine 3 of the paper: start at ``ln(delta)^2 / delta^2`` and double
+            until it accepts, which needs ``radius``.
+        holdout: fresh tasks that judge the finished cells; 0 leaves the set without a certificate.
+        cells: largest number of cells; the radius of the cover is chosen to fit. Ignored when ``radius`` is given.
+        delta: error probability of the hold-out certificate (half for coverage, half for the safe policy's margin), and the ``delta``
+            of Subroutine 3 when ``tasks`` is ``None``.
+        seed: of everything random.
+        radius: ``eps`` of the cover, in the units of the coverage oracle.
+        coverage, optimal, safe: the oracles ``O_c``, ``O_l``, ``O_s``; by default the CMDP distance, the exact linear program, and the
+            family's own safe policy or, without one, the worst-case search.
+        safe_policy: (S, A) the controller you run today; it becomes ``pi_s`` after verification.
+        margin: ``xi``. By default the largest margin that every cell guarantees.
+        strict: raise when the assumption of one simultaneously feasible policy fails on a sampled task; otherwise leave such tasks out of
+            every cell, count them as uncovered, and report them.
+        workers: processes that share the tasks.
+        progress: draw a progress bar where that makes sense.
+
+    Raises:
+        InvalidInput: an argument out of range.
+        AssumptionError: no policy is feasible with margin for all sampled tasks (``strict``), or for none at all.
+    """
+    check_integer("holdout", holdout, low=0)
+    check_integer("cells", cells, low=1)
+    check_integer("seed", seed, low=0)
+    check_integer("workers", workers, low=1)
+    check_real("delta", delta, low=0.0, high=1.0, open_low=True, open_high=True)
+    if margin is not None:
+        check_real("margin", margin, low=0.0, open_low=True)
+    run = _Run(family, optimal, workers, progress)
+    sample_rng, holdout_rng = (np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(2))
+    parameters, cover, report = _cover(family, coverage or CMDPDistance(), tasks, cells, radius, delta, sample_rng)
+    optima = run.solve(parameters, "solving tasks")
+    chosen = _safe_policy(family, safe, safe_policy, parameters[cover.centers], margin)
+    sampled = _Sampled(parameters, optima, cover)
+    outcome = _build_cells(run, sampled, chosen, margin, strict)
+    certificate, ledger = _certify(run, outcome, holdout, delta, holdout_rng)
+    policy_index = np.arange(1, len(outcome.tables))
+    return PolicySet(
+        criterion=family.criterion,
+        policies=tuple(TabularPolicy(t) for t in outcome.tables),
+        cells=outcome.boxes.freeze(policy_index, outcome.parameters, outcome.alternatives),
+        bounds=outcome.bounds,
+        certificate=certificate,
+        training=report,
+        assumption=outcome.assumption,
+        ledger=ledger,
+        seed=seed,
+        version=VERSION,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Sampled:
+    """Training tasks, their optima and their cover."""
+
+    parameters: FloatArray
+    optima: list[OptimalPolicy]
+    cover: Cover
+
+
+@dataclass(frozen=True, eq=False)
+class _Outcome:
+    """Everything that is frozen before the hold-out is drawn."""
+
+    boxes: Boxes
+    tables: FloatArray
+    parameters: FloatArray
+    alternatives: FloatArray
+    bounds: EpisodeBounds
+    assumption: AssumptionReport
+
+
+@dataclass(frozen=True, eq=False)
+class _Measured:
+    """Quantities of one task."""
+
+    quantities: FloatArray
+    inside_support: bool
+    feasible: bool
+    safe_margin: float
+    optimum_costs: FloatArray
+
+    @property
+    def acceptable(self) -> bool:
+        """Whether the method's assumption holds for this task."""
+        return self.feasible and self.safe_margin > 0.0
+
+
+class _Run:
+    """Per-task work, in fixed chunks that may go to several processes."""
+
+    def __init__(self, family: TabularFamily, optimal: OptimalOracle | None, workers: int, progress: bool) -> None:
+        self.family, self.workers, self.progress = family, workers, progress
+        self.optimal = optimal
+        self.anchor: TabularCMDP | None = None
+
+    def solve(self, parameters: FloatArray, label: str) -> list[OptimalPolicy]:
+        """The optimum of every task; the median task anchors the solver."""
+        if self.optimal is None:
+            middle = np.median(parameters, axis=0)
+            closest = int(np.abs(parameters - middle).sum(axis=1).argmin())
+            self.anchor = self.family.cmdp(parameters[closest])
+        return self._map(_solve_chunk, parameters, label, self.optimal, self.anchor)
+
+    def measure(
+        self, parameters: FloatArray, label: str, tables: FloatArray, layout: Layout, optima: Sequence[OptimalPolicy] | None
+    ) -> list[_Measured]:
+        """Quantities of every task; optima are solved for where they are not given."""
+        known = self.solve(parameters, label) if optima is None else list(optima)
+        chunks = [known[k : k + CHUNK] for k in range(0, len(known), CHUNK)]
+        return self._map(_measure_chunk, parameters, label, tables, layout, extra=chunks)
+
+    def _map(
+        self, work: Callable[..., list[Result]], parameters: FloatArray, label: str, *shared: Any, extra: Any = None
+    ) -> list[Result]:
+        parts = [parameters[k : k + CHUNK] for k in range(0, len(parameters), CHUNK)]
+        calls = [(self.family, part, *shared, *(() if extra is None else (extra[k],))) for k, part in enumerate(parts)]
+        if self.workers == 1:
+            results = [work(*call) for call in track(calls, label, len(calls), show=self.progress)]
+        else:
+            from joblib import Parallel, delayed
+
+            running = Parallel(n_jobs=self.workers, return_as="generator")(delayed(work)(*call) for call in calls)
+            results = list(track(running, label, len(calls), show=self.progress))
+        return list(itertools.chain.from_iterable(results))
+
+
+def _solve_chunk(
+    family: TabularFamily, parameters: FloatArray, optimal: OptimalOracle | None, anchor: TabularCMDP | None
+) -> list[OptimalPolicy]:
+    oracle = ExactOptimal(anchor) if optimal is None else optimal
+    return [oracle.solve(family.cmdp(p)) for p in parameters]
+
+
+def _measure_chunk(
+    family: TabularFamily, parameters: FloatArray, tables: FloatArray, layout: Layout, optima: list[OptimalPolicy]
+) -> list[_Measured]:
+    measured = []
+    for point, optimum in zip(parameters, optima):
+        cmdp = family.cmdp(point)
+        quantities, inside = layout.quantities(cmdp, tables, optimum.bound)
+        safe_costs = quantities[1 : 1 + layout.n_constraints]
+        margin = float((cmdp.cost_limits - safe_costs).min(initial=np.inf))
+        measured.append(_Measured(quantities, inside, optimum.feasible, margin, optimum.costs))
+    return measured
+
+
+def _cover(
+    family: TabularFamily,
+    oracle: CoverageOracle,
+    tasks: int | None,
+    cells: int,
+    radius: float | None,
+    delta: float,
+    rng: np.random.Generator,
+) -> tuple[FloatArray, Cover, TrainingReport]:
+    rounds = 1
+    if tasks is None:
+        if radius is None:
+            raise InvalidInput("radius must be given when tasks is None, got None; pass the radius of the cover")
+        parameters, _, cover, rounds = subroutine3(family, oracle, radius=radius, delta=delta, rng=rng)
+    else:
+        parameters = _sample(family, check_integer("tasks", tasks, low=2), rng)
+        distances = oracle.distances(family, parameters, parameters)
+        if radius is None:
+            cover = sized_cover(distances, cells)
+        else:
+            cover = greedy_cover(distances, check_real("radius", radius, low=0.0, open_low=True))
+    n = len(parameters)
+    report = TrainingReport(
+        family=family.name,
+        parameter_names=tuple(family.parameter_names),
+        oracle=oracle.name,
+        radius=float(cover.radius),
+        tasks_sampled=n,
+        rounds=rounds,
+        uncovered_fraction=cover.uncovered / n,
+        level=proved_level(n, len(cover.centers), cover.uncovered),
+    )
+    return parameters, cover, report
+
+
+def _sample(family: TabularFamily, n: int, rng: np.random.Generator) -> FloatArray:
+    parameters = np.asarray(family.sample(n, rng), dtype=np.float64)
+    if parameters.ndim != 2 or len(parameters) != n or not np.isfinite(parameters).all():
+        raise InvalidInput(
+            f"{family.name}.sample({n}) must return {n} rows of finite parameters, got shape {parameters.shape}; fix the family"
+        )
+    return parameters
+
+
+def _safe_policy(
+    family: TabularFamily, oracle: SafeOracle | None, given: Any, centers: FloatArray, margin: float | None
+) -> FloatArray:
+    tasks = [family.cmdp(p) for p in centers]
+    own = getattr(family, "safe_policy", None)
+    if oracle is None:
+        table = given if given is not None else own() if own is not None else None
+        oracle = WorstCaseSafe() if table is None else GivenPolicy(table)
+    # Without a stated margin a tenth of the limit is asked for; what the cells then guarantee is measured, not assumed.
+    wanted = 0.1 * float(family.criterion.cost_limits.min(initial=np.inf)) if margin is None else margin
+    return oracle.find(tasks, wanted).policy
+
+
+def _build_cells(run: _Run, sampled: _Sampled, safe: FloatArray, margin: float | None, strict: bool) -> _Outcome:
+    family, cover, parameters = run.family, sampled.cover, sampled.parameters
+    models = [family.cmdp(p) for p in parameters]
+    alive = [k for k, c in enumerate(cover.centers) if sampled.optima[c].feasible and _margin(models[c], safe) > 0.0]
+    if not alive:
+        raise AssumptionError(
+            f"no sampled task of {family.name} is feasible together with the safe policy; raise the cost limits or bring another one"
+        )
+    centers = cover.centers[alive]
+    tables = np.stack([safe, *(sampled.optima[c].policy for c in centers)])
+    layout = _layout(models, tables)
+    measured = run.measure(parameters, "evaluating policies", tables, layout, sampled.optima)
+    offenders = [Offender.of(parameters[k], m) for k, m in enumerate(measured) if not m.acceptable]
+    if offenders and strict:
+        raise AssumptionError(refusal(family, offenders))
+    boxes, assignment = Boxes(len(centers), layout), cover.to_centers[:, alive].argmin(axis=1)
+    for k, m in enumerate(measured):
+        if m.acceptable:
+            boxes.include(int(assignment[k]), m.quantities, center=bool(centers[assignment[k]] == k))
+    offenders += _extend(run, boxes, parameters, assignment, tables)
+    boxes.inflate(INFLATION)
+    offenders += [Offender.of(c, m) for c, m in _corners(run, tables, layout) if not m.acceptable]
+    return _Outcome(
+        boxes=boxes,
+        tables=tables,
+        parameters=parameters[centers],
+        alternatives=_alternatives(family, parameters, layout),
+        bounds=_bounds(models, family),
+        assumption=assumption_report(family, parameters, offenders, _guaranteed_margin(boxes, family, margin)),
+    )
+
+
+def _margin(cmdp: TabularCMDP, table: FloatArray) -> float:
+    return float((cmdp.cost_limits - evaluate_many(cmdp, table)[0, 1:]).min(initial=np.inf))
+
+
+def _layout(models: list[TabularCMDP], tables: FloatArray) -> Layout:
+    states = np.flatnonzero(np.any([m.start > 0.0 for m in models], axis=0))
+    keys = joint_support(models)
+    return Layout(
+        n_policies=len(tables),
+        n_constraints=models[0].n_constraints,
+        n_states=models[0].n_states,
+        n_actions=models[0].n_actions,
+        states=states if states.size <= CONDITIONAL_STATES else states[:0],
+        keys=keys if keys.size <= KERNEL_ENTRIES else keys[:0],
+    )
+
+
+def _extend(
+    run: _Run, boxes: Boxes, parameters: FloatArray, assignment: IntArray, tables: FloatArray
+) -> list[Offender]:
+    """Add seam and ghost tasks to the boxes; those that break the assumption are returned instead."""
+    seams, owners = seam_tasks(parameters, assignment)
+    ghosts, hosts = ghost_tasks(parameters, assignment, np.asarray(run.family.support, dtype=np.float64))
+    added = np.concatenate([seams, ghosts])
+    cells = np.concatenate([owners, np.stack([hosts, hosts], axis=1)])
+    offenders = []
+    for point, m, pair in zip(added, run.measure(added, "closing gaps", tables, boxes.layout, None), cells):
+        if not m.acceptable:
+            offenders.append(Offender.of(point, m))
+        elif m.inside_support:
+            for cell in set(pair.tolist()):
+                boxes.include(cell, m.quantities)
+    return offenders
+
+
+def _corners(run: _Run, tables: FloatArray, layout: Layout) -> list[tuple[FloatArray, _Measured]]:
+    """The corners of the declared support, where the assumption is most likely to fail."""
+    support = np.asarray(run.family.support, dtype=np.float64)
+    if not np.isfinite(support).all() or len(support) > CORNER_PARAMETERS:
+        return []
+    points = np.asarray(list(itertools.product(*support)), dtype=np.float64)
+    return list(zip(points, run.measure(points, "checking the support", tables, layout, None)))
+
+
+def _guaranteed_margin(boxes: Boxes, family: TabularFamily, margin: float | None) -> float:
+    """``xi``: what every cell guarantees for the safe policy, unless the user stated a margin."""
+    if margin is not None:
+        return margin
+    values = boxes.layout.split(boxes.upper)[0]
+    return float((family.criterion.cost_limits - values[:, 0, 1:]).min(initial=np.inf))
+
+
+def _alternatives(family: TabularFamily, parameters: FloatArray, layout: Layout) -> FloatArray:
+    """(M, E) kernels of tasks beyond the sample, to be used as numerators only.
+
+    On each side of every parameter a coarse net reaches out as far as the sample is wide. Points that the family cannot make, or whose
+    kernels leave the support, are left out.
+    """
+    low, high = parameters.min(axis=0), parameters.max(axis=0)
+    middle, kernels = np.median(parameters, axis=0), []
+    steps = np.arange(1, ALTERNATIVES + 1) / ALTERNATIVES
+    for axis in range(parameters.shape[1]):
+        reach = (high[axis] - low[axis]) * steps
+        for value in np.concatenate([low[axis] - reach, high[axis] + reach]):
+            point = middle.copy()
+            point[axis] = value
+            try:
+                kernel, inside = kernel_rows(family.cmdp(point), layout.keys) if layout.keys.size else (None, False)
+            except InvalidInput:
+                continue
+            if inside:
+                kernels.append(kernel)
+    return np.asarray(kernels, dtype=np.float64).reshape(-1, layout.keys.size)
+
+
+def _bounds(models: list[TabularCMDP], family: TabularFamily) -> EpisodeBounds:
+    """Almost-sure range of an episode over all sampled tasks: extreme signals on the union of the supports."""
+    from scipy.sparse import csr_matrix
+
+    n_states, n_actions = models[0].rewards.shape
+    keys = joint_support(models)
+    rows, successors = np.divmod(keys, n_states)
+    share = 1.0 / np.bincount(rows)
+    kernel = csr_matrix((share[rows], (rows, successors)), shape=(n_states * n_actions, n_states))
+    costs = np.max([m.costs for m in models], axis=0)
+    start = np.mean([m.start for m in models], axis=0)
+    limits = family.criterion.cost_limits
+    ends = []
+    for reduce in (np.min, np.max):
+        rewards = reduce([m.rewards for m in models], axis=0)
+        ends.append(ceilings(TabularCMDP(kernel, rewards, costs, limits, start / start.sum(), models[0].discount)))
+    return EpisodeBounds(ends[0].return_lower, ends[1].return_upper, tuple(float(c) for c in ends[1].costs))
+
+
+def _certify(
+    run: _Run, outcome: _Outcome, holdout: int, delta: float, rng: np.random.Generator
+) -> tuple[Certificate | None, Ledger]:
+    """Judge the frozen cells and the frozen margin on fresh tasks."""
+    ledger = Ledger(delta)
+    if holdout == 0:
+        return None, ledger
+    fresh = _sample(run.family, holdout, rng)
+    measured = run.measure(fresh, "certifying", outcome.tables, outcome.boxes.layout, None)
+    covered = [m.inside_support and m.feasible and bool(outcome.boxes.consistent(m.quantities).size) for m in measured]
+    margins = np.array([m.safe_margin for m in measured])
+    uncovered, failures = covered.count(False), int((margins < outcome.assumption.safe_margin).sum())
+    ledger = ledger.spend("coverage", delta / 2, "hold-out limit on the uncovered mass")
+    ledger = ledger.spend("margin", delta / 2, "hold-out limit on tasks where the safe policy has less margin")
+    certificate = Certificate(
+        holdout=holdout,
+        uncovered=uncovered,
+        uncovered_upper=clopper_pearson_upper(uncovered, holdout, delta / 2),
+        margin_failures=failures,
+        margin_failure_upper=clopper_pearson_upper(failures, holdout, delta / 2),
+        delta_coverage=delta,
+    )
+    return certificate, ledger
