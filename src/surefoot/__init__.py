@@ -1,1 +1,125 @@
-"""Temporary: names are added as modules land."""
+"""surefoot: constrained meta reinforcement learning with provable test-time safety.
+
+Train in simulation over a distribution of tasks, then learn on the one real task without ever deploying a policy whose expected cost
+exceeds the limit, with probability at least ``1 - delta``.
+
+    family -> train -> policy set -> agent (ask / tell) -> report
+
+Everything public is here or in :mod:`surefoot.tasks`, :mod:`surefoot.train`, :mod:`surefoot.stats` and :mod:`surefoot.experiments`. Names are
+imported when first used, so that ``import surefoot`` is quick.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from surefoot.version import VERSION as __version__
+
+if TYPE_CHECKING:
+    from surefoot import experiments, report, stats, tasks
+    from surefoot.cmdp import (
+        Simulator,
+        TabularCMDP,
+        ceilings,
+        distance,
+        evaluate,
+        evaluate_many,
+        occupancy,
+        simulate,
+        state_values,
+    )
+    from surefoot.criterion import Criterion
+    from surefoot.deploy import PCE, Agent, Batch, Episode, FixedAgent, SafePCE
+    from surefoot.errors import (
+        AssumptionError,
+        InfeasibleError,
+        InvalidInput,
+        InvalidReport,
+        LedgerError,
+        MissingExtra,
+        OutputExists,
+        PolicySetError,
+        SolverError,
+        SurefootError,
+    )
+    from surefoot.policy import Mixture, Policy, TabularPolicy
+    from surefoot.policyset import PolicySet
+    from surefoot.solvers import Solution, certify, solve
+    from surefoot.train import train
+
+_HOMES = {
+    "surefoot.cmdp": (
+        "Simulator", "TabularCMDP", "ceilings", "distance", "evaluate", "evaluate_many", "occupancy", "simulate", "state_values",
+    ),
+    "surefoot.criterion": ("Criterion",),
+    "surefoot.deploy": ("Agent", "Batch", "Episode", "FixedAgent", "PCE", "SafePCE"),
+    "surefoot.errors": (
+        "AssumptionError", "InfeasibleError", "InvalidInput", "InvalidReport", "LedgerError", "MissingExtra", "OutputExists",
+        "PolicySetError", "SolverError", "SurefootError",
+    ),
+    "surefoot.policy": ("Mixture", "Policy", "TabularPolicy"),
+    "surefoot.policyset": ("PolicySet",),
+    "surefoot.solvers": ("Solution", "certify", "solve"),
+    "surefoot.train": ("train",),
+}  # fmt: skip
+_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
+_SUBPACKAGES = ("experiments", "report", "stats", "tasks")
+
+__all__ = [
+    "PCE",
+    "Agent",
+    "AssumptionError",
+    "Batch",
+    "Criterion",
+    "Episode",
+    "FixedAgent",
+    "InfeasibleError",
+    "InvalidInput",
+    "InvalidReport",
+    "LedgerError",
+    "MissingExtra",
+    "Mixture",
+    "OutputExists",
+    "Policy",
+    "PolicySet",
+    "PolicySetError",
+    "SafePCE",
+    "Simulator",
+    "Solution",
+    "SolverError",
+    "SurefootError",
+    "TabularCMDP",
+    "TabularPolicy",
+    "__version__",
+    "ceilings",
+    "certify",
+    "distance",
+    "evaluate",
+    "evaluate_many",
+    "experiments",
+    "occupancy",
+    "report",
+    "simulate",
+    "solve",
+    "state_values",
+    "stats",
+    "tasks",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME_OF:
+        # ``surefoot.train`` is the function; the package of that name stays importable as a module path.
+        value = getattr(import_module(_HOME_OF[name]), name)
+    elif name in _SUBPACKAGES:
+        value = import_module(f"surefoot.{name}")
+    else:
+        raise AttributeError(f"module 'surefoot' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

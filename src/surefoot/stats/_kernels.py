@@ -5,8 +5,8 @@ A wealth is a product of up to millions of factors between ``1 - c`` and ``1 + c
 logarithm is taken while observations come in, batches give the same bits as single updates, and after n observations the
 logarithm is off by at most a few n units in the last place (a running sum of logarithms would drift with its own size).
 
-``period`` is the number of factors that may be multiplied before a renormalisation: the caller chooses it such that
-``(1-c)^period`` stays above ``2^-1000``.
+``period`` is the number of factors multiplied between renormalisations, ``pending`` (one entry per stream or policy) how
+many there were since the last. The caller chooses it such that products stay within ``2^-100 .. 2^100``.
 """
 
 from __future__ import annotations
@@ -55,23 +55,6 @@ def first_outside(values: FloatArray, low: float, high: float) -> int:
 
 
 @compiled
-def mean_update(
-    values: FloatArray, bets: FloatArray, means: FloatArray, mantissa: FloatArray, exponent: IntArray, period: int
-) -> None:
-    """Multiply ``1 + lam_k (m_g - x_t)`` into ``mantissa, exponent`` (K, G) for every value."""
-    for start in range(0, values.size, period):
-        stop = min(values.size, start + period)
-        for k in range(bets.size):
-            bet, row = bets[k], mantissa[k]
-            for t in range(start, stop):
-                base = 1.0 - bet * values[t]
-                for g in range(means.size):
-                    row[g] *= base + bet * means[g]
-        for k in range(bets.size):
-            renormalise(mantissa[k], exponent[k])
-
-
-@compiled
 def log_sum(logs: FloatArray) -> float:
     """``log(sum_k exp(logs_k))`` of (K,)."""
     top = logs.max()
@@ -82,7 +65,46 @@ def log_sum(logs: FloatArray) -> float:
 
 
 @compiled
+def mean_update(
+    j: int,
+    values: FloatArray,
+    ceilings: FloatArray,
+    bets: FloatArray,
+    means: FloatArray,
+    mantissa: FloatArray,
+    exponent: IntArray,
+    pending: IntArray,
+    period: int,
+) -> int:
+    """Multiply ``1 + lam_k (m_g - x_t)`` into stream j of ``mantissa, exponent`` (J, K, G) for every value.
+
+    ``ceilings`` (J,), ``bets`` (J, K), ``means`` (J, G). Returns -1, or the index of the first value outside
+    ``[0, ceiling]``, in which case nothing was changed.
+    """
+    bad = first_outside(values, 0.0, ceilings[j])
+    if bad >= 0:
+        return bad
+    start = 0
+    while start < values.size:
+        stop = min(values.size, start + period - pending[j])
+        for k in range(bets.shape[1]):
+            bet, row, grid = bets[j, k], mantissa[j, k], means[j]
+            for t in range(start, stop):
+                base = 1.0 - bet * values[t]
+                for g in range(grid.size):
+                    row[g] *= base + bet * grid[g]
+        pending[j] += stop - start
+        start = stop
+        if pending[j] == period:
+            pending[j] = 0
+            for k in range(bets.shape[1]):
+                renormalise(mantissa[j, k], exponent[j, k])
+    return -1
+
+
+@compiled
 def mean_logs(
+    j: int,
     g: int,
     lost: int,
     ceiling: float,
@@ -92,16 +114,18 @@ def mean_logs(
     mantissa: FloatArray,
     exponent: IntArray,
     out: FloatArray,
-) -> None:
-    """``out[k] = log(w_k) + log wealth`` at grid mean g, lost observations counted as the ceiling."""
-    for k in range(bets.size):
-        out[k] = log_weights[k] + math.log(mantissa[k, g]) + LN2 * exponent[k, g]
+) -> float:
+    """``out[k] = log(w_k) + log wealth`` at grid mean g, lost observations counted as the ceiling; returns its log-sum."""
+    for k in range(out.size):
+        out[k] = log_weights[k] + math.log(mantissa[j, k, g]) + LN2 * exponent[j, k, g]
         if lost > 0:
-            out[k] += lost * math.log1p(bets[k] * (means[g] - ceiling))
+            out[k] += lost * math.log1p(bets[j, k] * (means[j, g] - ceiling))
+    return log_sum(out)
 
 
 @compiled
 def mean_bound(
+    j: int,
     threshold: float,
     lost: int,
     ceiling: float,
@@ -111,28 +135,26 @@ def mean_bound(
     mantissa: FloatArray,
     exponent: IntArray,
 ) -> float:
-    """Where the chord of the log-wealth crosses ``threshold``; the last grid mean if it never does.
+    """Where the chord of stream j's log-wealth crosses ``threshold``; the last grid mean if it never does.
 
     The mixture is increasing in m, so the segment is found by bisection. On the segment the log of a mixture of
     exponentials is convex and increasing, so Newton's steps from its right end approach the crossing from above: an
     early stop errs to the safe side.
     """
-    left, right = np.empty(bets.size), np.empty(bets.size)
-    below, above = 0, means.size - 1
-    mean_logs(above, lost, ceiling, bets, log_weights, means, mantissa, exponent, right)
-    if log_sum(right) < threshold:
-        return float(means[above])
+    left, right = np.empty(log_weights.size), np.empty(log_weights.size)
+    below, above = 0, means.shape[1] - 1
+    if mean_logs(j, above, lost, ceiling, bets, log_weights, means, mantissa, exponent, right) < threshold:
+        return float(means[j, above])
+    mean_logs(j, below, lost, ceiling, bets, log_weights, means, mantissa, exponent, left)
+    probe = np.empty(log_weights.size)
     while above - below > 1:
         middle = (above + below) // 2
-        mean_logs(middle, lost, ceiling, bets, log_weights, means, mantissa, exponent, left)
-        if log_sum(left) < threshold:
-            below = middle
+        if mean_logs(j, middle, lost, ceiling, bets, log_weights, means, mantissa, exponent, probe) < threshold:
+            below, left, probe = middle, probe, left
         else:
-            above = middle
-    mean_logs(below, lost, ceiling, bets, log_weights, means, mantissa, exponent, left)
-    mean_logs(above, lost, ceiling, bets, log_weights, means, mantissa, exponent, right)
+            above, right, probe = middle, probe, right
     position = chord_crossing(left, right, threshold)
-    return float(means[below] + position * (means[above] - means[below]))
+    return float(means[j, below] + position * (means[j, above] - means[j, below]))
 
 
 @compiled
@@ -153,109 +175,126 @@ def chord_crossing(left: FloatArray, right: FloatArray, threshold: float) -> flo
             break
         step = excess * total / slope
         position -= step
-        if position <= 0.0 or step < 1e-14:
+        if position <= 0.0 or step < 1e-13:
             break
     return max(position, 0.0)
 
 
 @compiled
 def interval_check(
-    values: FloatArray,
-    minus: FloatArray,
-    plus: FloatArray,
-    alive: IntArray,
-    low: FloatArray,
-    high: FloatArray,
-    hull_minus: FloatArray,
-    hull_plus: FloatArray,
+    j: int, values: FloatArray, minus: FloatArray, plus: FloatArray, alive: IntArray, columns: FloatArray
 ) -> tuple[int, int, int]:
-    """``(code, observation, cell)`` of the first entry that breaks a rule, with code ``OK`` if none does.
-
-    Shapes as in :func:`interval_update`; ``low .. hull_plus`` are (N,) for the policy that ran.
-    """
+    """``(code, observation, cell)`` of the first entry that breaks a rule, with code ``OK`` if none does."""
     for a in range(alive.size):
         i = alive[a]
+        low, high, least, most = columns[j, i, 0], columns[j, i, 1], columns[j, i, 2], columns[j, i, 3]
+        column = i if values.shape[1] > 1 else 0
         for t in range(values.shape[0]):
-            if not (low[i] <= values[t, i if values.shape[1] > 1 else 0] <= high[i]):
+            if not (low <= values[t, column] <= high):
                 return BAD_VALUE, t, i
         for t in range(minus.shape[0]):
-            if not (hull_minus[i] <= minus[t, i] <= plus[t, i] <= hull_plus[i]):
+            if not (least <= minus[t, i] <= plus[t, i] <= most):
                 return BAD_PREDICTION, t, i
     return OK, -1, -1
 
 
 @compiled
 def interval_update(
+    j: int,
     values: FloatArray,
     minus: FloatArray,
     plus: FloatArray,
     alive: IntArray,
-    scale: FloatArray,
+    columns: FloatArray,
     fractions: FloatArray,
+    weights: FloatArray,
     mantissa: FloatArray,
     exponent: IntArray,
+    block: FloatArray,
+    pending: IntArray,
+    lost: int,
     period: int,
-) -> None:
-    """Multiply the factors of one policy's observations into ``mantissa, exponent`` (N, 2, K).
+) -> tuple[int, int, int]:
+    """Multiply the factors of policy j's observations into its components, unless :func:`interval_check` objects.
 
-    ``values`` (n, 1) or (n, N); ``minus, plus`` (1, N) or (n, N); ``alive`` the cells to move; ``scale`` (N,) is one
-    over the signal's range, so that ``lam = fraction * scale``.
+    Args:
+        values: (n, 1), or (n, N) where the signal differs by cell.
+        minus, plus: (1, N) or (n, N) predictions.
+        alive: indices of the cells to move.
+        columns: (J, N, 5): low, high, smallest ``m-``, largest ``m+``, one over the range; ``lam = fraction / range``.
+        mantissa, exponent: (J, N, 2, K), side 0 bets on larger means, side 1 on smaller ones.
+        block: (J, N) log of the average over (2, K) with ``weights`` (2, K), kept up to date here.
+        lost: outstanding observations once these have arrived.
     """
-    for a in range(alive.size):
-        i = alive[a]
-        upper, lower = mantissa[i, 0], mantissa[i, 1]
-        column = i if values.shape[1] > 1 else 0
-        for start in range(0, values.shape[0], period):
-            for t in range(start, min(values.shape[0], start + period)):
+    verdict = interval_check(j, values, minus, plus, alive, columns)
+    if verdict[0] != OK:
+        return verdict
+    start = 0
+    while start < values.shape[0]:
+        stop = min(values.shape[0], start + period - pending[j])
+        for a in range(alive.size):
+            i = alive[a]
+            scale = columns[j, i, 4]
+            column = i if values.shape[1] > 1 else 0
+            upper, lower = mantissa[j, i, 0], mantissa[j, i, 1]
+            for t in range(start, stop):
                 row = t if minus.shape[0] > 1 else 0
-                above = (values[t, column] - plus[row, i]) * scale[i]
-                under = (minus[row, i] - values[t, column]) * scale[i]
+                above = (values[t, column] - plus[row, i]) * scale
+                under = (minus[row, i] - values[t, column]) * scale
                 for k in range(fractions.size):
                     upper[k] *= 1.0 + fractions[k] * above
                     lower[k] *= 1.0 + fractions[k] * under
-            renormalise(upper, exponent[i, 0])
-            renormalise(lower, exponent[i, 1])
+        pending[j] += stop - start
+        start = stop
+        if pending[j] == period:
+            pending[j] = 0
+            renormalise(mantissa[j].reshape(-1), exponent[j].reshape(-1))
+    interval_refresh(j, alive, lost, columns, fractions, weights, mantissa, exponent, block)
+    return verdict
 
 
 @compiled
 def interval_refresh(
+    j: int,
     alive: IntArray,
     lost: int,
-    lost_above: FloatArray,
-    lost_under: FloatArray,
+    columns: FloatArray,
     fractions: FloatArray,
     weights: FloatArray,
     mantissa: FloatArray,
     exponent: IntArray,
     block: FloatArray,
 ) -> None:
-    """``block[i] = log sum_{side, k} weights[side, k] * wealth`` for the cells in ``alive``.
-
-    ``lost_above, lost_under`` (N,) are the smallest ``lam``-free bets ``(lo - hull_plus) / range`` and
-    ``(hull_minus - hi) / range`` of a lost observation.
-    """
-    lost_logs = np.zeros((2, fractions.size))
+    """``block[j, i] = log sum_{side, k} weights * wealth`` for the cells i in ``alive``; arrays as in the update."""
+    logs = np.empty(2 * fractions.size)
     for a in range(alive.size):
         i = alive[a]
         if lost == 0:
-            block[i] = scaled_log_sum(weights, mantissa[i], exponent[i])
-        else:
+            block[j, i] = scaled_log_sum(weights, mantissa[j, i], exponent[j, i])
+            continue
+        scale = columns[j, i, 4]
+        for side in range(2):
+            # the smallest lam-free bet of any outcome: low against the largest m+, high against the smallest m-
+            gap = columns[j, i, 0] - columns[j, i, 3] if side == 0 else columns[j, i, 2] - columns[j, i, 1]
             for k in range(fractions.size):
-                lost_logs[0, k] = lost * math.log1p(fractions[k] * lost_above[i])
-                lost_logs[1, k] = lost * math.log1p(fractions[k] * lost_under[i])
-            logs = np.log(weights) + np.log(mantissa[i]) + LN2 * exponent[i] + lost_logs
-            block[i] = log_sum(logs.ravel())
+                worst = lost * math.log1p(fractions[k] * (gap * scale))
+                wealth = math.log(mantissa[j, i, side, k]) + LN2 * exponent[j, i, side, k]
+                logs[side * fractions.size + k] = math.log(weights[side, k]) + wealth + worst
+        block[j, i] = log_sum(logs)
 
 
 @compiled
 def scaled_log_sum(weights: FloatArray, mantissa: FloatArray, exponent: IntArray) -> float:
     """``log sum weights * mantissa * 2^exponent`` over (2, K), with one logarithm and no exponential."""
-    top = exponent.max()
+    top = exponent[0, 0]
+    for side in range(2):
+        for k in range(weights.shape[1]):
+            top = max(top, exponent[side, k])
     total = 0.0
     for side in range(2):
         for k in range(weights.shape[1]):
             shift = top - exponent[side, k]
-            if shift < POWERS.size:  # smaller terms are below the last place of the sum
+            if shift < POWERS.size:  # mantissas differ by 2^200 at most, so smaller terms are below the last place
                 total += weights[side, k] * mantissa[side, k] * POWERS[shift]
     return math.log(total) + LN2 * top
 
@@ -274,4 +313,5 @@ def interval_mean(
         for b in range(touched.size):
             j = touched[b]
             total += weights[j] * math.exp(block[j, i] - top)
+        # all weight on policies that lost everything: an e-process of zero is a valid, powerless one
         out[i] = top + math.log(total) if total > 0.0 else -math.inf

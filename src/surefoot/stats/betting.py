@@ -45,7 +45,7 @@ from __future__ import annotations
 import copy
 import math
 from dataclasses import dataclass
-from typing import Self, TypeVar
+from typing import NoReturn, Self, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -96,8 +96,8 @@ class BetGrid:
 
     @property
     def period(self) -> int:
-        """Factors that may be multiplied before the product could leave the range of normal numbers."""
-        return int(1000.0 / -math.log2(1.0 - float(self.fractions[-1]))) if self.fractions[-1] > 0.5 else 1000
+        """Factors between ``1 - c`` and ``1 + c`` whose product surely stays within ``2^-100 .. 2^100``."""
+        return min(100, max(1, int(-100.0 / math.log2(1.0 - float(self.fractions[-1])))))
 
     @property
     def rounding(self) -> float:
@@ -169,10 +169,10 @@ class MeanUpperBounds:
         self.bets = bets if bets is not None else bet_grid()
         self.means = self._grids(focus, points) if means is None else self._given(means)
         self._lambdas = freeze(self.bets.fractions[None, :] / self.ceilings[:, None])
-        self._log_weights = freeze(np.log(self.bets.weights))
+        self._log_weights, self._period = freeze(np.log(self.bets.weights)), self.bets.period
         shape = (self.ceilings.size, self.bets.fractions.size, self.means.shape[1])
         self.mantissa, self.exponent = np.ones(shape), np.zeros(shape, np.int64)
-        self.counts, self.lost = np.zeros(shape[0], np.int64), np.zeros(shape[0], np.int64)
+        self.counts, self.lost, self._pending = np.zeros((3, shape[0]), np.int64)
 
     def _grids(self, focus: float | None, points: int) -> FloatArray:
         rows = [mean_grid(b, focus if focus is not None and focus < b else None, points) for b in self.ceilings.tolist()]
@@ -187,16 +187,19 @@ class MeanUpperBounds:
     def update(self, stream: int, values: ArrayLike) -> None:
         """Record ``values`` (n,) of one stream; nothing is recorded if one of them lies outside ``[0, ceiling]``."""
         stream, batch = self._stream(stream), _batch(values)
-        ceiling = float(self.ceilings[stream])
-        _check_values(batch, 0.0, ceiling)
-        _kernels.mean_update(
+        bad = _kernels.mean_update(
+            stream,
             batch,
-            self._lambdas[stream],
-            self.means[stream],
-            self.mantissa[stream],
-            self.exponent[stream],
-            self.bets.period,
+            self.ceilings,
+            self._lambdas,
+            self.means,
+            self.mantissa,
+            self.exponent,
+            self._pending,
+            self._period,
         )
+        if bad >= 0:
+            _refuse_value(batch, bad, 0.0, float(self.ceilings[stream]))
         self.counts[stream] += batch.size
 
     def mark_lost(self, stream: int, count: int = 1) -> None:
@@ -214,7 +217,7 @@ class MeanUpperBounds:
         """Forget a stream, e.g. when a bound must rest on observations after a selection only."""
         stream = self._stream(stream)
         self.mantissa[stream], self.exponent[stream] = 1.0, 0
-        self.counts[stream], self.lost[stream] = 0, 0
+        self.counts[stream], self.lost[stream], self._pending[stream] = 0, 0, 0
 
     def bound(self, stream: int, log_threshold: float) -> float:
         """Upper bound on the mean of one stream at error ``exp(-log_threshold)``; the ceiling if nothing better is known.
@@ -234,14 +237,15 @@ class MeanUpperBounds:
         lost = int(self.lost[stream])
         guard = self.bets.rounding * (int(self.counts[stream]) + lost + 100)
         return _kernels.mean_bound(
+            stream,
             log_threshold + guard,
             lost,
             float(self.ceilings[stream]),
-            self._lambdas[stream],
+            self._lambdas,
             self._log_weights,
-            self.means[stream],
-            self.mantissa[stream],
-            self.exponent[stream],
+            self.means,
+            self.mantissa,
+            self.exponent,
         )
 
     def log_wealth(self, stream: int) -> FloatArray:
@@ -253,7 +257,7 @@ class MeanUpperBounds:
 
     def copy(self) -> Self:
         """An independent copy of the state; the configuration is shared."""
-        return _copy(self, ("mantissa", "exponent", "counts", "lost"))
+        return _copy(self, ("mantissa", "exponent", "counts", "lost", "_pending"))
 
     def _stream(self, stream: int) -> int:
         return check_integer("stream", stream, low=0, high=self.ceilings.size - 1)
@@ -389,21 +393,16 @@ class IntervalWealth:
         self.bets = bets if bets is not None else bet_grid(8, 0.01)
         uniform = np.full(shape[1], 1.0 / shape[1])
         self.policy_weights = uniform if policy_weights is None else self._weights(policy_weights, shape[1])
-        self._columns()
+        scale = 1.0 / (self.high - self.low)
+        columns = np.stack([self.low, self.high, self.hull_minus, self.hull_plus, scale], axis=-1)
+        self._columns = freeze(columns.transpose(1, 0, 2))
+        self._bet_weights = freeze(np.tile(0.5 * self.bets.weights, (2, 1)))
+        self._everyone, self._period = np.arange(shape[0]), self.bets.period
         size = (shape[1], shape[0], 2, self.bets.fractions.size)
         self.mantissa, self.exponent = np.ones(size), np.zeros(size, np.int64)
-        self.counts, self.lost = np.zeros(shape[1], np.int64), np.zeros(shape[1], np.int64)
+        self.counts, self.lost, self._pending = np.zeros((3, shape[1]), np.int64)
         self._block = np.zeros((shape[1], shape[0]))
-
-    def _columns(self) -> None:
-        """Per policy, contiguous copies of what the kernels read: (J, N) each."""
-        scale = 1.0 / (self.high - self.low)
-        self._low, self._high, self._scale = freeze(self.low.T), freeze(self.high.T), freeze(scale.T)
-        self._hull_minus, self._hull_plus = freeze(self.hull_minus.T), freeze(self.hull_plus.T)
-        self._lost_above = freeze(((self.low - self.hull_plus) * scale).T)
-        self._lost_under = freeze(((self.hull_minus - self.high) * scale).T)
-        self._bet_weights = freeze(np.tile(0.5 * self.bets.weights, (2, 1)))
-        self._everyone = np.arange(self.low.shape[0])
+        self._touched = np.zeros(0, np.int64)
 
     @staticmethod
     def _weights(weights: ArrayLike, policies: int) -> FloatArray:
@@ -441,20 +440,32 @@ class IntervalWealth:
                 f"m_minus and m_plus must both be (N,) or (n, N) with n = {batch.shape[0]}, "
                 f"got {minus.shape} and {plus.shape}; give one row, or one row per value"
             )
-        living = self._living(alive)
-        self._check(policy, batch, minus, plus, living)
-        state = self.mantissa[policy], self.exponent[policy]
-        _kernels.interval_update(
-            batch, minus, plus, living, self._scale[policy], self.bets.fractions, *state, self.bets.period
+        verdict = _kernels.interval_update(
+            policy,
+            batch,
+            minus,
+            plus,
+            self._living(alive),
+            self._columns,
+            self.bets.fractions,
+            self._bet_weights,
+            self.mantissa,
+            self.exponent,
+            self._block,
+            self._pending,
+            int(self.lost[policy]),
+            self._period,
         )
-        self.counts[policy] += batch.shape[0]
-        self._refresh(policy, living)
+        if verdict[0] != _kernels.OK:
+            self._refuse(policy, batch, minus, plus, *verdict)
+        self._touch(policy, batch.shape[0])
 
     def mark_lost(self, policy: int, count: int = 1) -> None:
         """Give ``count`` observations that did not arrive the smallest factor any outcome could give."""
         policy = self._policy(policy)
         self.lost[policy] += check_integer("count", count, low=0)
-        self._refresh(policy, self._everyone)
+        self._touch(policy, 0)
+        self._refresh(policy)
 
     def replace_lost(
         self,
@@ -468,10 +479,9 @@ class IntervalWealth:
         policy = self._policy(policy)
         batch = _matrix("values", values, self.low.shape[0], column=True)
         _check_outstanding(batch.shape[0], int(self.lost[policy]))
-        before = int(self.lost[policy])
         self.update(policy, batch, m_minus, m_plus, alive)
-        self.lost[policy] = before - batch.shape[0]
-        self._refresh(policy, self._everyone)
+        self.lost[policy] -= batch.shape[0]
+        self._refresh(policy)
 
     def log_mean(self, weights: ArrayLike | None = None, alive: NDArray[np.bool_] | None = None) -> FloatArray:
         """(N,) log of the average wealth per cell, over sides and bets and, with ``weights`` (J,), over policies.
@@ -480,23 +490,24 @@ class IntervalWealth:
         is never above a threshold.
         """
         shares = self.policy_weights if weights is None else self._weights(weights, self.counts.size)
-        touched = np.flatnonzero((self.counts > 0) | (self.lost > 0))
         # policies never observed have wealth exactly one
-        rest = max(0.0, 1.0 - float(shares[touched].sum())) if touched.size < shares.size else 0.0
-        out = np.full(self.low.shape[0], np.nan)
-        _kernels.interval_mean(self._living(alive), touched, shares, rest, self._block, out)
+        untouched = self._touched.size < shares.size
+        rest = max(0.0, 1.0 - float(shares[self._touched].sum())) if untouched else 0.0
+        out = np.full(self._everyone.size, np.nan)
+        _kernels.interval_mean(self._living(alive), self._touched, shares, rest, self._block, out)
         return out
 
     def log_wealth(self) -> FloatArray:
         """(N, J, 2, K) log-wealth of every component, lost observations included."""
         wealth = np.log(self.mantissa) + _kernels.LN2 * self.exponent
-        worst = np.stack([self._lost_above, self._lost_under], axis=2)[..., None] * self.bets.fractions
+        low, high, least, most, scale = np.moveaxis(self._columns, -1, 0)
+        worst = np.stack([(low - most) * scale, (least - high) * scale], axis=2)[..., None] * self.bets.fractions
         wealth += self.lost[:, None, None, None] * np.log1p(worst)
         return np.ascontiguousarray(wealth.transpose(1, 0, 2, 3))
 
     def copy(self) -> Self:
         """An independent copy of the state; the configuration is shared."""
-        return _copy(self, ("mantissa", "exponent", "counts", "lost", "_block"))
+        return _copy(self, ("mantissa", "exponent", "counts", "lost", "_pending", "_block"))
 
     def _policy(self, policy: int) -> int:
         return check_integer("policy", policy, low=0, high=self.counts.size - 1)
@@ -511,32 +522,33 @@ class IntervalWealth:
             )
         return np.flatnonzero(mask)
 
-    def _check(self, policy: int, values: FloatArray, minus: FloatArray, plus: FloatArray, living: IntArray) -> None:
-        bounds = self._low[policy], self._high[policy], self._hull_minus[policy], self._hull_plus[policy]
-        code, t, cell = _kernels.interval_check(values, minus, plus, living, *bounds)
+    def _refuse(
+        self, policy: int, values: FloatArray, minus: FloatArray, plus: FloatArray, code: int, t: int, cell: int
+    ) -> None:
+        low, high, least, most, _ = self._columns[policy, cell].tolist()
         if code == _kernels.BAD_VALUE:
-            value = values[t, cell if values.shape[1] > 1 else 0]
-            raise InvalidInput(
-                f"values[{t}] must lie in [{bounds[0][cell]:g}, {bounds[1][cell]:g}], got {value:g}; "
-                "the declared range is wrong, or the report"
-            )
-        if code == _kernels.BAD_PREDICTION:
-            raise InvalidInput(
-                f"m_minus[{t}, {cell}] <= m_plus[{t}, {cell}] must lie in the hull [{bounds[2][cell]:g}, "
-                f"{bounds[3][cell]:g}], got {minus[t, cell]:g} and {plus[t, cell]:g}; widen the hull or clip"
-            )
+            _refuse_value(values[:, cell if values.shape[1] > 1 else 0], t, low, high)
+        raise InvalidInput(
+            f"m_minus[{t}, {cell}] <= m_plus[{t}, {cell}] must lie in the hull [{least:g}, {most:g}], "
+            f"got {minus[t, cell]:g} and {plus[t, cell]:g}; widen the hull or clip"
+        )
 
-    def _refresh(self, policy: int, cells: IntArray) -> None:
+    def _touch(self, policy: int, count: int) -> None:
+        if not self.counts[policy] and policy not in self._touched:
+            self._touched = np.append(self._touched, policy)
+        self.counts[policy] += count
+
+    def _refresh(self, policy: int) -> None:
         _kernels.interval_refresh(
-            cells,
+            policy,
+            self._everyone,
             int(self.lost[policy]),
-            self._lost_above[policy],
-            self._lost_under[policy],
+            self._columns,
             self.bets.fractions,
             self._bet_weights,
-            self.mantissa[policy],
-            self.exponent[policy],
-            self._block[policy],
+            self.mantissa,
+            self.exponent,
+            self._block,
         )
 
 
@@ -568,9 +580,13 @@ def _matrix(name: str, value: ArrayLike, cells: int, *, column: bool) -> FloatAr
 def _check_values(batch: FloatArray, low: float, high: float) -> None:
     bad = _kernels.first_outside(batch, low, high)
     if bad >= 0:
-        raise InvalidInput(
-            f"values[{bad}] must lie in [{low:g}, {high:g}], got {batch[bad]:g}; the declared range is wrong, or the report"
-        )
+        _refuse_value(batch, bad, low, high)
+
+
+def _refuse_value(batch: FloatArray, index: int, low: float, high: float) -> NoReturn:
+    raise InvalidInput(
+        f"values[{index}] must lie in [{low:g}, {high:g}], got {batch[index]:g}; the declared range is wrong, or the report"
+    )
 
 
 def _check_outstanding(count: int, lost: int) -> None:

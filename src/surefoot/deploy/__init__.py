@@ -1,0 +1,11 @@
+"""The real task: agents that know a policy set and episodes, and never a transition matrix.
+
+Nothing in this package may import ``cmdp``, ``solvers``, ``tasks`` or ``train``; a test enforces it.
+"""
+
+from surefoot.deploy.agent import Agent
+from surefoot.deploy.desk import Batch, Desk, Episode, Reports
+from surefoot.deploy.fixed import FixedAgent
+from surefoot.deploy.safe_pce import PCE, SafePCE
+
+__all__ = ["PCE", "Agent", "Batch", "Desk", "Episode", "FixedAgent", "Reports", "SafePCE"]

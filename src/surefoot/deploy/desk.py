@@ -1,0 +1,190 @@
+"""Opening episodes and checking reports: the bookkeeping that all agents share.
+
+The desk hands out increasing ids, draws the policy of every episode from the mixture it is given, remembers which episodes are
+pending (and nothing of those that are told), and refuses reports that cannot be true. A refused report changes nothing.
+
+Letters: n episodes, I constraints, J policies.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from surefoot.arrays import FloatArray, IntArray, check_integer, entry, first_where
+from surefoot.criterion import Criterion
+from surefoot.errors import InvalidReport
+from surefoot.policy import Mixture, Policy
+
+__all__ = ["Batch", "Desk", "Episode", "Reports"]
+
+SLACK = 1e-6
+"""Relative rounding allowed at the ends of a range."""
+
+
+@dataclass(frozen=True, eq=False)
+class Episode:
+    """One opened episode.
+
+    Attributes:
+        id: to be given back with the report.
+        policy: run this one for the whole episode.
+        policy_index: its index in the library.
+        weights: (J,) mixture it was drawn from; what is certified is the mixture, not the single draw.
+    """
+
+    id: int
+    policy: Policy
+    policy_index: int
+    weights: FloatArray
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """n episodes opened at once from one mixture.
+
+    Attributes:
+        ids: (n,).
+        policy_index: (n,) which policy each of them runs.
+        weights: (J,).
+    """
+
+    ids: IntArray
+    policy_index: IntArray
+    weights: FloatArray
+
+    def __len__(self) -> int:
+        return int(self.ids.size)
+
+
+@dataclass(frozen=True, eq=False)
+class Reports:
+    """Checked reports of n episodes.
+
+    Attributes:
+        ids: (n,).
+        policy_index: (n,) the policies drawn when the episodes were asked.
+        rewards: (n,).
+        costs: (n, I).
+    """
+
+    ids: IntArray
+    policy_index: IntArray
+    rewards: FloatArray
+    costs: FloatArray
+
+
+class Desk:
+    """Ids, draws, pending episodes.
+
+    Args:
+        policies: the library.
+        criterion: for the number of constraints.
+        return_range: largest possible range of an episode's return.
+        cost_ceilings: (I,) largest possible episode costs.
+        rng: of the draws.
+    """
+
+    def __init__(
+        self,
+        policies: tuple[Policy, ...],
+        criterion: Criterion,
+        return_range: tuple[float, float],
+        cost_ceilings: FloatArray,
+        rng: np.random.Generator,
+    ) -> None:
+        self.policies = policies
+        self.criterion = criterion
+        self.return_range = return_range
+        self.cost_ceilings = cost_ceilings
+        self._rng = rng
+        self._pending: dict[int, int] = {}
+        self.opened = 0
+
+    @property
+    def pending(self) -> int:
+        """How many episodes are open."""
+        return len(self._pending)
+
+    def open(self, mixture: Mixture, n: int) -> Batch:
+        """Open n episodes; the draws are recorded before they are returned."""
+        check_integer("n", n, low=1)
+        index = mixture.draw(n, self._rng)
+        ids = np.arange(self.opened, self.opened + n, dtype=np.int64)
+        self.opened += n
+        self._pending.update(zip(ids.tolist(), index.tolist()))
+        return Batch(ids, index, mixture.weights)
+
+    def single(self, batch: Batch) -> Episode:
+        """A batch of one as an :class:`Episode`."""
+        index = int(batch.policy_index[0])
+        return Episode(int(batch.ids[0]), self.policies[index], index, batch.weights)
+
+    def check(self, ids: Any, reward: Any, costs: Any) -> Reports:
+        """The reports as arrays, if every one of them can be true; nothing is recorded yet.
+
+        Raises:
+            InvalidReport: see :class:`~surefoot.deploy.agent.Agent`.
+        """
+        number = _ids(ids)
+        index = np.array([self._policy_of(int(k)) for k in number], dtype=np.int64)
+        if len(set(number.tolist())) < number.size:
+            raise InvalidReport("ids must differ, got one twice in the same report; tell every episode once")
+        rewards = _reals("reward", reward, (number.size,), scalar=True)
+        table = _reals("costs", costs, (number.size, self.criterion.n_constraints), scalar=number.size == 1)
+        low, high = self.return_range
+        _check_range("reward", rewards, np.array(low), np.array(high), "check units and discounting")
+        ceilings = np.broadcast_to(self.cost_ceilings, table.shape)
+        _check_range("costs", table, np.zeros(1), ceilings, "check units and discounting, or declare a higher ceiling")
+        return Reports(number, index, rewards, table)
+
+    def close(self, reports: Reports) -> None:
+        """Forget reported episodes."""
+        for k in reports.ids.tolist():
+            del self._pending[k]
+
+    def _policy_of(self, k: int) -> int:
+        if k in self._pending:
+            return self._pending[k]
+        if 0 <= k < self.opened:
+            raise InvalidReport(f"id must name a pending episode, got {k}, which was told before; tell every episode once")
+        raise InvalidReport(f"id must name a pending episode, got {k}, which was never asked; use the id that ask() returned")
+
+
+def _ids(ids: Any) -> IntArray:
+    array = np.atleast_1d(np.asarray(ids))
+    if array.ndim != 1 or array.dtype.kind not in "iu" or array.size == 0:
+        raise InvalidReport(f"ids must be one or more whole numbers, got {ids!r}; use the ids that ask() returned")
+    return array.astype(np.int64)
+
+
+def _reals(name: str, value: Any, shape: tuple[int, ...], *, scalar: bool) -> FloatArray:
+    try:
+        array = np.asarray(value, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise InvalidReport(f"{name} must be numbers, got {value!r}; report floats") from error
+    if scalar and array.size == int(np.prod(shape)):
+        array = array.reshape(shape)
+    if array.shape != shape:
+        raise InvalidReport(f"{name} must have shape {shape}, got {array.shape}; report one value per episode and constraint")
+    bad = ~np.isfinite(array)
+    if bad.any():
+        index = first_where(bad)
+        raise InvalidReport(
+            f"{entry(name, index)} must be finite, got {array[index]}; the episode stays pending and counts as lost until it is told"
+        )
+    return array
+
+
+def _check_range(name: str, array: FloatArray, low: FloatArray, high: FloatArray, remedy: str) -> None:
+    room = SLACK * (1.0 + np.abs(high))
+    bad = (array < low - room) | (array > high + room)
+    if bad.any():
+        index = first_where(bad)
+        top = float(np.broadcast_to(high, array.shape)[index])
+        bottom = float(np.broadcast_to(low, array.shape)[index])
+        raise InvalidReport(
+            f"{entry(name, index)} must lie in [{bottom:g}, {top:g}], got {array[index]:g}; {remedy}; the episode stays pending"
+        )

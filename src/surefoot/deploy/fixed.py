@@ -1,0 +1,56 @@
+"""Agents that do not learn: the trivial rows that belong beside every curve.
+
+``always-safe`` plays ``pi_s``, ``robust-fixed`` one policy chosen before deployment, ``oracle`` the optimum of the real task, which
+nobody can know; all three are one policy played for ever.
+"""
+
+from __future__ import annotations
+
+from typing import Any, overload
+
+import numpy as np
+
+from surefoot.criterion import Criterion
+from surefoot.deploy.desk import Batch, Desk, Episode
+from surefoot.policy import Mixture, Policy
+
+__all__ = ["FixedAgent"]
+
+
+class FixedAgent:
+    """Plays one policy and ignores what it is told.
+
+    Args:
+        policy: the policy.
+        criterion: of the task.
+        seed: of the (degenerate) draws.
+    """
+
+    wants: frozenset[str] = frozenset()
+
+    def __init__(self, policy: Policy, criterion: Criterion, *, seed: int = 0) -> None:
+        rng = np.random.default_rng(seed)
+        self._desk = Desk((policy,), criterion, criterion.return_range, criterion.cost_ceilings, rng)
+        self._mixture = Mixture.pure(0, 1)
+
+    @property
+    def policies(self) -> tuple[Policy, ...]:
+        """The one policy."""
+        return self._desk.policies
+
+    @overload
+    def ask(self, n: None = None) -> Episode: ...
+
+    @overload
+    def ask(self, n: int) -> Batch: ...
+
+    def ask(self, n: int | None = None) -> Episode | Batch:
+        """See :class:`~surefoot.deploy.agent.Agent`."""
+        batch = self._desk.open(self._mixture, 1 if n is None else n)
+        return self._desk.single(batch) if n is None else batch
+
+    def tell(
+        self, ids: Any, reward: Any, costs: Any, *, initial_state: Any = None, transitions: Any = None, signals: Any = None
+    ) -> None:
+        """See :class:`~surefoot.deploy.agent.Agent`."""
+        self._desk.close(self._desk.check(ids, reward, costs))

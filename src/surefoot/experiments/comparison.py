@@ -1,0 +1,181 @@
+"""Many agents on many tasks of one family: the logs that tables and figures are made from.
+
+A run directory holds ``summary.json``, one file of arrays per agent under ``curves/``, and whatever the experiment adds. It is created
+once and never written over.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from surefoot.arrays import FloatArray
+from surefoot.errors import OutputExists
+from surefoot.experiments.registry import AgentContext, make_agent
+from surefoot.experiments.runner import Trace, play
+from surefoot.policyset.schema import PolicySet
+from surefoot.progress import track
+from surefoot.solvers.linear_program import solve
+from surefoot.tasks.family import TabularFamily
+
+__all__ = ["Comparison", "compare", "new_directory", "training_header", "write_comparison"]
+
+CHECKPOINTS = (1_000, 5_000, 10_000, 20_000, 40_000)
+CURVE_POINTS = 400
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """Traces of all agents on all tasks.
+
+    Attributes:
+        parameters: (n, p) of the tasks.
+        optima: (n,) optimal values.
+        limits: (I,) cost limits.
+        episodes: K.
+        traces: agent name to one trace per task.
+        notes: agent name to what a reader must know.
+    """
+
+    parameters: FloatArray
+    optima: FloatArray
+    limits: FloatArray
+    episodes: int
+    traces: dict[str, list[Trace]]
+    notes: dict[str, list[str]]
+
+
+def compare(
+    family: TabularFamily,
+    policy_set: PolicySet,
+    coarse_set: PolicySet,
+    parameters: FloatArray,
+    agents: Sequence[str],
+    *,
+    episodes: int,
+    delta: float,
+    seed: int,
+    workers: int = 1,
+    progress: bool = True,
+) -> Comparison:
+    """Play every agent on every task, all with the same chance per task; the result does not depend on ``workers``.
+
+    Raises:
+        InvalidInput: an unknown agent.
+    """
+    calls = [
+        (family, policy_set, coarse_set, point, name, episodes, delta, seed, k)
+        for name in agents
+        for k, point in enumerate(parameters)
+    ]
+    if workers == 1:
+        results = [_one(*call) for call in track(calls, "playing", len(calls), show=progress)]
+    else:
+        from joblib import Parallel, delayed
+
+        running = Parallel(n_jobs=workers, return_as="generator")(delayed(_one)(*call) for call in calls)
+        results = list(track(running, "playing", len(calls), show=progress))
+    traces: dict[str, list[Trace]] = {name: [] for name in agents}
+    notes: dict[str, list[str]] = {name: [] for name in agents}
+    for (trace, said), call in zip(results, calls):
+        traces[call[4]].append(trace)
+        notes[call[4]] += [n for n in said if n not in notes[call[4]]]
+    optima = np.array([solve(family.cmdp(p)).value_or_raise().value for p in parameters])
+    return Comparison(parameters, optima, family.criterion.cost_limits, episodes, traces, notes)
+
+
+def _one(
+    family: TabularFamily,
+    policy_set: PolicySet,
+    coarse_set: PolicySet,
+    point: FloatArray,
+    name: str,
+    episodes: int,
+    delta: float,
+    seed: int,
+    number: int,
+) -> tuple[Trace, tuple[str, ...]]:
+    chance, draws = (int(s.generate_state(1, np.uint64)[0] >> 1) for s in np.random.SeedSequence([seed, number]).spawn(2))
+    task = family.cmdp(point)
+    agent = make_agent(name, AgentContext(family, policy_set, coarse_set, task, episodes, delta, draws))
+    trace = play(agent, task, episodes, chance)
+    return trace, tuple(getattr(agent, "notes", ()))
+
+
+def new_directory(out: str | Path) -> Path:
+    """Create a run directory.
+
+    Raises:
+        OutputExists: it is there already; results are never written over.
+    """
+    path = Path(out)
+    try:
+        path.mkdir(parents=True)
+    except FileExistsError as error:
+        raise OutputExists(f"out must be a new directory, got {path}, which exists; choose another name") from error
+    return path
+
+
+def write_comparison(directory: Path, comparison: Comparison, header: dict[str, Any]) -> dict[str, Any]:
+    """Write ``summary.json`` and ``curves/*.npz``; returns the summary."""
+    grid = np.unique(np.linspace(1, comparison.episodes, CURVE_POINTS).astype(np.int64))
+    (directory / "curves").mkdir()
+    for name, traces in comparison.traces.items():
+        at = [t.at(grid) for t in traces]
+        np.savez_compressed(
+            directory / "curves" / f"{name.replace(':', '-')}.npz",
+            episodes=grid,
+            regret=np.stack([t.regret(v, grid) for t, v in zip(traces, comparison.optima)]),
+            cost=np.stack([t.costs[k] for t, k in zip(traces, at)]),
+            reward=np.stack([t.reward[k] for t, k in zip(traces, at)]),
+            weight=np.stack([t.weight[k] for t, k in zip(traces, at)]),
+        )
+    summary = {**header, "agents": {name: _summarise(comparison, name) for name in comparison.traces}}
+    (directory / "summary.json").write_text(json.dumps(summary, indent=1, allow_nan=False) + "\n")
+    return summary
+
+
+def _summarise(comparison: Comparison, name: str) -> dict[str, Any]:
+    traces = comparison.traces[name]
+    marks = sorted({k for k in CHECKPOINTS if k < comparison.episodes} | {comparison.episodes})
+    regret = np.stack([t.regret(v, np.asarray(marks)) for t, v in zip(traces, comparison.optima)], axis=1)
+    costs = np.stack([t.costs.max(axis=0) for t in traces])
+    return {
+        "regret": {str(k): row.tolist() for k, row in zip(marks, regret)},
+        "max_cost": (costs[:, 0] if costs.shape[1] == 1 else costs).tolist(),
+        "violating_episodes": [t.violating(comparison.limits) for t in traces],
+        "final_candidate_weight": [float(t.weight[-1]) for t in traces],
+        "seconds": float(sum(t.seconds for t in traces)),
+        "agent_seconds": float(sum(t.agent_seconds for t in traces)),
+        "notes": comparison.notes[name],
+    }
+
+
+def training_header(policy_set: PolicySet, seconds: float) -> dict[str, Any]:
+    """The ``training`` entry of a summary."""
+    certificate = policy_set.certificate
+    header: dict[str, Any] = {
+        "tasks_sampled": policy_set.training.tasks_sampled,
+        "cells": len(policy_set.cells),
+        "radius": policy_set.training.radius,
+        "oracle": policy_set.training.oracle,
+        "proved_coverage": policy_set.training.proved_coverage,
+        "safe_margin": policy_set.safe_margin,
+        "policy_set": policy_set.hash,
+        "seconds": seconds,
+    }
+    if certificate is not None:
+        header |= {
+            "holdout": certificate.holdout,
+            "uncovered": certificate.uncovered,
+            "uncovered_upper_bound": certificate.uncovered_upper,
+            "margin_failure_upper_bound": certificate.margin_failure_upper,
+            "confidence": 1.0 - certificate.delta_coverage,
+        }
+    return header
+

@@ -1,0 +1,144 @@
+"""What the gridworld experiment runs (Ni & Kamgarpour 2026, section 6, Figures 1 and 2).
+
+Training on the chosen family, then every agent on the same test tasks with the same chance. Training tasks come from the family; the ten
+published test tasks, the safe policy and the limit are the published ones for either family.
+
+Figures that the paper prints are kept beside ours as ``published``: cumulative reward regret after 40 000 episodes, mean over the ten
+tasks, read off Figure 2 and the repository's extra plot to about 1 000.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from surefoot.arrays import FloatArray, check_integer
+from surefoot.errors import InvalidInput
+from surefoot.experiments.comparison import compare, new_directory, training_header, write_comparison
+from surefoot.policyset.schema import PolicySet
+from surefoot.solvers.linear_program import OccupancyProgram
+from surefoot.cmdp.evaluate import evaluate
+from surefoot.tasks.gridworld import GOAL, HAZARDS, HEIGHT, PUBLISHED_NOISES, WIDTH, NoisyGridworld
+from surefoot.train.coverage import ParameterDistance
+from surefoot.train.pipeline import train
+from surefoot.version import VERSION
+
+__all__ = ["DEFAULT_AGENTS", "PUBLISHED_REGRET", "coarse_cover", "reproduce", "test_tasks"]
+
+DEFAULT_AGENTS = ("oracle", "always-safe", "robust-fixed:0.36", "safe-pce:theory", "safe-pce:published", "pce")
+PUBLISHED_REGRET = {"safe-pce:published": 40_000.0, "pce": 13_000.0}
+COARSE_RADIUS = 0.01
+FIGURE_POLICIES = (0.1, 0.3)
+FIGURE_NOISES = 91
+
+
+def reproduce(
+    out: str | Path,
+    *,
+    family: str = "truncated",
+    agents: Sequence[str] = DEFAULT_AGENTS,
+    tasks: str = "published",
+    episodes: int = 40_000,
+    delta: float = 0.05,
+    cells: int = 30,
+    training_tasks: int = 500,
+    holdout: int = 200,
+    seed: int = 0,
+    workers: int = 1,
+    progress: bool = True,
+) -> dict[str, Any]:
+    """Run the experiment and write its logs into the new directory ``out``; returns the summary.
+
+    Raises:
+        InvalidInput: an argument out of range, an unknown agent, family or task list.
+        OutputExists: ``out`` is there already.
+    """
+    check_integer("episodes", episodes, low=1)
+    if not agents or len(set(agents)) < len(agents):
+        raise InvalidInput(f"agents must be distinct names, got {list(agents)}; list every agent once")
+    world = NoisyGridworld(family)  # type: ignore[arg-type]
+    points = test_tasks(world, tasks, seed)
+    directory = new_directory(out)
+    began = time.perf_counter()
+    policy_set = train(
+        world, tasks=training_tasks, holdout=holdout, cells=cells, delta=delta, seed=seed, strict=False,
+        workers=workers, progress=progress,
+    )  # fmt: skip
+    seconds = time.perf_counter() - began
+    policy_set.save(directory / "policy-set.sf")
+    coarse = coarse_cover(world, training_tasks, seed, progress)
+    found = compare(
+        world, policy_set, coarse, points, agents,
+        episodes=episodes, delta=delta, seed=seed, workers=workers, progress=progress,
+    )  # fmt: skip
+    _write_figure1(directory, world, policy_set)
+    header = {
+        "schema": 1,
+        "experiment": "gridworld",
+        "version": VERSION,
+        "family": world.name,
+        "seed": seed,
+        "episodes": episodes,
+        "delta": delta,
+        "cost_limits": world.criterion.cost_limits.tolist(),
+        "tasks": [
+            {"noise": float(p[0]), "optimal_value": float(v)} for p, v in zip(found.parameters, found.optima)
+        ],
+        "training": training_header(policy_set, seconds),
+        "assumptions": {"holds": policy_set.assumption.holds, "statement": policy_set.assumption.statement},
+        "published": PUBLISHED_REGRET if tasks == "published" and episodes == 40_000 else {},
+    }
+    return write_comparison(directory, found, header)
+
+
+def test_tasks(world: NoisyGridworld, tasks: str, seed: int) -> FloatArray:
+    """(n, 1) noises of ``published`` or ``fresh:N``.
+
+    Raises:
+        InvalidInput: any other word.
+    """
+    if tasks == "published":
+        return np.asarray(PUBLISHED_NOISES)[:, None]
+    kind, _, number = tasks.partition(":")
+    if kind == "fresh" and number.isdecimal() and int(number) > 0:
+        return world.sample(int(number), np.random.default_rng(np.random.SeedSequence([seed, 0xF2E5])))
+    raise InvalidInput(f'tasks must be "published" or "fresh:N" with N >= 1, got {tasks!r}; e.g. fresh:100')
+
+
+def coarse_cover(world: NoisyGridworld, training_tasks: int, seed: int, progress: bool) -> PolicySet:
+    """The cover that the published constants go with: noise within .01 counts as covered."""
+    return train(
+        world, tasks=training_tasks, holdout=0, radius=COARSE_RADIUS, coverage=ParameterDistance(),
+        seed=seed, strict=False, progress=progress,
+    )  # fmt: skip
+
+
+def _write_figure1(directory: Path, world: NoisyGridworld, policy_set: PolicySet) -> None:
+    """Arrays behind Figure 1: policies at two noises, and values over the whole range of noise."""
+    program = OccupancyProgram(world.cmdp(0.3))
+    noises = np.linspace(0.0, 0.45, FIGURE_NOISES)
+    rows = []
+    for noise in noises:
+        task = world.cmdp(noise)
+        best, safe = program.solve(task), evaluate(task, policy_set.safe_policy)
+        feasible = best.status == "optimal"
+        rows.append([best.value if feasible else np.nan, safe.reward, safe.costs[0], best.costs[0] if feasible else np.nan])
+    columns = np.asarray(rows).T
+    np.savez_compressed(
+        directory / "figure1.npz",
+        noise=noises,
+        optimal_value=columns[0],
+        safe_value=columns[1],
+        safe_cost=columns[2],
+        optimal_cost=columns[3],
+        policy_noise=np.asarray(FIGURE_POLICIES),
+        policy=np.stack([program.solve(world.cmdp(q)).policy for q in FIGURE_POLICIES]),
+        width=WIDTH,
+        height=HEIGHT,
+        hazard=np.asarray(HAZARDS),
+        goal=np.asarray(GOAL),
+    )

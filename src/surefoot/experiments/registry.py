@@ -1,0 +1,110 @@
+"""Names of agents, and how each is made. A new baseline is one file with the algorithm and one line here.
+
+A name is ``key`` or ``key:argument``; the factory gets the argument (``""`` when there is none).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from surefoot.cmdp.model import TabularCMDP
+from surefoot.deploy.agent import Agent
+from surefoot.deploy.fixed import FixedAgent
+from surefoot.deploy.safe_pce import PCE, SafePCE
+from surefoot.errors import InvalidInput
+from surefoot.policy import TabularPolicy
+from surefoot.policyset.schema import PolicySet
+from surefoot.solvers.linear_program import solve
+from surefoot.tasks.family import TabularFamily
+
+__all__ = ["AGENTS", "AgentContext", "make_agent"]
+
+
+@dataclass(frozen=True, eq=False)
+class AgentContext:
+    """What a factory may use.
+
+    Attributes:
+        family: the task family.
+        policy_set: the trained policy set.
+        coarse_set: the cover that the published code's hand-set constants go with.
+        task: the real task. **Only the oracle may look at it.**
+        episodes: K.
+        delta: error probability of the deployment.
+        seed: of the agent's draws.
+    """
+
+    family: TabularFamily
+    policy_set: PolicySet
+    coarse_set: PolicySet
+    task: TabularCMDP
+    episodes: int
+    delta: float
+    seed: int
+
+
+def _oracle(context: AgentContext, argument: str) -> Agent:
+    _refuse_argument("oracle", argument)
+    policy = TabularPolicy(solve(context.task).value_or_raise().policy)
+    return FixedAgent(policy, context.family.criterion, seed=context.seed)
+
+
+def _always_safe(context: AgentContext, argument: str) -> Agent:
+    _refuse_argument("always-safe", argument)
+    return FixedAgent(context.policy_set.safe_policy, context.family.criterion, seed=context.seed)
+
+
+def _robust_fixed(context: AgentContext, argument: str) -> Agent:
+    try:
+        parameters = [float(part) for part in argument.split(",")]
+    except ValueError:
+        names = ",".join(context.family.parameter_names)
+        raise InvalidInput(f"robust-fixed needs the parameters ({names}) of a task, got {argument!r}; e.g. robust-fixed:0.36") from None
+    policy = TabularPolicy(solve(context.family.cmdp(parameters)).value_or_raise().policy)
+    return FixedAgent(policy, context.family.criterion, seed=context.seed)
+
+
+def _safe_pce(context: AgentContext, argument: str) -> Agent:
+    preset = _preset("safe-pce", argument or "theory")
+    policy_set = context.coarse_set if preset == "published" else context.policy_set
+    return SafePCE(policy_set, preset=preset, delta=context.delta, episodes=context.episodes, seed=context.seed)  # type: ignore[arg-type]
+
+
+def _pce(context: AgentContext, argument: str) -> Agent:
+    preset = _preset("pce", argument or "published")
+    policy_set = context.coarse_set if preset == "published" else context.policy_set
+    return PCE(policy_set, preset=preset, delta=context.delta, episodes=context.episodes, seed=context.seed)  # type: ignore[arg-type]
+
+
+def _preset(name: str, value: str) -> str:
+    if value not in ("theory", "published"):
+        raise InvalidInput(f'preset of {name} must be "theory" or "published", got {value!r}; e.g. {name}:theory')
+    return value
+
+
+def _refuse_argument(name: str, argument: str) -> None:
+    if argument:
+        raise InvalidInput(f"{name} takes no argument, got {argument!r}; write {name}")
+
+
+AGENTS: dict[str, Callable[[AgentContext, str], Agent]] = {
+    "oracle": _oracle,
+    "always-safe": _always_safe,
+    "robust-fixed": _robust_fixed,
+    "safe-pce": _safe_pce,
+    "pce": _pce,
+}
+"""Key to factory."""
+
+
+def make_agent(name: str, context: AgentContext) -> Agent:
+    """The agent called ``name``.
+
+    Raises:
+        InvalidInput: unknown name or argument; the message lists what there is.
+    """
+    key, _, argument = name.partition(":")
+    if key not in AGENTS:
+        raise InvalidInput(f"agent must be one of {', '.join(sorted(AGENTS))}, got {name!r}; add :argument where needed")
+    return AGENTS[key](context, argument)

@@ -1,0 +1,121 @@
+"""Playing agents on tasks and scoring every deployed mixture exactly.
+
+The agent sees episodes; the score sees the model. A deployed mixture ``w`` has return ``sum_j w_j V_r(pi_j)`` and costs
+``sum_j w_j V_c(pi_j)`` in the real task, computed by linear solves, not estimated. Regret adds ``V* - V_r(w)`` for every episode; an
+episode is *violating* when the mixture it was drawn from has an expected cost above a limit. Runs that violate stay in every mean.
+
+Letters: K episodes, T batches, J policies, I constraints.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+
+from surefoot.arrays import FloatArray, IntArray
+from surefoot.cmdp.evaluate import evaluate_many
+from surefoot.cmdp.model import TabularCMDP
+from surefoot.cmdp.simulate import Simulator
+from surefoot.deploy.agent import Agent
+from surefoot.policy import TabularPolicy
+
+__all__ = ["VIOLATION_TOLERANCE", "Trace", "play"]
+
+VIOLATION_TOLERANCE = 1e-6
+"""Excess over a limit up to which rounding of an exact optimum is not called a violation."""
+FIRST_BATCH, GROWTH, LARGEST_BATCH = 10, 1.1, 100
+
+
+@dataclass(frozen=True, eq=False)
+class Trace:
+    """One run, by batches of episodes that share one mixture.
+
+    Attributes:
+        ends: (T,) number of episodes played after each batch.
+        reward: (T,) exact return of the batch's mixture.
+        costs: (T, I) its exact costs.
+        weight: (T,) its weight on anything but the safe policy.
+        seconds: wall time of the run.
+        agent_seconds: the part of it spent in ``ask`` and ``tell``.
+    """
+
+    ends: IntArray
+    reward: FloatArray
+    costs: FloatArray
+    weight: FloatArray
+    seconds: float
+    agent_seconds: float
+
+    def regret(self, optimum: float, episodes: IntArray) -> FloatArray:
+        """Cumulative regret after each of the given numbers of episodes; linear inside a batch, hence exact."""
+        sizes = np.diff(self.ends, prepend=0)
+        total = np.concatenate([[0.0], np.cumsum(sizes * (optimum - self.reward))])
+        result: FloatArray = np.interp(episodes, np.concatenate([[0], self.ends]), total)
+        return result
+
+    def at(self, episodes: IntArray) -> IntArray:
+        """Batch in which each of the given episodes (counted from 1) was played."""
+        return np.searchsorted(self.ends, episodes, side="left")
+
+    def violating(self, limits: FloatArray) -> int:
+        """Number of episodes drawn from a mixture whose exact cost exceeds a limit."""
+        bad = (self.costs > limits + VIOLATION_TOLERANCE).any(axis=1)
+        return int(np.diff(self.ends, prepend=0)[bad].sum())
+
+
+def play(agent: Agent, task: TabularCMDP, episodes: int, seed: int) -> Trace:
+    """Run one agent on one task for K episodes.
+
+    Batches start at 10 episodes and grow by a tenth up to 100. The simulator's streams depend on ``seed`` and the episode number only, so
+    agents with the same seed meet the same chance.
+    """
+    tables = np.stack([_table(p) for p in agent.policies])
+    values = evaluate_many(task, tables)
+    simulator = Simulator(task, tables)
+    counting = "transitions" in agent.wants
+    began, inside = time.perf_counter(), 0.0
+    ends, mixtures, played, size = [], [], 0, float(FIRST_BATCH)
+    while played < episodes:
+        n = min(int(size), episodes - played)
+        mark = time.perf_counter()
+        batch = agent.ask(n)
+        inside += time.perf_counter() - mark
+        groups = np.zeros(n, dtype=np.int64) if counting else None
+        outcome = simulator.run(batch.policy_index, seed=seed, first_episode=played, groups=groups)
+        counts = _transitions(task, outcome.transitions) if counting else None
+        mark = time.perf_counter()
+        agent.tell(
+            batch.ids, outcome.returns, outcome.costs, initial_state=outcome.initial_states, transitions=counts
+        )
+        inside += time.perf_counter() - mark
+        played += n
+        ends.append(played)
+        mixtures.append(batch.weights)
+        size = min(size * GROWTH, float(LARGEST_BATCH))
+    weights = np.asarray(mixtures)
+    deployed = weights @ values
+    return Trace(
+        ends=np.asarray(ends, dtype=np.int64),
+        reward=deployed[:, 0],
+        costs=deployed[:, 1:],
+        weight=1.0 - weights[:, 0],
+        seconds=time.perf_counter() - began,
+        agent_seconds=inside,
+    )
+
+
+def _table(policy: object) -> FloatArray:
+    if not isinstance(policy, TabularPolicy):
+        raise TypeError(f"tabular tasks run tabular policies, got {type(policy).__name__}")
+    return policy.table
+
+
+def _transitions(task: TabularCMDP, counts: IntArray | None) -> IntArray:
+    """(m, 4) rows ``(s, a, s', count)`` of what was seen."""
+    if counts is None:
+        return np.zeros((0, 4), dtype=np.int64)
+    seen = np.flatnonzero(counts[0])
+    states, actions = np.divmod(task.rows[seen], task.n_actions)
+    return np.stack([states, actions, task.successors[seen], counts[0, seen]], axis=1)
