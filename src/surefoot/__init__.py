@@ -5,7 +5,7 @@ exceeds the limit, with probability at least ``1 - delta``.
 
     family -> train -> policy set -> agent (ask / tell) -> report
 
-Everything public is here or in :mod:`surefoot.tasks`, :mod:`surefoot.train`, :mod:`surefoot.stats` and :mod:`surefoot.experiments`. Names are
+Everything public is here or in :mod:`surefoot.tasks`, :mod:`surefoot.training`, :mod:`surefoot.stats` and :mod:`surefoot.experiments`. Names are
 imported when first used, so that ``import surefoot`` is quick.
 """
 
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from surefoot.policy import Mixture, Policy, TabularPolicy
     from surefoot.policyset import PolicySet
     from surefoot.solvers import Solution, certify, solve
-    from surefoot.train import train
+    from surefoot.training import train
 
 _HOMES = {
     "surefoot.cmdp": (
@@ -61,7 +61,7 @@ _HOMES = {
     "surefoot.policy": ("Mixture", "Policy", "TabularPolicy"),
     "surefoot.policyset": ("PolicySet",),
     "surefoot.solvers": ("Solution", "certify", "solve"),
-    "surefoot.train": ("train",),
+    "surefoot.training": ("train",),
 }  # fmt: skip
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 _SUBPACKAGES = ("experiments", "report", "stats", "tasks")
@@ -111,7 +111,7 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name in _HOME_OF:
-        # ``surefoot.train`` is the function; the package of that name stays importable as a module path.
+        # ``surefoot.training`` is the function; the package of that name stays importable as a module path.
         value = getattr(import_module(_HOME_OF[name]), name)
     elif name in _SUBPACKAGES:
         value = import_module(f"surefoot.{name}")

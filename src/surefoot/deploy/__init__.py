@@ -1,6 +1,6 @@
 """The real task: agents that know a policy set and episodes, and never a transition matrix.
 
-Nothing in this package may import ``cmdp``, ``solvers``, ``tasks`` or ``train``; a test enforces it.
+Nothing in this package may import ``cmdp``, ``solvers``, ``tasks`` or ``training``; a test enforces it.
 """
 
 from surefoot.deploy.agent import Agent

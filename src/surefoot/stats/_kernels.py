@@ -306,12 +306,13 @@ def interval_mean(
     """``out[i] = log(rest + sum_j weights[j] exp(block[j, i]))`` over the policies j that were ever observed."""
     for a in range(alive.size):
         i = alive[a]
-        top = 0.0
+        top = 0.0 if rest > 0.0 else -math.inf
         for b in range(touched.size):
-            top = max(top, block[touched[b], i])
+            if weights[touched[b]] > 0.0:
+                top = max(top, block[touched[b], i])
         total = rest * math.exp(-top)
         for b in range(touched.size):
             j = touched[b]
-            total += weights[j] * math.exp(block[j, i] - top)
-        # all weight on policies that lost everything: an e-process of zero is a valid, powerless one
-        out[i] = top + math.log(total) if total > 0.0 else -math.inf
+            if weights[j] > 0.0:  # its wealth may be too large for the scale of the others
+                total += weights[j] * math.exp(block[j, i] - top)
+        out[i] = top + math.log(total)

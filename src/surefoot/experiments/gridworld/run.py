@@ -23,8 +23,8 @@ from surefoot.policyset.schema import PolicySet
 from surefoot.solvers.linear_program import OccupancyProgram
 from surefoot.cmdp.evaluate import evaluate
 from surefoot.tasks.gridworld import GOAL, HAZARDS, HEIGHT, PUBLISHED_NOISES, WIDTH, NoisyGridworld
-from surefoot.train.coverage import ParameterDistance
-from surefoot.train.pipeline import train
+from surefoot.training.coverage import ParameterDistance
+from surefoot.training.pipeline import train
 from surefoot.version import VERSION
 
 __all__ = ["DEFAULT_AGENTS", "PUBLISHED_REGRET", "coarse_cover", "reproduce", "test_tasks"]

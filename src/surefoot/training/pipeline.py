@@ -28,12 +28,12 @@ from surefoot.progress import track
 from surefoot.stats.binomial import clopper_pearson_upper
 from surefoot.stats.ledger import Ledger
 from surefoot.tasks.family import TabularFamily
-from surefoot.train.assumption import Offender, assumption_report, refusal
-from surefoot.train.cells import Boxes, Layout, ghost_tasks, seam_tasks
-from surefoot.train.cover import Cover, greedy_cover, proved_level, sized_cover, subroutine3
-from surefoot.train.coverage import CMDPDistance, CoverageOracle, joint_support, kernel_rows
-from surefoot.train.optimal import ExactOptimal, OptimalOracle, OptimalPolicy
-from surefoot.train.safe import GivenPolicy, SafeOracle, WorstCaseSafe
+from surefoot.training.assumption import Offender, assumption_report, refusal
+from surefoot.training.cells import Boxes, Layout, ghost_tasks, seam_tasks
+from surefoot.training.cover import Cover, greedy_cover, proved_level, sized_cover, subroutine3
+from surefoot.training.coverage import CMDPDistance, CoverageOracle, joint_support, kernel_rows
+from surefoot.training.optimal import ExactOptimal, OptimalOracle, OptimalPolicy
+from surefoot.training.safe import GivenPolicy, SafeOracle, WorstCaseSafe
 from surefoot.version import VERSION
 
 __all__ = ["train"]

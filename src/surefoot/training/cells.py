@@ -26,7 +26,7 @@ from surefoot.arrays import FloatArray, IntArray
 from surefoot.cmdp.evaluate import state_values
 from surefoot.cmdp.model import TabularCMDP
 from surefoot.policyset.schema import Cells, ConditionalPredictions, KernelBoxes, Predictions
-from surefoot.train.coverage import kernel_rows
+from surefoot.training.coverage import kernel_rows
 
 __all__ = ["Boxes", "Layout", "ghost_tasks", "seam_tasks"]
 

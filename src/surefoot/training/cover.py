@@ -21,7 +21,7 @@ import numpy as np
 
 from surefoot.arrays import FloatArray, IntArray, check_integer, check_real
 from surefoot.errors import InvalidInput
-from surefoot.train.coverage import CoverageOracle
+from surefoot.training.coverage import CoverageOracle
 
 __all__ = ["Cover", "acceptance", "greedy_cover", "initial_sample", "proved_level", "sized_cover", "subroutine3"]
 

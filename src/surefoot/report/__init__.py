@@ -1,0 +1,17 @@
+"""From the logs of an experiment to figures, a table and a page; nothing is computed here that a log does not hold."""
+
+from surefoot.report.figures import figure1, figure2
+from surefoot.report.html import write_report
+from surefoot.report.records import AgentRecord, Curves, Landscape, Summary
+from surefoot.report.table import render_table
+
+__all__ = [
+    "AgentRecord",
+    "Curves",
+    "Landscape",
+    "Summary",
+    "figure1",
+    "figure2",
+    "render_table",
+    "write_report",
+]

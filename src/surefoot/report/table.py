@@ -1,0 +1,81 @@
+"""The experiment as one aligned table in plain text.
+
+Per agent, over n tasks of K episodes: mean, smallest and largest regret at the last checkpoint; episodes whose mixture
+``w`` broke a limit; the worst ``V_c(w) - d`` over tasks, episodes and constraints (positive: a limit was exceeded);
+tasks with at least one such episode; mean final weight on anything but the safe policy; seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from surefoot.report.records import AgentRecord, Summary
+
+__all__ = ["header", "render_table", "row"]
+
+SHOWN_DECIMALS = 3
+
+
+def render_table(summary: Mapping[str, Any] | Summary) -> str:
+    """The table of a parsed ``summary.json``, without a newline at the end.
+
+    Raises:
+        InvalidInput: not a summary.
+    """
+    record = summary if isinstance(summary, Summary) else Summary.of(summary)
+    lines = [header(record), *(row(record, agent) for agent in record.agents)]
+    widths = [max(len(cell) for cell in column) for column in zip(*lines)]
+    aligned = [_align(line, widths) for line in lines]
+    return "\n".join([aligned[0], "-" * (sum(widths) + 2 * (len(widths) - 1)), *aligned[1:]])
+
+
+def header(summary: Summary) -> list[str]:
+    """Column titles; the published column is there only if something published is."""
+    published = ["published"] if summary.published else []
+    return [
+        "agent",
+        "mean regret",
+        "min - max",
+        *published,
+        "violating episodes",
+        "worst cost - limit",
+        "tasks violated",
+        "final weight",
+        "seconds",
+    ]
+
+
+def row(summary: Summary, agent: AgentRecord) -> list[str]:
+    """The cells of one agent, in the order of :func:`header`."""
+    regret = agent.final_regret
+    published = [_published(summary, agent)] if summary.published else []
+    return [
+        "".join(letter if letter.isprintable() else "?" for letter in agent.name),
+        f"{regret.mean():,.0f}",
+        f"{regret.min():,.0f} - {regret.max():,.0f}",
+        *published,
+        f"{agent.violating_episodes.sum():,.0f}",
+        worst_excess(summary, agent),
+        f"{agent.tasks_violated}/{len(summary.tasks)}",
+        f"{agent.final_weight.mean():.2f}",
+        f"{agent.seconds:.1f}",
+    ]
+
+
+def worst_excess(summary: Summary, agent: AgentRecord) -> str:
+    """Signed, so that how much room was left is visible too; what rounds to nothing carries no sign."""
+    excess = round(float(np.max(agent.max_cost - summary.cost_limits)), SHOWN_DECIMALS)
+    return f"{excess:+.{SHOWN_DECIMALS}f}" if excess else f"{0:.{SHOWN_DECIMALS}f}"
+
+
+def _published(summary: Summary, agent: AgentRecord) -> str:
+    value = summary.published.get(agent.name)
+    return "-" if value is None else f"{value:,.0f}"
+
+
+def _align(cells: list[str], widths: list[int]) -> str:
+    first, *rest = [cell.rjust(width) for cell, width in zip(cells, widths)]
+    return "  ".join([cells[0].ljust(widths[0]), *rest]).rstrip() if first else ""
