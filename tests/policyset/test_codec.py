@@ -1,0 +1,135 @@
+"""Plain data in both directions, and kinds of policies that are not tables."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tests.strategies import random_policy_set
+
+from surefoot.arrays import FloatArray, as_floats
+from surefoot.errors import InvalidInput, PolicySetError
+from surefoot.policy import TabularPolicy
+from surefoot.policyset import codec
+from surefoot.policyset.codec import PolicyKind, Put, register_policy_kind
+from surefoot.policyset.file import content_hash, describe, load, save
+from surefoot.policyset.schema import PolicySet
+
+
+@dataclass(frozen=True, eq=False)
+class LinearPolicy:
+    """``action = clip(W x + b)``: a policy of a continuous task, as another package would define it."""
+
+    weights: FloatArray
+    offset: FloatArray
+    clip: float
+
+    def predict(self, observation: Any, *, deterministic: bool = False) -> tuple[Any, None]:
+        return np.clip(self.weights @ observation + self.offset, -self.clip, self.clip), None
+
+
+def encode(policy: LinearPolicy, put: Put) -> dict[str, Any]:
+    weights = put("weights", policy.weights.astype(np.float32))
+    return {"weights": weights, "offset": put("offset", policy.offset), "clip": policy.clip}
+
+
+def decode(fields: Mapping[str, Any], take: Callable[[Any, str], Any]) -> LinearPolicy:
+    weights = as_floats("weights", take(fields["weights"], "float32"), (None, None))
+    return LinearPolicy(
+        weights, as_floats("offset", take(fields["offset"], "float64"), (None,)), 1.0 / (1.0 / fields["clip"])
+    )
+
+
+LINEAR = PolicyKind("linear", LinearPolicy, encode, decode)
+
+
+@pytest.fixture
+def linear(monkeypatch: pytest.MonkeyPatch) -> PolicySet:
+    monkeypatch.setattr(codec, "_KINDS", dict(codec._KINDS))
+    register_policy_kind(LINEAR)
+    policies = (LinearPolicy(np.array([[0.5, -0.25]]), np.array([0.1]), 2.0), LinearPolicy(np.eye(2), np.ones(2), 0.5))
+    return replace(random_policy_set(np.random.default_rng(1)), policies=policies)
+
+
+def test_policies_that_are_no_tables(linear: PolicySet, tmp_path: Path) -> None:
+    save(linear, tmp_path / "linear.sf")
+    loaded = load(tmp_path / "linear.sf")
+    assert content_hash(loaded) == content_hash(linear)
+    observation = np.array([1.0, 3.0])
+    np.testing.assert_array_equal(
+        loaded.safe_policy.predict(observation)[0], linear.safe_policy.predict(observation)[0]
+    )
+    assert "states" not in describe(loaded)["sizes"]
+
+
+def test_file_of_an_unregistered_kind_names_the_remedy(
+    linear: PolicySet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save(linear, tmp_path / "linear.sf")
+    monkeypatch.delitem(codec._KINDS, "linear")
+    with pytest.raises(
+        PolicySetError, match=r"policies\.0\.kind must be one of table, got 'linear'; upgrade surefoot or import"
+    ):
+        load(tmp_path / "linear.sf")
+
+
+@pytest.mark.parametrize("clip", [0.0, None, [1]])
+def test_decoder_that_stumbles_is_a_refused_file(clip: Any, linear: PolicySet, tmp_path: Path) -> None:
+    hostile = replace(linear, policies=(linear.policies[0], replace(linear.policies[1], clip=clip)))
+    save(hostile, tmp_path / "linear.sf")
+    with pytest.raises(PolicySetError, match=r"policies\.1: "):
+        load(tmp_path / "linear.sf")
+
+
+@pytest.mark.parametrize("kind", [replace(LINEAR, cls=dict), replace(LINEAR, name="lin")], ids=["name", "class"])
+def test_names_and_classes_of_kinds_are_unique(kind: PolicyKind, linear: PolicySet) -> None:
+    with pytest.raises(InvalidInput, match="kind must have a name and a class of its own"):
+        register_policy_kind(kind)
+    register_policy_kind(LINEAR)
+
+
+class Subclass(TabularPolicy):
+    """Behaves differently, so that keeping only its table would change what is deployed."""
+
+
+def test_unregistered_policies_are_not_saved(tmp_path: Path) -> None:
+    policy_set = random_policy_set(np.random.default_rng(0))
+    strange = replace(policy_set, policies=tuple(Subclass(policy.table) for policy in policy_set.policies))
+    with pytest.raises(InvalidInput, match=r"policies\.0 must be of a registered kind \(table\), got Subclass"):
+        save(strange, tmp_path / "set.sf")
+    assert list(tmp_path.iterdir()) == []
+
+
+CYCLE: dict[str, Any] = {}
+CYCLE["self"] = CYCLE
+
+
+@pytest.mark.parametrize(
+    "extra, message",
+    [
+        ({"a": np.zeros(2)}, "extra.a must be plain data (what JSON can hold), got ndarray"),
+        ({"a": [1.0, float("nan")]}, "extra.a[1] must be finite, got nan"),
+        ({"a": {1: 2}}, "a key of extra.a must be a string, got int"),
+        ({"a": "\0"}, "extra.a must be printable text, got '\\x00' at 0"),
+        ({"a": 2**128}, "extra.a must be below 2**128 in size"),
+        ({"a": {1.0}}, "extra.a must be plain data (what JSON can hold), got set"),
+        (CYCLE, "must nest at most 32 deep"),
+        ([], "extra must be an object, got list"),
+    ],
+    ids=str,
+)
+def test_only_plain_data_travels(extra: Any, message: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        content_hash(random_policy_set(np.random.default_rng(0), extra=extra))
+    assert message in str(caught.value)
+
+
+def test_infinite_reward_bound_is_refused_when_written() -> None:
+    policy_set = random_policy_set(np.random.default_rng(0))
+    endless = replace(policy_set, criterion=replace(policy_set.criterion, reward_bounds=(0.0, np.inf)))
+    with pytest.raises(InvalidInput, match=r"criterion\.reward_bounds\.1 must be finite, got inf"):
+        content_hash(endless)

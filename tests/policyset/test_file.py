@@ -1,0 +1,831 @@
+"""The policy-set file: round trips, damage, hostility, and the golden file of every version."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import struct
+import subprocess
+import sys
+import warnings
+import zipfile
+from collections.abc import Callable
+from dataclasses import fields, is_dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tests.strategies import policy_sets, random_policy_set
+
+from surefoot.criterion import Criterion
+from surefoot.errors import InvalidInput, PolicySetError
+from surefoot.policy import TabularPolicy
+from surefoot.policyset import file as policy_file
+from surefoot.policyset.file import content_hash, describe, load, save
+from surefoot.policyset.schema import (
+    AssumptionReport,
+    Cells,
+    Certificate,
+    ConditionalPredictions,
+    EpisodeBounds,
+    KernelBoxes,
+    PolicySet,
+    Predictions,
+    SignalPredictions,
+    TrainingReport,
+)
+from surefoot.stats.ledger import Ledger
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "policyset-v1.sf"
+GOLDEN_HASH = "eee4f7076e95c30726e463f8c1d971aea55cabd95629ca1b5df7e7b8c794e15c"
+Members = list[tuple[str, bytes]]
+
+
+def same(first: Any, second: Any) -> bool:
+    """Equality to the bit, by walking the objects; knows nothing of the file."""
+    if is_dataclass(first):
+        return type(first) is type(second) and all(
+            same(getattr(first, f.name), getattr(second, f.name)) for f in fields(first)
+        )
+    if isinstance(first, np.ndarray):
+        return first.dtype == second.dtype and first.shape == second.shape and first.tobytes() == second.tobytes()
+    if isinstance(first, list | tuple):
+        return len(first) == len(second) and all(map(same, first, second))
+    if isinstance(first, dict):
+        return first.keys() == second.keys() and all(same(first[key], second[key]) for key in first)
+    return type(first) is type(second) and repr(first) == repr(second)
+
+
+def golden_set() -> PolicySet:
+    """Every optional part present, every number a short decimal: what ``policyset-v1.sf`` must hold for ever."""
+    centers = np.array([[1.0, 2.0], [1.25, 3.0]])
+    costs = np.array([[[0.5], [1.0]], [[0.25], [1.5]]])
+    given_start = np.stack([centers, centers + 0.5], axis=-1)
+    cost_start = np.stack([costs, costs + 0.5], axis=-1)
+    kernel = np.array([[0.25, 0.75, 1.0, 1.0, 0.5, 0.5], [0.5, 0.5, 1.0, 1.0, 0.125, 0.875]])
+    cells = Cells(
+        policy_index=[0, 1],
+        optimal_center=[1.0, 3.0],
+        optimal_upper=[1.5, 3.5],
+        parameters=[[0.1], [0.3]],
+        predictions=Predictions(centers - 0.5, centers + 0.5, costs - 0.25, costs + 0.25, centers, costs),
+        conditional=ConditionalPredictions(
+            [0, 1], given_start - 0.25, given_start + 0.25, cost_start, cost_start + 0.125
+        ),
+        signals=SignalPredictions(("steps",), [[0.0, 100.0]], np.full((2, 2, 1), 10.0), np.full((2, 2, 1), 20.0)),
+        kernel=KernelBoxes(
+            support=[[0, 0, 0], [0, 0, 1], [0, 1, 1], [1, 0, 0], [1, 1, 0], [1, 1, 1]],
+            lower=np.maximum(kernel - 0.125, 0.0),
+            upper=np.minimum(kernel + 0.125, 1.0),
+            reference=kernel,
+            alternatives=kernel[:1],
+        ),
+    )
+    return PolicySet(
+        criterion=Criterion(0.9, [1.5], (0.0, 1.0), [1.0], cost_names=("Überhitzung",)),
+        policies=(TabularPolicy([[1.0, 0.0], [0.5, 0.5]]), TabularPolicy([[0.0, 1.0], [0.25, 0.75]])),
+        cells=cells,
+        bounds=EpisodeBounds(0.0, 10.0, (10.0,)),
+        certificate=Certificate(200, 1, 0.03125, 0, 0.02, 0.05, 0.001),
+        training=TrainingReport("golden", ("noise",), "distance", 0.125, 500, 1, 0.0, 0.0625),
+        assumption=AssumptionReport(False, 0.25, ((0.45,),), ((1.75,),), "One task has no feasible policy."),
+        ledger=Ledger(0.05).spend("coverage", 0.025, "hold-out").spend("margin", 0.025, "margin on the hold-out"),
+        seed=7,
+        version="0.1.0",
+        extra={"note": "golden", "nested": [1, 2.5, None, True, {"a": []}]},
+    )
+
+
+@pytest.fixture
+def small() -> PolicySet:
+    return random_policy_set(np.random.default_rng(3), cells=1, policies=1, states=1, actions=1, parameters=0)
+
+
+@pytest.fixture
+def small_bytes(small: PolicySet, tmp_path: Path) -> bytes:
+    save(small, tmp_path / "small.sf")
+    return (tmp_path / "small.sf").read_bytes()
+
+
+def load_bytes(folder: Path, content: bytes) -> PolicySet:
+    path = folder / "case.sf"
+    path.write_bytes(content)
+    return load(path)
+
+
+# -------------------------------------------------------------------------------------------------------- round trip
+
+
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(policy_set=policy_sets())
+def test_round_trip_keeps_every_bit(policy_set: PolicySet, tmp_path: Path) -> None:
+    path = tmp_path / "set.sf"
+    save(policy_set, path)
+    first = path.read_bytes()
+    loaded = load(path)
+    save(loaded, path)
+    assert same(loaded, policy_set)
+    assert path.read_bytes() == first
+    assert loaded.hash == policy_set.hash == hashlib.sha256(members_of(first)[0][1]).hexdigest()
+
+
+def test_methods_of_the_policy_set_are_the_functions(small: PolicySet, tmp_path: Path) -> None:
+    small.save(str(tmp_path / "a.sf"))
+    assert same(PolicySet.load(tmp_path / "a.sf"), small)
+    assert small.hash == content_hash(small)
+
+
+def test_equal_sets_made_apart_have_equal_files(tmp_path: Path) -> None:
+    for name in ("a.sf", "b.sf"):
+        save(golden_set(), tmp_path / name)
+    assert (tmp_path / "a.sf").read_bytes() == (tmp_path / "b.sf").read_bytes()
+
+
+def test_type_of_a_number_does_not_change_the_hash(small: PolicySet) -> None:
+    plain = replace(small, criterion=Criterion(1, [2], (0, 1), [1], 10), seed=5)
+    numpy = replace(
+        small,
+        criterion=Criterion(np.float64(1.0), [2.0], (0.0, np.float32(1.0)), [1.0], np.int64(10)),
+        seed=np.int32(5),
+    )
+    assert content_hash(plain) == content_hash(numpy)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"seed": 1},
+        {"version": "0.1.1"},
+        {"extra": {"a": 1}},
+        {"certificate": None},
+        {"ledger": Ledger(0.06)},
+        {"bounds": EpisodeBounds(0.0, 10.5, (10.0,))},
+        {"policies": (TabularPolicy([[1.0 - 1e-16]]),)},
+        {"criterion": Criterion(0.9, [2.0], (0.0, 1.0), [1.0 + 2.0**-52])},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_hash_depends_on_every_part(small: PolicySet, change: dict[str, Any]) -> None:
+    assert content_hash(replace(small, **change)) != content_hash(small)
+
+
+def test_loaded_arrays_are_read_only(small_bytes: bytes, tmp_path: Path) -> None:
+    loaded = load_bytes(tmp_path, small_bytes)
+    with pytest.raises(ValueError, match="read-only"):
+        loaded.cells.predictions.reward_lower[0, 0] = 0.0
+
+
+def test_describe_is_plain_and_complete() -> None:
+    told = describe(golden_set())
+    assert json.loads(json.dumps(told, allow_nan=False)) == told
+    assert told["hash"] == GOLDEN_HASH
+    assert told["sizes"] == {
+        "cells": 2, "policies": 2, "constraints": 1, "states": 2, "actions": 2,
+        "initial_states": 2, "signals": 1, "support": 6, "alternatives": 1,
+    }  # fmt: skip
+    assert told["training"]["proved_coverage"] == 0.625
+    assert told["ledger"]["spent"] == 0.05
+    assert told["cells"]["rows"][1] == {
+        "policy": 1, "parameters": [0.3], "optimal_center": 3.0, "optimal_upper": 3.5,
+        "reward": [2.5, 3.5], "costs": [[1.25, 1.75]],
+    }  # fmt: skip
+
+
+# ------------------------------------------------------------------------------------------------------- golden file
+
+
+def test_golden_file_of_version_1_loads() -> None:
+    loaded = load(GOLDEN)
+    assert same(loaded, golden_set())
+    assert loaded.hash == GOLDEN_HASH
+
+
+def test_reader_printed_in_the_documentation_reads_the_golden_file() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "policy-set-file.md").read_text(encoding="utf-8")
+    program = page.split("```python\n")[1].split("```")[0]
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(GOLDEN)], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout.split() == [GOLDEN_HASH, *"2 policies; worst predicted cost of the safe one: 0.75".split()]
+
+
+def test_golden_file_is_what_is_written_today(tmp_path: Path) -> None:
+    save(golden_set(), tmp_path / "new.sf")
+    assert members_of((tmp_path / "new.sf").read_bytes()) == members_of(GOLDEN.read_bytes())
+
+
+# ------------------------------------------------------------------------------------------------------------ damage
+
+
+def test_every_truncation_is_caught(small_bytes: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "cut.sf"
+    path.write_bytes(small_bytes)
+    for length in reversed(range(len(small_bytes))):
+        os.truncate(path, length)
+        with pytest.raises(PolicySetError):
+            load(path)
+
+
+def test_every_flipped_byte_is_caught_or_means_nothing(small: PolicySet, small_bytes: bytes, tmp_path: Path) -> None:
+    path, expected, harmless = tmp_path / "flipped.sf", content_hash(small), 0
+    path.write_bytes(small_bytes)
+    with path.open("r+b", buffering=0) as stream:
+        for index, byte in enumerate(small_bytes):
+            os.pwrite(stream.fileno(), bytes([byte ^ (1 << index % 8 if index % 2 else 0xFF)]), index)
+            try:
+                assert content_hash(load(path)) == expected
+                harmless += 1
+            except PolicySetError:
+                pass
+            os.pwrite(stream.fileno(), bytes([byte]), index)
+    # What zip repeats or nobody needs: dates, versions, attributes, sizes in local headers.
+    assert harmless < 0.12 * len(small_bytes)
+
+
+def test_bytes_before_and_after_are_caught(small_bytes: bytes, tmp_path: Path) -> None:
+    for content in (b"x" + small_bytes, small_bytes + b"x", small_bytes * 2, small_bytes + b"\0" * 22):
+        with pytest.raises(PolicySetError):
+            load_bytes(tmp_path, content)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(content=st.binary(max_size=200))
+def test_random_bytes_raise_nothing_else(content: bytes, tmp_path: Path) -> None:
+    with pytest.raises(PolicySetError):
+        load_bytes(tmp_path, content)
+
+
+def test_random_mutations_raise_nothing_else(tmp_path: Path) -> None:
+    """Overwrite, delete, insert and copy runs of bytes anywhere; half of the time only in the table of contents."""
+    rng = np.random.default_rng(11)
+    original = GOLDEN.read_bytes()
+    contents = original.index(b"PK\1\2")
+    refused = 0
+    for _ in range(600):
+        mutant = bytearray(original)
+        for _ in range(rng.integers(1, 4)):
+            start = int(rng.integers(contents if rng.random() < 0.5 else 0, len(mutant)))
+            source, length = int(rng.integers(0, len(mutant))), int(rng.integers(0, 9))
+            patch = [rng.bytes(length), b"", bytes(mutant[source : source + length]), b"\xff" * length][
+                rng.integers(0, 4)
+            ]
+            mutant[start : start + int(rng.choice([length, len(patch)]))] = patch
+        try:
+            assert content_hash(load_bytes(tmp_path, bytes(mutant))) == GOLDEN_HASH
+        except PolicySetError:
+            refused += 1
+    assert refused > 400
+
+
+def _random_json(rng: np.random.Generator) -> Any:
+    values = [
+        None,
+        True,
+        -1,
+        0,
+        2**70,
+        10**400,
+        1e308,
+        0.5,
+        "",
+        "x",
+        "\ud800",
+        "\x1b[2J",
+        [],
+        [[]],
+        {},
+        {"a": 1},
+        [0.5],
+        "cells.x",
+    ]
+    return values[rng.integers(0, len(values))]
+
+
+def _places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [path, *(place for key, item in inner for place in _places(item, (*path, key)))]
+
+
+def test_random_manifests_with_valid_hashes_raise_nothing_else(tmp_path: Path) -> None:
+    """Leaves and branches of the manifest replaced or removed, hashes recomputed: only the checks stand in the way."""
+    rng = np.random.default_rng(12)
+    original = members_of(GOLDEN.read_bytes())
+    places = [place for place in _places(json.loads(original[0][1])) if place]
+    for place in places:
+        for _ in range(2):
+            body = json.loads(original[0][1])
+            parent = body
+            for key in place[:-1]:
+                parent = parent[key]
+            if rng.random() < 0.2:
+                del parent[place[-1]]
+            else:
+                parent[place[-1]] = _random_json(rng)
+            try:
+                content_hash(load_bytes(tmp_path, archive(with_manifest(original, dumps(body)))))
+            except PolicySetError:
+                continue
+
+
+# ----------------------------------------------------------------------------------------------------- hostile files
+
+
+def members_of(content: bytes) -> Members:
+    with zipfile.ZipFile(io.BytesIO(content)) as opened:
+        return [(name, opened.read(name)) for name in opened.namelist()]
+
+
+def archive(members: Members, method: int = zipfile.ZIP_STORED) -> bytes:
+    stream = io.BytesIO()
+    with warnings.catch_warnings(), zipfile.ZipFile(stream, "w", method) as opened:
+        warnings.simplefilter("ignore")  # zipfile warns about duplicate names, which is what we are after
+        for name, content in members:
+            opened.writestr(zipfile.ZipInfo(name), content, compress_type=method)
+    return stream.getvalue()
+
+
+def dumps(body: Any) -> bytes:
+    return json.dumps(body).encode()
+
+
+def with_manifest(members: Members, manifest: bytes) -> Members:
+    """The same archive with another manifest and the digest that belongs to it."""
+    line = f"{hashlib.sha256(manifest).hexdigest()}  manifest.json\n".encode()
+    return [("manifest.json", manifest), ("manifest.sha256", line), *members[2:]]
+
+
+def edited(change: Callable[[dict[str, Any]], Any]) -> Callable[[Members], bytes]:
+    def build(members: Members) -> bytes:
+        body = json.loads(members[0][1])
+        change(body)
+        return archive(with_manifest(members, dumps(body)))
+
+    return build
+
+
+def raw_manifest(manifest: bytes) -> Callable[[Members], bytes]:
+    return lambda members: archive(with_manifest(members, manifest))
+
+
+def put(*path: Any, value: Any) -> Callable[[Members], bytes]:
+    """The golden file with one value of the manifest replaced."""
+
+    def change(body: Any) -> None:
+        for key in path[:-1]:
+            body = body[key]
+        body[path[-1]] = value
+
+    return edited(change)
+
+
+def drop(*path: Any) -> Callable[[Members], bytes]:
+    def change(body: Any) -> None:
+        for key in path[:-1]:
+            body = body[key]
+        del body[path[-1]]
+
+    return edited(change)
+
+
+def new_array(name: str, array: np.ndarray[Any, Any]) -> Callable[[Members], bytes]:
+    """The golden file with one array replaced and every hash recomputed."""
+
+    def build(members: Members) -> bytes:
+        body = json.loads(members[0][1])
+        data = array.tobytes()
+        entry = {"dtype": array.dtype.name, "shape": list(array.shape), "bytes": len(data)}
+        body["arrays"][name] = {**entry, "sha256": hashlib.sha256(data).hexdigest()}
+        swapped = [(n, data if n == f"arrays/{name}.bin" else content) for n, content in members]
+        return archive(with_manifest(swapped, dumps(body)))
+
+    return build
+
+
+def patched(pattern: bytes, offset: int, new: bytes, last: bool = False) -> Callable[[Members], bytes]:
+    """The golden archive with bytes overwritten behind the first or last header of a kind."""
+
+    def build(members: Members) -> bytes:
+        content = bytearray(archive(members))
+        start = (content.rindex(pattern) if last else content.index(pattern)) + offset
+        content[start : start + len(new)] = new
+        return bytes(content)
+
+    return build
+
+
+def without(name: str) -> Callable[[Members], bytes]:
+    return lambda members: archive([member for member in members if member[0] != name])
+
+
+def plus(name: str, content: bytes) -> Callable[[Members], bytes]:
+    return lambda members: archive([*members, (name, content)])
+
+
+def hidden(members: Members) -> bytes:
+    """A byte between the last member and its predecessor, offsets put right."""
+    content = bytearray(archive(members))
+    content.insert(content.rindex(LOCAL), 0)
+    for offset in (content.rindex(CENTRAL) + 42, content.rindex(END) + 16):
+        content[offset : offset + 4] = struct.pack("<L", struct.unpack("<L", content[offset : offset + 4])[0] + 1)
+    return bytes(content)
+
+
+def deep(levels: int) -> Any:
+    value: Any = 0
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
+REWARD = "cells.predictions.reward_lower"
+TABLE = "policies.1.table"
+LOCAL, CENTRAL, END = b"PK\3\4", b"PK\1\2", b"PK\5\6"
+
+HOSTILE: dict[str, tuple[Callable[[Members], bytes], str]] = {
+    # the container
+    "empty": (lambda m: b"", "got an empty file; the file is damaged"),
+    "text": (lambda m: b"this is no policy set at all", "must end with the record of a plain zip archive"),
+    "empty archive": (lambda m: archive([]), "must hold the member 'manifest.json', got none"),
+    "deflated": (lambda m: archive(m, zipfile.ZIP_DEFLATED), "'manifest.json' must be stored without compression"),
+    "bomb": (
+        lambda m: archive(with_manifest(m, b" " * 10**7), zipfile.ZIP_DEFLATED),
+        "must be stored without compression or encryption, got method 8",
+    ),
+    "encrypted": (
+        patched(CENTRAL, 8, b"\1"),
+        "must be stored without compression or encryption, got method 0 and flags 0x1",
+    ),
+    "declared huge": (
+        patched(CENTRAL, 20, b"\xf0\xff\xff\x7f" * 2),
+        "must have at most 16777216 bytes, got 2147483632",
+    ),
+    "sizes disagree": (patched(CENTRAL, 24, b"\x01\0\0\0"), "'manifest.json' must be stored without compression"),
+    "member longer": (patched(CENTRAL, 20, b"\xff\x0f\0\0" * 2), "manifest.json' must be readable, got"),
+    "two members share bytes": (patched(CENTRAL, 42, b"\0\0\0\0", last=True), "must start at byte"),
+    "too many members": (patched(END, 8, b"\xff\xff\xff\xff"), "must hold at most 65534 members"),
+    "zip comment": (patched(END, 20, b"\1\0"), "must end with the record of a plain zip archive"),
+    "two disks": (patched(END, 4, b"\1\0"), "must end with the record of a plain zip archive"),
+    "64-bit records": (
+        lambda m: archive(m)[:-22] + b"PK\6\7" + bytes(16) + archive(m)[-22:],
+        "must end with the record of a plain zip archive",
+    ),
+    "directory elsewhere": (patched(END, 16, b"\0\0\0\0"), "must hold at most 65534 members before its end"),
+    "path traversal": (
+        plus("../../evil.py", b"x"),
+        "must hold no member that the manifest does not name, got '../../evil.py'",
+    ),
+    "absolute path": (
+        plus("/etc/passwd", b"x"),
+        "must hold no member that the manifest does not name, got '/etc/passwd'",
+    ),
+    "extra member": (plus("arrays/evil.bin", b"x"), "no member that the manifest does not name, got 'arrays/evil.bin'"),
+    "duplicate manifest": (plus("manifest.json", b"{}"), "must hold each member once, got 'manifest.json' twice"),
+    "duplicate array": (
+        plus(f"arrays/{TABLE}.bin", bytes(32)),
+        f"must hold each member once, got 'arrays/{TABLE}.bin' twice",
+    ),
+    "no manifest": (without("manifest.json"), "must hold the member 'manifest.json', got none"),
+    "no digest": (without("manifest.sha256"), "must hold the member 'manifest.sha256', got none"),
+    "no array": (without(f"arrays/{TABLE}.bin"), f"must hold the member 'arrays/{TABLE}.bin', got none"),
+    "byte in front": (lambda m: b"\0" + archive(m), "must hold at most 65534 members before its end"),
+    "hidden byte": (hidden, "must start at byte"),
+    "long digest": (
+        lambda m: archive([m[0], ("manifest.sha256", m[1][1] * 9), *m[2:]]),
+        "'manifest.sha256' must have at most 256",
+    ),
+    # the manifest as text
+    "wrong digest": (
+        lambda m: archive([(m[0][0], m[0][1] + b" "), *m[1:]]),
+        "manifest.json must match the SHA-256 in manifest.sha256",
+    ),
+    "not UTF-8": (raw_manifest(b'{"format": "\xff"}'), "manifest.json must be UTF-8"),
+    "UTF-16": (raw_manifest('{"format": 1}'.encode("utf-16")), "manifest.json must be UTF-8"),
+    "byte order mark": (raw_manifest(b"\xef\xbb\xbf{}"), "manifest.json must be JSON, got Unexpected UTF-8 BOM"),
+    "not JSON": (raw_manifest(b"{'format': 1}"), "manifest.json must be JSON"),
+    "python": (raw_manifest(b"__import__('os').system('true')"), "manifest.json must be JSON"),
+    "pickle": (raw_manifest(b"\x80\x04]\x94."), "manifest.json must be UTF-8"),
+    "empty manifest": (raw_manifest(b""), "manifest.json must be JSON"),
+    "deeply nested": (raw_manifest(b'{"a":' + b"[" * 200_000), "manifest.json must nest a few levels deep"),
+    "deep object": (raw_manifest(b'{"a":' * 200_000), "manifest.json must nest a few levels deep"),
+    "NaN": (raw_manifest(b'{"seed": NaN}'), "manifest.json must be JSON, got NaN, which is no JSON number"),
+    "infinity": (raw_manifest(b'{"seed": -Infinity}'), "got -Infinity, which is no JSON number"),
+    "key twice": (raw_manifest(b'{"seed": 1, "seed": 2}'), "the key 'seed' twice in one object"),
+    "many digits": (raw_manifest(b'{"seed": ' + b"9" * 5000 + b"}"), "manifest.json must be JSON"),
+    "a list": (raw_manifest(b"[]"), "manifest.json must hold one object, got list"),
+    # format and version
+    "other format": (put("format", value="zip of cats"), "format must be 'surefoot policy set', got 'zip of cats'"),
+    "no format": (drop("format"), "format must be 'surefoot policy set', got None"),
+    "future": (
+        put("schema", value=2),
+        "schema must be at most 1, got 2: a later surefoot wrote this file; upgrade with pip",
+    ),
+    "schema 0": (put("schema", value=0), "schema must be a whole number >= 1, got 0"),
+    "schema true": (put("schema", value=True), "schema must be a whole number >= 1, got True"),
+    "schema text": (put("schema", value="1"), "schema must be a whole number >= 1, got '1'"),
+    # the table of arrays
+    "arrays a list": (put("arrays", value=[]), "arrays must be an object, got list"),
+    "no arrays": (put("arrays", value={}), "must hold no member that the manifest does not name"),
+    "traversal in table": (put("arrays", "../x", value={}), "arrays must have names of letters, digits"),
+    "entry a number": (put("arrays", TABLE, value=1), f"arrays.{TABLE} must be an object, got int"),
+    "entry lacks": (drop("arrays", TABLE, "sha256"), f"arrays.{TABLE} lacks the key 'sha256'"),
+    "entry has more": (put("arrays", TABLE, "pickle", value=1), f"arrays.{TABLE} must not have the key 'pickle'"),
+    "object dtype": (put("arrays", TABLE, "dtype", value="object"), f"arrays.{TABLE}.dtype must be among float64"),
+    "dtype a list": (
+        put("arrays", TABLE, "dtype", value=[["f", "O"]]),
+        "dtype must be among float64, int64, float32, uint8, got list",
+    ),
+    "wrong dtype": (put("arrays", REWARD, "dtype", value="int64"), f"{REWARD} must be an array of float64, got int64"),
+    "float indices": (
+        put("arrays", "cells.policy_index", "dtype", value="float64"),
+        "must be an array of int64, got float64",
+    ),
+    "negative shape": (
+        put("arrays", TABLE, "shape", value=[-2, -2]),
+        f"arrays.{TABLE}.shape must hold at most 8 whole numbers >= 0",
+    ),
+    "fractional shape": (put("arrays", TABLE, "shape", value=[2.0, 2]), "shape must hold at most 8 whole numbers >= 0"),
+    "boolean shape": (put("arrays", TABLE, "shape", value=[True, 4]), "shape must hold at most 8 whole numbers >= 0"),
+    "shape a number": (put("arrays", TABLE, "shape", value=4), "shape must hold at most 8 whole numbers >= 0"),
+    "many axes": (put("arrays", TABLE, "shape", value=[1] * 33), "shape must hold at most 8 whole numbers >= 0"),
+    "huge shape": (put("arrays", TABLE, "shape", value=[2**31, 2**31]), "shape must describe at most 2147483647 bytes"),
+    "overflowing shape": (
+        put("arrays", TABLE, "shape", value=[2**61 + 4]),
+        "shape must describe at most 2147483647 bytes",
+    ),
+    "empty huge shape": (
+        put("arrays", TABLE, "shape", value=[0, 2**62]),
+        "shape must describe at most 2147483647 bytes",
+    ),
+    "smaller shape": (put("arrays", TABLE, "shape", value=[1, 2]), f"arrays.{TABLE}.bytes must be 16 for its shape"),
+    "wrong bytes": (put("arrays", TABLE, "bytes", value=31), f"arrays.{TABLE}.bytes must be 32 for its shape"),
+    "array too long": (
+        lambda m: archive([(n, c * 2 if n == f"arrays/{TABLE}.bin" else c) for n, c in m]),
+        f"member 'arrays/{TABLE}.bin' must have at most 32 bytes, got 64",
+    ),
+    "array too short": (
+        lambda m: archive([(n, c[:-1] if n == f"arrays/{TABLE}.bin" else c) for n, c in m]),
+        f"arrays/{TABLE}.bin must match bytes and SHA-256 in the manifest",
+    ),
+    "wrong hash": (put("arrays", TABLE, "sha256", value="0" * 64), f"arrays/{TABLE}.bin must match bytes and SHA-256"),
+    "hash a number": (put("arrays", TABLE, "sha256", value=0), f"arrays/{TABLE}.bin must match bytes and SHA-256"),
+    "array used twice": (
+        put("policies", 1, "array", value="policies.0.table"),
+        "policies.1 must name an array not used elsewhere",
+    ),
+    "array unused": (
+        put("cells", "kernel", value=None),
+        "arrays must each be used once, got 'cells.kernel.alternatives' unused",
+    ),
+    "unknown array": (
+        put("policies", 1, "array", value="nothing"),
+        "policies.1 must name an array not used elsewhere, got 'nothing'",
+    ),
+    "array name a list": (
+        put("policies", 1, "array", value=[TABLE]),
+        "must name an array not used elsewhere, got list",
+    ),
+    # policies
+    "unknown kind": (
+        put("policies", 1, "kind", value="torch"),
+        "policies.1.kind must be one of table, got 'torch'; upgrade",
+    ),
+    "module as kind": (
+        put("policies", 1, "kind", value="os.system"),
+        "policies.1.kind must be one of table, got 'os.system'",
+    ),
+    "kind a list": (put("policies", 1, "kind", value=["table"]), "policies.1.kind must be a string, got list"),
+    "no kind": (drop("policies", 1, "kind"), "policies.1.kind must be a string, got NoneType"),
+    "policy with code": (put("policies", 1, "code", value="x"), "table policy must not have the key 'code'"),
+    "policy a string": (put("policies", 1, value="table"), "policies.1 must be an object, got str"),
+    "policies an object": (put("policies", value={}), "policies must be a list, got dict"),
+    "policy rows": (
+        new_array(TABLE, np.full((2, 2), 0.4)),
+        "policies.1: policy[0] must sum to 1 within 1e-09, got 0.8",
+    ),
+    "policy shape": (new_array(TABLE, np.ones((3, 1))), "policies must share one shape (S, A), got [(2, 2), (3, 1)]"),
+    "policy NaN": (new_array(TABLE, np.full((2, 2), np.nan)), "policies.1: policy[0, 0] must be finite, got nan"),
+    # values
+    "array NaN": (
+        new_array(REWARD, np.full((2, 2), np.nan)),
+        "cells.predictions: reward_lower[0, 0] must be finite, got nan",
+    ),
+    "array inf": (new_array(REWARD, np.full((2, 2), -np.inf)), "reward_lower[0, 0] must be finite, got -inf"),
+    "crossed": (
+        new_array(REWARD, np.full((2, 2), 99.0)),
+        "reward_lower[0, 0] must not exceed reward_upper, got 99 > 1.5",
+    ),
+    "index out": (
+        new_array("cells.policy_index", np.array([0, 2])),
+        "policy_index[1] must be a whole number in [0, 2), got 2",
+    ),
+    "index negative": (
+        new_array("cells.policy_index", np.array([0, -1])),
+        "policy_index[1] must be a whole number in [0, 2), got -1",
+    ),
+    "state out": (
+        new_array("cells.conditional.initial_states", np.array([0, 2])),
+        "initial_states[1] must be a whole number in [0, 2)",
+    ),
+    "support unsorted": (
+        new_array("cells.kernel.support", np.array([[0, 0, 1], [0, 0, 0], [0, 1, 1], [1, 0, 0], [1, 1, 0], [1, 1, 1]])),
+        "cells.kernel: support[1] must follow its predecessor in lexicographic order",
+    ),
+    "impossible box": (new_array("cells.kernel.upper", np.full((2, 6), 0.9)), "must contain a probability vector"),
+    "discount": (put("criterion", "discount", value=1.5), "criterion: discount must be a number in (0, 1), got 1.5"),
+    "discount text": (put("criterion", "discount", value="0.9"), "criterion.discount must be a number, got str"),
+    "discount true": (put("criterion", "discount", value=True), "criterion.discount must be a number, got bool"),
+    "overflowing number": (
+        lambda m: archive(with_manifest(m, m[0][1].replace(b'"discount":0.9', b'"discount":1e999'))),
+        "criterion.discount must be finite, got inf",
+    ),
+    "giant integer": (put("criterion", "discount", value=10**400), "criterion.discount must be below 2**128 in size"),
+    "giant seed": (put("seed", value=-(2**128)), "seed must be below 2**128 in size"),
+    "negative seed": (put("seed", value=-1), "policy set: seed must be an integer >= 0, got -1"),
+    "fractional seed": (put("seed", value=1.0), "seed must be a whole number, got float"),
+    "three bounds": (
+        put("criterion", "reward_bounds", value=[0, 1, 2]),
+        "criterion.reward_bounds must hold 2 entries, got 3",
+    ),
+    "limits": (
+        put("criterion", "cost_limits", value=[1.0, 2.0]),
+        "criterion: cost_bounds must have shape (2), got (1,)",
+    ),
+    "limits nested": (
+        put("criterion", "cost_limits", value=[[1.0]]),
+        "criterion.cost_limits.0 must be a number, got list",
+    ),
+    "ceilings": (put("bounds", "cost_ceilings", value=[]), "policy set: cost_ceilings must hold 1 entries, got 0"),
+    "certificate": (
+        put("certificate", "uncovered", value=201),
+        "certificate: uncovered must be an integer >= 0 and <= 200, got 201",
+    ),
+    "too good": (
+        put("certificate", "uncovered_upper", value=0.004),
+        "certificate: uncovered_upper must be a number in [0.005, 1]",
+    ),
+    "certificate text": (put("certificate", value="fine"), "certificate must be an object, got str"),
+    "training lacks": (drop("training", "level"), "training lacks the key 'level'"),
+    "unknown key": (put("training", "seconds", value=1.0), "training must not have the key 'seconds'"),
+    "unknown part": (put("exec", value="x"), "manifest must not have the key 'exec'"),
+    "no cells": (drop("cells"), "manifest lacks the key 'cells'"),
+    "no predictions": (put("cells", "predictions", value=None), "cells.predictions must be an object, got NoneType"),
+    "names": (
+        put("training", "parameter_names", value=["a", "a"]),
+        "training: parameter_names[1] must be non-empty and new, got 'a'",
+    ),
+    "offenders": (
+        put("assumption", "minimum_costs", value=[]),
+        "minimum_costs must hold one row per offender (1), got 0",
+    ),
+    "holds": (put("assumption", "holds", value=1), "assumption.holds must be true or false, got int"),
+    "overspent": (put("ledger", "entries", 0, "delta", value=0.9), "ledger: delta must sum to at most 0.05, got 0.925"),
+    "spent twice": (
+        put("ledger", "entries", 0, "name", value="margin"),
+        "ledger: entries[1].name must be new, got 'margin' a second",
+    ),
+    "terminal escape": (
+        put("training", "family", value="\x1b]0;x\7"),
+        "training.family must be printable text, got '\\x1b' at 0",
+    ),
+    "surrogate": (
+        put("training", "family", value="\ud800"),
+        "training.family must be printable text, got '\\ud800' at 0",
+    ),
+    "escape in key": (put("extra", value={"\x1b": 1}), "a key of extra must be printable text"),
+    "extra a list": (put("extra", value=[]), "extra must be an object, got list"),
+    "extra deep": (put("extra", "deep", value=deep(100)), "must nest at most 32 deep"),
+    "extra infinite": (
+        lambda m: archive(with_manifest(m, m[0][1].replace(b'"note":"golden"', b'"note":-1e999'))),
+        "extra.note must be finite, got -inf",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_file_is_refused_with_a_reason(name: str, tmp_path: Path) -> None:
+    build, message = HOSTILE[name]
+    with pytest.raises(PolicySetError) as caught:
+        load_bytes(tmp_path, build(members_of(GOLDEN.read_bytes())))
+    assert message in str(caught.value)
+    assert str(caught.value).startswith(str(tmp_path / "case.sf"))
+
+
+def test_reading_executes_nothing(tmp_path: Path) -> None:
+    """A pickle in place of an array is bytes of the wrong hash, and with the right hash it is numbers."""
+    bomb = b"cos\nsystem\n(S'touch " + str(tmp_path / "pwned").encode() + b"'\ntR."
+    padded = bomb.ljust(-(-len(bomb) // 8) * 8, b"\0")
+    build = new_array(REWARD, np.frombuffer(padded, dtype="<f8"))
+    with pytest.raises(PolicySetError, match=r"reward_lower"):
+        load_bytes(tmp_path, build(members_of(GOLDEN.read_bytes())))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["case.sf"]
+
+
+def test_members_in_another_order_load(tmp_path: Path) -> None:
+    members = members_of(GOLDEN.read_bytes())
+    assert load_bytes(tmp_path, archive(members[::-1])).hash == GOLDEN_HASH
+
+
+# -------------------------------------------------------------------------------------------- the operating system
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(PolicySetError, match=r"none\.sf: the file must be readable, got 'No such file or directory'"):
+        load(tmp_path / "none.sf")
+
+
+def test_folders_pipes_and_devices_are_not_opened(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.sf")
+    for path in (tmp_path, tmp_path / "pipe.sf", os.devnull):
+        with pytest.raises(PolicySetError, match="must be a regular file, got a folder or a device"):
+            load(path)
+
+
+@pytest.mark.parametrize("error", [PermissionError(13, "Permission denied"), OSError(5, "Input/output error")])
+def test_unreadable_file(error: OSError, small_bytes: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*args: Any, **kwargs: Any) -> Any:
+        raise error
+
+    monkeypatch.setattr(policy_file, "open", refuse, raising=False)
+    with pytest.raises(PolicySetError, match=f"the file must be readable, got '{error.strerror}'"):
+        load_bytes(tmp_path, small_bytes)
+
+
+def test_oversized_file_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "sparse.sf"
+    path.touch()
+    os.truncate(path, 2**31)
+    with pytest.raises(PolicySetError, match=r"must be a zip archive of 22 to 2147483647 bytes, got 2147483648"):
+        load(path)
+
+
+@pytest.mark.parametrize("path", [None, 3, b"a.sf", "a\0.sf", "\ud800.sf"])
+def test_path_of_the_wrong_kind(path: Any, small: PolicySet) -> None:
+    for action in (lambda: load(path), lambda: save(small, path)):
+        with pytest.raises((InvalidInput, PolicySetError), match="path must be a string"):
+            action()
+
+
+def test_save_replaces_a_file_and_keeps_a_link(small: PolicySet, tmp_path: Path) -> None:
+    (tmp_path / "real.sf").write_bytes(b"old")
+    (tmp_path / "link.sf").symlink_to(tmp_path / "real.sf")
+    save(small, tmp_path / "link.sf")
+    assert (tmp_path / "link.sf").is_symlink()
+    assert same(load(tmp_path / "real.sf"), small)
+
+
+@pytest.mark.parametrize("step", ["fsync", "replace"])
+def test_failed_save_leaves_the_old_file_alone(
+    step: str, small: PolicySet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "set.sf").write_bytes(b"old")
+
+    def full(*args: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(policy_file.os, step, full)
+    with pytest.raises(PolicySetError, match=r"set\.sf: .*No space left on device.*choose another place"):
+        save(small, tmp_path / "set.sf")
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("set.sf", b"old")]
+
+
+def test_interrupted_save_leaves_nothing(small: PolicySet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*args: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(policy_file, "_write_archive", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        save(small, tmp_path / "set.sf")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["missing/set.sf", "."])
+def test_save_where_no_file_can_be(name: str, small: PolicySet, tmp_path: Path) -> None:
+    with pytest.raises(PolicySetError, match="must be written to a folder that exists and is writeable"):
+        save(small, tmp_path / name)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("limit, message", [
+    ("MAX_FILE", "at most 4 bytes, got"),
+    ("MAX_MEMBERS", "at most 2 arrays, got 11"),
+    ("MAX_MANIFEST", "at most 4 bytes of manifest"),
+])  # fmt: skip
+def test_what_could_not_be_read_is_not_written(
+    limit: str, message: str, small: PolicySet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(policy_file, limit, 4100 if limit == "MAX_FILE" else 4)
+    with pytest.raises(InvalidInput, match=message):
+        save(small, tmp_path / "set.sf")
+
+
+def test_end_record_is_read_as_the_format_says(small_bytes: bytes) -> None:
+    """The layout that the documentation promises to other readers, by hand."""
+    count, length, start = struct.unpack("<HLL", small_bytes[-12:-2])
+    assert small_bytes[start : start + 4] == CENTRAL
+    assert start + length + 22 == len(small_bytes)
+    assert count == len(members_of(small_bytes)) == small_bytes.count(LOCAL)
