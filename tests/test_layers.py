@@ -121,10 +121,10 @@ def test_imports_run_one_way(module: str) -> None:
         ("deploy/agent.py", "from surefoot.cmdp.model import TabularCMDP", "deploy never imports cmdp"),
         ("deploy/agent.py", "def f():\n    from surefoot import tasks", "deploy never imports tasks"),
         ("deploy/agent.py", "from ..solvers import solve", "deploy never imports solvers"),
-        ("deploy/agent.py", "from .. import train", "deploy never imports train"),
+        ("deploy/agent.py", "from .. import training", "deploy never imports training"),
         ("report/table.py", "from surefoot.deploy.agent import Agent", "report never imports deploy"),
-        ("train/cover.py", "import surefoot", "nothing inside imports the public front"),
-        ("train/cover.py", "from surefoot import solve", "'solve' is no package with a rank"),
+        ("training/cover.py", "import surefoot", "nothing inside imports the public front"),
+        ("training/cover.py", "from surefoot import solve", "'solve' is no package with a rank"),
         ("telemetry/send.py", "import os", "package 'telemetry' has no rank"),
     ],
 )
@@ -139,7 +139,7 @@ def test_a_forbidden_import_is_noticed(module: str, line: str, complaint: str) -
         ("cmdp/model.py", "from surefoot.arrays import freeze\nfrom surefoot.cmdp.evaluate import evaluate"),
         ("deploy/agent.py", "from ..policyset import PolicySet\nfrom .events import Event\nimport numpy"),
         ("cli/reproduce.py", "from surefoot.experiments import gridworld"),
-        ("__init__.py", "from surefoot.train import train"),
+        ("__init__.py", "from surefoot.training import train"),
     ],
 )
 def test_an_allowed_import_is_left_alone(module: str, line: str) -> None:
