@@ -1,0 +1,65 @@
+"""The command line. Commands live one per file and import what they need only when they run, so that ``--help`` is quick."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+
+import click
+
+from surefoot.version import VERSION
+
+__all__ = ["cli", "main"]
+
+COMMANDS = {
+    "reproduce": "Reproduce a published experiment: logs, figures and a report in a new directory.",
+    "show": "Describe a policy set in plain words.",
+    "train": "Train a policy set on a built-in task family.",
+}
+
+
+class LazyGroup(click.Group):
+    """Knows names and one-line helps; imports a command's module only to run it or to print its own help."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = import_module(f"surefoot.cli.{cmd_name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(sorted(COMMANDS.items()))
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(VERSION, prog_name="surefoot")
+def cli() -> None:
+    """Constrained meta reinforcement learning with provable test-time safety.
+
+    Errors that you can mend exit with status 2 and say how; a refused certificate or assumption exits with status 3.
+    """
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Entry point of the ``surefoot`` command."""
+    try:
+        cli.main(args=arguments, prog_name="surefoot", standalone_mode=False)
+    except click.exceptions.Exit as exit_:
+        sys.exit(exit_.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted", err=True)
+        sys.exit(130)
+    except Exception as error:
+        from surefoot.errors import AssumptionError, SurefootError
+
+        if not isinstance(error, SurefootError):
+            raise
+        click.echo(f"error: {error}", err=True)
+        sys.exit(3 if isinstance(error, AssumptionError) else 2)

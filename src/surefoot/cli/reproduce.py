@@ -1,0 +1,63 @@
+"""``surefoot reproduce``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+
+@click.group(name="reproduce")
+def command() -> None:
+    """Reproduce a published experiment."""
+
+
+@command.command(name="gridworld")
+@click.option("--episodes", default=40_000, show_default=True, help="Real episodes per run.")
+@click.option("--agents", default="default", show_default=True, help="Comma-separated names, or 'default'.")
+@click.option("--tasks", default="published", show_default=True, help="'published' (the ten of the paper) or 'fresh:N'.")
+@click.option("--family", default="truncated", show_default=True, type=click.Choice(["truncated", "published"]),
+              help="Noise truncated to [0, .38], where the method's assumption holds, or the paper's [0, .5], where it fails.")
+@click.option("--cells", default=30, show_default=True, help="Largest number of cells.")
+@click.option("--training-tasks", default=500, show_default=True, help="Fresh training tasks.")
+@click.option("--holdout", default=200, show_default=True, help="Fresh tasks that judge the finished cells.")
+@click.option("--delta", default=0.05, show_default=True, help="Error probability of deployment and, separately, of the certificate.")
+@click.option("--seed", default=0, show_default=True, help="Of everything random.")
+@click.option("--workers", default=1, show_default=True, help="Processes; results do not depend on it.")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="New directory for logs, figures and report.")
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON instead of a table.")
+@click.option("--no-figures", is_flag=True, help="Write logs only; figures need the extra [figures].")
+def gridworld(
+    episodes: int, agents: str, tasks: str, family: str, cells: int, training_tasks: int, holdout: int, delta: float, seed: int,
+    workers: int, out: Path, as_json: bool, no_figures: bool,
+) -> None:  # fmt: skip
+    """The 7x7 gridworld: Figures 1 and 2 of Ni & Kamgarpour 2026 with the trivial baselines beside them.
+
+    \b
+    Agents: oracle, always-safe, robust-fixed:NOISE, safe-pce:theory|published, pce[:theory].
+    """
+    from surefoot.experiments.gridworld.run import DEFAULT_AGENTS, reproduce
+    from surefoot.report.table import render_table
+
+    if not no_figures:
+        from surefoot.report.figures import require_matplotlib
+
+        require_matplotlib()
+    names = DEFAULT_AGENTS if agents == "default" else tuple(name.strip() for name in agents.split(","))
+    summary = reproduce(
+        out, family=family, agents=names, tasks=tasks, episodes=episodes, delta=delta, cells=cells,
+        training_tasks=training_tasks, holdout=holdout, seed=seed, workers=workers, progress=not as_json,
+    )  # fmt: skip
+    written = [out / "summary.json"]
+    if not no_figures:
+        from surefoot.report.figures import figure1, figure2
+        from surefoot.report.html import write_report
+
+        written += [figure1(out), figure2(out), write_report(out)]
+    if as_json:
+        click.echo(json.dumps(summary))
+        return
+    click.echo(render_table(summary))
+    click.echo(f"\n{summary['assumptions']['statement']}")
+    click.echo("\nwritten: " + "  ".join(str(path) for path in written))

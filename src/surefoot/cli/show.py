@@ -1,0 +1,70 @@
+"""``surefoot show``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from surefoot.policyset.schema import PolicySet
+
+SHOWN_CELLS = 40
+
+
+@click.command(name="show")
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print the manifest as JSON.")
+def command(path: Path, as_json: bool) -> None:
+    """Describe the policy set in the file PATH."""
+    from surefoot.policyset.file import describe, load
+
+    policy_set = load(path)
+    click.echo(json.dumps(describe(policy_set)) if as_json else describe_text(policy_set))
+
+
+def describe_text(policy_set: PolicySet) -> str:
+    """A policy set in plain words."""
+    report, criterion = policy_set.training, policy_set.criterion
+    limits = ", ".join(f"{n} <= {d:g}" for n, d in zip(criterion.cost_names, criterion.cost_limits))
+    lines = [
+        f"policy set for {report.family}, written by surefoot {policy_set.version}, seed {policy_set.seed}",
+        f"  hash         {policy_set.hash}",
+        f"  criterion    discount {criterion.discount:g}, limits {limits}",
+        f"  training     {report.tasks_sampled} tasks, {len(policy_set.cells)} cells, {len(policy_set.policies)} policies "
+        f"({report.oracle}, radius {report.radius:.4g})",
+        f"  paper's      coverage >= {report.proved_coverage:.2f} by Subroutine 3"
+        + (" (nothing at this sample size; the hold-out below says more)" if report.proved_coverage == 0.0 else ""),
+        f"  certificate  {_certificate(policy_set)}",
+        f"  assumption   {policy_set.assumption.statement}",
+        "",
+        *_cells(policy_set),
+    ]
+    return "\n".join(lines)
+
+
+def _certificate(policy_set: PolicySet) -> str:
+    c = policy_set.certificate
+    if c is None:
+        return "none: no hold-out was drawn"
+    return (
+        f"{c.uncovered} of {c.holdout} fresh tasks in no cell: at most {c.uncovered_upper:.2%} of the distribution is uncovered, and the "
+        f"safe policy's margin is below {policy_set.safe_margin:.3g} on at most {c.margin_failure_upper:.2%} "
+        f"(together with confidence {1 - c.delta_coverage:.0%})"
+    )
+
+
+def _cells(policy_set: PolicySet) -> list[str]:
+    cells, names = policy_set.cells, policy_set.training.parameter_names
+    head = [f"  {'cell':>4} " + "".join(f"{n:>12}" for n in names) + f"{'optimum':>12}{'cost there':>22}{'safe cost there':>22}"]
+    for k in range(min(len(cells), SHOWN_CELLS)):
+        j, p = int(cells.policy_index[k]), cells.predictions
+        own = f"{p.cost_lower[k, j, 0]:.3f}..{p.cost_upper[k, j, 0]:.3f}"
+        safe = f"{p.cost_lower[k, 0, 0]:.3f}..{p.cost_upper[k, 0, 0]:.3f}"
+        where = "".join(f"{v:>12.4g}" for v in cells.parameters[k])
+        head.append(f"  {k:>4} {where}{cells.optimal_center[k]:>12.3f}{own:>22}{safe:>22}")
+    if len(cells) > SHOWN_CELLS:
+        head.append(f"  ... and {len(cells) - SHOWN_CELLS} more cells")
+    return head

@@ -1,0 +1,45 @@
+"""``surefoot train``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+FAMILIES = {"gridworld": "truncated", "gridworld-published": "published"}
+
+
+@click.command(name="train")
+@click.argument("family", type=click.Choice(sorted(FAMILIES)))
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Policy-set file to write; it must not exist.")
+@click.option("--tasks", default=500, show_default=True, help="Fresh training tasks.")
+@click.option("--holdout", default=200, show_default=True, help="Fresh tasks that judge the finished cells.")
+@click.option("--cells", default=30, show_default=True, help="Largest number of cells.")
+@click.option("--delta", default=0.05, show_default=True, help="Error probability of the hold-out certificate.")
+@click.option("--seed", default=0, show_default=True, help="Of everything random.")
+@click.option("--workers", default=1, show_default=True, help="Processes that share the tasks.")
+@click.option("--lenient", is_flag=True, help="Leave tasks that break the assumption uncovered instead of refusing to train.")
+@click.option("--json", "as_json", is_flag=True, help="Print the description as JSON.")
+def command(
+    family: str, out: Path, tasks: int, holdout: int, cells: int, delta: float, seed: int, workers: int, lenient: bool, as_json: bool
+) -> None:
+    """Train a policy set on FAMILY and write it to a file.
+
+    \b
+    Example:  surefoot train gridworld --cells 30 --out gridworld.sf
+    """
+    from surefoot.cli.show import describe_text
+    from surefoot.errors import OutputExists
+    from surefoot.policyset.file import describe
+    from surefoot.tasks.gridworld import NoisyGridworld
+    from surefoot.training.pipeline import train
+
+    if out.exists():
+        raise OutputExists(f"out must be a new file, got {out}, which exists; choose another name")
+    world = NoisyGridworld(FAMILIES[family])  # type: ignore[arg-type]
+    policy_set = train(
+        world, tasks=tasks, holdout=holdout, cells=cells, delta=delta, seed=seed, workers=workers, strict=not lenient
+    )
+    policy_set.save(out)
+    click.echo(json.dumps(describe(policy_set)) if as_json else describe_text(policy_set))
