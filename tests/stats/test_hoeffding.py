@@ -103,7 +103,7 @@ def test_worked_numbers() -> None:
 @settings(max_examples=50, deadline=None)
 @given(st.floats(0.5, 50.0), DISCOUNTS, st.integers(1, 10**6))
 def test_elimination_radius_is_hoeffdings_for_one_side(log_term: float, discount: float, n: int) -> None:
-    """exp(-2 n r^2 (1-g)^2) <= exp(-Lambda): the radius leaves a factor of four in the exponent, as the paper's does."""
+    """exp(-2 n r^2 (1-g)^2) <= exp(-Lambda): the radius leaves a factor of four in the exponent, as in the paper."""
     radius = hoeffding.elimination_radius(n, discount, log_term)
     assert 2 * n * (radius * (1 - discount)) ** 2 == pytest.approx(4 * log_term)
 

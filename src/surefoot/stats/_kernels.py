@@ -1,12 +1,12 @@
 r"""Compiled loops behind ``betting``: products of many factors, kept exactly.
 
 A wealth is a product of up to millions of factors between ``1 - c`` and ``1 + c``. It is stored as
-``mantissa * 2^exponent`` with the mantissa in [1, 2). Moving a power of two from one to the other rounds nothing, so no
-logarithm is taken while observations come in, batches give the same bits as single updates, and after n observations the
-logarithm is off by at most a few n units in the last place (a running sum of logarithms would drift with its own size).
+``mantissa * 2^exponent``. Moving a power of two from one to the other rounds nothing, so no logarithm is taken while
+observations come in, batches give the same bits as single updates, and after n observations the logarithm is off by at
+most a few n units in the last place (a running sum of logarithms would drift with its own size).
 
-``period`` is the number of factors multiplied between renormalisations, ``pending`` (one entry per stream or policy) how
-many there were since the last. The caller chooses it such that products stay within ``2^-100 .. 2^100``.
+``period`` is the number of factors multiplied between renormalisations, ``pending`` (one entry per stream or policy)
+how many there were since the last. The caller chooses it such that products stay within ``2^-100 .. 2^100``.
 """
 
 from __future__ import annotations
@@ -57,11 +57,10 @@ def first_outside(values: FloatArray, low: float, high: float) -> int:
 @compiled
 def log_sum(logs: FloatArray) -> float:
     """``log(sum_k exp(logs_k))`` of (K,)."""
-    top = logs.max()
-    total = 0.0
+    top, total = logs.max(), 0.0
     for k in range(logs.size):
         total += math.exp(logs[k] - top)
-    return top + math.log(total)
+    return float(top + math.log(total))
 
 
 @compiled
@@ -115,7 +114,7 @@ def mean_logs(
     exponent: IntArray,
     out: FloatArray,
 ) -> float:
-    """``out[k] = log(w_k) + log wealth`` at grid mean g, lost observations counted as the ceiling; returns its log-sum."""
+    """``out[k] = log(w_k) + log wealth`` at grid mean g, lost values counted as the ceiling; returns its log-sum."""
     for k in range(out.size):
         out[k] = log_weights[k] + math.log(mantissa[j, k, g]) + LN2 * exponent[j, k, g]
         if lost > 0:
@@ -296,7 +295,7 @@ def scaled_log_sum(weights: FloatArray, mantissa: FloatArray, exponent: IntArray
             shift = top - exponent[side, k]
             if shift < POWERS.size:  # mantissas differ by 2^200 at most, so smaller terms are below the last place
                 total += weights[side, k] * mantissa[side, k] * POWERS[shift]
-    return math.log(total) + LN2 * top
+    return float(math.log(total) + LN2 * top)
 
 
 @compiled
@@ -310,7 +309,7 @@ def interval_mean(
         for b in range(touched.size):
             if weights[touched[b]] > 0.0:
                 top = max(top, block[touched[b], i])
-        total = rest * math.exp(-top)
+        total = rest * math.exp(-top) if rest > 0.0 else 0.0  # 0 * inf is not 0 where top is very negative
         for b in range(touched.size):
             j = touched[b]
             if weights[j] > 0.0:  # its wealth may be too large for the scale of the others

@@ -102,8 +102,8 @@ def promotion_episodes(slack: float, discount: float, log_term: float) -> float:
 def first_weight(safe_slack: float, eps: float, lipschitz: float, discount: float) -> float:
     """``alpha_1 = t / (t + 2/(1-g))``, ``t = v_s - 2 eps (L+2)``; not positive means: stay at weight 0.
 
-    The formula has a pole at ``t = -2/(1-g)`` beyond which it turns positive (and exceeds one). Its limit from the right,
-    minus infinity, is returned from there on, so that the sign is always the sign of ``t``.
+    The formula has a pole at ``t = -2/(1-g)`` beyond which it turns positive (and exceeds one). Its limit from the
+    right, minus infinity, is returned from there on, so that the sign is always the sign of ``t``.
     """
     safe_slack = check_real("safe_slack", safe_slack)
     eps, lipschitz = _checked_cover(eps, lipschitz)

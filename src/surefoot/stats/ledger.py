@@ -1,8 +1,8 @@
 """Who spends which error probability: a union bound, kept as a book.
 
-If the statement named i fails with probability at most ``delta_i`` and ``sum_i delta_i <= delta``, then all of them hold
-together with probability at least ``1 - delta``, however they depend on each other (Boole). The book makes that sum
-explicit: each part is spent once, under a name, for a stated purpose, and never more than there is.
+If the statement named i fails with probability at most ``delta_i`` and ``sum_i delta_i <= delta``, then all of them
+hold together with probability at least ``1 - delta``, however they depend on each other (Boole). The book makes that
+sum explicit: each part is spent once, under a name, for a stated purpose, and never more than there is.
 """
 
 from __future__ import annotations
@@ -107,7 +107,8 @@ def _refuse_double_names(entries: tuple[Entry, ...]) -> None:
     for index, entry in enumerate(entries):
         if entry.name in seen:
             raise LedgerError(
-                f"entries[{index}].name must be new, got {entry.name!r} a second time; spend it once, under its own name"
+                f"entries[{index}].name must be new, got {entry.name!r} a second time; "
+                "spend each part once, under its own name"
             )
         seen.add(entry.name)
 

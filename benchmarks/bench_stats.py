@@ -1,0 +1,103 @@
+"""Widths and speed of the betting bounds beside the published ones; run from the repository's root.
+
+    python benchmarks/bench_stats.py
+
+Widths are ``bound - mean`` of one-sided upper bounds, averaged over seeds: ours (:func:`mean_upper`), the best single
+bet in hindsight (not a valid bound: what no method of this form can beat), the upper side of the hedged capital and
+the predictable plug-in empirical Bernstein and Hoeffding bounds of Waudby-Smith & Ramdas (2024).
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from tests.stats import wsr_reference as reference
+
+from surefoot.stats.betting import IntervalWealth, MeanUpperBounds, empirical_bernstein_upper, mean_upper
+
+SIZES, SEEDS = (300, 1000, 4000, 10_000, 40_000), 5
+
+
+def gridworld_costs(rng: np.random.Generator, n: int) -> Any:
+    return np.where(rng.random(n) < 0.65, 0.0, np.minimum(100.0, rng.exponential(4.0, n)))
+
+
+LAWS: dict[str, tuple[Callable[[np.random.Generator, int], Any], float, float]] = {
+    "costs, ceiling 100, sd 3": (gridworld_costs, 100.0, 1.4),
+    "Bernoulli(.1)": (lambda rng, n: (rng.random(n) < 0.1).astype(float), 1.0, 0.1),
+    "Bernoulli(.5)": (lambda rng, n: (rng.random(n) < 0.5).astype(float), 1.0, 0.5),
+    "Beta(2, 5)": (lambda rng, n: rng.beta(2, 5, n), 1.0, 2 / 7),
+    "Beta(10, 30)": (lambda rng, n: rng.beta(10, 30, n), 1.0, 0.25),
+}
+
+
+def hindsight(x: Any, delta: float) -> float:
+    one = np.ones(1)
+    return min(reference.fixed_bets_upper(x, delta, np.array([f]), one) for f in np.geomspace(0.005, 0.995, 12))
+
+
+def methods(ceiling: float, mean: float, delta: float) -> dict[str, Callable[[Any], float]]:
+    return {
+        "ours": lambda x: mean_upper(x, ceiling, delta, focus=mean),
+        "hindsight": lambda x: ceiling * hindsight(x / ceiling, delta),
+        "hedged .5": lambda x: ceiling * reference.hedged_upper(x / ceiling, delta, 0.5),
+        "hedged .75": lambda x: ceiling * reference.hedged_upper(x / ceiling, delta, 0.75),
+        "hedged .99": lambda x: ceiling * reference.hedged_upper(x / ceiling, delta, 0.99),
+        "emp. Bernstein": lambda x: float(empirical_bernstein_upper(x, ceiling, delta)[-1]),
+        "Hoeffding": lambda x: ceiling * reference.hoeffding_upper(x / ceiling, delta),
+    }
+
+
+def widths() -> None:
+    for delta in (0.05, 0.025 / 60):
+        for name, (draw, ceiling, mean) in LAWS.items():
+            samples = [draw(np.random.default_rng(seed), max(SIZES)) for seed in range(SEEDS)]
+            print(f"\n{name}, delta = {delta:.2g}: width at n =", "".join(f"{n:>10}" for n in SIZES))
+            for method, bound in methods(ceiling, mean, delta).items():
+                row = [np.mean([bound(x[:n]) - mean for x in samples]) for n in SIZES]
+                print(f"{method:>40}", "".join(f"{w:10.4f}" for w in row))
+
+
+def microseconds(call: Callable[[], object], observations: int, repeats: int = 20) -> float:
+    call()
+    best = math.inf
+    for _ in range(repeats):
+        start = time.perf_counter()
+        call()
+        best = min(best, time.perf_counter() - start)
+    return 1e6 * best / observations
+
+
+def speeds() -> None:
+    x = gridworld_costs(np.random.default_rng(0), 1000)
+    bounds, one = MeanUpperBounds(np.full(60, 90.0), focus=1.5), x[:1].copy()
+    print("\nmicroseconds per observation, best of 20 (64 means x 12 bets)")
+    print(f"  upper bounds: batch of 1000 {microseconds(lambda: bounds.update(0, x), 1000):.3f}", end="")
+    print(f", single {microseconds(lambda: [bounds.update(1, one) for _ in range(1000)], 1000):.2f}", end="")
+    print(f"; one bound {microseconds(lambda: [bounds.bound(0, 7.8) for _ in range(1000)], 1000):.2f}")
+    for cells in (60, 240, 500):
+        wealth, minus, plus = IntervalWealth(cells, 60, 0.0, 90.0), np.full(cells, 1.3), np.full(cells, 1.5)
+        conditional = np.tile(minus, (1000, 1)), np.tile(plus, (1000, 1))
+        few, some = np.arange(cells) < 10, minus.copy()
+        figures = {
+            "batch": microseconds(lambda: wealth.update(0, x, minus, plus), 1000),
+            "conditional batch": microseconds(lambda: wealth.update(0, x, *conditional), 1000),
+            "single": microseconds(lambda: [wealth.update(1, one, some, plus) for _ in range(200)], 200),
+            "single, 10 alive": microseconds(lambda: [wealth.update(2, one, some, plus, few) for _ in range(200)], 200),
+            "log_mean": microseconds(lambda: [wealth.log_mean() for _ in range(200)], 200),
+        }
+        print(f"  intervals, {cells} cells:", ", ".join(f"{k} {v:.2f}" for k, v in figures.items()))
+
+
+if __name__ == "__main__":
+    speeds()
+    widths()
