@@ -9,10 +9,11 @@ the predictable plug-in empirical Bernstein and Hoeffding bounds of Waudby-Smith
 
 from __future__ import annotations
 
+import itertools
 import math
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -57,14 +58,13 @@ def methods(ceiling: float, mean: float, delta: float) -> dict[str, Callable[[An
     }
 
 
-def widths() -> None:
-    for delta in (0.05, 0.025 / 60):
-        for name, (draw, ceiling, mean) in LAWS.items():
-            samples = [draw(np.random.default_rng(seed), max(SIZES)) for seed in range(SEEDS)]
-            print(f"\n{name}, delta = {delta:.2g}: width at n =", "".join(f"{n:>10}" for n in SIZES))
-            for method, bound in methods(ceiling, mean, delta).items():
-                row = [np.mean([bound(x[:n]) - mean for x in samples]) for n in SIZES]
-                print(f"{method:>40}", "".join(f"{w:10.4f}" for w in row))
+def widths() -> Iterator[str]:
+    for delta, (name, (draw, ceiling, mean)) in itertools.product((0.05, 0.025 / 60), LAWS.items()):
+        samples = [draw(np.random.default_rng(seed), max(SIZES)) for seed in range(SEEDS)]
+        yield f"\n{name}, delta = {delta:.2g}: width at n = " + "".join(f"{n:>10}" for n in SIZES)
+        for method, bound in methods(ceiling, mean, delta).items():
+            row = [np.mean([bound(x[:n]) - mean for x in samples]) for n in SIZES]
+            yield f"{method:>40} " + "".join(f"{w:10.4f}" for w in row)
 
 
 def microseconds(call: Callable[[], object], observations: int, repeats: int = 20) -> float:
@@ -77,27 +77,40 @@ def microseconds(call: Callable[[], object], observations: int, repeats: int = 2
     return 1e6 * best / observations
 
 
-def speeds() -> None:
-    x = gridworld_costs(np.random.default_rng(0), 1000)
+def bound_speeds(x: Any) -> str:
     bounds, one = MeanUpperBounds(np.full(60, 90.0), focus=1.5), x[:1].copy()
-    print("\nmicroseconds per observation, best of 20 (64 means x 12 bets)")
-    print(f"  upper bounds: batch of 1000 {microseconds(lambda: bounds.update(0, x), 1000):.3f}", end="")
-    print(f", single {microseconds(lambda: [bounds.update(1, one) for _ in range(1000)], 1000):.2f}", end="")
-    print(f"; one bound {microseconds(lambda: [bounds.bound(0, 7.8) for _ in range(1000)], 1000):.2f}")
+    figures = {
+        "batch of 1000": microseconds(lambda: bounds.update(0, x), 1000),
+        "single": microseconds(lambda: [bounds.update(1, one) for _ in range(1000)], 1000),
+        "reading one bound": microseconds(lambda: [bounds.bound(0, 7.8) for _ in range(1000)], 1000),
+    }
+    return "  upper bounds (64 means x 12 bets): " + ", ".join(f"{k} {v:.3g}" for k, v in figures.items())
+
+
+def interval_speeds(x: Any, cells: int) -> str:
+    wealth, minus, plus = IntervalWealth(cells, 60, 0.0, 90.0), np.full(cells, 1.3), np.full(cells, 1.5)
+    conditional = np.tile(minus, (1000, 1)), np.tile(plus, (1000, 1))
+    few, one = np.arange(cells) < 10, x[:1].copy()
+    figures = {
+        "batch of 1000": microseconds(lambda: wealth.update(0, x, minus, plus), 1000),
+        "with conditional predictions": microseconds(lambda: wealth.update(0, x, *conditional), 1000),
+        "single": microseconds(lambda: [wealth.update(1, one, minus, plus) for _ in range(200)], 200),
+        "single, 10 cells alive": microseconds(
+            lambda: [wealth.update(2, one, minus, plus, few) for _ in range(200)], 200
+        ),
+        "log_mean": microseconds(lambda: [wealth.log_mean() for _ in range(200)], 200),
+    }
+    return f"  intervals ({cells} cells x 8 bets): " + ", ".join(f"{k} {v:.3g}" for k, v in figures.items())
+
+
+def speeds() -> Iterator[str]:
+    x = gridworld_costs(np.random.default_rng(0), 1000)
+    yield "microseconds per observation, best of 20"
+    yield bound_speeds(x)
     for cells in (60, 240, 500):
-        wealth, minus, plus = IntervalWealth(cells, 60, 0.0, 90.0), np.full(cells, 1.3), np.full(cells, 1.5)
-        conditional = np.tile(minus, (1000, 1)), np.tile(plus, (1000, 1))
-        few, some = np.arange(cells) < 10, minus.copy()
-        figures = {
-            "batch": microseconds(lambda: wealth.update(0, x, minus, plus), 1000),
-            "conditional batch": microseconds(lambda: wealth.update(0, x, *conditional), 1000),
-            "single": microseconds(lambda: [wealth.update(1, one, some, plus) for _ in range(200)], 200),
-            "single, 10 alive": microseconds(lambda: [wealth.update(2, one, some, plus, few) for _ in range(200)], 200),
-            "log_mean": microseconds(lambda: [wealth.log_mean() for _ in range(200)], 200),
-        }
-        print(f"  intervals, {cells} cells:", ", ".join(f"{k} {v:.2f}" for k, v in figures.items()))
+        yield interval_speeds(x, cells)
 
 
 if __name__ == "__main__":
-    speeds()
-    widths()
+    for line in itertools.chain(speeds(), widths()):
+        sys.stdout.write(line + "\n")
