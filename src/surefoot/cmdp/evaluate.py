@@ -45,8 +45,17 @@ def evaluate(cmdp: TabularCMDP, policy: Any) -> Values:
     Raises:
         InvalidInput: the policy does not fit the CMDP.
     """
-    values = evaluate_many(cmdp, policy)[0]
+    values = evaluate_many(cmdp, _single(cmdp, policy))[0]
     return Values(reward=float(values[0]), costs=values[1:])
+
+
+def _single(cmdp: TabularCMDP, policy: Any) -> FloatArray:
+    """(S, A) table of the one policy given."""
+    tables = as_tables("policy", policy, cmdp.n_states, cmdp.n_actions)
+    if len(tables) != 1:
+        raise InvalidInput(f"policy must be one policy, got {len(tables)}; use evaluate_many or pass them one by one")
+    table: FloatArray = tables[0]
+    return table
 
 
 def evaluate_many(cmdp: TabularCMDP, policies: Any) -> FloatArray:
@@ -64,8 +73,9 @@ def state_values(cmdp: TabularCMDP, policies: Any) -> FloatArray:
     tables = as_tables("policy", policies, cmdp.n_states, cmdp.n_actions)
     rewards = np.einsum("jsa,fsa->jfs", tables, cmdp.signals)
     if cmdp.n_states > DENSE_STATES:
-        return np.stack([_solve_sparse(cmdp, t, f.T, transposed=False).T for t, f in zip(tables, rewards)])
-    out = np.empty_like(rewards)
+        pairs = zip(tables, rewards)
+        return np.stack([_solve_sparse(cmdp, table, signals.T, transposed=False).T for table, signals in pairs])
+    out: FloatArray = np.empty_like(rewards)
     step = max(1, BATCH_BYTES // (8 * cmdp.n_states**2))
     for k in range(0, len(tables), step):
         part = slice(k, k + step)
@@ -96,13 +106,14 @@ def _solve_sparse(cmdp: TabularCMDP, table: FloatArray, right: FloatArray, *, tr
 
 def occupancy(cmdp: TabularCMDP, policy: Any) -> FloatArray:
     """(S, A) unnormalised discounted occupancy measure; it sums to ``1 / (1 - gamma)``."""
-    table = as_tables("policy", policy, cmdp.n_states, cmdp.n_actions)[0]
+    table = _single(cmdp, policy)
     if cmdp.n_states > DENSE_STATES:
         states = _solve_sparse(cmdp, table, cmdp.start, transposed=True)
     else:
         kernel = _policy_kernels(cmdp, table[None])[0]
         states = np.linalg.solve(np.eye(cmdp.n_states) - cmdp.discount * kernel.T, cmdp.start)
-    return np.maximum(states, 0.0)[:, None] * table
+    result: FloatArray = np.maximum(states, 0.0)[:, None] * table
+    return result
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,9 +139,10 @@ def ceilings(cmdp: TabularCMDP, policies: Any = None) -> Ceilings:
     ``policies``, only actions that one of them takes are allowed.
     """
     if policies is None:
-        allowed = np.ones((cmdp.n_states, cmdp.n_actions), dtype=bool)
+        allowed: np.ndarray[Any, np.dtype[np.bool_]] = np.ones((cmdp.n_states, cmdp.n_actions), dtype=bool)
     else:
-        allowed = (as_tables("policy", policies, cmdp.n_states, cmdp.n_actions) > 0.0).any(axis=0)
+        tables = as_tables("policy", policies, cmdp.n_states, cmdp.n_actions)
+        allowed = np.any(tables > 0.0, axis=0)
     upper = _largest_path(cmdp, cmdp.rewards, allowed)
     lower = -_largest_path(cmdp, -cmdp.rewards, allowed)
     costs = [_largest_path(cmdp, cost, allowed) for cost in cmdp.costs]

@@ -180,7 +180,7 @@ def _indices(name: str, value: Any, upper: int | None, length: int | None) -> In
     return array.astype(np.int64, copy=False)
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)
 def _alias_table(weights, threshold, alias):  # type: ignore[no-untyped-def]
     """Walker's alias table of ``weights``, by Vose's method: column k keeps k below its threshold, else gives ``alias[k]``."""
     n = weights.size
@@ -216,7 +216,7 @@ def _alias_table(weights, threshold, alias):  # type: ignore[no-untyped-def]
             alias[k] = np.argmax(weights)
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)
 def _build_tables(tables, row_start, successors, probabilities, signals, n_actions):  # type: ignore[no-untyped-def]
     """Alias tables of the joint (action, successor) law of every (policy, state).
 
@@ -271,7 +271,7 @@ def _build_tables(tables, row_start, successors, probabilities, signals, n_actio
     return outcomes, threshold, begin[next_state], length[next_state], gain, slot, begin, length, resting
 
 
-@njit(inline="always")  # type: ignore[untyped-decorator]
+@njit(inline="always")
 def _mix(z):  # type: ignore[no-untyped-def]
     """The output function of splitmix64."""
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -279,12 +279,12 @@ def _mix(z):  # type: ignore[no-untyped-def]
     return z ^ (z >> np.uint64(31))
 
 
-@njit(inline="always")  # type: ignore[untyped-decorator]
+@njit(inline="always")
 def _rotate(x, k):  # type: ignore[no-untyped-def]
     return (x << np.uint64(k)) | (x >> np.uint64(64 - k))
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)
 def _rollout(  # type: ignore[no-untyped-def]
     outcomes, threshold, next_begin, next_length, gain, slot, begin, length, resting, start_threshold, start_alias,
     discount, horizon, seed, first_episode, policy_index, states, groups, sums, counts,
