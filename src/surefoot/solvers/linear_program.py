@@ -28,7 +28,7 @@ from surefoot.solvers.certificate import OptimalityCertificate, certify
 __all__ = ["OccupancyProgram", "Solution", "solve"]
 
 TOLERANCE = 1e-7
-"""Relative gap and absolute excess up to which a solution counts as optimal and feasible."""
+"""Gap relative to the value, and excess relative to the limit, up to which a solution counts as optimal and feasible."""
 UNVISITED = 1e-9
 
 Status = Literal["optimal", "infeasible", "failed"]
@@ -111,14 +111,20 @@ class OccupancyProgram:
         multipliers = np.maximum(-np.asarray(answer.row_dual[cmdp.n_states :], dtype=np.float64), 0.0)
         policy = _policy(cmdp, np.asarray(answer.col_value), np.asarray(answer.col_dual))
         proof = certify(cmdp, policy, multipliers)
-        return _solution(status, policy, multipliers, proof, iterations)
+        return _solution(cmdp, status, policy, multipliers, proof, iterations)
 
 
 def _solution(
-    status: Status, policy: FloatArray, multipliers: FloatArray, proof: OptimalityCertificate, iterations: int
+    cmdp: TabularCMDP,
+    status: Status,
+    policy: FloatArray,
+    multipliers: FloatArray,
+    proof: OptimalityCertificate,
+    iterations: int,
 ) -> Solution:
-    scale = max(1.0, abs(proof.value))
-    proved = proof.excess <= TOLERANCE * scale and proof.gap <= TOLERANCE * scale
+    # Two scales: a task with huge rewards must not be allowed a huge excess over a small limit.
+    optimal = proof.gap <= TOLERANCE * max(1.0, abs(proof.value))
+    proved = optimal and proof.excess <= TOLERANCE * max(1.0, float(cmdp.cost_limits.max(initial=0.0)))
     return Solution(
         status="optimal" if status == "optimal" and proved else "failed",
         policy=policy,
@@ -163,7 +169,8 @@ def _policy(cmdp: TabularCMDP, occupancy: FloatArray, reduced: FloatArray) -> Fl
     greedy[np.arange(shape[0]), reduced.reshape(shape).argmin(axis=1)] = 1.0
     table: FloatArray = np.where(total > UNVISITED, x / np.maximum(total, UNVISITED), greedy)
     table[table < 1e-12] = 0.0
-    return table / table.sum(axis=1, keepdims=True)
+    table /= table.sum(axis=1, keepdims=True)
+    return table
 
 
 def _run(cmdp: TabularCMDP, limits: FloatArray, basis: Any, *, relaxed: bool = False) -> tuple[Any, Status, int]:
