@@ -114,7 +114,8 @@ class WorstCaseSafe:
     def _descend(self, tasks: list[TabularCMDP], start: FloatArray, margin: float) -> SafePolicy:
         uniform = np.full_like(start, 1.0 / start.shape[1])
         table = 0.95 * start + 0.05 * uniform
-        best = SafePolicy(start, -np.inf, 0)
+        margins = worst_margins(tasks, start[None])[0][0]
+        best = SafePolicy(start, float(margins.min()), int(margins.argmin()))
         for k in range(self.iterations):
             margins = worst_margins(tasks, table[None])[0][0]
             if margins.min() > best.margin:
