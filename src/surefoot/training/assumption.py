@@ -31,7 +31,7 @@ class Offender:
         parameters: p numbers.
         feasible: whether any policy is feasible there.
         least_costs: I costs of its optimum, or of the policy with the smallest worst excess.
-        safe_margin: margin of ``pi_s`` there, <= 0 unless the task has no feasible policy.
+        safe_margin: margin of ``pi_s`` there; too small, unless the task has no feasible policy.
     """
 
     parameters: tuple[float, ...]
@@ -52,6 +52,8 @@ class Offender:
     def describe(self, names: tuple[str, ...]) -> str:
         """One clause for people."""
         where = ", ".join(f"{n}={p:.4g}" for n, p in zip(names, self.parameters))
+        if self.feasible and self.safe_margin > 0.0:
+            return f"{where}: the safe policy keeps a margin of {self.safe_margin:.3g} only"
         if self.feasible:
             return f"{where}: the safe policy exceeds the limit by {-self.safe_margin:.3g}"
         costs = ", ".join(f"{c:.3g}" for c in self.least_costs)
@@ -74,7 +76,7 @@ def assumption_report(
     """What training found out about the assumption."""
     names = tuple(family.parameter_names)
     if not offenders:
-        statement = f"One policy keeps a margin of {margin:.4g} in every task that training looked at."
+        statement = f"One policy keeps a margin of {margin:.4g} in every cell, and is feasible in every task that training looked at."
     else:
         statement = (
             f"{len(offenders)} tasks that training looked at break the assumption that one policy is feasible with margin: "

@@ -161,6 +161,10 @@ def seam_tasks(parameters: FloatArray, assignment: IntArray) -> tuple[FloatArray
     Returns:
         Midpoints (M, p) and the two cells (M, 2) each of them belongs to.
     """
+    if parameters.shape[1] == 1:
+        order = np.argsort(parameters[:, 0], kind="stable")
+        ends = np.sort(np.stack([order[:-1], order[1:]], axis=1), axis=1)
+        return _middles(parameters, assignment, ends[assignment[ends[:, 0]] != assignment[ends[:, 1]]])
     scale = parameters.std(axis=0)
     points = parameters / np.where(scale > 0.0, scale, 1.0)
     pairs: set[tuple[int, int]] = set()
@@ -174,7 +178,10 @@ def seam_tasks(parameters: FloatArray, assignment: IntArray) -> tuple[FloatArray
             inside = ((points[near] - middle) ** 2).sum(axis=1) < quarter * (1.0 - 1e-12)
             if not inside.any():
                 pairs.add((min(t, int(u)), max(t, int(u))))
-    ends = np.asarray(sorted(pairs), dtype=np.int64).reshape(-1, 2)
+    return _middles(parameters, assignment, np.asarray(sorted(pairs), dtype=np.int64).reshape(-1, 2))
+
+
+def _middles(parameters: FloatArray, assignment: IntArray, ends: IntArray) -> tuple[FloatArray, IntArray]:
     return 0.5 * (parameters[ends[:, 0]] + parameters[ends[:, 1]]), assignment[ends]
 
 

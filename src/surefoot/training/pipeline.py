@@ -101,7 +101,7 @@ def train(
     check_real("delta", delta, low=0.0, high=1.0, open_low=True, open_high=True)
     if margin is not None:
         check_real("margin", margin, low=0.0, open_low=True)
-    run = _Run(family, optimal, workers, progress)
+    run = _Run(family, optimal, margin, workers, progress)
     sample_rng, holdout_rng = (np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(2))
     parameters, cover, report = _cover(family, coverage or CMDPDistance(), tasks, cells, radius, delta, sample_rng)
     optima = run.solve(parameters, "solving tasks")
@@ -155,19 +155,20 @@ class _Measured:
     safe_margin: float
     optimum_costs: FloatArray
 
-    @property
-    def acceptable(self) -> bool:
-        """Whether the method's assumption holds for this task."""
-        return self.feasible and self.safe_margin > 0.0
-
 
 class _Run:
     """Per-task work, in fixed chunks that may go to several processes."""
 
-    def __init__(self, family: TabularFamily, optimal: OptimalOracle | None, workers: int, progress: bool) -> None:
-        self.family, self.workers, self.progress = family, workers, progress
+    def __init__(
+        self, family: TabularFamily, optimal: OptimalOracle | None, margin: float | None, workers: int, progress: bool
+    ) -> None:
+        self.family, self.margin, self.workers, self.progress = family, margin, workers, progress
         self.optimal = optimal
         self.anchor: TabularCMDP | None = None
+
+    def accepts(self, measured: _Measured) -> bool:
+        """Whether the method's assumption holds for a task: some margin, and no less than the one the user stated."""
+        return measured.feasible and _enough(measured.safe_margin, self.margin)
 
     def solve(self, parameters: FloatArray, label: str) -> list[OptimalPolicy]:
         """The optimum of every task; the median task anchors the solver."""
@@ -280,7 +281,7 @@ def _safe_policy(
 def _build_cells(run: _Run, sampled: _Sampled, safe: FloatArray, margin: float | None, strict: bool) -> _Outcome:
     family, cover, parameters = run.family, sampled.cover, sampled.parameters
     models = [family.cmdp(p) for p in parameters]
-    alive = [k for k, c in enumerate(cover.centers) if sampled.optima[c].feasible and _margin(models[c], safe) > 0.0]
+    alive = [k for k, c in enumerate(cover.centers) if sampled.optima[c].feasible and _enough(_margin(models[c], safe), margin)]
     if not alive:
         raise AssumptionError(
             f"no sampled task of {family.name} is feasible together with the safe policy; raise the cost limits or bring another one"
@@ -289,16 +290,16 @@ def _build_cells(run: _Run, sampled: _Sampled, safe: FloatArray, margin: float |
     tables = np.stack([safe, *(sampled.optima[c].policy for c in centers)])
     layout = _layout(models, tables)
     measured = run.measure(parameters, "evaluating policies", tables, layout, sampled.optima)
-    offenders = [Offender.of(parameters[k], m) for k, m in enumerate(measured) if not m.acceptable]
+    offenders = [Offender.of(parameters[k], m) for k, m in enumerate(measured) if not run.accepts(m)]
     if offenders and strict:
         raise AssumptionError(refusal(family, offenders))
     boxes, assignment = Boxes(len(centers), layout), cover.to_centers[:, alive].argmin(axis=1)
     for k, m in enumerate(measured):
-        if m.acceptable:
+        if run.accepts(m):
             boxes.include(int(assignment[k]), m.quantities, center=bool(centers[assignment[k]] == k))
     offenders += _extend(run, boxes, parameters, assignment, tables)
     boxes.inflate(INFLATION)
-    offenders += [Offender.of(c, m) for c, m in _corners(run, tables, layout) if not m.acceptable]
+    offenders += [Offender.of(c, m) for c, m in _corners(run, tables, layout) if not run.accepts(m)]
     return _Outcome(
         boxes=boxes,
         tables=tables,
@@ -307,6 +308,11 @@ def _build_cells(run: _Run, sampled: _Sampled, safe: FloatArray, margin: float |
         bounds=_bounds(models, family),
         assumption=assumption_report(family, parameters, offenders, _guaranteed_margin(boxes, family, margin)),
     )
+
+
+def _enough(safe_margin: float, margin: float | None) -> bool:
+    """Whether the safe policy keeps what was stated, and something where nothing was."""
+    return safe_margin > 0.0 if margin is None else safe_margin >= margin
 
 
 def _margin(cmdp: TabularCMDP, table: FloatArray) -> float:
@@ -336,7 +342,7 @@ def _extend(
     cells = np.concatenate([owners, np.stack([hosts, hosts], axis=1)])
     offenders = []
     for point, m, pair in zip(added, run.measure(added, "closing gaps", tables, boxes.layout, None), cells):
-        if not m.acceptable:
+        if not run.accepts(m):
             offenders.append(Offender.of(point, m))
         elif m.inside_support:
             for cell in set(pair.tolist()):
