@@ -256,7 +256,7 @@ class SafePCE:
         rng = np.random.default_rng(seed)
         self._desk = Desk(policy_set.policies, criterion, criterion.return_range, criterion.cost_ceilings, rng)
         self._candidate, self._level, self._weight = 0, 0, self._first_level_weight()
-        self._window = _Window.empty(criterion.n_constraints)
+        self._window, self._window_from = _Window.empty(criterion.n_constraints), 0
         self._safe_pool = _Window.empty(criterion.n_constraints)
         self.notes = self._describe(preset)
 
@@ -335,17 +335,22 @@ class SafePCE:
         """See :class:`~surefoot.deploy.agent.Agent`."""
         reports = self._desk.check(ids, reward, costs)
         self._desk.close(reports)
-        if self.candidate is None:
-            return
+        # Ids increase: what was asked before the window opened ran another mixture and says nothing about this prediction.
+        current = reports.ids >= self._window_from
+        if self.candidate is not None and current.any():
+            self._learn(reports.rewards[current], reports.costs[current])
+
+    def _learn(self, rewards: FloatArray, costs: FloatArray) -> None:
+        """Add n episodes of the current mixture to its window, then eliminate or promote."""
         pool = self._pool()
-        n = pool.n + np.arange(1.0, len(reports.ids) + 1.0)
-        mean_reward = (pool.reward + np.cumsum(reports.rewards)) / n
-        mean_cost = (pool.cost + np.cumsum(reports.costs, axis=0)) / n[:, None]
+        n = pool.n + np.arange(1.0, rewards.size + 1.0)
+        mean_reward = (pool.reward + np.cumsum(rewards)) / n
+        mean_cost = (pool.cost + np.cumsum(costs, axis=0)) / n[:, None]
         for window in {id(w): w for w in (pool, self._window)}.values():
-            window.n += len(reports.ids)
-            window.reward += float(reports.rewards.sum())
-            window.cost = window.cost + reports.costs.sum(axis=0)
-        in_window = self._window.n - len(reports.ids) + np.arange(1, len(reports.ids) + 1)
+            window.n += rewards.size
+            window.reward += float(rewards.sum())
+            window.cost = window.cost + costs.sum(axis=0)
+        in_window = self._window.n - rewards.size + np.arange(1, rewards.size + 1)
         checked = in_window >= self._constants.first_check
         if bool((checked & self._outside(n, mean_reward, mean_cost)).any()):
             self._eliminate()
@@ -373,7 +378,7 @@ class SafePCE:
         self._keep_safe_data()
         self._candidate += 1
         self._level, self._weight = 0, self._first_level_weight()
-        self._window = _Window.empty(self._limits.size)
+        self._open_window()
 
     def _keep_safe_data(self) -> None:
         """Leaving the first candidate at level 0 starts the pool of the safe policy's data."""
@@ -390,7 +395,10 @@ class SafePCE:
         self._keep_safe_data()
         self._level += 1
         self._weight = self._constants.weight(self._level, self._weight, safe_slack)
-        self._window = _Window.empty(self._limits.size)
+        self._open_window()
+
+    def _open_window(self) -> None:
+        self._window, self._window_from = _Window.empty(self._limits.size), self._desk.opened
 
 
 class PCE(SafePCE):
