@@ -30,6 +30,7 @@ from surefoot.policyset.schema import (
     ConditionalPredictions,
     EpisodeBounds,
     KernelBoxes,
+    OutsideTasks,
     PolicySet,
     Predictions,
     SignalPredictions,
@@ -329,7 +330,13 @@ _CELLS = _Record(
         "conditional": _Optional(_Record(ConditionalPredictions, {"initial_states": _INDICES, **_INTERVALS})),
         "signals": _Optional(_Record(SignalPredictions, {"names": _NAMES, **_arrays("bounds", "lower", "upper")})),
         "kernel": _Optional(
-            _Record(KernelBoxes, {"support": _INDICES, **_arrays("lower", "upper", "reference", "alternatives")})
+            _Record(KernelBoxes, {"support": _INDICES, **_arrays("lower", "upper", "center")})
+        ),
+        "outside": _Optional(
+            _Record(
+                OutsideTasks,
+                _arrays("parameters", "reward", "cost", "reward_by_state", "cost_by_state", "kernel"),
+            )
         ),
     },
 )

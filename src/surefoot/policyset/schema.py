@@ -31,6 +31,7 @@ __all__ = [
     "ConditionalPredictions",
     "EpisodeBounds",
     "KernelBoxes",
+    "OutsideTasks",
     "PolicySet",
     "Predictions",
     "SignalPredictions",
@@ -173,41 +174,23 @@ class KernelBoxes:
     Attributes:
         support: (E, 3) triples ``(s, a, s')`` in lexicographic order: the union of the supports of all tasks seen.
         lower, upper: (N, E) probabilities; outside ``support`` a cell's kernel is zero.
-        reference: (N, E) the cell's reference kernel, positive wherever ``upper`` is.
-        alternatives: (M, E) kernels beyond the family, used as numerators only, so that a task outside is noticed.
+        center: (N, E) kernel of the cell's member of the cover.
     """
 
     support: IntArray
     lower: FloatArray
     upper: FloatArray
-    reference: FloatArray
-    alternatives: FloatArray
+    center: FloatArray
 
     def __post_init__(self) -> None:
         support = _indices("support", self.support, (None, 3))
         _check_order(support)
         low, high = _interval("kernel", self.lower, self.upper, (None, support.shape[0]))
-        reference = as_floats("reference", self.reference, low.shape)
-        alternatives = as_floats("alternatives", self.alternatives, (None, support.shape[0]))
-        missing = (high > 0.0) & (reference <= 0.0)
-        if missing.any():
-            index = first_where(missing)
-            raise InvalidInput(
-                f"{entry('reference', index)} must be positive where the box is, got {reference[index]:g}; "
-                "use the middle of the box"
-            )
-        for name, array in (
-            ("kernel", np.array([low, high])),
-            ("reference", reference),
-            ("alternatives", alternatives),
-        ):
-            if array.size and (array.min() < 0.0 or array.max() > 1.0 + 1e-9):
-                raise InvalidInput(
-                    f"{name} must hold probabilities in [0, 1], got {array.min():g}..{array.max():g}; fix it"
-                )
+        center = as_floats("kernel center", self.center, low.shape)
+        for name, array in (("kernel", np.array([low, high])), ("kernel center", center)):
+            _check_unit(name, array)
         _check_boxes(support, low, high)
-        values = {"support": support, "lower": low, "upper": high, "reference": reference, "alternatives": alternatives}
-        for name, value in values.items():
+        for name, value in {"support": support, "lower": low, "upper": high, "center": center}.items():
             object.__setattr__(self, name, value)
 
 
@@ -241,6 +224,51 @@ def _check_boxes(support: IntArray, lower: FloatArray, upper: FloatArray) -> Non
         )
 
 
+def _check_unit(name: str, array: FloatArray) -> None:
+    bad = (array < 0.0) | (array > 1.0 + 1e-9)
+    if bad.any():
+        index = first_where(bad)
+        raise InvalidInput(f"{entry(name, index)} must be a probability in [0, 1], got {array[index]:g}; rebuild the policy set")
+
+
+@dataclass(frozen=True, eq=False)
+class OutsideTasks:
+    """Tasks beyond the family: never candidates, only alternatives to bet on, so that a real task outside is noticed.
+
+    Attributes:
+        parameters: (M, p).
+        reward: (M, J) values of every library policy.
+        cost: (M, J, I).
+        reward_by_state: (M, J, B); B as in the conditional predictions, 0 without them.
+        cost_by_state: (M, J, I, B).
+        kernel: (M, E) on the support of the kernel boxes; E is 0 without them.
+    """
+
+    parameters: FloatArray
+    reward: FloatArray
+    cost: FloatArray
+    reward_by_state: FloatArray
+    cost_by_state: FloatArray
+    kernel: FloatArray
+
+    def __post_init__(self) -> None:
+        reward = as_floats("outside reward", self.reward, (None, None))
+        m, j = reward.shape
+        cost = as_floats("outside cost", self.cost, (m, j, None))
+        by_state = as_floats("outside reward_by_state", self.reward_by_state, (m, j, None))
+        values = {
+            "parameters": as_floats("outside parameters", self.parameters, (m, None)),
+            "reward": reward,
+            "cost": cost,
+            "reward_by_state": by_state,
+            "cost_by_state": as_floats("outside cost_by_state", self.cost_by_state, (m, j, cost.shape[2], by_state.shape[2])),
+            "kernel": as_floats("outside kernel", self.kernel, (m, None)),
+        }
+        _check_unit("outside kernel", values["kernel"])
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
+
+
 @dataclass(frozen=True, eq=False)
 class Cells:
     """The hypotheses about the real task.
@@ -251,6 +279,7 @@ class Cells:
         optimal_upper: (N,) upper bound on the optimal value of every task in the cell.
         parameters: (N, p) parameters of the cell's member of the cover; (N, 0) where tasks have none.
         predictions, conditional, signals, kernel: what the cell predicts; optional parts are ``None``.
+        outside: tasks beyond the family, on the same policies, states and support.
     """
 
     policy_index: IntArray
@@ -261,6 +290,7 @@ class Cells:
     conditional: ConditionalPredictions | None = None
     signals: SignalPredictions | None = None
     kernel: KernelBoxes | None = None
+    outside: OutsideTasks | None = None
 
     def __post_init__(self) -> None:
         n, j = self.predictions.reward_lower.shape

@@ -25,7 +25,7 @@ import numpy as np
 from surefoot.arrays import FloatArray, IntArray
 from surefoot.cmdp.evaluate import state_values
 from surefoot.cmdp.model import TabularCMDP
-from surefoot.policyset.schema import Cells, ConditionalPredictions, KernelBoxes, Predictions
+from surefoot.policyset.schema import Cells, ConditionalPredictions, KernelBoxes, OutsideTasks, Predictions
 from surefoot.training.coverage import kernel_rows
 
 __all__ = ["Boxes", "Layout", "ghost_tasks", "seam_tasks"]
@@ -64,6 +64,18 @@ class Layout:
         kernel, inside = kernel_rows(cmdp, self.keys) if self.keys.size else (np.zeros(0), True)
         parts = [(by_state @ cmdp.start).ravel(), by_state[:, :, self.states].ravel(), np.array([bound]), kernel]
         return np.concatenate(parts), inside
+
+    def outside(self, parameters: FloatArray, vectors: FloatArray) -> OutsideTasks:
+        """Tasks beyond the family from their parameters (M, p) and quantities (M, Q)."""
+        values, by_state, _, kernel = self.split(vectors)
+        return OutsideTasks(
+            parameters=parameters,
+            reward=values[:, :, 0],
+            cost=values[:, :, 1:],
+            reward_by_state=by_state[:, :, 0],
+            cost_by_state=by_state[:, :, 1:],
+            kernel=kernel,
+        )
 
     def split(self, vectors: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
         """The four parts of (N, Q) vectors: (N, J, 1+I), (N, J, 1+I, B), (N,), (N, E)."""
@@ -113,7 +125,7 @@ class Boxes:
         above[:, optimum] = True
         return np.flatnonzero((above & (quantities <= self.upper)).all(axis=1))
 
-    def freeze(self, policy_index: IntArray, parameters: FloatArray, alternatives: FloatArray) -> Cells:
+    def freeze(self, policy_index: IntArray, parameters: FloatArray, outside: OutsideTasks) -> Cells:
         """The finished cells in the policy set's schema."""
         low, high, mid = (self.layout.split(a) for a in (self.lower, self.upper, self.center))
         predictions = Predictions(
@@ -138,14 +150,14 @@ class Boxes:
             parameters=parameters,
             predictions=predictions,
             conditional=conditional if self.layout.states.size else None,
-            kernel=self._kernel(low[3], high[3], alternatives) if self.layout.keys.size else None,
+            kernel=self._kernel(low[3], high[3], mid[3]) if self.layout.keys.size else None,
+            outside=outside,
         )
 
-    def _kernel(self, lower: FloatArray, upper: FloatArray, alternatives: FloatArray) -> KernelBoxes:
+    def _kernel(self, lower: FloatArray, upper: FloatArray, center: FloatArray) -> KernelBoxes:
         row, successor = np.divmod(self.layout.keys, self.layout.n_states)
         support = np.stack([*np.divmod(row, self.layout.n_actions), successor], axis=1)
-        reference = 0.5 * (lower + upper)
-        return KernelBoxes(support, lower, upper, reference, alternatives)
+        return KernelBoxes(support, lower, upper, center)
 
 
 def seam_tasks(parameters: FloatArray, assignment: IntArray) -> tuple[FloatArray, IntArray]:

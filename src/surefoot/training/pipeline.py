@@ -23,7 +23,7 @@ from surefoot.cmdp.evaluate import ceilings, evaluate_many
 from surefoot.cmdp.model import TabularCMDP
 from surefoot.errors import AssumptionError, InvalidInput
 from surefoot.policy import TabularPolicy
-from surefoot.policyset.schema import AssumptionReport, Certificate, EpisodeBounds, PolicySet, TrainingReport
+from surefoot.policyset.schema import AssumptionReport, Certificate, EpisodeBounds, OutsideTasks, PolicySet, TrainingReport
 from surefoot.progress import track
 from surefoot.stats.binomial import clopper_pearson_upper
 from surefoot.stats.ledger import Ledger
@@ -31,7 +31,7 @@ from surefoot.tasks.family import TabularFamily
 from surefoot.training.assumption import Offender, assumption_report, refusal
 from surefoot.training.cells import Boxes, Layout, ghost_tasks, seam_tasks
 from surefoot.training.cover import Cover, greedy_cover, proved_level, sized_cover, subroutine3
-from surefoot.training.coverage import CMDPDistance, CoverageOracle, joint_support, kernel_rows
+from surefoot.training.coverage import CMDPDistance, CoverageOracle, joint_support
 from surefoot.training.optimal import ExactOptimal, OptimalOracle, OptimalPolicy
 from surefoot.training.safe import GivenPolicy, SafeOracle, WorstCaseSafe
 from surefoot.version import VERSION
@@ -47,8 +47,8 @@ CONDITIONAL_STATES = 256
 KERNEL_ENTRIES = 200_000
 """Kernel boxes are kept when the joint support has at most this many entries."""
 CORNER_PARAMETERS = 6
-ALTERNATIVES = 8
-"""Kernels beyond the family per parameter and side."""
+OUTSIDE = 8
+"""Tasks beyond the family per parameter and side."""
 
 
 def train(
@@ -113,7 +113,7 @@ def train(
     return PolicySet(
         criterion=family.criterion,
         policies=tuple(TabularPolicy(t) for t in outcome.tables),
-        cells=outcome.boxes.freeze(policy_index, outcome.parameters, outcome.alternatives),
+        cells=outcome.boxes.freeze(policy_index, outcome.parameters, outcome.outside),
         bounds=outcome.bounds,
         certificate=certificate,
         training=report,
@@ -140,7 +140,7 @@ class _Outcome:
     boxes: Boxes
     tables: FloatArray
     parameters: FloatArray
-    alternatives: FloatArray
+    outside: OutsideTasks
     bounds: EpisodeBounds
     assumption: AssumptionReport
 
@@ -304,7 +304,7 @@ def _build_cells(run: _Run, sampled: _Sampled, safe: FloatArray, margin: float |
         boxes=boxes,
         tables=tables,
         parameters=parameters[centers],
-        alternatives=_alternatives(family, parameters, layout),
+        outside=_outside(family, parameters, tables, layout),
         bounds=_bounds(models, family),
         assumption=assumption_report(family, parameters, offenders, _guaranteed_margin(boxes, family, margin)),
     )
@@ -367,27 +367,29 @@ def _guaranteed_margin(boxes: Boxes, family: TabularFamily, margin: float | None
     return float((family.criterion.cost_limits - values[:, 0, 1:]).min(initial=np.inf))
 
 
-def _alternatives(family: TabularFamily, parameters: FloatArray, layout: Layout) -> FloatArray:
-    """(M, E) kernels of tasks beyond the sample, to be used as numerators only.
+def _outside(family: TabularFamily, parameters: FloatArray, tables: FloatArray, layout: Layout) -> OutsideTasks:
+    """Tasks beyond the sample.
 
     On each side of every parameter a coarse net reaches out as far as the sample is wide. Points that the family cannot make, or whose
     kernels leave the support, are left out.
     """
     low, high = parameters.min(axis=0), parameters.max(axis=0)
-    middle, kernels = np.median(parameters, axis=0), []
-    steps = np.arange(1, ALTERNATIVES + 1) / ALTERNATIVES
+    points, vectors = [], []
+    steps = np.arange(1, OUTSIDE + 1) / OUTSIDE
     for axis in range(parameters.shape[1]):
         reach = (high[axis] - low[axis]) * steps
         for value in np.concatenate([low[axis] - reach, high[axis] + reach]):
-            point = middle.copy()
+            point = np.median(parameters, axis=0)
             point[axis] = value
             try:
-                kernel, inside = kernel_rows(family.cmdp(point), layout.keys) if layout.keys.size else (None, False)
+                quantities, inside = layout.quantities(family.cmdp(point), tables, 0.0)
             except InvalidInput:
                 continue
             if inside:
-                kernels.append(kernel)
-    return np.asarray(kernels, dtype=np.float64).reshape(-1, layout.keys.size)
+                points.append(point)
+                vectors.append(quantities)
+    shape = (len(points), parameters.shape[1])
+    return layout.outside(np.asarray(points).reshape(shape), np.asarray(vectors).reshape(shape[0], sum(layout.sizes)))
 
 
 def _bounds(models: list[TabularCMDP], family: TabularFamily) -> EpisodeBounds:
