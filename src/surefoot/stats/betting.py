@@ -319,7 +319,7 @@ def mean_upper(values: ArrayLike, ceiling: float, delta: float, focus: float | N
     """Betting upper bound, at error ``delta``, on the mean of values in ``[0, ceiling]``, after all of ``values`` (n,).
 
     >>> round(mean_upper([0.0] * 100, ceiling=1.0, delta=0.05), 2)
-    0.06
+    0.04
     """
     delta = check_real("delta", delta, low=0.0, high=1.0, open_low=True, open_high=True)
     process = MeanUpperBounds([ceiling], focus=focus, points=256)
