@@ -206,7 +206,11 @@ def policy_sets(draw: st.DrawFn) -> PolicySet:
         conditional=draw(st.booleans()),
         kernel=draw(st.booleans()),
         criterion=draw(_criteria(constraints)),
-        bounds=EpisodeBounds(low, draw(st.floats(low, 1.7e308)), tuple(draw(fractions) for _ in range(constraints))),
+        bounds=EpisodeBounds(
+            low,
+            draw(st.floats(low, allow_nan=False, allow_infinity=False)),
+            tuple(draw(fractions) for _ in range(constraints)),
+        ),
         certificate=draw(st.none() | _certificates()),
         training=report,
         assumption=draw(_assumptions(parameters, constraints)),

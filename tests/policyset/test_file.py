@@ -44,6 +44,7 @@ from surefoot.stats.ledger import Ledger
 GOLDEN = Path(__file__).parents[1] / "golden" / "policyset-v1.sf"
 GOLDEN_HASH = "eee4f7076e95c30726e463f8c1d971aea55cabd95629ca1b5df7e7b8c794e15c"
 Members = list[tuple[str, bytes]]
+LOCAL, CENTRAL, END = b"PK\3\4", b"PK\1\2", b"PK\5\6"
 
 
 def same(first: Any, second: Any) -> bool:
@@ -426,13 +427,25 @@ def plus(name: str, content: bytes) -> Callable[[Members], bytes]:
     return lambda members: archive([*members, (name, content)])
 
 
-def hidden(members: Members) -> bytes:
-    """A byte between the last member and its predecessor, offsets put right."""
+def hidden(members: Members, before: bytes = LOCAL) -> bytes:
+    """A byte before the last member, or before the table of contents, offsets put right."""
     content = bytearray(archive(members))
-    content.insert(content.rindex(LOCAL), 0)
-    for offset in (content.rindex(CENTRAL) + 42, content.rindex(END) + 16):
+    content.insert(content.rindex(LOCAL) if before == LOCAL else content.index(CENTRAL), 0)
+    moved = [content.rindex(END) + 16] + [content.rindex(CENTRAL) + 42] * (before == LOCAL)
+    for offset in moved:
         content[offset : offset + 4] = struct.pack("<L", struct.unpack("<L", content[offset : offset + 4])[0] + 1)
     return bytes(content)
+
+
+def commented(members: Members) -> bytes:
+    """Free text where zip allows it and the format does not."""
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as opened:
+        for name, content in members:
+            info = zipfile.ZipInfo(name)
+            info.comment = b"hello" if name == "manifest.json" else b""
+            opened.writestr(info, content)
+    return stream.getvalue()
 
 
 def deep(levels: int) -> Any:
@@ -444,7 +457,6 @@ def deep(levels: int) -> Any:
 
 REWARD = "cells.predictions.reward_lower"
 TABLE = "policies.1.table"
-LOCAL, CENTRAL, END = b"PK\3\4", b"PK\1\2", b"PK\5\6"
 
 HOSTILE: dict[str, tuple[Callable[[Members], bytes], str]] = {
     # the container
@@ -494,6 +506,11 @@ HOSTILE: dict[str, tuple[Callable[[Members], bytes], str]] = {
     "no array": (without(f"arrays/{TABLE}.bin"), f"must hold the member 'arrays/{TABLE}.bin', got none"),
     "byte in front": (lambda m: b"\0" + archive(m), "must hold at most 65534 members before its end"),
     "hidden byte": (hidden, "must start at byte"),
+    "byte before the table of contents": (
+        lambda m: hidden(m, CENTRAL),
+        "bytes by its table of contents, got",
+    ),
+    "comment on a member": (commented, "bytes by its table of contents, got"),
     "long digest": (
         lambda m: archive([m[0], ("manifest.sha256", m[1][1] * 9), *m[2:]]),
         "'manifest.sha256' must have at most 256",
@@ -829,3 +846,9 @@ def test_end_record_is_read_as_the_format_says(small_bytes: bytes) -> None:
     assert small_bytes[start : start + 4] == CENTRAL
     assert start + length + 22 == len(small_bytes)
     assert count == len(members_of(small_bytes)) == small_bytes.count(LOCAL)
+
+
+def test_nothing_of_clock_user_or_system_is_written(small_bytes: bytes) -> None:
+    with zipfile.ZipFile(io.BytesIO(small_bytes)) as opened:
+        written = {(i.date_time, i.external_attr >> 16, i.create_system, i.compress_type) for i in opened.infolist()}
+    assert written == {((1980, 1, 1, 0, 0, 0), 0o644, 3, zipfile.ZIP_STORED)}
