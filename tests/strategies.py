@@ -22,6 +22,7 @@ from surefoot.policyset.schema import (
     ConditionalPredictions,
     EpisodeBounds,
     KernelBoxes,
+    OutsideTasks,
     PolicySet,
     Predictions,
     SignalPredictions,
@@ -70,8 +71,10 @@ def _signals(rng: np.random.Generator, n: int, j: int, count: int) -> SignalPred
     return SignalPredictions(names, np.tile([-1.0, 2.0], (count, 1)), lower, upper)
 
 
-def _kernel(rng: np.random.Generator, n: int, states: int, actions: int, alternatives: int) -> KernelBoxes:
-    """Boxes around random kernels on a random joint support that leaves no (s, a) without successor."""
+def _kernel(
+    rng: np.random.Generator, n: int, states: int, actions: int, outside: int
+) -> tuple[KernelBoxes, FloatArray]:
+    """Boxes around random kernels on a joint support that leaves no (s, a) without successor, and kernels outside."""
     present = rng.random((states, actions, states)) < 0.5
     present[..., 0] |= ~present.any(axis=-1)
     support = np.argwhere(present)
@@ -82,8 +85,22 @@ def _kernel(rng: np.random.Generator, n: int, states: int, actions: int, alterna
 
     middle = np.array([kernel() for _ in range(n)])
     lower, upper = _around(rng, middle, 0.05)
-    others = np.array([kernel() for _ in range(alternatives)]).reshape(alternatives, len(support))
-    return KernelBoxes(support, np.maximum(lower, 0.0), np.minimum(upper, 1.0), middle, others)
+    others = np.array([kernel() for _ in range(outside)]).reshape(outside, len(support))
+    return KernelBoxes(support, np.maximum(lower, 0.0), np.minimum(upper, 1.0), middle), others
+
+
+def _outside(
+    rng: np.random.Generator, count: int, predictions: Predictions, starts: int, parameters: int, kernel: FloatArray
+) -> OutsideTasks:
+    _, j, i = predictions.cost_lower.shape
+    return OutsideTasks(
+        parameters=rng.random((count, parameters)),
+        reward=10.0 * rng.random((count, j)),
+        cost=3.0 * rng.random((count, j, i)),
+        reward_by_state=10.0 * rng.random((count, j, starts)),
+        cost_by_state=3.0 * rng.random((count, j, i, starts)),
+        kernel=kernel,
+    )
 
 
 def random_policy_set(
@@ -98,20 +115,27 @@ def random_policy_set(
     signals: int | None = None,
     conditional: bool = False,
     kernel: bool = False,
+    outside: int | None = None,
     **changes: Any,
 ) -> PolicySet:
     """A valid set of the stated sizes; ``changes`` replace fields of the :class:`PolicySet`."""
     predictions = _predictions(rng, cells, policies, constraints)
     optimal = predictions.reward_center.max(axis=1)
+    by_state = _conditional(rng, cells, policies, constraints, states) if conditional else None
+    boxes, others = (
+        _kernel(rng, cells, states, actions, outside or 0) if kernel else (None, np.zeros((outside or 0, 0)))
+    )
+    starts = 0 if by_state is None else by_state.initial_states.size
     described = Cells(
         policy_index=rng.integers(0, policies, cells),
         optimal_center=optimal,
         optimal_upper=optimal + rng.random(cells),
         parameters=rng.random((cells, parameters)),
         predictions=predictions,
-        conditional=_conditional(rng, cells, policies, constraints, states) if conditional else None,
+        conditional=by_state,
         signals=None if signals is None else _signals(rng, cells, policies, signals),
-        kernel=_kernel(rng, cells, states, actions, 1) if kernel else None,
+        kernel=boxes,
+        outside=None if outside is None else _outside(rng, outside, predictions, starts, parameters, others),
     )
     fields: dict[str, Any] = {
         "criterion": Criterion(0.9, np.full(constraints, 2.0), (0.0, 1.0), np.ones(constraints)),
@@ -205,6 +229,7 @@ def policy_sets(draw: st.DrawFn) -> PolicySet:
         signals=draw(st.none() | st.integers(0, 2)),
         conditional=draw(st.booleans()),
         kernel=draw(st.booleans()),
+        outside=draw(st.none() | st.integers(0, 2)),
         criterion=draw(_criteria(constraints)),
         bounds=EpisodeBounds(
             low,

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.strategies import random_policy_set
 
 from surefoot.arrays import FloatArray, as_floats
 from surefoot.errors import InvalidInput, PolicySetError
@@ -18,6 +17,7 @@ from surefoot.policyset import codec
 from surefoot.policyset.codec import PolicyKind, Put, register_policy_kind
 from surefoot.policyset.file import content_hash, describe, load, save
 from surefoot.policyset.schema import PolicySet
+from tests.strategies import random_policy_set
 
 
 @dataclass(frozen=True, eq=False)

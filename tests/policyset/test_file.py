@@ -20,7 +20,6 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.strategies import policy_sets, random_policy_set
 
 from surefoot.criterion import Criterion
 from surefoot.errors import InvalidInput, PolicySetError
@@ -34,15 +33,17 @@ from surefoot.policyset.schema import (
     ConditionalPredictions,
     EpisodeBounds,
     KernelBoxes,
+    OutsideTasks,
     PolicySet,
     Predictions,
     SignalPredictions,
     TrainingReport,
 )
 from surefoot.stats.ledger import Ledger
+from tests.strategies import policy_sets, random_policy_set
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "policyset-v1.sf"
-GOLDEN_HASH = "eee4f7076e95c30726e463f8c1d971aea55cabd95629ca1b5df7e7b8c794e15c"
+GOLDEN_HASH = "fa5961078476ab621e70ad98467048f250c8c9809dec463e14f115587acdd4e3"
 Members = list[tuple[str, bytes]]
 LOCAL, CENTRAL, END = b"PK\3\4", b"PK\1\2", b"PK\5\6"
 
@@ -83,8 +84,15 @@ def golden_set() -> PolicySet:
             support=[[0, 0, 0], [0, 0, 1], [0, 1, 1], [1, 0, 0], [1, 1, 0], [1, 1, 1]],
             lower=np.maximum(kernel - 0.125, 0.0),
             upper=np.minimum(kernel + 0.125, 1.0),
-            reference=kernel,
-            alternatives=kernel[:1],
+            center=kernel,
+        ),
+        outside=OutsideTasks(
+            parameters=[[0.5]],
+            reward=[[0.5, 4.0]],
+            cost=[[[1.0], [2.0]]],
+            reward_by_state=[[[0.5, 0.75], [4.0, 4.25]]],
+            cost_by_state=[[[[1.0, 1.25]], [[2.0, 2.25]]]],
+            kernel=[[0.0, 1.0, 1.0, 1.0, 0.875, 0.125]],
         ),
     )
     return PolicySet(
@@ -187,7 +195,7 @@ def test_describe_is_plain_and_complete() -> None:
     assert told["hash"] == GOLDEN_HASH
     assert told["sizes"] == {
         "cells": 2, "policies": 2, "constraints": 1, "states": 2, "actions": 2,
-        "initial_states": 2, "signals": 1, "support": 6, "alternatives": 1,
+        "initial_states": 2, "signals": 1, "support": 6, "outside": 1,
     }  # fmt: skip
     assert told["training"]["proved_coverage"] == 0.625
     assert told["ledger"]["spent"] == 0.05
@@ -595,8 +603,8 @@ HOSTILE: dict[str, tuple[Callable[[Members], bytes], str]] = {
         "policies.1 must name an array not used elsewhere",
     ),
     "array unused": (
-        put("cells", "kernel", value=None),
-        "arrays must each be used once, got 'cells.kernel.alternatives' unused",
+        put("cells", "signals", value=None),
+        "arrays must each be used once, got 'cells.signals.bounds' unused",
     ),
     "unknown array": (
         put("policies", 1, "array", value="nothing"),

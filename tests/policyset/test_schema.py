@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.strategies import random_policy_set
 
 from surefoot.errors import InvalidInput
 from surefoot.policy import TabularPolicy
@@ -23,6 +22,7 @@ from surefoot.policyset.schema import (
     SignalPredictions,
     TrainingReport,
 )
+from tests.strategies import random_policy_set
 
 SUPPORT = [[0, 0, 0], [0, 0, 1], [1, 0, 1]]
 ONES = np.ones((1, 1))
@@ -34,13 +34,16 @@ def full(**changes: Any) -> PolicySet:
 
 
 def kernel(**changes: Any) -> KernelBoxes:
-    boxes = {
-        "support": SUPPORT,
-        "lower": [[0.0, 0.25, 1.0]],
-        "upper": [[0.5, 1.0, 1.0]],
-        "reference": [[0.5, 0.5, 1.0]],
-    }
-    return KernelBoxes(**({**boxes, "alternatives": np.zeros((0, 3))} | changes))
+    boxes = {"support": SUPPORT, "lower": [[0, 0.25, 1]], "upper": [[0.5, 1, 1]], "center": [[0.5, 0.5, 1]]}
+    return KernelBoxes(**(boxes | changes))
+
+
+def outside(**changes: Any) -> PolicySet:
+    """A set with tasks outside, some of whose arrays are replaced."""
+    policy_set = full(outside=1)
+    assert policy_set.cells.outside is not None
+    cells = replace(policy_set.cells, outside=replace(policy_set.cells.outside, **changes))
+    return replace(policy_set, cells=cells)
 
 
 def report(**changes: Any) -> TrainingReport:
@@ -89,9 +92,37 @@ CASES: dict[str, tuple[Callable[[], Any], str]] = {
         lambda: kernel(lower=[[0.5, 0.75, 1.0]]),
         "kernel box of cell 0 at (s, a) = (0, 0) must contain a probability vector, got sums between 1.25 and 1.5",
     ),
-    "reference zero": (
-        lambda: kernel(reference=[[0.0, 1.0, 1.0]]),
-        "reference[0, 0] must be positive where the box is, got 0",
+    "not a probability": (
+        lambda: kernel(center=[[0.5, 1.5, 1.0]]),
+        "kernel center[0, 1] must be a probability in [0, 1], got 1.5",
+    ),
+    "outside kernel not a probability": (
+        lambda: outside(kernel=-np.ones((1, 1))),
+        "outside kernel[0, 0] must be a probability in [0, 1], got -1",
+    ),
+    "outside other policies": (
+        lambda: replace(full(outside=1).cells, outside=full(policies=3, outside=1).cells.outside),
+        "outside reward must have shape (any, 2), got (1, 3)",
+    ),
+    "outside other constraints": (
+        lambda: replace(full(outside=1).cells, outside=full(constraints=2, outside=1).cells.outside),
+        "outside cost must have shape (any, 2, 1), got (1, 2, 2)",
+    ),
+    "outside other parameters": (
+        lambda: outside(parameters=np.zeros((1, 3))),
+        "outside parameters must have shape (any, 1), got (1, 3)",
+    ),
+    "outside other support": (
+        lambda: outside(kernel=np.zeros((1, 1))),
+        "outside kernel must have shape (any, ",
+    ),
+    "outside other initial states": (
+        lambda: outside(reward_by_state=np.zeros((1, 2, 7)), cost_by_state=np.zeros((1, 2, 1, 7))),
+        "outside reward_by_state must have shape (any, 2, ",
+    ),
+    "outside too few costs": (
+        lambda: outside(cost=np.zeros((2, 2, 1))),
+        "outside cost must have shape (1, 2, any), got (2, 2, 1)",
     ),
     "endless return": (lambda: EpisodeBounds(0.0, np.inf, (1.0,)), "return_upper must be a number in [0, "),
     "crossed return": (lambda: EpisodeBounds(1.0, 0.0, (1.0,)), "return_upper must be a number in [1, "),

@@ -329,9 +329,7 @@ _CELLS = _Record(
         "predictions": _Record(Predictions, {**_INTERVALS, **_arrays("reward_center", "cost_center")}),
         "conditional": _Optional(_Record(ConditionalPredictions, {"initial_states": _INDICES, **_INTERVALS})),
         "signals": _Optional(_Record(SignalPredictions, {"names": _NAMES, **_arrays("bounds", "lower", "upper")})),
-        "kernel": _Optional(
-            _Record(KernelBoxes, {"support": _INDICES, **_arrays("lower", "upper", "center")})
-        ),
+        "kernel": _Optional(_Record(KernelBoxes, {"support": _INDICES, **_arrays("lower", "upper", "center")})),
         "outside": _Optional(
             _Record(
                 OutsideTasks,

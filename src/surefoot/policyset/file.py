@@ -457,7 +457,9 @@ def _sizes(policy_set: PolicySet) -> dict[str, int]:
     if cells.signals is not None:
         sizes["signals"] = len(cells.signals.names)
     if cells.kernel is not None:
-        sizes |= {"support": cells.kernel.support.shape[0], "alternatives": cells.kernel.alternatives.shape[0]}
+        sizes["support"] = cells.kernel.support.shape[0]
+    if cells.outside is not None:
+        sizes["outside"] = cells.outside.parameters.shape[0]
     return sizes
 
 

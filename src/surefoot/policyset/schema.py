@@ -228,7 +228,9 @@ def _check_unit(name: str, array: FloatArray) -> None:
     bad = (array < 0.0) | (array > 1.0 + 1e-9)
     if bad.any():
         index = first_where(bad)
-        raise InvalidInput(f"{entry(name, index)} must be a probability in [0, 1], got {array[index]:g}; rebuild the policy set")
+        raise InvalidInput(
+            f"{entry(name, index)} must be a probability in [0, 1], got {array[index]:g}; rebuild the policy set"
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -261,7 +263,9 @@ class OutsideTasks:
             "reward": reward,
             "cost": cost,
             "reward_by_state": by_state,
-            "cost_by_state": as_floats("outside cost_by_state", self.cost_by_state, (m, j, cost.shape[2], by_state.shape[2])),
+            "cost_by_state": as_floats(
+                "outside cost_by_state", self.cost_by_state, (m, j, cost.shape[2], by_state.shape[2])
+            ),
             "kernel": as_floats("outside kernel", self.kernel, (m, None)),
         }
         _check_unit("outside kernel", values["kernel"])
@@ -312,6 +316,20 @@ class Cells:
                 raise InvalidInput(
                     f"{name} must describe {n} cells and {j} policies, got {shape}; rebuild the policy set"
                 )
+        self._check_outside()
+
+    def _check_outside(self) -> None:
+        """Tasks outside are described on the same parameters, policies, constraints, initial states and support."""
+        if self.outside is None:
+            return
+        j, i = self.predictions.cost_lower.shape[1:]
+        states = 0 if self.conditional is None else self.conditional.initial_states.size
+        support = 0 if self.kernel is None else self.kernel.support.shape[0]
+        as_floats("outside parameters", self.outside.parameters, (None, self.parameters.shape[1]))
+        as_floats("outside reward", self.outside.reward, (None, j))
+        as_floats("outside cost", self.outside.cost, (None, j, i))
+        as_floats("outside reward_by_state", self.outside.reward_by_state, (None, j, states))
+        as_floats("outside kernel", self.outside.kernel, (None, support))
 
     def __len__(self) -> int:
         return int(self.policy_index.size)
