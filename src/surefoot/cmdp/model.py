@@ -175,16 +175,20 @@ def _compress_sparse(matrix: Any, n_states: int, n_actions: int) -> tuple[IntArr
             f"transitions must have shape ({n_states * n_actions}, {n_states}) when sparse, got {matrix.shape}; "
             "row s*A + a holds P(.|s,a)"
         )
-    csr = matrix.tocsr().copy()
+    if matrix.dtype.kind not in "fiub":
+        raise InvalidInput(f"transitions must hold real numbers, got dtype {matrix.dtype}; convert them to float64")
+    csr = matrix.tocsr().astype(np.float64)
     csr.sum_duplicates()
-    data = as_floats("transitions", csr.data, (None,))
     row_of = np.repeat(np.arange(n_states * n_actions), np.diff(csr.indptr))
-    sums = np.bincount(row_of, weights=data, minlength=n_states * n_actions)
-    negative, off = data < 0.0, np.abs(sums - 1.0) > SIMPLEX_TOLERANCE
-    if negative.any():
-        k = int(np.argmax(negative))
-        index = (*divmod(int(row_of[k]), n_actions), int(csr.indices[k]))
-        raise InvalidInput(f"{entry('transitions', index)} must be a probability >= 0, got {data[k]:g}; clip or fix it")
+    # Not a number fails every comparison, so the rule is stated positively.
+    wrong = ~((csr.data >= 0.0) & np.isfinite(csr.data))
+    if wrong.any():
+        k = int(np.argmax(wrong))
+        where = entry("transitions", (*divmod(int(row_of[k]), n_actions), int(csr.indices[k])))
+        rule = "a probability >= 0" if np.isfinite(csr.data[k]) else "finite"
+        raise InvalidInput(f"{where} must be {rule}, got {csr.data[k]:g}; clip or fix it")
+    sums = np.bincount(row_of, weights=csr.data, minlength=n_states * n_actions)
+    off = np.abs(sums - 1.0) > SIMPLEX_TOLERANCE
     if off.any():
         row = int(np.argmax(off))
         raise InvalidInput(

@@ -158,13 +158,14 @@ def simulate(
     """Roll out ``episodes`` episodes of a per-episode mixture of ``policies`` (all weight on the first by default)."""
     from surefoot.policy import Mixture
 
+    check_integer("episodes", episodes, low=1)
+    check_integer("seed", seed, low=0, high=2**63 - 1)
     simulator = Simulator(cmdp, policies)
     mixture = Mixture.pure(0, simulator.n_policies) if weights is None else Mixture(weights)
     if mixture.weights.size != simulator.n_policies:
         raise InvalidInput(
             f"weights must hold {simulator.n_policies} weights, got {mixture.weights.size}; give one per policy"
         )
-    check_integer("episodes", episodes, low=1)
     index = mixture.draw(episodes, np.random.default_rng([seed, 1]))
     return simulator.run(index, seed=seed, threads=threads)
 
