@@ -1,0 +1,169 @@
+"""The model: what is accepted is frozen and means the same dense and sparse; what is not is refused by name."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from scipy.sparse import coo_matrix, csc_matrix, csr_matrix
+
+from surefoot import InvalidInput, TabularCMDP
+from tests.models import cmdps, random_cmdp
+
+
+def parts(**changes: Any) -> dict[str, Any]:
+    """Arguments of a valid CMDP with S = 3, A = 2, I = 1, and changes to it."""
+    kernel = np.zeros((3, 2, 3))
+    kernel[..., 0] = 1.0
+    whole = {
+        "transitions": kernel,
+        "rewards": np.zeros((3, 2)),
+        "costs": np.ones((1, 3, 2)),
+        "cost_limits": np.array([1.5]),
+        "start": np.array([1.0, 0.0, 0.0]),
+        "discount": 0.9,
+    }
+    return whole | changes
+
+
+def changed(array: Any, index: Any, value: Any) -> np.ndarray:
+    copy = np.array(array, dtype=float)
+    copy[index] = value
+    return copy
+
+
+VALID = parts()
+SPARSE = csr_matrix(VALID["transitions"].reshape(6, 3))
+SPARSE_SHORT = SPARSE.copy() * 0.5
+SPARSE_NEGATIVE = csr_matrix(changed(VALID["transitions"].reshape(6, 3), 3, [1.25, -0.25, 0.0]))
+SPARSE_NAN = SPARSE.copy()
+SPARSE_NAN.data[4] = np.nan
+
+MALFORMED: dict[str, tuple[dict[str, Any], list[str]]] = {
+    "row sums to .97": ({"transitions": changed(VALID["transitions"], (2, 1, 0), 0.97)}, ["transitions[2, 1] must sum to 1 within 1e-09", "got 0.97", "normalise"]),
+    "row sums to 1 + 1e-8": ({"transitions": changed(VALID["transitions"], (0, 0, 0), 1 + 1e-8)}, ["transitions[0, 0] must sum to 1", "1.00000001"]),
+    "negative probability": ({"transitions": changed(changed(VALID["transitions"], (1, 0, 0), 1.5), (1, 0, 2), -0.5)}, ["transitions[1, 0, 2] must be a probability >= 0", "-0.5"]),
+    "NaN probability": ({"transitions": changed(VALID["transitions"], (1, 1, 2), np.nan)}, ["transitions[1, 1, 2] must be finite", "nan"]),
+    "infinite probability": ({"transitions": changed(VALID["transitions"], (0, 1, 2), np.inf)}, ["transitions[0, 1, 2] must be finite", "inf"]),
+    "axes of P in another order": ({"transitions": np.moveaxis(VALID["transitions"], 1, 0)}, ["transitions must have shape (3, 2, 3)", "(2, 3, 3)", "axes"]),
+    "P without successors": ({"transitions": np.ones((3, 2))}, ["transitions must have shape (3, 2, 3)", "(3, 2)"]),
+    "P ragged": ({"transitions": [[1.0], [0.5, 0.5]]}, ["transitions must be a rectangular numeric array", "ragged"]),
+    "P of text": ({"transitions": np.full((3, 2, 3), "x")}, ["transitions must hold real numbers", "dtype"]),
+    "P complex": ({"transitions": VALID["transitions"].astype(complex)}, ["transitions must hold real numbers", "complex"]),
+    "sparse P transposed": ({"transitions": SPARSE.T}, ["transitions must have shape (6, 3) when sparse", "(3, 6)", "s*A + a"]),
+    "sparse row too short": ({"transitions": SPARSE_SHORT}, ["transitions[0, 0] must sum to 1", "0.5"]),
+    "sparse negative": ({"transitions": SPARSE_NEGATIVE}, ["transitions[1, 1, 1] must be a probability >= 0", "-0.25"]),
+    "sparse NaN": ({"transitions": SPARSE_NAN}, ["transitions[2, 0, 0] must be finite", "nan"]),
+    "sparse complex": ({"transitions": SPARSE.astype(complex)}, ["transitions must hold real numbers", "complex128"]),
+    "no states": ({"rewards": np.zeros((0, 2))}, ["rewards must have at least one state and one action", "(0, 2)"]),
+    "no actions": ({"rewards": np.zeros((3, 0))}, ["rewards must have at least one state and one action", "(3, 0)"]),
+    "rewards per state only": ({"rewards": np.zeros(3)}, ["rewards must have shape (any, any)", "(3,)"]),
+    "NaN reward": ({"rewards": changed(VALID["rewards"], (2, 0), np.nan)}, ["rewards[2, 0] must be finite", "nan"]),
+    "costs without constraint axis": ({"costs": np.ones((3, 2))}, ["costs must have shape (1, 3, 2)", "(3, 2)"]),
+    "two costs, one limit": ({"costs": np.ones((2, 3, 2))}, ["costs must have shape (1, 3, 2)", "(2, 3, 2)"]),
+    "negative cost": ({"costs": changed(VALID["costs"], (0, 1, 1), -0.1)}, ["costs[0, 1, 1] must be >= 0", "-0.1", "shift"]),
+    "infinite cost": ({"costs": changed(VALID["costs"], (0, 0, 0), np.inf)}, ["costs[0, 0, 0] must be finite", "inf"]),
+    "negative limit": ({"cost_limits": np.array([-1.0])}, ["cost_limits[0] must be >= 0", "-1"]),
+    "scalar limit": ({"cost_limits": 1.5}, ["cost_limits must have shape (any)", "()"]),
+    "NaN limit": ({"cost_limits": np.array([np.nan])}, ["cost_limits[0] must be finite"]),
+    "start too long": ({"start": np.array([0.5, 0.5, 0.0, 0.0])}, ["start must have shape (3)", "(4,)"]),
+    "start sums to .9": ({"start": np.array([0.5, 0.4, 0.0])}, ["start must sum to 1", "0.9"]),
+    "start negative": ({"start": np.array([1.5, -0.5, 0.0])}, ["start[1] must be a probability >= 0", "-0.5"]),
+    "discount one": ({"discount": 1.0}, ["discount must be a number in (0, 1)", "got 1"]),
+    "discount zero": ({"discount": 0.0}, ["discount must be a number in (0, 1)", "got 0"]),
+    "discount NaN": ({"discount": float("nan")}, ["discount must be a number in (0, 1)", "nan"]),
+    "discount text": ({"discount": "0.9"}, ["discount must be a number in (0, 1)", "'0.9'"]),
+    "discount True": ({"discount": True}, ["discount must be a number in (0, 1)", "True"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("changes", "words"), MALFORMED.values(), ids=MALFORMED.keys())
+def test_malformed_cmdps_are_refused_by_name_rule_value_and_remedy(changes: dict[str, Any], words: list[str]) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        TabularCMDP(**parts(**changes))
+    for word in words:
+        assert word in str(caught.value)
+    assert ";" in str(caught.value), "the message must end with a remedy"
+
+
+def test_the_valid_example_behind_the_malformed_ones_is_accepted() -> None:
+    cmdp = TabularCMDP(**parts())
+    assert (cmdp.n_states, cmdp.n_actions, cmdp.n_constraints) == (3, 2, 1)
+
+
+@given(cmdps())
+def test_dense_and_sparse_transitions_are_the_same_model(cmdp: TabularCMDP) -> None:
+    flat = cmdp.dense.reshape(-1, cmdp.n_states)
+    for form in (csr_matrix, csc_matrix, coo_matrix):
+        twin = dataclasses.replace(cmdp, transitions=form(flat))
+        for name in ("row_start", "successors", "probabilities", "dense"):
+            np.testing.assert_array_equal(getattr(twin, name), getattr(cmdp, name))
+
+
+@given(cmdps())
+def test_every_array_is_read_only(cmdp: TabularCMDP) -> None:
+    for name in (
+        "rewards", "costs", "cost_limits", "start", "row_start", "successors", "probabilities", "rows", "dense",
+    ):  # fmt: skip
+        array = getattr(cmdp, name)
+        with pytest.raises(ValueError, match="read-only"):
+            array[...] = 0
+
+
+def test_later_changes_to_the_callers_arrays_have_no_effect() -> None:
+    arguments = parts()
+    cmdp = TabularCMDP(**arguments)
+    for name in ("transitions", "rewards", "costs", "cost_limits", "start"):
+        arguments[name][...] = 7.0
+    assert cmdp.dense.max() == 1.0
+    assert cmdp.costs.max() == 1.0
+    assert cmdp.start.tolist() == [1.0, 0.0, 0.0]
+
+
+def test_a_frozen_model_cannot_be_reassigned() -> None:
+    cmdp = TabularCMDP(**parts())
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        cmdp.discount = 0.5  # type: ignore[misc]
+
+
+def test_explicit_zeros_and_duplicates_in_sparse_input_disappear() -> None:
+    rows, columns = [0, 0, 0, 1, 1], [0, 0, 1, 1, 0]
+    sparse = coo_matrix(([0.25, 0.5, 0.25, 1.0, 0.0], (rows, columns)), shape=(2, 2))
+    cmdp = TabularCMDP(sparse, np.zeros((2, 1)), np.zeros((0, 2, 1)), np.zeros(0), np.array([1.0, 0.0]), 0.5)
+    assert cmdp.dense[0, 0].tolist() == [0.75, 0.25]
+    assert cmdp.probabilities.size == 3
+    assert (cmdp.probabilities > 0.0).all()
+
+
+def test_sparse_input_is_not_changed() -> None:
+    sparse = coo_matrix(([0.5, 0.5, 0.0], ([0, 0, 0], [0, 0, 0])), shape=(1, 1)).tocsr()
+    before = sparse.copy()
+    TabularCMDP(sparse, np.zeros((1, 1)), np.zeros((0, 1, 1)), np.zeros(0), np.ones(1), 0.5)
+    assert (sparse != before).nnz == 0
+    assert sparse.nnz == before.nnz
+
+
+def test_other_limits_share_everything_else(rng: np.random.Generator) -> None:
+    cmdp = random_cmdp(rng, constraints=2)
+    twin = cmdp.with_limits([0.25, 3.0])
+    assert twin.cost_limits.tolist() == [0.25, 3.0]
+    assert twin.probabilities is cmdp.probabilities
+    assert cmdp.cost_limits.tolist() != [0.25, 3.0]
+    with pytest.raises(InvalidInput, match=r"cost_limits\[1\] must be >= 0, got -1"):
+        cmdp.with_limits([0.0, -1.0])
+    with pytest.raises(InvalidInput, match=r"cost_limits must have shape \(2\), got \(1,\)"):
+        cmdp.with_limits([1.0])
+
+
+def test_the_criterion_is_read_off_the_model(rng: np.random.Generator) -> None:
+    cmdp = random_cmdp(rng, constraints=2)
+    criterion = cmdp.criterion
+    assert criterion.reward_bounds == (cmdp.rewards.min(), cmdp.rewards.max())
+    np.testing.assert_array_equal(criterion.cost_bounds, [cmdp.costs[0].max(), cmdp.costs[1].max()])
+    assert criterion.discount == cmdp.discount
+    flat = TabularCMDP(**parts(costs=np.zeros((1, 3, 2))))
+    assert flat.criterion.reward_bounds == (0.0, 1.0)
+    assert flat.criterion.cost_bounds.tolist() == [1.0]
