@@ -29,7 +29,16 @@ import numpy as np
 from surefoot.arrays import FloatArray, as_floats, freeze
 from surefoot.errors import InvalidInput
 
-__all__ = ["AgentRecord", "Curves", "Landscape", "Summary", "curve_path", "read_curves", "read_landscape", "read_summary"]
+__all__ = [
+    "AgentRecord",
+    "Curves",
+    "Landscape",
+    "Summary",
+    "curve_path",
+    "read_curves",
+    "read_landscape",
+    "read_summary",
+]
 
 SCHEMA = 1
 
@@ -45,6 +54,7 @@ class AgentRecord:
         violating_episodes: (n,) episodes whose mixture exceeded a limit.
         final_weight: (n,) weight on anything but the safe policy at the end.
         seconds: wall-clock time of the agent over all tasks.
+        notes: what the agent itself has to say about its guarantee.
     """
 
     name: str
@@ -53,6 +63,7 @@ class AgentRecord:
     violating_episodes: FloatArray
     final_weight: FloatArray
     seconds: float
+    notes: tuple[str, ...] = ()
 
     @property
     def last_checkpoint(self) -> int:
@@ -82,7 +93,8 @@ class Summary:
         tasks: one mapping of named numbers per task.
         training: what the training phase reports, certificate included.
         agents: in the order of the file.
-        assumptions: sentences about assumptions that fail or were not checked.
+        assumptions: what was found out about the assumptions that the guarantees rest on.
+        assumptions_hold: whether nothing was found against them; ``None`` where nobody looked.
         published: mean regret at the end of the runs in the literature, by agent.
     """
 
@@ -94,6 +106,7 @@ class Summary:
     training: Mapping[str, Any]
     agents: tuple[AgentRecord, ...]
     assumptions: tuple[str, ...]
+    assumptions_hold: bool | None
     published: Mapping[str, float]
 
     @classmethod
@@ -108,6 +121,9 @@ class Summary:
         limits = as_floats("summary.cost_limits", _get(raw, "cost_limits", "summary"), (None,))
         tasks = tuple(_get(raw, "tasks", "summary"))
         agents = _get(raw, "agents", "summary").items()
+        for name, entries in (("tasks", tasks), ("agents", agents)):
+            if not entries:
+                raise InvalidInput(f"summary.{name} must not be empty, got none; run the experiment with at least one")
         return cls(
             experiment=str(_get(raw, "experiment", "summary")),
             seed=int(_get(raw, "seed", "summary")),
@@ -117,6 +133,7 @@ class Summary:
             training=dict(raw.get("training", {})),
             agents=tuple(_agent(name, record, len(tasks), limits.size) for name, record in agents),
             assumptions=_sentences(raw.get("assumptions", ())),
+            assumptions_hold=_holds(raw.get("assumptions", ())),
             published={str(name): float(value) for name, value in raw.get("published", {}).items()},
         )
 
@@ -229,14 +246,16 @@ def read_landscape(directory: Path | str) -> Landscape:
 
 def _read_arrays(path: Path, names: Sequence[str]) -> dict[str, Any]:
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             return {name: archive[name] for name in names}
     except FileNotFoundError as error:
         raise InvalidInput(f"{path} is missing; name a directory that a finished experiment wrote") from error
     except KeyError as error:
         raise InvalidInput(f"{path} lacks an array: {error.args[0]}; record the run again") from error
     except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise InvalidInput(f"{path} must be an npz archive of plain arrays, got {error}; record the run again") from error
+        raise InvalidInput(
+            f"{path} must be an npz archive of plain arrays, got {error}; record the run again"
+        ) from error
 
 
 def _agent(name: str, raw: Mapping[str, Any], tasks: int, constraints: int) -> AgentRecord:
@@ -255,6 +274,7 @@ def _agent(name: str, raw: Mapping[str, Any], tasks: int, constraints: int) -> A
         violating_episodes=per_task("violating_episodes", _get(raw, "violating_episodes", where)),
         final_weight=per_task("final_candidate_weight", _get(raw, "final_candidate_weight", where)),
         seconds=float(_get(raw, "seconds", where)),
+        notes=_sentences(raw.get("notes", ())),
     )
 
 
@@ -272,4 +292,13 @@ def _get(raw: Mapping[str, Any], key: str, where: str) -> Any:
 
 
 def _sentences(value: Any) -> tuple[str, ...]:
+    """Of a sentence, several, or ``{"holds": ..., "statement": sentence or several}``."""
+    if isinstance(value, Mapping):
+        return _sentences(value.get("statement", ()))
     return (value,) if isinstance(value, str) else tuple(str(sentence) for sentence in value)
+
+
+def _holds(value: Any) -> bool | None:
+    if isinstance(value, Mapping):
+        return bool(value["holds"]) if "holds" in value else None
+    return False if _sentences(value) else None  # a bare sentence is a warning

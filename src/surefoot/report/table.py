@@ -77,5 +77,5 @@ def _published(summary: Summary, agent: AgentRecord) -> str:
 
 
 def _align(cells: list[str], widths: list[int]) -> str:
-    first, *rest = [cell.rjust(width) for cell, width in zip(cells, widths)]
-    return "  ".join([cells[0].ljust(widths[0]), *rest]).rstrip() if first else ""
+    numbers = [cell.rjust(width) for cell, width in zip(cells[1:], widths[1:])]
+    return "  ".join([cells[0].ljust(widths[0]), *numbers])
