@@ -131,4 +131,4 @@ def test_figures_that_are_there_are_used_as_they_are(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("limits", "words"), [((1.5,), "limit 1.5"), ((1.5, 0.2), "limits 1.5, 0.2")])
 def test_limits_are_stated(tmp_path: Path, limits: tuple[float, ...], words: str) -> None:
-    assert f"below the dashed {words}" in page_of(tmp_path, limits=limits).words
+    assert f"exceed the dashed {words}" in page_of(tmp_path, limits=limits).words

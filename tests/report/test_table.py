@@ -25,7 +25,7 @@ def test_every_number_is_the_summarys(tmp_path: Path) -> None:
             name,
             f"{regret.mean():,.0f}",
             f"{regret.min():,.0f}",
-            "-",
+            "to",
             f"{regret.max():,.0f}",
             "13,000" if name == "pce" else "-",
             f"{broke.sum():,}",

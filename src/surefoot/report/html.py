@@ -28,13 +28,13 @@ p, li, dd { max-width: 46rem; } .soft { color: var(--soft); }
 .box { border-left: .3rem solid var(--good); background: #eef7f4; padding: .7rem 1rem; margin: 1rem 0;
        max-width: 48rem; }
 .box p { margin: .2rem 0; } .box.warn { border-color: var(--warn); background: #fdf1ea; }
-.scroll { overflow-x: auto; } .scroll img { display: block; width: 100%; min-width: 42rem; height: auto; }
+.scroll { overflow-x: auto; } .scroll img { display: block; width: 100%; height: auto; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; font-size: .92rem; }
 th, td { text-align: right; padding: .4rem .6rem; border-bottom: 1px solid var(--line); vertical-align: bottom; }
 td { white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; font-weight: 600; white-space: normal; overflow-wrap: anywhere; }
 thead th { border-bottom: 2px solid var(--ink); font-weight: 600; }
-th:first-child { min-width: 11rem; }
+th:first-child { min-width: 13rem; }
 tr.broke td.mark { color: var(--warn); font-weight: 700; }
 dt { font-weight: 600; margin-top: .6rem; } dd { margin: 0; } code { font-size: .92em; overflow-wrap: anywhere; }
 @media (max-width: 44rem) {
@@ -45,7 +45,8 @@ dt { font-weight: 600; margin-top: .6rem; } dd { margin: 0; } code { font-size: 
   td:first-child { font-size: 1.05rem; } td:first-child::before { content: none; }
 }
 @media print {
-  body { max-width: none; padding: 0; font-size: 10pt; } .scroll { overflow: visible; } .scroll img { min-width: 0; }
+  body { max-width: none; padding: 0; font-size: 10pt; }
+  .scroll { overflow: visible; } .scroll img { min-width: 0 !important; }
   h2 { break-after: avoid; } figure, tr, .box { break-inside: avoid; }
 }
 """
@@ -101,6 +102,7 @@ def write_report(directory: Path | str) -> Path:
 
 def render_html(summary: Summary, pictures: dict[str, bytes]) -> str:
     """The page; ``pictures`` maps ``figure1`` and ``figure2``, as far as they exist, to PNG files' contents."""
+    panels = 1 + summary.cost_limits.size
     name = summary.experiment[:1].upper() + summary.experiment[1:]
     title = f"{name}: {len(summary.agents)} agents on {_count(len(summary.tasks), 'unseen task')}"
     parts = [
@@ -108,18 +110,21 @@ def render_html(summary: Summary, pictures: dict[str, bytes]) -> str:
         f'<p class="soft">{summary.episodes:,} episodes per task. Seed {summary.seed}.</p>',
         _verdict(summary),
         _assumptions(summary),
-        _figure(pictures, "figure2", "Learning on the real task", _alt(summary), _caption(summary)),
+        _figure(pictures, "figure2", "Learning on the real task", _alt(summary), _caption(summary), panels),
         "<h2>Every agent in numbers</h2>",
         _table(summary),
         _agents(summary),
         "<h2>How to read this</h2>",
         _definitions(GLOSSARY),
         _certificate(summary),
-        _figure(pictures, "figure1", "The family of tasks", FIGURE1_ALT, FIGURE1_CAPTION),
+        _figure(pictures, "figure1", "The family of tasks", FIGURE1_ALT, FIGURE1_CAPTION, FIGURE1_PANELS),
     ]
     return _page(title, "\n".join(part for part in parts if part))
 
 
+PANEL_WIDTH = 26  # rem below which a panel scrolls sideways instead of shrinking
+PAGE_WIDTH = 66  # rem between the margins of the style above
+FIGURE1_PANELS = 2  # as wide as two; its grids are narrow
 FIGURE1_ALT = "Grids with arrows showing optimal policies, and a plot of the best achievable value against the noise."
 FIGURE1_CAPTION = (
     "With more noise moves go astray more often, the best policy keeps further away from the costly cells, and less "
@@ -141,11 +146,12 @@ def _picture(path: Path, draw: Callable[[Path], Path]) -> bytes:
     return (path if path.exists() else draw(path.parent)).read_bytes()
 
 
-def _figure(pictures: dict[str, bytes], name: str, heading: str, alt: str, caption: str) -> str:
+def _figure(pictures: dict[str, bytes], name: str, heading: str, alt: str, caption: str, panels: int) -> str:
     if name not in pictures:
         return ""
     source = "data:image/png;base64," + b64encode(pictures[name]).decode("ascii")
-    image = f'<div class="scroll"><img src="{source}" alt="{escape(alt)}"></div>'
+    width = f"min-width: {min(PANEL_WIDTH * panels, PAGE_WIDTH)}rem"
+    image = f'<div class="scroll"><img style="{width}" src="{source}" alt="{escape(alt)}"></div>'
     return (
         f'<h2>{escape(heading)}</h2>\n<figure style="margin:0">{image}\n'
         f'<figcaption class="soft">{escape(caption)}</figcaption></figure>'
@@ -260,8 +266,8 @@ def _holdout(training: dict[str, Any] | Any) -> str:
 
 def _caption(summary: Summary) -> str:
     return (
-        "Left: reward given up since the first episode. Right: what the policy in use costs on average; it must stay "
-        f"below the dashed {_limits(summary)}. Lines are means over the tasks, bands reach from the smallest to the "
+        "Left: reward given up since the first episode. Right: what the policy in use costs on average; it must not "
+        f"exceed the dashed {_limits(summary)}. Lines are means over the tasks, bands reach from the smallest to the "
         "largest."
     )
 

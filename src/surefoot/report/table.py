@@ -38,7 +38,7 @@ def header(summary: Summary) -> list[str]:
     return [
         "agent",
         "mean regret",
-        "min - max",
+        "min to max",
         *published,
         "violating episodes",
         "worst cost - limit",
@@ -55,7 +55,7 @@ def row(summary: Summary, agent: AgentRecord) -> list[str]:
     return [
         "".join(letter if letter.isprintable() else "?" for letter in agent.name),
         f"{regret.mean():,.0f}",
-        f"{regret.min():,.0f} - {regret.max():,.0f}",
+        f"{regret.min():,.0f} to {regret.max():,.0f}",
         *published,
         f"{agent.violating_episodes.sum():,.0f}",
         worst_excess(summary, agent),
