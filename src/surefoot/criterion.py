@@ -58,7 +58,8 @@ class Criterion:
                 index = first_where(bad)
                 sign = "> 0" if strict else ">= 0"
                 raise InvalidInput(f"{entry(name, index)} must be {sign}, got {array[index]:g}; costs are nonnegative")
-        low, high = (check_real("reward_bounds", b, low=-np.finfo(float).max) for b in self.reward_bounds)
+        largest = float(np.finfo(float).max)
+        low, high = (check_real("reward_bounds", b, low=-largest, high=largest) for b in self.reward_bounds)
         if not low < high:
             raise InvalidInput(f"reward_bounds must be (low, high) with low < high, got ({low:g}, {high:g}); swap them")
         names = tuple(self.cost_names) or tuple(f"cost {i}" if limits.size > 1 else "cost" for i in range(limits.size))
