@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 
+import surefoot as sf
+
 settings.register_profile(
     "surefoot", derandomize=True, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow]
 )
@@ -16,3 +18,9 @@ settings.load_profile("surefoot")
 def rng() -> np.random.Generator:
     """A fresh generator in the same state for every test."""
     return np.random.default_rng(2601_21845)
+
+
+@pytest.fixture(scope="session")
+def gridworld_set() -> sf.PolicySet:
+    """A small policy set of the gridworld, trained once per session."""
+    return sf.train(sf.tasks.NoisyGridworld(), tasks=150, holdout=60, cells=10, seed=0)

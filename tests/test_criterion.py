@@ -1,0 +1,83 @@
+"""The criterion: ranges of an episode, the bridge to the paper's units, and refusals."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from surefoot import Criterion, InvalidInput
+
+
+def make(**changes: Any) -> Criterion:
+    fields = {"discount": 0.9, "cost_limits": [1.5], "reward_bounds": (-1.0, 3.0), "cost_bounds": [10.0]}
+    return Criterion(**(fields | changes))
+
+
+def test_ranges_without_a_horizon() -> None:
+    criterion = make()
+    assert criterion.effective_horizon == pytest.approx(10.0)
+    assert criterion.return_range == pytest.approx((-10.0, 30.0))
+    np.testing.assert_allclose(criterion.cost_ceilings, [100.0])
+    assert not criterion.cost_ceilings.flags.writeable
+
+
+@given(st.floats(0.01, 1.0), st.integers(1, 60))
+def test_a_finite_horizon_sums_its_discounts(discount: float, horizon: int) -> None:
+    criterion = make(discount=discount, horizon=horizon)
+    assert criterion.effective_horizon == pytest.approx(sum(discount**t for t in range(horizon)), rel=1e-9)
+
+
+def test_slack_is_in_the_papers_units() -> None:
+    """``c' = ((1-gamma) d - c) / c_max`` summed over an episode is ``(d - V_c)/c_max``."""
+    criterion = make(cost_limits=[1.5, 4.0], cost_bounds=[10.0, 2.0])
+    costs = np.array([0.4, 6.0])
+    steps = np.array([[0.4, 6.0]]) * (1 - 0.9)  # the same cost every step
+    signal = ((1 - 0.9) * criterion.cost_limits - steps) / criterion.cost_bounds
+    np.testing.assert_allclose(criterion.slack(costs), (signal / (1 - 0.9))[0])
+    assert criterion.slack(np.zeros((5, 2))).shape == (5, 2)
+
+
+def test_names_default_to_something_readable() -> None:
+    assert make().cost_names == ("cost",)
+    assert make(cost_limits=[1.0, 2.0], cost_bounds=[1.0, 1.0]).cost_names == ("cost 0", "cost 1")
+    assert make(cost_names=("energy",)).as_dict()["cost_names"] == ["energy"]
+
+
+def test_plain_values_rebuild_it() -> None:
+    criterion = make(horizon=7, discount=1.0)
+    twin = Criterion(**criterion.as_dict())
+    assert twin.as_dict() == criterion.as_dict()
+    assert twin.n_constraints == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"discount": 1.0}, r"discount must be a number in \(0, 1\), got 1"),
+        ({"discount": 0.0}, r"discount must be a number in \(0, 1\), got 0"),
+        ({"discount": 1.1, "horizon": 5}, r"discount must be a number in \(0, 1\], got 1.1"),
+        ({"horizon": 0}, "horizon must be an integer >= 1, got 0"),
+        ({"horizon": 2.5}, "horizon must be an integer >= 1, got 2.5"),
+        ({"cost_limits": [-1.0]}, r"cost_limits\[0\] must be >= 0, got -1; costs are nonnegative"),
+        ({"cost_bounds": [0.0]}, r"cost_bounds\[0\] must be > 0, got 0"),
+        ({"cost_bounds": [1.0, 2.0]}, r"cost_bounds must have shape \(1\), got \(2,\)"),
+        ({"cost_limits": [np.nan]}, r"cost_limits\[0\] must be finite, got nan"),
+        ({"reward_bounds": (1.0, 1.0)}, r"reward_bounds must be \(low, high\) with low < high, got \(1, 1\); swap them"),
+        ({"reward_bounds": (2.0, 1.0)}, r"reward_bounds must be \(low, high\) with low < high, got \(2, 1\)"),
+        ({"reward_bounds": (-np.inf, 1.0)}, "reward_bounds must be a number in .*, got -inf"),
+        ({"cost_names": ("a", "b")}, "cost_names must hold 1 names, got 2; name every constraint"),
+    ],
+)
+def test_criteria_that_break_a_rule_are_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(InvalidInput, match=message):
+        make(**changes)
+
+
+@pytest.mark.parametrize("bounds", [(0.0, np.inf), (0.0, np.nan)])
+def test_an_unbounded_reward_is_refused(bounds: tuple[float, float]) -> None:
+    with pytest.raises(InvalidInput, match="reward_bounds"):
+        make(reward_bounds=bounds)

@@ -1,0 +1,110 @@
+"""Policies and mixtures: linearity, draws, and what is refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import chi2
+
+from surefoot import InvalidInput, Mixture, Policy, TabularPolicy
+from surefoot.policy import as_tables
+
+seeds = st.integers(0, 2**32)
+
+
+@pytest.mark.parametrize("last", [0.0, 1e-17, 0.3])
+def test_draws_follow_the_weights_and_never_touch_a_zero(last: float) -> None:
+    weights = np.array([0.0, 0.5 - last / 2, 0.0, 0.5 - last / 2, last, 0.0])
+    drawn = Mixture(weights).draw(20_000, np.random.default_rng(3))
+    assert drawn.dtype == np.int64
+    counts = np.bincount(drawn, minlength=6)
+    assert (counts[weights == 0.0] == 0).all()
+    used = weights > 1e-9
+    expected = 20_000 * weights[used]
+    assert float(((counts[used] - expected) ** 2 / expected).sum()) < chi2.isf(1e-4, int(used.sum()) - 1)
+
+
+class _Extremes:
+    """A generator whose uniforms are the ends of their range."""
+
+    def random(self, n: int) -> np.ndarray:
+        return np.resize([0.0, np.nextafter(1.0, 0.0)], n)
+
+
+@given(st.lists(st.floats(0.0, 1.0), min_size=1, max_size=8).filter(lambda w: sum(w) > 1e-3))
+def test_extreme_uniforms_draw_policies_of_positive_weight(raw: list[float]) -> None:
+    weights = np.asarray(raw) / np.sum(raw)
+    drawn = Mixture(weights).draw(2, _Extremes())  # type: ignore[arg-type]
+    assert (weights[drawn] > 0.0).all()
+
+
+def test_draws_depend_on_the_generator_only() -> None:
+    mixture = Mixture(np.array([0.2, 0.3, 0.5]))
+    one, two = (mixture.draw(100, np.random.default_rng(4)) for _ in range(2))
+    np.testing.assert_array_equal(one, two)
+
+
+@given(seeds, st.integers(1, 5))
+def test_expectation_is_linear_in_the_weights(seed: int, size: int) -> None:
+    rng = np.random.default_rng(seed)
+    values, one, two = rng.normal(size=(size, 3)), rng.dirichlet(np.ones(size)), rng.dirichlet(np.ones(size))
+    halfway = Mixture(0.5 * one + 0.5 * two).expect(values)
+    np.testing.assert_allclose(halfway, 0.5 * Mixture(one).expect(values) + 0.5 * Mixture(two).expect(values), atol=1e-12)
+    assert Mixture.pure(size - 1, size).expect(values[:, 0]) == values[-1, 0]
+
+
+def test_predict_draws_from_the_row_of_the_state() -> None:
+    policy = TabularPolicy(np.array([[0.25, 0.75, 0.0], [0.0, 0.0, 1.0]]))
+    assert isinstance(policy, Policy)
+    rng = np.random.default_rng(1)
+    actions = [policy.predict(0, rng=rng)[0] for _ in range(4000)]
+    assert set(actions) == {0, 1}
+    assert np.mean(actions) == pytest.approx(0.75, abs=0.03)
+    assert policy.predict(1)[0] == 2
+    assert policy.predict(np.int64(0), deterministic=True) == (1, None)
+    assert (policy.n_states, policy.n_actions) == (2, 3)
+
+
+def test_tables_come_from_arrays_and_objects(rng: np.random.Generator) -> None:
+    table = rng.dirichlet(np.ones(3), size=2)
+    for given_as in (table, table[None], TabularPolicy(table), [TabularPolicy(table)], (TabularPolicy(table),)):
+        tables = as_tables("policy", given_as, 2, 3)
+        assert tables.shape == (1, 2, 3)
+        np.testing.assert_array_equal(tables[0], table)
+
+
+def test_tables_are_read_only() -> None:
+    source = np.array([[0.5, 0.5]])
+    policy, mixture = TabularPolicy(source), Mixture(source[0])
+    source[...] = 0.0
+    assert policy.table.tolist() == [[0.5, 0.5]]
+    assert mixture.weights.tolist() == [0.5, 0.5]
+    for array in (policy.table, mixture.weights):
+        with pytest.raises(ValueError, match="read-only"):
+            array[...] = 1.0
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: TabularPolicy(np.ones(2)), r"policy must have shape \(any, any\), got \(2,\)"),
+        (lambda: TabularPolicy(np.array([[0.5, 0.4]])), r"policy\[0\] must sum to 1 within 1e-09, got 0.9"),
+        (lambda: TabularPolicy(np.array([[1.0, 0.0], [2.0, -1.0]])), r"policy\[1, 1\] must be a probability >= 0, got -1"),
+        (lambda: TabularPolicy(np.array([[np.nan, 1.0]])), r"policy\[0, 0\] must be finite, got nan"),
+        (lambda: Mixture(np.array([0.5, 0.6])), "weights must sum to 1 within 1e-09, got 1.1"),
+        (lambda: Mixture(np.array([[1.0]])), r"weights must have shape \(any\), got \(1, 1\)"),
+        (lambda: Mixture(np.array([-0.5, 1.5])), r"weights\[0\] must be a probability >= 0, got -0.5"),
+        (lambda: Mixture.pure(2, 2), "index must be an integer >= 0 and <= 1, got 2"),
+        (lambda: TabularPolicy(np.ones((2, 1))).predict(2), "observation must be an integer >= 0 and <= 1, got 2"),
+        (lambda: TabularPolicy(np.ones((2, 1))).predict(0.5), "observation must be an integer .* got 0.5"),
+        (lambda: as_tables("policy", np.ones((1, 1, 1, 1)), 1, 1), r"policy must have shape \(S, A\) or \(J, S, A\)"),
+        (lambda: as_tables("policy", np.ones((2, 1)), 3, 1), r"policy must have shape \(any, 3, 1\), got \(1, 2, 1\)"),
+    ],
+)  # fmt: skip
+def test_what_is_no_policy_is_refused(call: Any, message: str) -> None:
+    with pytest.raises(InvalidInput, match=message):
+        call()
