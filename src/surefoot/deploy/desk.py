@@ -145,6 +145,17 @@ class Desk:
         for k in reports.ids.tolist():
             del self._pending[k]
 
+    def forget(self, ids: IntArray) -> None:
+        """Episodes that are given up; they can no longer be told.
+
+        Raises:
+            InvalidReport: one of them is not pending; then none is forgotten.
+        """
+        for k in ids.tolist():
+            self._policy_of(k)
+        for k in ids.tolist():
+            self._pending.pop(k, None)
+
     def _policy_of(self, k: int) -> int:
         if k in self._pending:
             return self._pending[k]

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from surefoot.cmdp.model import TabularCMDP
 from surefoot.deploy.agent import Agent
+from surefoot.deploy.certified import CertifiedAgent
 from surefoot.deploy.fixed import FixedAgent
 from surefoot.deploy.safe_pce import PCE, SafePCE
 from surefoot.errors import InvalidInput
@@ -77,6 +78,13 @@ def _pce(context: AgentContext, argument: str) -> Agent:
     return PCE(policy_set, preset=preset, delta=context.delta, episodes=context.episodes, seed=context.seed)  # type: ignore[arg-type]
 
 
+def _certified(context: AgentContext, argument: str) -> Agent:
+    trust, _, evidence = (argument or "cells").partition(":")
+    return CertifiedAgent(
+        context.policy_set, trust=trust, evidence=evidence or "all", delta=context.delta, seed=context.seed  # type: ignore[arg-type]
+    )
+
+
 def _preset(name: str, value: str) -> str:
     if value not in ("theory", "published"):
         raise InvalidInput(f'preset of {name} must be "theory" or "published", got {value!r}; e.g. {name}:theory')
@@ -94,6 +102,7 @@ AGENTS: dict[str, Callable[[AgentContext, str], Agent]] = {
     "robust-fixed": _robust_fixed,
     "safe-pce": _safe_pce,
     "pce": _pce,
+    "certified": _certified,
 }
 """Key to factory."""
 

@@ -1,0 +1,104 @@
+"""Certified upper bounds ``B_j`` on the real costs of every library policy.
+
+    B_j = min(start_j, CS_j),      CS_j a time-uniform betting bound from real episodes that ran policy j
+
+``start_j`` comes from the trust level; for the safe policy it is ``d - xi``, an assumption the user makes. The error ``delta_b`` is spent in one
+of two ways, never mixed, because a policy picked for its luck must not be judged by the episodes that made it look lucky:
+
+* *whole history* (A): every policy and constraint has error ``delta_b / (J I)`` and uses all its episodes;
+* *selected* (B): the s-th selected policy has error ``delta_s / I`` with ``sum delta_s <= delta_b`` and uses only episodes **asked after** its
+  selection.
+
+An episode that was asked and not told counts as the ceiling. Bounds hold simultaneously for all times, so the smallest seen stays valid.
+
+Letters: J policies, I constraints, n episodes.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from surefoot.arrays import FloatArray, IntArray
+from surefoot.stats.betting import MeanUpperBounds
+
+__all__ = ["CostBounds", "selection_share"]
+
+
+def selection_share(s: int) -> float:
+    """Share of ``delta_b`` for the s-th selection, s = 0, 1, ..: the safe policy, the first target, then halves of what is left.
+
+    The shares sum to one: .15, .6, .125, .0625, ...
+    """
+    return (0.15, 0.6)[s] if s < 2 else 0.25 * 0.5 ** (s - 1)
+
+
+class CostBounds:
+    """Bounds (J, I), updated as episodes are asked and told.
+
+    Args:
+        start: (J, I) what is assumed before any data; at most the ceilings.
+        ceilings: (I,) largest possible episode costs.
+        limits: (I,) where the bounds should be sharpest.
+        delta: ``delta_b``.
+        selected: ``True`` for way B, ``False`` for way A.
+
+    Attributes:
+        values: (J, I) the bounds now.
+        selections: number of selections so far (way B).
+    """
+
+    def __init__(self, start: FloatArray, ceilings: FloatArray, limits: FloatArray, delta: float, *, selected: bool) -> None:
+        self._ceilings, self._delta, self._by_selection = ceilings, delta, selected
+        self.values = np.minimum(start, ceilings)
+        n_policies, n_constraints = start.shape
+        self._processes = [MeanUpperBounds(np.full(n_policies, c), focus=_focus(d, c)) for c, d in zip(ceilings, limits)]
+        share = math.log(n_policies * n_constraints) if not selected else math.log(max(n_constraints, 1))
+        self._threshold = np.full(n_policies, np.inf if selected else share - math.log(delta))
+        self._since = np.full(n_policies, np.iinfo(np.int64).max if selected else 0, dtype=np.int64)
+        self._share = share
+        self.selections = 0
+
+    def select(self, policy: int, next_id: int) -> None:
+        """Way B: start a bound for ``policy`` from episodes with ids from ``next_id`` on.
+
+        Episodes of an earlier selection of the same policy are forgotten; what they proved stays proved.
+        """
+        level = self._delta * selection_share(self.selections)
+        self.selections += 1
+        self._since[policy] = next_id
+        self._threshold[policy] = self._share - math.log(level)
+        for process in self._processes:
+            process.reset(policy)
+
+    def asked(self, ids: IntArray, policy_index: IntArray) -> None:
+        """Episodes were opened: until told they count as the ceiling."""
+        for policy, count in zip(*np.unique(policy_index[ids >= self._since[policy_index]], return_counts=True)):
+            for process in self._processes:
+                process.mark_lost(int(policy), int(count))
+
+    def told(self, ids: IntArray, policy_index: IntArray, costs: FloatArray) -> bool:
+        """Real costs (n, I) replace ceilings; returns whether any bound became smaller."""
+        counted = ids >= self._since[policy_index]
+        improved = False
+        for policy in np.unique(policy_index[counted]):
+            mine = counted & (policy_index == policy)
+            for i, process in enumerate(self._processes):
+                process.replace_lost(int(policy), np.clip(costs[mine, i], 0.0, self._ceilings[i]))
+                bound = process.bound(int(policy), float(self._threshold[policy]))
+                improved |= bound < self.values[policy, i]
+                self.values[policy, i] = min(self.values[policy, i], bound)
+        return improved
+
+    def drop_start(self, start: FloatArray) -> None:
+        """Replace the starting values: bounds are what data alone proves, or ``start`` (J, I) where that is smaller."""
+        for i, process in enumerate(self._processes):
+            for policy in range(len(self.values)):
+                known = np.isfinite(self._threshold[policy])
+                bound = process.bound(policy, float(self._threshold[policy])) if known else np.inf
+                self.values[policy, i] = min(bound, start[policy, i], self._ceilings[i])
+
+
+def _focus(limit: float, ceiling: float) -> float | None:
+    return limit if 0.0 < limit < ceiling else None

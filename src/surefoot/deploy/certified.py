@@ -1,0 +1,506 @@
+"""The certified agent: learns on the real task and never deploys a mixture it cannot certify.
+
+Every time something changed, the mixture of the library is the solution of a linear program (:mod:`surefoot.deploy.planner`) whose rows
+are upper bounds on the real costs. The rows are the user's *trust level*:
+
+======== ======================================================= ==================================================================
+trust    rows                                                    every deployed mixture is safe with probability >= 1 - delta if
+======== ======================================================= ==================================================================
+data     one: ``B_j``, started at the declared ceiling           the safe policy has margin xi in the real task; episode costs stay
+                                                                 below the ceiling. Nothing about the simulator.
+envelope one: ``B_j``, started at the largest prediction         and no library policy costs more in reality than in the worst cell.
+cells    one per surviving cell: ``min(V+_ji, B_j)``             and the real task lies in some cell.
+======== ======================================================= ==================================================================
+
+``B_j`` are data bounds (:mod:`surefoot.deploy.bounds`), cells are refuted by e-processes (:mod:`surefoot.deploy.evidence`). On the event that all
+bounds hold and the cell of the real task survives, one row bounds the real costs from above, and costs are linear in the weights.
+
+What is certified is the **mixture**: ``ask`` draws once from a mixture certified at that moment; selectively discarding draws voids
+the guarantee. Two things stop everything and return to the safe policy for good: a finite cost above the declared ceiling (an assumption
+is false), and the monitor, an e-process on real costs against "every mixture met the limit" with a false-alarm level of its own.
+
+Letters: N cells, J policies (0 is safe), I constraints, n episodes.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Literal, overload
+
+import numpy as np
+
+from surefoot.arrays import FloatArray, IntArray, as_floats, check_integer, check_real
+from surefoot.deploy.bounds import CostBounds
+from surefoot.deploy.desk import Batch, Desk, Episode, Reports
+from surefoot.deploy.estimate import Estimate
+from surefoot.deploy.evidence import Evidence, EvidenceKind
+from surefoot.deploy.monitor import Monitor
+from surefoot.deploy.planner import Plan, Program, plan, safe_plan
+from surefoot.deploy.queue import InOrder, Told
+from surefoot.errors import AssumptionError, InvalidInput, InvalidReport
+from surefoot.policy import Mixture, Policy
+from surefoot.policyset.schema import PolicySet
+from surefoot.stats.binomial import clopper_pearson_upper, trials_without_failure
+from surefoot.stats.ledger import Ledger
+
+__all__ = ["CertifiedAgent", "Event", "Status", "Trust"]
+
+Trust = Literal["data", "envelope", "cells"]
+
+BOUNDS_SHARE = 0.04
+"""Under ``cells``, the part of delta that pays for data bounds; the rest pays for the elimination of cells."""
+WARM_UP = 50
+"""Episodes of the safe policy after which a target is chosen under ``data`` and ``envelope``."""
+KAPPA = {"cells": 0.02, "envelope": 1.0, "data": 1.0}
+CAP = 1.0
+EVENTS_KEPT = 1000
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happened.
+
+    Attributes:
+        episode: how many episodes had been asked.
+        kind: ``"eliminated"``, ``"planned"``, ``"target"``, ``"alarm"``, ``"lost"``.
+        text: in plain words.
+    """
+
+    episode: int
+    kind: str
+    text: str
+
+
+@dataclass(frozen=True, eq=False)
+class Status:
+    """Where a deployment stands.
+
+    Attributes:
+        episodes, pending: asked so far; of these not yet told.
+        weights: (J,) current mixture.
+        certified_costs: (I,) upper bounds on its expected costs.
+        cost_limits: (I,).
+        cells_left, cells: surviving hypotheses, and all.
+        reasons: policy index to why it has its weight.
+        alarm: why everything stopped, or ``None``.
+        ledger: who spent which part of delta.
+        next: what is being learned, in plain words.
+        notes: limitations that set in.
+    """
+
+    episodes: int
+    pending: int
+    weights: FloatArray
+    certified_costs: FloatArray
+    cost_limits: FloatArray
+    cells_left: int
+    cells: int
+    reasons: dict[int, str]
+    alarm: str | None
+    ledger: Ledger
+    next: str
+    notes: tuple[str, ...]
+
+    @property
+    def text(self) -> str:
+        """The status as a paragraph for people."""
+        played = ", ".join(f"policy {j} with weight {self.weights[j]:.3f} ({why})" for j, why in sorted(self.reasons.items()))
+        costs = ", ".join(f"{c:.4g} (limit {d:.4g})" for c, d in zip(self.certified_costs, self.cost_limits))
+        spent = ", ".join(f"{e.name} {e.delta:.4g}" for e in self.ledger.entries)
+        lines = [
+            f"After {self.episodes} episodes ({self.pending} pending):",
+            f"  expected cost of what is deployed is certified to be at most {costs};",
+            f"  deployed: {played};",
+            f"  hypotheses left: {self.cells_left} of {self.cells};",
+            f"  next: {self.next};",
+            f"  error probability: {spent} of {self.ledger.total:.4g}.",
+        ]
+        lines += [f"  note: {note}" for note in self.notes]
+        if self.alarm is not None:
+            lines.insert(0, f"ALARM: {self.alarm}. The safe policy is played.")
+        return "\n".join(lines)
+
+
+class CertifiedAgent:
+    """See the module's docstring.
+
+    Args:
+        policy_set: from training.
+        trust: ``"cells"``, ``"envelope"`` or ``"data"``.
+        delta: bound on the probability that any deployed mixture ever violates a limit.
+        seed: of the draws.
+        evidence: ``"all"``, or ``"returns"`` where the plant reports no transitions.
+        margin: ``xi``, the safe policy's margin in the real task; an **assumption**. By default what training verified.
+        cost_ceilings: (I,) largest possible episode costs. By default ``c_max/(1-gamma)`` under ``data``, what the simulator's support
+            allows otherwise.
+        p_max, delta_coverage: under ``cells``, refuse policy sets whose hold-out does not show, at error ``delta_coverage``, that at most
+            ``p_max`` of the task distribution is uncovered.
+        losses: ``"worst"``, or ``"independent"`` if you declare that lost episodes do not depend on outcomes.
+        monitor_delta: false-alarm probability of the monitor; outside ``delta``.
+
+    Raises:
+        AssumptionError: the margin is not positive, or the policy set's certificate misses ``p_max``.
+        InvalidInput: an argument out of range.
+    """
+
+    def __init__(
+        self,
+        policy_set: PolicySet,
+        *,
+        trust: Trust = "cells",
+        delta: float = 0.05,
+        seed: int = 0,
+        evidence: EvidenceKind = "all",
+        margin: float | None = None,
+        cost_ceilings: Any = None,
+        p_max: float = 0.05,
+        delta_coverage: float = 0.05,
+        losses: Literal["worst", "independent"] = "worst",
+        monitor_delta: float = 0.01,
+    ) -> None:
+        _check_choice("trust", trust, ("cells", "data", "envelope"))
+        _check_choice("evidence", evidence, ("all", "returns"))
+        _check_choice("losses", losses, ("independent", "worst"))
+        for name, value in (("delta", delta), ("p_max", p_max), ("delta_coverage", delta_coverage), ("monitor_delta", monitor_delta)):
+            check_real(name, value, low=0.0, high=1.0, open_low=True, open_high=True)
+        check_integer("seed", seed, low=0)
+        self.trust = trust
+        self._set, criterion = policy_set, policy_set.criterion
+        self._limits = criterion.cost_limits
+        self.margin = _check_margin(policy_set, margin)
+        if trust == "cells":
+            _check_certificate(policy_set, p_max, delta_coverage)
+        self._ceilings = _ceilings(policy_set, trust, cost_ceilings)
+        open_range = np.full(criterion.n_constraints, np.inf)
+        self._desk = Desk(policy_set.policies, criterion, criterion.return_range, open_range, np.random.default_rng(seed))
+        self._build(delta, evidence, losses, monitor_delta)
+
+    def _build(self, delta: float, evidence: EvidenceKind, losses: str, monitor_delta: float) -> None:
+        cells_pay = self.trust == "cells"
+        shares = {"elimination": delta * (1 - BOUNDS_SHARE), "bounds": delta * BOUNDS_SHARE} if cells_pay else {"bounds": delta}
+        self.ledger = Ledger(delta)
+        for name, share in shares.items():
+            self.ledger = self.ledger.spend(name, share, _PURPOSES[name])
+        self._bounds = CostBounds(self._start(), self._ceilings, self._limits, shares["bounds"], selected=not cells_pay)
+        simulated = np.asarray(self._set.bounds.cost_ceilings, dtype=np.float64)
+        # Without trust in cells a refuted set of cells is only an alarm (envelope) or nothing at all (data): no delta is spent on it.
+        self._evidence = Evidence(
+            self._set, evidence, shares.get("elimination", monitor_delta), simulated, independent_losses=losses == "independent"
+        )
+        self._guess = None if cells_pay else Estimate(self._evidence.table, self._set.cells.kernel)
+        self._monitor = Monitor(self._limits, self._ceilings, monitor_delta)
+        self._queue = InOrder()
+        self._bets: dict[int, tuple[FloatArray | None, IntArray, IntArray]] = {}
+        self._target = 0
+        self._alarm: str | None = None
+        self.events: deque[Event] = deque(maxlen=EVENTS_KEPT)
+        self._stale, self._plan = False, self._make_plan()
+        if not cells_pay:
+            self._bounds.select(0, 0)
+
+    def _start(self) -> FloatArray:
+        """(J, I) starting values of the bounds."""
+        predictions = self._set.cells.predictions
+        start = np.broadcast_to(self._ceilings, predictions.cost_upper.shape[1:]).copy()
+        if self.trust == "envelope":
+            start = np.minimum(start, predictions.cost_upper.max(axis=0))
+        start[0] = np.minimum(start[0], self._limits - self.margin)
+        return start
+
+    @property
+    def policies(self) -> tuple[Policy, ...]:
+        """The library."""
+        return self._desk.policies
+
+    @property
+    def wants(self) -> frozenset[str]:
+        """Which optional parts of a report speed learning up."""
+        return self._evidence.wants
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Limitations that set in, and the alarm."""
+        return (*self._evidence.notes, *(() if self._alarm is None else (f"alarm: {self._alarm}",)))
+
+    @property
+    def alarm(self) -> str | None:
+        """Why everything stopped, or ``None``."""
+        return self._alarm
+
+    @property
+    def alive(self) -> Any:
+        """(N,) which cells survive."""
+        return self._evidence.alive.copy()
+
+    @property
+    def bounds(self) -> FloatArray:
+        """(J, I) data bounds now."""
+        return self._bounds.values.copy()
+
+    @property
+    def plan(self) -> Plan:
+        """The certified mixture the next episode is drawn from."""
+        if self._stale:
+            self._stale, self._plan = False, self._make_plan()
+        return self._plan
+
+    @overload
+    def ask(self, n: None = None) -> Episode: ...
+
+    @overload
+    def ask(self, n: int) -> Batch: ...
+
+    def ask(self, n: int | None = None) -> Episode | Batch:
+        """See :class:`~surefoot.deploy.agent.Agent`."""
+        batch = self._desk.open(Mixture(self.plan.weights), 1 if n is None else n)
+        self._bounds.asked(batch.ids, batch.policy_index)
+        self._bets[int(batch.ids[0])] = (self._evidence.bets(), batch.ids, batch.policy_index)
+        return self._desk.single(batch) if n is None else batch
+
+    def tell(
+        self, ids: Any, reward: Any, costs: Any, *, initial_state: Any = None, transitions: Any = None, signals: Any = None
+    ) -> None:
+        """See :class:`~surefoot.deploy.agent.Agent`.
+
+        A finite cost above the declared ceiling is recorded, raises the alarm and returns to the safe policy for good.
+        """
+        reports = self._desk.check(ids, reward, costs)
+        rows = _check_transitions(transitions)
+        starts = _check_initial(initial_state, reports.ids.size)
+        extra = self._check_signals(signals, reports.ids.size)
+        self._desk.close(reports)
+        above = (reports.costs > self._ceilings * (1.0 + 1e-9)).any(axis=0)
+        if above.any():
+            i = int(above.argmax())
+            self._raise_alarm(
+                f"an episode cost {reports.costs[:, i].max():.4g} in {self._set.criterion.cost_names[i]}, above the declared ceiling "
+                f"{self._ceilings[i]:.4g}: an assumption is false"
+            )
+        if self._bounds.told(reports.ids, reports.policy_index, reports.costs):
+            self._stale = True
+        self._queue.add(_told(reports, starts, rows, extra))
+        self._settle()
+
+    def lost(self, ids: Any) -> None:
+        """Declare episodes lost: they count as the ceiling and as the smallest factor for good.
+
+        Raises:
+            InvalidReport: an id is not pending.
+        """
+        number = np.atleast_1d(np.asarray(ids)).astype(np.int64)
+        self._desk.forget(number)
+        self._queue.give_up(number.tolist())
+        self._note_event("lost", f"{number.size} episodes declared lost")
+        self._settle()
+
+    def _settle(self) -> None:
+        """Let everything that is complete in ask order take effect."""
+        groups, lost = self._queue.release()
+        for k in lost:
+            fixed, policy = self._fixed(k)
+            self._evidence.forfeit(policy, fixed)
+            self._monitor.forfeit()
+        for group in groups:
+            self._evidence.settle(group, self._bets_of(group.ids))
+            self._monitor.update(group.outcomes[:, 1:])
+            if self._guess is not None:
+                columns = self._evidence.table.column(group.initial_states, group.ids.size)
+                self._guess.update(group.policy_index, columns, group.outcomes, group.transitions)
+        self._bets = {k: v for k, v in self._bets.items() if int(v[1][-1]) >= self._queue.settled}
+        if groups or lost:
+            self._after_evidence()
+
+    def _fixed(self, k: int) -> tuple[FloatArray | None, int]:
+        first = max(key for key in self._bets if key <= k)
+        fixed, ids, index = self._bets[first]
+        return fixed, int(index[k - ids[0]])
+
+    def _bets_of(self, ids: IntArray) -> list[tuple[FloatArray | None, IntArray]]:
+        """Positions of a group's episodes by the bets that were fixed when they were asked."""
+        result = []
+        for fixed, asked, _ in self._bets.values():
+            where = np.flatnonzero((ids >= asked[0]) & (ids <= asked[-1]))
+            if where.size:
+                result.append((fixed, where))
+        return result
+
+    def _after_evidence(self) -> None:
+        if self._monitor.rejected:
+            self._raise_alarm("the real costs refute that every deployed mixture met the limit")
+        dead = self._evidence.refute()
+        if dead.size:
+            left = int(self._evidence.alive.sum())
+            self._note_event("eliminated", f"cells {_listed(dead)} refuted, {left} left")
+            self._stale |= self.trust == "cells"
+        if not self._evidence.alive.any() and self.trust != "data" and self._alarm is None:
+            self._bounds.drop_start(self._data_start())
+            self._raise_alarm("every cell is refuted: the real task is outside the family")
+        if self._guess is not None and self._target == 0 and self._queue.settled >= WARM_UP:
+            self._choose_target()
+
+    def _data_start(self) -> FloatArray:
+        start = np.broadcast_to(self._ceilings, self._bounds.values.shape).copy()
+        start[0] = np.minimum(start[0], self._limits - self.margin)
+        return start
+
+    def _choose_target(self) -> None:
+        """Way B: pick a policy to prove safe from what has been seen; its bound will use later episodes only."""
+        if self._guess is None:
+            return
+        cell = self._guess.best()
+        self._target = int(self._set.cells.policy_index[cell])
+        self._bounds.select(self._target, self._desk.opened)
+        self._stale = True
+        self._note_event("target", f"policy {self._target}, trained for the most plausible cell {cell}, is to be proved safe")
+
+    def _make_plan(self) -> Plan:
+        program = self._program()
+        if self._alarm is not None:
+            return safe_plan(program, "an alarm was raised")
+        found = plan(program)
+        if not found.certified:
+            self._note_event("planned", found.reasons[0])
+        return found
+
+    def _program(self) -> Program:
+        cells, alive, bounds = self._set.cells, self._evidence.alive, self._bounds.values
+        if self.trust == "cells" and alive.any():
+            living = np.flatnonzero(alive)
+            cell = int(living[cells.optimal_upper[living].argmax()])
+            rows = np.minimum(cells.predictions.cost_upper[living], bounds)
+            names = tuple(f"cell {k}" for k in living)
+            candidate = int(cells.policy_index[cell])
+        else:
+            cell = self._guess.best() if self._guess is not None else 0
+            rows, names, candidate = bounds[None], ("the data bounds",), self._target
+        return Program(
+            objective=cells.predictions.reward_center[cell],
+            rows=rows,
+            names=names,
+            limits=self._limits,
+            candidate=candidate,
+            kappa=KAPPA[self.trust],
+            cap=CAP,
+        )
+
+    def _raise_alarm(self, why: str) -> None:
+        if self._alarm is None:
+            self._alarm, self._stale = why, True
+            self._note_event("alarm", why)
+
+    def _note_event(self, kind: str, text: str) -> None:
+        self.events.append(Event(self._desk.opened, kind, text))
+
+    def _check_signals(self, signals: Any, n: int) -> FloatArray | None:
+        declared = self._set.cells.signals
+        if signals is None or declared is None:
+            return None
+        array = np.asarray(signals, dtype=np.float64).reshape(n, -1)
+        if array.shape[1] != len(declared.names) or not np.isfinite(array).all():
+            raise InvalidReport(f"signals must be {len(declared.names)} finite numbers per episode, got {array.shape}; report all of them")
+        return array
+
+    def status(self) -> Status:
+        """Where the deployment stands, also in plain words as ``status().text``."""
+        current = self.plan
+        return Status(
+            episodes=self._desk.opened,
+            pending=self._desk.pending,
+            weights=current.weights,
+            certified_costs=current.bounds,
+            cost_limits=self._limits,
+            cells_left=int(self._evidence.alive.sum()),
+            cells=len(self._set.cells),
+            reasons=current.reasons,
+            alarm=self._alarm,
+            ledger=self.ledger,
+            next=self._next(),
+            notes=tuple(self._evidence.notes),
+        )
+
+    def _next(self) -> str:
+        if self._alarm is not None:
+            return "nothing; find out what is wrong, then start a new deployment"
+        if self.trust != "cells":
+            return f"proving policy {self._target} safe" if self._target else f"collecting {WARM_UP} episodes of the safe policy"
+        return f"which of the {int(self._evidence.alive.sum())} surviving cells the real task lies in"
+
+
+_PURPOSES = {
+    "elimination": "the cell of the real task is refuted (Ville)",
+    "bounds": "some data bound fails (Ville, union over what is bounded)",
+}
+
+
+def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise InvalidInput(f"{name} must be one of {', '.join(choices)}, got {value!r}; choose one")
+
+
+def _check_margin(policy_set: PolicySet, margin: float | None) -> float:
+    xi = policy_set.safe_margin if margin is None else check_real("margin", margin)
+    if xi <= 0.0:
+        raise AssumptionError(
+            f"margin of the safe policy must be positive, got {xi:g}; bring a safer policy, raise the limit, or state a margin you can justify"
+        )
+    return float(xi)
+
+
+def _check_certificate(policy_set: PolicySet, p_max: float, delta: float) -> None:
+    """Refuse ``cells`` unless the hold-out shows coverage at the user's level."""
+    found = policy_set.certificate
+    p = 1.0
+    if found is not None:
+        p = clopper_pearson_upper(found.uncovered, found.holdout, delta / 2) + found.simulation_error
+    if p > p_max:
+        had = "no hold-out" if found is None else f"{found.uncovered} of {found.holdout} hold-out tasks in no cell"
+        raise AssumptionError(
+            f"trust='cells' needs at most p_max={p_max:g} of the tasks uncovered at error {delta:g}, got {min(p, 1.0):.4g} ({had}); train with "
+            f"holdout={trials_without_failure(p_max, delta / 2)} or more (without a miss), more training tasks, or use trust='envelope'"
+        )
+
+
+def _ceilings(policy_set: PolicySet, trust: str, declared: Any) -> FloatArray:
+    criterion = policy_set.criterion
+    if declared is not None:
+        ceilings = as_floats("cost_ceilings", declared, (criterion.n_constraints,))
+        if (ceilings <= 0.0).any():
+            raise InvalidInput(f"cost_ceilings must be positive, got {ceilings.tolist()}; declare the largest possible episode costs")
+        return ceilings
+    if trust == "data":
+        return criterion.cost_ceilings
+    simulated = np.asarray(policy_set.bounds.cost_ceilings, dtype=np.float64)
+    return np.where(simulated > 0.0, simulated, criterion.cost_ceilings)
+
+
+def _check_transitions(transitions: Any) -> IntArray | None:
+    if transitions is None:
+        return None
+    rows = np.asarray(transitions)
+    if rows.ndim != 2 or rows.shape[1] != 4 or rows.dtype.kind not in "iu" or (rows.size and rows.min() < 0):
+        raise InvalidReport(
+            f"transitions must be rows (s, a, s', count) of whole numbers >= 0, got shape {rows.shape} of {rows.dtype}; the episodes stay pending"
+        )
+    return rows.astype(np.int64)
+
+
+def _check_initial(initial_state: Any, n: int) -> Any:
+    if initial_state is None:
+        return None
+    states = np.atleast_1d(np.asarray(initial_state))
+    if states.shape != (n,) or states.dtype.kind not in "iu":
+        raise InvalidReport(f"initial_state must be {n} whole numbers, got {initial_state!r}; the episodes stay pending")
+    return states
+
+
+def _told(reports: Reports, starts: Any, rows: IntArray | None, signals: FloatArray | None) -> Told:
+    outcomes = np.column_stack([reports.rewards, reports.costs])
+    return Told(reports.ids, reports.policy_index, outcomes, starts, rows, signals)
+
+
+def _listed(cells: Iterable[int]) -> str:
+    names = [str(int(k)) for k in cells]
+    return ", ".join(names) if len(names) <= 8 else f"{', '.join(names[:8])} and {len(names) - 8} more"
+

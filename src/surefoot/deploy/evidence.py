@@ -1,0 +1,268 @@
+"""E-processes for the cells: which hypotheses about the real task are refuted.
+
+For every cell i the wealth ``E_i`` is a weighted average, with weights fixed beforehand, of processes that are nonnegative supermartingales
+starting at one whenever the real task lies in ``H_i``, whatever policies were played:
+
+* *transitions* (:mod:`surefoot.deploy.transitions`), where the set has kernels and the plant reports transitions;
+* *joint* bets on return and costs (:mod:`surefoot.deploy.returns`);
+* *separate* bets on every signal, policy and side (:class:`surefoot.stats.betting.IntervalWealth`): slower, but a wrong cell cannot survive
+  for ever by agreeing with the truth on what is mostly played.
+
+Cell i is refuted when ``E_i >= 1/delta_e``. By Ville's inequality the cell that contains the real task is ever refuted with probability at
+most ``delta_e``; no union over cells, signals or time is paid.
+
+All processes are read at the same index: the longest prefix of the ask order that is told or lost. A lost episode takes the smallest
+factor any outcome could have given in each component, unless the user declared losses independent of outcomes.
+
+Letters: N cells, J policies, I constraints, F = 1 + I signals (X more where declared).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+from weakref import WeakKeyDictionary
+
+import numpy as np
+
+from surefoot.arrays import FloatArray, IntArray
+from surefoot.deploy.queue import Told
+from surefoot.deploy.returns import PredictionTable, ReturnsEvidence
+from surefoot.deploy.rivals import Rivals, choose_rivals
+from surefoot.deploy.transitions import TransitionEvidence, log_ratios
+from surefoot.policyset.schema import PolicySet
+from surefoot.stats.betting import IntervalWealth, bet_grid
+
+__all__ = ["Evidence", "EvidenceKind", "Weights"]
+
+EvidenceKind = Literal["all", "returns"]
+
+RIVAL_RATIO, CHEAPER_SHARE, NEAREST_RIVAL = 1.5, 0.95, 0.01
+JOINT_RATIO = 2.0
+SEPARATE_BETS = 4
+SAFE_SHARE = 0.25
+"""Of the separate bets' weight, what goes to the safe policy, which every deployment plays."""
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Shares of the wealth, fixed before any data.
+
+    Attributes:
+        transitions, joint, separate: nonnegative, sum one.
+    """
+
+    transitions: float
+    joint: float
+    separate: float
+
+    @staticmethod
+    def of(kind: EvidenceKind, has_kernel: bool) -> Weights:
+        """Where transitions are reported they say almost everything that returns say.
+
+        The joint bets then stand by: their share lies idle, a factor of one, until evidence from transitions is forfeited. When a
+        process starts to bet is decided by the past alone, so it stays a supermartingale.
+        """
+        return Weights(0.88, 0.08, 0.04) if kind == "all" and has_kernel else Weights(0.0, 0.9, 0.1)
+
+
+@dataclass(frozen=True, eq=False)
+class _Tables:
+    """What depends on the policy set alone; shared by all agents that use it."""
+
+    rivals: Rivals
+    ratios: FloatArray | None
+    joint_rivals: Rivals
+
+
+_CACHE: WeakKeyDictionary[PolicySet, dict[bool, _Tables]] = WeakKeyDictionary()
+
+
+def _tables(policy_set: PolicySet, with_kernel: bool) -> _Tables:
+    known = _CACHE.setdefault(policy_set, {})
+    if with_kernel not in known:
+        rivals = choose_rivals(policy_set.cells, RIVAL_RATIO, CHEAPER_SHARE, NEAREST_RIVAL)
+        joint = choose_rivals(policy_set.cells, JOINT_RATIO, CHEAPER_SHARE, NEAREST_RIVAL)
+        ratios = log_ratios(policy_set.cells, rivals) if with_kernel else None
+        known[with_kernel] = _Tables(rivals, ratios, joint)
+    return known[with_kernel]
+
+
+class Evidence:
+    """Wealth of every cell.
+
+    Args:
+        policy_set: the hypotheses.
+        kind: ``"all"``, or ``"returns"`` where the plant reports no transitions.
+        delta: ``delta_e``; cells are refuted at ``1/delta_e``.
+        ceilings: (I,) largest episode costs the cells allow.
+        independent_losses: the user's declaration that losses do not depend on outcomes.
+
+    Attributes:
+        alive: (N,) booleans.
+        notes: what happened to components, in plain words.
+    """
+
+    def __init__(
+        self, policy_set: PolicySet, kind: EvidenceKind, delta: float, ceilings: FloatArray, *, independent_losses: bool
+    ) -> None:
+        cells = policy_set.cells
+        self.weights = Weights.of(kind, cells.kernel is not None)
+        self._threshold, self._independent = -math.log(delta), independent_losses
+        self.table = PredictionTable.of(policy_set, ceilings)
+        tables = _tables(policy_set, self.weights.transitions > 0.0)
+        self.alive = np.ones(len(cells), dtype=bool)
+        self.notes: list[str] = []
+        self._transitions = None
+        if self.weights.transitions > 0.0 and tables.ratios is not None:
+            self._transitions = TransitionEvidence(cells, tables.ratios, tables.rivals)
+        self._joint = ReturnsEvidence(self.table, tables.joint_rivals)
+        self._joint_bets = self._transitions is None
+        self._separate = [_interval_wealth(self.table, f) for f in range(self.table.low.size)]
+        self._signals = policy_set.cells.signals
+        self._extra = [] if self._signals is None else [_signal_wealth(self._signals, x) for x in range(len(self._signals.names))]
+        self._conditional: bool | None = None
+
+    @property
+    def wants(self) -> frozenset[str]:
+        """What reports should contain."""
+        wanted = {"initial_state"} if self.table.states.size else set()
+        return frozenset(wanted | ({"transitions"} if self._transitions is not None else set()))
+
+    def bets(self) -> FloatArray | None:
+        """What has to be remembered for the episodes asked now."""
+        return self._joint.bets() if self._joint_bets else None
+
+    def settle(self, group: Told, bets: list[tuple[FloatArray | None, IntArray]]) -> None:
+        """Multiply in a group of told episodes; ``bets`` pairs the bets fixed when they were asked with positions in the group."""
+        if not self._possible(group):
+            self.alive[:] = False
+            self.notes.append("an episode was reported that no task of the family can produce")
+            return
+        columns = self._columns(group)
+        for fixed, where in bets:
+            if fixed is not None:
+                self._joint.update(group.policy_index[where], columns[where], group.outcomes[where], fixed, self.alive)
+        self._settle_separate(group, columns)
+        if self._transitions is not None:
+            self._settle_transitions(group)
+
+    def _possible(self, group: Told) -> bool:
+        room = 1e-6 * (1.0 + np.abs(self.table.high))
+        return bool(((group.outcomes >= self.table.low - room) & (group.outcomes <= self.table.high + room)).all())
+
+    def _columns(self, group: Told) -> IntArray:
+        """Columns of the predictions; whether they depend on the initial state is settled by the first report, for good.
+
+        Choosing afterwards, report by report, would let the outcome choose the bet.
+        """
+        if self._conditional is None:
+            self._conditional = group.initial_states is not None
+        if not self._conditional or group.initial_states is None:
+            if self._conditional:
+                self._note("an initial state was missing: joint bets on returns are forfeited")
+                self._joint.log_wealth[:] = -np.inf
+            return np.full(group.ids.size, self.table.states.size, dtype=np.int64)
+        return self.table.column(group.initial_states, group.ids.size)
+
+    def _settle_separate(self, group: Told, columns: IntArray) -> None:
+        # Unconditional intervals hold whatever is reported, so these bets need no decision about initial states.
+        whole = self.table.states.size
+        for policy in np.unique(group.policy_index):
+            mine = group.policy_index == policy
+            for f, process in enumerate(self._separate):
+                values = np.clip(group.outcomes[mine, f], self.table.low[f], self.table.high[f])
+                lower, upper = self.table.lower[:, policy, f, whole], self.table.upper[:, policy, f, whole]
+                process.update(int(policy), values, *_inside(process, int(policy), lower, upper), self.alive)
+            for x, process in enumerate(self._extra):
+                self._settle_signal(group, process, x, int(policy), mine)
+
+    def _settle_signal(self, group: Told, process: IntervalWealth, x: int, policy: int, mine: Any) -> None:
+        if self._signals is None:
+            return
+        if group.signals is None:
+            process.mark_lost(policy, int(mine.sum()))
+            return
+        low, high = self._signals.bounds[x]
+        values = np.clip(group.signals[mine, x], low, high)
+        lower, upper = self._signals.lower[:, policy, x], self._signals.upper[:, policy, x]
+        process.update(policy, values, *_inside(process, policy, lower, upper), self.alive)
+
+    def _settle_transitions(self, group: Told) -> None:
+        if self._transitions is None:
+            return
+        if group.transitions is None:
+            self._forfeit_transitions("transitions were missing in a report")
+        else:
+            self._transitions.update(group.transitions, self.alive)
+
+    def forfeit(self, policy: int, bets: FloatArray | None) -> None:
+        """An episode is lost: smallest factors everywhere, unless losses are declared independent of outcomes."""
+        if self._independent:
+            return
+        for process in (*self._separate, *self._extra):
+            process.mark_lost(policy)
+        if bets is not None:
+            self._joint.forfeit(policy, bets, self.alive)
+        if self._transitions is not None:
+            self._forfeit_transitions("an episode was lost")
+
+    def _forfeit_transitions(self, why: str) -> None:
+        if self._transitions is not None:
+            self._note(f"{why}: evidence from transitions is forfeited, returns carry on")
+            self._transitions.forfeit()
+            self._joint_bets = True
+
+    def refute(self) -> IntArray:
+        """Cells whose wealth has reached ``1/delta_e``, now dead; the indices (k,) of the newly dead."""
+        wealth = self.log_wealth()
+        dying = self.alive & (wealth >= self._threshold)
+        if self._transitions is not None:
+            dying |= self.alive & self._transitions.impossible
+        self.alive &= ~dying
+        return np.flatnonzero(dying)
+
+    def log_wealth(self) -> FloatArray:
+        """(N,) log E_i; for dead cells the value is meaningless."""
+        parts = []
+        share = self.weights.separate / (len(self._separate) + len(self._extra))
+        for process in (*self._separate, *self._extra):
+            parts.append(math.log(share) + np.nan_to_num(process.log_mean(alive=self.alive), nan=-np.inf))
+        parts.append(math.log(self.weights.joint) + self._joint.log_mean())
+        if self._transitions is not None:
+            parts.append(math.log(self.weights.transitions) + self._transitions.log_mean())
+        result: FloatArray = np.logaddexp.reduce(parts, axis=0)
+        return result
+
+    def _note(self, text: str) -> None:
+        if text not in self.notes:
+            self.notes.append(text)
+
+
+def _interval_wealth(table: PredictionTable, f: int) -> IntervalWealth:
+    whole = table.states.size
+    lower, upper = table.lower[:, :, f, whole], table.upper[:, :, f, whole]
+    return _wealth(lower, upper, float(table.low[f]), float(table.high[f]))
+
+
+def _signal_wealth(signals: Any, x: int) -> IntervalWealth:
+    low, high = signals.bounds[x]
+    return _wealth(signals.lower[:, :, x], signals.upper[:, :, x], float(low), float(high))
+
+
+def _wealth(lower: FloatArray, upper: FloatArray, low: float, high: float) -> IntervalWealth:
+    n_cells, n_policies = lower.shape
+    weights = np.full(n_policies, (1.0 - SAFE_SHARE) / max(n_policies - 1, 1))
+    weights[0] = 1.0 - weights[1:].sum()
+    minus, plus = np.clip(lower, low, high), np.clip(upper, low, high)
+    bets = bet_grid(SEPARATE_BETS, 0.02, tilt=0.0)
+    return IntervalWealth(
+        n_cells, n_policies, low, high, hull_minus=minus, hull_plus=plus, bets=bets, policy_weights=weights
+    )
+
+
+def _inside(process: IntervalWealth, policy: int, lower: FloatArray, upper: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Predictions clipped to the signal's range, as the process was told to expect them."""
+    low, high = process.low[:, policy], process.high[:, policy]
+    return np.clip(lower, low, high), np.clip(upper, low, high)

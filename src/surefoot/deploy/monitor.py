@@ -1,0 +1,52 @@
+"""Watching real costs alone: an e-process against "every deployed mixture met the limit".
+
+If the mixture of an episode has expected cost at most d, then ``1 + lam (C - d)`` with a fixed ``lam >= 0`` has mean at most one, whatever policy was
+drawn from the mixture: the null concerns the mixture, so ``lam`` is independent of the draw. The average over ``lam`` and constraints is
+compared with ``1/level``; by Ville's inequality a false alarm has probability at most ``level``. Nothing about simulators enters.
+
+Letters: I constraints, K bets, n episodes.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from surefoot.arrays import FloatArray
+
+__all__ = ["Monitor"]
+
+FRACTIONS = (0.01, 0.03, 0.1, 0.3, 0.9)
+"""Bets as fractions of ``1/d``, the largest that keeps factors positive when an episode costs nothing."""
+
+
+class Monitor:
+    """The e-process.
+
+    Args:
+        limits: (I,) ``d``.
+        ceilings: (I,) used as the unit where a limit is zero.
+        level: false-alarm probability.
+    """
+
+    def __init__(self, limits: FloatArray, ceilings: FloatArray, level: float) -> None:
+        unit = np.where(limits > 0.0, limits, np.maximum(ceilings, 1e-12))
+        self._limits, self._bets = limits, np.asarray(FRACTIONS)[None, :] / unit[:, None]
+        self._threshold = -math.log(level)
+        self._log_wealth = np.zeros(self._bets.shape)
+        self.rejected = False
+
+    def update(self, costs: FloatArray) -> None:
+        """Add real costs (n, I), in ask order."""
+        steps = np.log1p(self._bets[None] * (costs - self._limits)[:, :, None])
+        paths = self._log_wealth + np.cumsum(steps, axis=0)
+        self._log_wealth = paths[-1]
+        if paths.shape[1]:
+            top = paths.max(axis=(1, 2))
+            mean = top + np.log(np.exp(paths - top[:, None, None]).mean(axis=(1, 2)))
+            self.rejected |= bool((mean >= self._threshold).any())
+
+    def forfeit(self) -> None:
+        """A lost episode: the smallest factor, that of no cost at all."""
+        self._log_wealth = self._log_wealth + np.log1p(-self._bets * self._limits[:, None])

@@ -1,0 +1,181 @@
+"""The deployment is a linear program over mixtures.
+
+    maximise    sum_j w_j R_lj                                   predicted return in cell l, the surviving cell of largest optimum
+    subject to  sum_j w_j H_hji <= d_i   for every row h, every constraint i,       w in the simplex,
+                w_j(l) >= kappa min(alpha_l, cap)
+
+Rows are hypotheses about the real costs (which ones is the user's trust level). ``alpha_l`` is the largest weight for which
+``alpha pi_j(l) + (1 - alpha) pi_s`` satisfies every row; without that last line two cells can agree on everything the plan plays, and neither
+would ever be refuted. Rows are generated as they bind. The program is solved slightly inside the limit and **verified at the
+limit without the solver**; what fails is not played: the safe policy is, and the plan says so.
+
+Letters: J policies (0 is the safe one), I constraints, H rows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import highspy
+import numpy as np
+
+from surefoot.arrays import FloatArray
+
+__all__ = ["Plan", "Program", "plan", "safe_plan", "verify"]
+
+INSIDE = 1e-9
+"""Relative distance to the limits at which programs are solved."""
+NEGLIGIBLE = 1e-9
+"""Weights below this go to the safe policy."""
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """A verified mixture.
+
+    Attributes:
+        weights: (J,).
+        bounds: (I,) certified upper bounds on its expected costs: the largest over the rows.
+        value: predicted return in the candidate's cell.
+        certified: ``False`` where nothing but the safe policy was certifiable.
+        reasons: policy index to why it has this weight, in plain words.
+    """
+
+    weights: FloatArray
+    bounds: FloatArray
+    value: float
+    certified: bool
+    reasons: dict[int, str]
+
+
+@dataclass(frozen=True, eq=False)
+class Program:
+    """Data of the linear program.
+
+    Attributes:
+        objective: (J,) predicted returns.
+        rows: (H, J, I) upper bounds on costs, one row per hypothesis.
+        names: H names of the rows, for reasons.
+        limits: (I,).
+        candidate: index of the policy that the exploration line keeps alive; 0 for none.
+        kappa, cap: of the exploration line.
+    """
+
+    objective: FloatArray
+    rows: FloatArray
+    names: tuple[str, ...]
+    limits: FloatArray
+    candidate: int
+    kappa: float
+    cap: float
+
+
+def safe_plan(program: Program, reason: str) -> Plan:
+    """All weight on the safe policy."""
+    weights = np.zeros(program.objective.size)
+    weights[0] = 1.0
+    worst = program.rows[:, 0].max(axis=0, initial=-np.inf)
+    return Plan(weights, worst, float(program.objective[0]), False, {0: reason})
+
+
+def verify(weights: FloatArray, rows: FloatArray, limits: FloatArray) -> bool:
+    """Whether a mixture satisfies every row at the limit; rounding of a sum of J terms is the only slack."""
+    if weights.min() < 0.0 or abs(weights.sum() - 1.0) > 1e-12:
+        return False
+    costs = np.einsum("j,hji->hi", weights, rows)
+    return bool((costs <= limits + 1e-12 * (1.0 + np.abs(limits))).all())
+
+
+def plan(program: Program) -> Plan:
+    """Solve, verify, explain."""
+    if not verify(_pure(program, 0), program.rows, program.limits):
+        return safe_plan(program, "the safe policy itself is not certified at the limit; nothing better is")
+    alpha = largest_weight(program)
+    weights, binding = _solve(program, program.kappa * min(alpha, program.cap))
+    if weights is None:
+        return safe_plan(program, "the solver found no mixture that could be verified")
+    tidy = _tidy(weights)
+    if not verify(tidy, program.rows, program.limits):
+        return safe_plan(program, "the solver's mixture failed verification")
+    bounds = np.einsum("j,hji->hi", tidy, program.rows).max(axis=0, initial=-np.inf)
+    return Plan(tidy, bounds, float(program.objective @ tidy), True, _reasons(program, tidy, binding))
+
+
+def largest_weight(program: Program) -> float:
+    """``alpha_l``: how much of the candidate's policy the safe policy can carry under every row."""
+    if program.candidate == 0:
+        return 0.0
+    room = program.limits - program.rows[:, 0]
+    extra = program.rows[:, program.candidate] - program.rows[:, 0]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = np.where(extra > 0.0, room / extra, 1.0)
+    return float(np.clip(ratio.min(initial=1.0), 0.0, 1.0))
+
+
+def _pure(program: Program, index: int) -> FloatArray:
+    weights = np.zeros(program.objective.size)
+    weights[index] = 1.0
+    return weights
+
+
+def _tidy(weights: FloatArray) -> FloatArray:
+    """Drop negligible weights in favour of the safe policy and make the sum exactly one."""
+    tidy = np.where(weights > NEGLIGIBLE, weights, 0.0)
+    tidy[0] = max(0.0, 1.0 - tidy[1:].sum())
+    result: FloatArray = tidy / tidy.sum()
+    return result
+
+
+def _solve(program: Program, floor: float) -> tuple[FloatArray | None, list[tuple[int, int]]]:
+    """The optimum with rows added as they are violated; ``None`` if the solver gives up. Also the rows that bind."""
+    n_rows, n_policies, n_constraints = program.rows.shape
+    inside = program.limits - INSIDE * (1.0 + np.abs(program.limits))
+    solver = _start(program.objective, program.candidate, floor)
+    active: list[tuple[int, int]] = []
+    while True:
+        solver.run()
+        if solver.getModelStatus() != highspy.HighsModelStatus.kOptimal:
+            return None, active
+        answer = solver.getSolution()
+        weights = np.maximum(np.asarray(answer.col_value, dtype=np.float64), 0.0)
+        excess = np.einsum("j,hji->hi", weights, program.rows) - inside
+        fresh = [(int(excess[:, i].argmax()), i) for i in range(n_constraints)] if n_rows else []
+        fresh = [(h, i) for h, i in fresh if excess[h, i] > 0.1 * (program.limits[i] - inside[i]) and (h, i) not in active]
+        if not fresh:
+            duals = np.asarray(answer.row_dual)[1:]
+            return weights, [row for row, dual in zip(active, duals) if dual != 0.0]
+        for h, i in fresh:
+            solver.addRow(-highspy.kHighsInf, inside[i], n_policies, np.arange(n_policies, dtype=np.int32), program.rows[h, :, i])
+            active.append((h, i))
+
+
+def _start(objective: FloatArray, candidate: int, floor: float) -> Any:
+    size = objective.size
+    lower = np.zeros(size)
+    lower[candidate] = floor
+    model = highspy.HighsLp()
+    model.num_col_, model.num_row_ = size, 1
+    model.col_cost_, model.col_lower_, model.col_upper_ = -objective, lower, np.ones(size)
+    model.row_lower_, model.row_upper_ = np.ones(1), np.ones(1)
+    model.a_matrix_.format_ = highspy.MatrixFormat.kRowwise
+    model.a_matrix_.start_ = np.array([0, size], dtype=np.int32)
+    model.a_matrix_.index_ = np.arange(size, dtype=np.int32)
+    model.a_matrix_.value_ = np.ones(size)
+    solver = highspy.Highs()
+    for option, value in (("output_flag", False), ("threads", 1), ("presolve", "off"), ("primal_feasibility_tolerance", 1e-10)):
+        solver.setOptionValue(option, value)
+    solver.passModel(model)
+    return solver
+
+
+def _reasons(program: Program, weights: FloatArray, binding: list[tuple[int, int]]) -> dict[int, str]:
+    limits = sorted({program.names[h] for h, _ in binding})
+    held = f"limited by {', '.join(limits)}" if limits else "no limit binds"
+    reasons = {int(j): f"best predicted return; {held}" for j in np.flatnonzero(weights)}
+    if weights[0] > 0.0:
+        reasons[0] = f"the safe policy makes room; {held}" if limits else "best predicted return; no limit binds"
+    if program.candidate and weights[program.candidate] > 0.0:
+        reasons[program.candidate] = f"the candidate's own policy, kept under test; {held}"
+    return reasons
+

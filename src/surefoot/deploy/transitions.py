@@ -1,0 +1,200 @@
+"""Likelihood evidence from transitions: one e-process per (cell, rival) pair.
+
+Cell i says: in every (s, a) the next state's law lies in a box ``Lambda = {P : lo <= P <= hi, sum P = 1}``. Against the rival law ``Q`` the
+best bet is the likelihood ratio to the member of ``Lambda`` that is closest to the rival (reverse information projection),
+
+    P* = argmax_{P in Lambda} sum_s' Q(s') log P(s')  =  clip(c Q, lo, hi),  c such that it sums to one,
+
+because then ``sum_s' P(s') Q(s')/P*(s') <= 1`` for **every** P in the convex set ``Lambda``: the ratio is an e-variable for the whole box, not
+only for the tasks seen in training. The sum is bounded once more after P* was computed, by the exact supremum over the box (a
+continuous knapsack), and divided out if rounding left it above one. Outside the box's support the cell is impossible: the
+ratio is infinite and kills it. Per pair only the sum of logarithms is kept.
+
+Letters: N cells, R rivals, S states, A actions, E entries of the support, n transitions.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+from surefoot.arrays import FloatArray, IntArray
+from surefoot.policyset.schema import Cells
+from surefoot.deploy.rivals import Rivals
+
+__all__ = ["TransitionEvidence", "encode", "log_average", "log_ratios"]
+
+
+def log_ratios(cells: Cells, rivals: Rivals) -> FloatArray:
+    """(E, N, R) logarithms of the e-variables; ``-inf`` where the rival excludes a transition, ``+inf`` where the cell does.
+
+    Raises:
+        InvalidInput: the policy set has no kernels (through the caller's check).
+    """
+    kernel = cells.kernel
+    if kernel is None:
+        raise ValueError("the cells have no kernel")
+    points = kernel.center if cells.outside is None else np.concatenate([kernel.center, cells.outside.kernel])
+    first = np.flatnonzero(np.r_[True, (np.diff(kernel.support[:, :2], axis=0) != 0).any(axis=1)])
+    edges = np.r_[first, len(kernel.support)].astype(np.int64)
+    result: FloatArray = _log_ratios(kernel.lower, kernel.upper, points, rivals.index, edges)
+    return result
+
+
+class TransitionEvidence:
+    """Accumulated log-wealth of every pair, for the cells still alive.
+
+    Args:
+        cells: with kernels.
+        ratios: (E, N, R) from :func:`log_ratios`.
+        rivals: the pairs.
+    """
+
+    def __init__(self, cells: Cells, ratios: FloatArray, rivals: Rivals) -> None:
+        if cells.kernel is None:
+            raise ValueError("the cells have no kernel")
+        support = cells.kernel.support
+        self._keys = encode(support)
+        self._ratios = ratios
+        self._rows = np.arange(len(cells))
+        self._weights = rivals.log_weights
+        self.log_wealth = np.zeros(rivals.index.shape)
+        self.impossible = np.zeros(len(cells), dtype=bool)
+
+    def update(self, rows: IntArray, alive: Any) -> None:
+        """Count transitions, rows ``(s, a, s', count)`` (m, 4), for the cells in ``alive`` (N,) booleans."""
+        self._compact(alive)
+        keys = encode(rows)
+        where = np.minimum(np.searchsorted(self._keys, keys), len(self._keys) - 1)
+        if (self._keys[where] != keys).any():
+            # A transition that no task of any cell allows refutes every cell.
+            self.impossible[:] = True
+            return
+        part = np.zeros((len(self._rows), self.log_wealth.shape[1]))
+        _accumulate(self._ratios, where, rows[:, 3], part)
+        kills = np.isposinf(part).any(axis=1)
+        self.impossible[self._rows[kills]] = True
+        part[kills] = 0.0
+        self.log_wealth[self._rows] += part
+
+    def forfeit(self) -> None:
+        """An episode was lost: some outcome could have taken any wealth, so none is left."""
+        self.log_wealth[:] = -np.inf
+
+    def log_mean(self) -> FloatArray:
+        """(N,) log of each cell's weighted average over its rivals."""
+        return log_average(self.log_wealth, self._weights)
+
+    def _compact(self, alive: Any) -> None:
+        # Dead cells are dropped from the big table once half of it is dead: copying costs less than it saves.
+        keep = alive[self._rows]
+        if 2 * keep.sum() < keep.size:
+            self._ratios = np.ascontiguousarray(self._ratios[:, keep])
+            self._rows = self._rows[keep]
+
+
+def log_average(logs: FloatArray, log_weights: FloatArray) -> FloatArray:
+    """(N,) ``log sum_r exp(log_weights + logs)`` over the last axis of (N, R), without overflow or NaN."""
+    terms = np.where(np.isneginf(log_weights), -np.inf, logs + np.where(np.isneginf(log_weights), 0.0, log_weights))
+    top = terms.max(axis=1, initial=-np.inf)
+    base = np.where(np.isfinite(top), top, 0.0)
+    with np.errstate(divide="ignore"):
+        result: FloatArray = base + np.log(np.exp(terms - base[:, None]).sum(axis=1))
+    return result
+
+
+def encode(triples: IntArray) -> IntArray:
+    """(m,) one integer per row ``(s, a, s', ...)``, in lexicographic order; below 2^21 states and actions."""
+    keys: IntArray = (triples[:, 0] << 42) | (triples[:, 1] << 21) | triples[:, 2]
+    return keys
+
+
+@njit(cache=True, nogil=True)
+def _accumulate(ratios, where, counts, out):  # type: ignore[no-untyped-def]
+    for k in range(where.size):
+        table = ratios[where[k]]
+        n = float(counts[k])
+        for i in range(out.shape[0]):
+            for r in range(out.shape[1]):
+                out[i, r] += n * table[i, r]
+
+
+@njit(cache=True, nogil=True)
+def _log_ratios(lower, upper, points, index, edges):  # type: ignore[no-untyped-def]
+    n_cells, n_rivals = index.shape
+    out = np.empty((lower.shape[1], n_cells, n_rivals))
+    width = 0
+    for g in range(edges.size - 1):
+        width = max(width, edges[g + 1] - edges[g])
+    nearest = np.empty(width)
+    ratio = np.empty(width)
+    for g in range(edges.size - 1):
+        a, b = edges[g], edges[g + 1]
+        for i in range(n_cells):
+            for r in range(n_rivals):
+                rival = points[index[i, r], a:b]
+                _project(rival, lower[i, a:b], upper[i, a:b], nearest[: b - a])
+                for e in range(b - a):
+                    ratio[e] = rival[e] / nearest[e] if nearest[e] > 0.0 else 0.0
+                worst = _supremum(ratio[: b - a], lower[i, a:b], upper[i, a:b])
+                excess = max(worst, 1.0)
+                for e in range(b - a):
+                    if upper[i, a + e] <= 0.0:
+                        out[a + e, i, r] = np.inf
+                    elif ratio[e] <= 0.0:
+                        out[a + e, i, r] = -np.inf
+                    else:
+                        out[a + e, i, r] = np.log(ratio[e] / excess)
+    return out
+
+
+@njit(cache=True, nogil=True)
+def _project(rival, lower, upper, out):  # type: ignore[no-untyped-def]
+    """``clip(c rival, lower, upper)`` that sums to one; entries the rival excludes take their share last."""
+    low, high = 0.0, 1.0
+    for _ in range(200):
+        if _clipped(rival, lower, upper, high, out) >= 1.0 or high > 1e12:
+            break
+        high *= 2.0
+    for _ in range(100):
+        middle = 0.5 * (low + high)
+        if middle <= low or middle >= high:
+            break
+        if _clipped(rival, lower, upper, middle, out) < 1.0:
+            low = middle
+        else:
+            high = middle
+    total = _clipped(rival, lower, upper, high, out)
+    for e in range(rival.size):
+        if total < 1.0 and rival[e] <= 0.0:
+            more = min(upper[e] - out[e], 1.0 - total)
+            out[e] += more
+            total += more
+
+
+@njit(cache=True, nogil=True)
+def _clipped(rival, lower, upper, factor, out):  # type: ignore[no-untyped-def]
+    total = 0.0
+    for e in range(rival.size):
+        out[e] = min(max(factor * rival[e], lower[e]), upper[e])
+        total += out[e]
+    return total
+
+
+@njit(cache=True, nogil=True)
+def _supremum(value, lower, upper):  # type: ignore[no-untyped-def]
+    """``max sum P value`` over ``lower <= P <= upper``, ``sum P = 1``: fill the largest values first."""
+    order = np.argsort(-value)
+    rest = 1.0
+    total = 0.0
+    for e in range(value.size):
+        rest -= lower[e]
+        total += lower[e] * value[e]
+    for k in range(value.size):
+        e = order[k]
+        more = min(max(rest, 0.0), upper[e] - lower[e])
+        total += more * value[e]
+        rest -= more
+    return total
