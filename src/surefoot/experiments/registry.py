@@ -5,7 +5,7 @@ A name is ``key`` or ``key:argument``; the factory gets the argument (``""`` whe
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from surefoot.cmdp.model import TabularCMDP
@@ -19,7 +19,7 @@ from surefoot.policyset.schema import PolicySet
 from surefoot.solvers.linear_program import solve
 from surefoot.tasks.family import TabularFamily
 
-__all__ = ["AGENTS", "AgentContext", "make_agent"]
+__all__ = ["AGENTS", "AgentContext", "check_agents", "make_agent"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,7 +113,17 @@ def make_agent(name: str, context: AgentContext) -> Agent:
     Raises:
         InvalidInput: unknown name or argument; the message lists what there is.
     """
+    check_agents((name,))
     key, _, argument = name.partition(":")
-    if key not in AGENTS:
-        raise InvalidInput(f"agent must be one of {', '.join(sorted(AGENTS))}, got {name!r}; add :argument where needed")
     return AGENTS[key](context, argument)
+
+
+def check_agents(names: Sequence[str]) -> None:
+    """Raise where a name is unknown, before anything expensive is done for the others.
+
+    Raises:
+        InvalidInput: names the first unknown one and lists what there is.
+    """
+    for name in names:
+        if name.partition(":")[0] not in AGENTS:
+            raise InvalidInput(f"agent must be one of {', '.join(sorted(AGENTS))}, got {name!r}; add :argument where needed")

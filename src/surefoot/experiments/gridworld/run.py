@@ -19,6 +19,7 @@ import numpy as np
 from surefoot.arrays import FloatArray, check_integer
 from surefoot.errors import InvalidInput
 from surefoot.experiments.comparison import compare, new_directory, training_header, write_comparison
+from surefoot.experiments.registry import check_agents
 from surefoot.policyset.schema import PolicySet
 from surefoot.solvers.linear_program import OccupancyProgram
 from surefoot.cmdp.evaluate import evaluate
@@ -60,6 +61,7 @@ def reproduce(
     check_integer("episodes", episodes, low=1)
     if not agents or len(set(agents)) < len(agents):
         raise InvalidInput(f"agents must be distinct names, got {list(agents)}; list every agent once")
+    check_agents(agents)
     world = NoisyGridworld(family)  # type: ignore[arg-type]
     points = test_tasks(world, tasks, seed)
     directory = new_directory(out)
