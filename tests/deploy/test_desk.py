@@ -1,0 +1,123 @@
+"""The desk: ids, draws and pending episodes; a refused report changes nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import chi2
+
+from surefoot import Criterion, InvalidInput, InvalidReport, Mixture, TabularPolicy
+from surefoot.deploy import Desk
+
+POLICIES = tuple(TabularPolicy(np.eye(3)[[k, k]]) for k in range(3))
+CRITERION = Criterion(0.9, np.array([1.5, 4.0]), (-1.0, 2.0), np.array([10.0, 1.0]))
+HALF = Mixture(np.array([0.5, 0.0, 0.5]))
+
+
+def desk(seed: int = 0) -> Desk:
+    """A desk with three policies and two constraints; returns in [-10, 20], costs in [0, 100] x [0, 10]."""
+    rng = np.random.default_rng(seed)
+    return Desk(POLICIES, CRITERION, CRITERION.return_range, CRITERION.cost_ceilings, rng)
+
+
+@given(st.lists(st.integers(1, 20), min_size=1, max_size=6))
+def test_ids_increase_and_pending_episodes_are_counted(sizes: list[int]) -> None:
+    d = desk()
+    batches = [d.open(HALF, n) for n in sizes]
+    assert np.concatenate([b.ids for b in batches]).tolist() == list(range(sum(sizes)))
+    assert (d.pending, d.opened) == (sum(sizes), sum(sizes))
+    first = batches[0]
+    d.close(d.check(first.ids, np.zeros(len(first)), np.zeros((len(first), 2))))
+    assert (d.pending, d.opened) == (sum(sizes[1:]), sum(sizes))
+
+
+def test_draws_follow_the_mixture_and_are_remembered() -> None:
+    d = desk()
+    batch = d.open(HALF, 10_000)
+    counts = np.bincount(batch.policy_index, minlength=3)
+    assert counts[1] == 0
+    assert (counts[0] - 5000) ** 2 / 2500 < chi2.isf(1e-4, 1)
+    shuffled = np.random.default_rng(1).permutation(10_000)
+    reports = d.check(batch.ids[shuffled], np.zeros(10_000), np.zeros((10_000, 2)))
+    np.testing.assert_array_equal(reports.policy_index, batch.policy_index[shuffled])
+
+
+def test_the_draw_depends_on_the_seed_alone() -> None:
+    one, two, three = (desk(s).open(HALF, 200).policy_index for s in (5, 5, 6))
+    np.testing.assert_array_equal(one, two)
+    assert (one != three).any()
+
+
+def test_a_single_episode_carries_its_policy() -> None:
+    d = desk()
+    episode = d.single(d.open(Mixture.pure(2, 3), 1))
+    assert (episode.id, episode.policy_index) == (0, 2)
+    assert episode.policy is POLICIES[2]
+    assert episode.weights.tolist() == [0.0, 0.0, 1.0]
+
+
+def test_reports_of_one_episode_may_be_plain_numbers() -> None:
+    d = desk()
+    d.open(HALF, 1)
+    reports = d.check(0, 3.5, [0.25, 1.0])
+    assert reports.rewards.tolist() == [3.5]
+    assert reports.costs.tolist() == [[0.25, 1.0]]
+
+
+BAD: dict[str, tuple[tuple[Any, Any, Any], str]] = {
+    "never asked": ((7, 0.0, [0.0, 0.0]), "id must name a pending episode, got 7, which was never asked; use the id that ask"),
+    "negative id": ((-1, 0.0, [0.0, 0.0]), "id must name a pending episode, got -1, which was never asked"),
+    "told before": ((0, 0.0, [0.0, 0.0]), "id must name a pending episode, got 0, which was told before; tell every episode once"),
+    "twice in one report": (([1, 1], [0.0, 0.0], [[0.0, 0.0]] * 2), "ids must differ, got one twice in the same report"),
+    "one of two told before": (([1, 0], [0.0, 0.0], [[0.0, 0.0]] * 2), "got 0, which was told before"),
+    "fractional id": ((1.0, 0.0, [0.0, 0.0]), "ids must be one or more whole numbers, got 1.0"),
+    "id of text": (("1", 0.0, [0.0, 0.0]), "ids must be one or more whole numbers, got '1'"),
+    "no id": (([], [], []), r"ids must be one or more whole numbers, got \[\]"),
+    "true as id": ((True, 0.0, [0.0, 0.0]), "ids must be one or more whole numbers, got True"),
+    "table of ids": (([[1, 2]], 0.0, [0.0, 0.0]), r"ids must be one or more whole numbers, got \[\[1, 2\]\]"),
+    "NaN reward": ((1, np.nan, [0.0, 0.0]), r"reward\[0\] must be finite, got nan; the episode stays pending and counts as lost"),
+    "infinite reward": ((1, np.inf, [0.0, 0.0]), r"reward\[0\] must be finite, got inf"),
+    "NaN cost": ((1, 0.0, [0.0, np.nan]), r"costs\[0, 1\] must be finite, got nan"),
+    "missing reward": ((1, None, [0.0, 0.0]), r"reward\[0\] must be finite, got nan"),
+    "reward of text": ((1, "high", [0.0, 0.0]), "reward must be numbers, got 'high'; report floats"),
+    "complex reward": ((1, 1j, [0.0, 0.0]), "reward must be numbers, got 1j"),
+    "reward too large": ((1, 20.1, [0.0, 0.0]), r"reward\[0\] must lie in \[-10, 20\], got 20.1; check units and discounting"),
+    "reward too small": ((1, -10.1, [0.0, 0.0]), r"reward\[0\] must lie in \[-10, 20\], got -10.1"),
+    "negative cost": ((1, 0.0, [-0.5, 0.0]), r"costs\[0, 0\] must lie in \[0, 100\], got -0.5; check units"),
+    "cost above its ceiling": ((1, 0.0, [0.0, 10.5]), r"costs\[0, 1\] must lie in \[0, 10\], got 10.5; .* or declare a higher ceiling"),
+    "one cost for two": ((1, 0.0, [0.5]), r"costs must have shape \(1, 2\), got \(1,\); report one value per episode and constraint"),
+    "scalar cost for two": ((1, 0.0, 0.5), r"costs must have shape \(1, 2\), got \(\)"),
+    "costs transposed": (([1, 2, 3], [0.0] * 3, np.zeros((2, 3))), r"costs must have shape \(3, 2\), got \(2, 3\)"),
+    "flat costs of a batch": (([1, 2], [0.0] * 2, np.zeros(4)), r"costs must have shape \(2, 2\), got \(4,\)"),
+    "one reward for two": (([1, 2], 0.0, np.zeros((2, 2))), r"reward must have shape \(2,\), got \(\)"),
+    "ragged costs": (([1, 2], [0.0] * 2, [[0.0], [0.0, 0.0]]), "costs must be numbers"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("report", "message"), BAD.values(), ids=BAD.keys())
+def test_reports_that_cannot_be_true_are_refused_and_change_nothing(report: tuple[Any, Any, Any], message: str) -> None:
+    d = desk()
+    d.open(HALF, 4)
+    d.close(d.check(0, 0.0, [0.0, 0.0]))
+    before = (d.pending, d.opened)
+    with pytest.raises(InvalidReport, match=message):
+        d.check(*report)
+    assert (d.pending, d.opened) == before
+    assert d.check([1, 2, 3], np.zeros(3), np.zeros((3, 2))).ids.tolist() == [1, 2, 3], "all are still pending"
+
+
+@pytest.mark.parametrize("value", [20.0, -10.0, 20.0 + 1e-6, -10.0 - 1e-6])
+def test_the_ends_of_a_range_are_inside_it_up_to_rounding(value: float) -> None:
+    d = desk()
+    d.open(HALF, 1)
+    assert d.check(0, value, [100.0, 10.0]).rewards[0] == value
+
+
+@pytest.mark.parametrize("n", [0, -1, 1.5, True])
+def test_a_number_of_episodes_must_be_positive_and_whole(n: Any) -> None:
+    with pytest.raises(InvalidInput, match="n must be an integer >= 1"):
+        desk().open(HALF, n)
