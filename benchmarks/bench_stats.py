@@ -21,9 +21,8 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from tests.stats import wsr_reference as reference
-
 from surefoot.stats.betting import IntervalWealth, MeanUpperBounds, empirical_bernstein_upper, mean_upper
+from tests.stats import wsr_reference as reference
 
 SIZES, SEEDS = (300, 1000, 4000, 10_000, 40_000), 5
 

@@ -66,7 +66,10 @@ def test_plain_values_rebuild_it() -> None:
         ({"cost_bounds": [0.0]}, r"cost_bounds\[0\] must be > 0, got 0"),
         ({"cost_bounds": [1.0, 2.0]}, r"cost_bounds must have shape \(1\), got \(2,\)"),
         ({"cost_limits": [np.nan]}, r"cost_limits\[0\] must be finite, got nan"),
-        ({"reward_bounds": (1.0, 1.0)}, r"reward_bounds must be \(low, high\) with low < high, got \(1, 1\); swap them"),
+        (
+            {"reward_bounds": (1.0, 1.0)},
+            r"reward_bounds must be \(low, high\) with low < high, got \(1, 1\); swap them",
+        ),
         ({"reward_bounds": (2.0, 1.0)}, r"reward_bounds must be \(low, high\) with low < high, got \(2, 1\)"),
         ({"reward_bounds": (-np.inf, 1.0)}, "reward_bounds must be a number in .*, got -inf"),
         ({"cost_names": ("a", "b")}, "cost_names must hold 1 names, got 2; name every constraint"),

@@ -53,7 +53,9 @@ def test_expectation_is_linear_in_the_weights(seed: int, size: int) -> None:
     rng = np.random.default_rng(seed)
     values, one, two = rng.normal(size=(size, 3)), rng.dirichlet(np.ones(size)), rng.dirichlet(np.ones(size))
     halfway = Mixture(0.5 * one + 0.5 * two).expect(values)
-    np.testing.assert_allclose(halfway, 0.5 * Mixture(one).expect(values) + 0.5 * Mixture(two).expect(values), atol=1e-12)
+    np.testing.assert_allclose(
+        halfway, 0.5 * Mixture(one).expect(values) + 0.5 * Mixture(two).expect(values), atol=1e-12
+    )
     assert Mixture.pure(size - 1, size).expect(values[:, 0]) == values[-1, 0]
 
 

@@ -104,7 +104,13 @@ def check_probabilities(name: str, array: FloatArray) -> FloatArray:
 
 
 def check_real(
-    name: str, value: float, *, low: float = -np.inf, high: float = np.inf, open_low: bool = False, open_high: bool = False
+    name: str,
+    value: float,
+    *,
+    low: float = -np.inf,
+    high: float = np.inf,
+    open_low: bool = False,
+    open_high: bool = False,
 ) -> float:
     """``value`` as a float inside the stated interval.
 

@@ -266,7 +266,13 @@ class PublishedReference:
         p, own = policy_set.cells.predictions, policy_set.cells.policy_index
         rows = range(len(own))
         every = [
-            (p.reward_center[i, own[i]], p.cost_center[i, own[i], 0], p.reward_center[i, 0], p.cost_center[i, 0, 0], own[i])
+            (
+                p.reward_center[i, own[i]],
+                p.cost_center[i, own[i], 0],
+                p.reward_center[i, 0],
+                p.cost_center[i, 0, 0],
+                own[i],
+            )
             for i in rows
         ]
         self.left = sorted(every, key=lambda c: -c[0])

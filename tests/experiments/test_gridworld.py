@@ -67,7 +67,8 @@ def test_the_arrays_agree_with_the_summary(run: tuple[Path, dict[str, Any]]) -> 
 def test_runs_repeat_exactly(run: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
     def timeless(summary: dict[str, Any]) -> str:
         agents = {
-            name: {k: v for k, v in agent.items() if not k.endswith("seconds")} for name, agent in summary["agents"].items()
+            name: {k: v for k, v in agent.items() if not k.endswith("seconds")}
+            for name, agent in summary["agents"].items()
         }
         training = {k: v for k, v in summary["training"].items() if k != "seconds"}
         return json.dumps(summary | {"agents": agents, "training": training}, sort_keys=True)

@@ -112,7 +112,12 @@ def test_regret_is_the_sum_over_episodes(run: tuple[Any, Alternating, Trace]) ->
 
 def test_violations_count_episodes_of_bad_mixtures_in_any_constraint() -> None:
     trace = Trace(
-        np.array([10, 30, 60]), np.zeros(3), np.array([[1.0, 2.1], [1.0, 2.0], [1.0 + 1e-9, 2.0]]), np.zeros(3), 0.0, 0.0
+        np.array([10, 30, 60]),
+        np.zeros(3),
+        np.array([[1.0, 2.1], [1.0, 2.0], [1.0 + 1e-9, 2.0]]),
+        np.zeros(3),
+        0.0,
+        0.0,
     )
     assert trace.violating(np.array([1.0, 2.0])) == 10
     assert trace.violating(np.array([0.9, 3.0])) == 60

@@ -16,9 +16,7 @@ multipliers = st.lists(st.floats(0.0, 20.0), min_size=2, max_size=2)
 
 
 @given(cmdps(), multipliers, st.integers(0, 2**32))
-def test_weak_duality_holds_for_any_multipliers_and_any_policy(
-    cmdp: TabularCMDP, lam: list[float], seed: int
-) -> None:
+def test_weak_duality_holds_for_any_multipliers_and_any_policy(cmdp: TabularCMDP, lam: list[float], seed: int) -> None:
     """The bound exceeds V* even where the multipliers are wrong and policy iteration starts anywhere."""
     table = random_policy(np.random.default_rng(seed), cmdp.n_states, cmdp.n_actions)
     proof = certify(cmdp, table, lam[: cmdp.n_constraints])
@@ -96,7 +94,11 @@ def test_an_unconverged_bound_still_holds(rng: np.random.Generator, monkeypatch:
 
 @pytest.mark.parametrize(
     ("lam", "words"),
-    [([1.0, 2.0], "multipliers must have shape (1)"), ([np.nan], "multipliers[0] must be finite"), ("x", "real numbers")],
+    [
+        ([1.0, 2.0], "multipliers must have shape (1)"),
+        ([np.nan], "multipliers[0] must be finite"),
+        ("x", "real numbers"),
+    ],
 )
 def test_bad_multipliers_are_refused(lam: object, words: str, rng: np.random.Generator) -> None:
     cmdp = random_cmdp(rng)

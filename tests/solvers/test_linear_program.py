@@ -191,7 +191,9 @@ def test_the_gridworld_is_infeasible_above_noise_436() -> None:
     assert solve(world.cmdp(0.435)).status == "optimal"
     beyond = solve(world.cmdp(0.437))
     assert beyond.status == "infeasible"
-    assert beyond.costs[0] == pytest.approx(iterate_values(world.cmdp(0.437), world.cmdp(0.437).costs[0], largest=False))
+    assert beyond.costs[0] == pytest.approx(
+        iterate_values(world.cmdp(0.437), world.cmdp(0.437).costs[0], largest=False)
+    )
 
 
 def test_warm_and_cold_starts_agree_whatever_the_order() -> None:

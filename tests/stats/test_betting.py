@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.stats import wsr_reference as reference
 
 from surefoot.errors import InvalidInput
 from surefoot.stats.betting import (
@@ -30,6 +29,7 @@ from surefoot.stats.betting import (
     mean_upper,
 )
 from surefoot.stats.binomial import rate_test
+from tests.stats import wsr_reference as reference
 
 TWO_BETS = BetGrid(np.array([0.3, 0.9]), np.array([0.25, 0.75]))
 

@@ -158,7 +158,10 @@ def test_the_ten_published_noises() -> None:
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: NoisyGridworld("shortened"), 'variant must be "truncated" or "published", got \'shortened\'; choose one'),
+        (
+            lambda: NoisyGridworld("shortened"),
+            'variant must be "truncated" or "published", got \'shortened\'; choose one',
+        ),
         (lambda: NoisyGridworld(limit=-1.0), r"limit must be a number in \[0, inf\], got -1"),
         (lambda: NoisyGridworld().cmdp(1.2), r"noise must be a number in \[0, 1\], got 1.2"),
         (lambda: NoisyGridworld().cmdp([0.1, 0.2]), r"parameters must have shape \(1\), got \(2,\)"),

@@ -16,16 +16,30 @@ def command() -> None:
 @command.command(name="gridworld")
 @click.option("--episodes", default=40_000, show_default=True, help="Real episodes per run.")
 @click.option("--agents", default="default", show_default=True, help="Comma-separated names, or 'default'.")
-@click.option("--tasks", default="published", show_default=True, help="'published' (the ten of the paper) or 'fresh:N'.")
-@click.option("--family", default="truncated", show_default=True, type=click.Choice(["truncated", "published"]),
-              help="Noise truncated to [0, .38], where the method's assumption holds, or the paper's [0, .5], where it fails.")
+@click.option(
+    "--tasks", default="published", show_default=True, help="'published' (the ten of the paper) or 'fresh:N'."
+)
+@click.option(
+    "--family",
+    default="truncated",
+    show_default=True,
+    type=click.Choice(["truncated", "published"]),
+    help="Noise truncated to [0, .38], where the method's assumption holds, or the paper's [0, .5], where it fails.",
+)
 @click.option("--cells", default=30, show_default=True, help="Largest number of cells.")
 @click.option("--training-tasks", default=500, show_default=True, help="Fresh training tasks.")
 @click.option("--holdout", default=200, show_default=True, help="Fresh tasks that judge the finished cells.")
-@click.option("--delta", default=0.05, show_default=True, help="Error probability of deployment and, separately, of the certificate.")
+@click.option(
+    "--delta",
+    default=0.05,
+    show_default=True,
+    help="Error probability of deployment and, separately, of the certificate.",
+)
 @click.option("--seed", default=0, show_default=True, help="Of everything random.")
 @click.option("--workers", default=1, show_default=True, help="Processes; results do not depend on it.")
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="New directory for logs, figures and report.")
+@click.option(
+    "--out", required=True, type=click.Path(path_type=Path), help="New directory for logs, figures and report."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON instead of a table.")
 @click.option("--no-figures", is_flag=True, help="Write logs only; figures need the extra [figures].")
 def gridworld(

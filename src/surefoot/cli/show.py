@@ -58,7 +58,11 @@ def _certificate(policy_set: PolicySet) -> str:
 
 def _cells(policy_set: PolicySet) -> list[str]:
     cells, names = policy_set.cells, policy_set.training.parameter_names
-    head = [f"  {'cell':>4} " + "".join(f"{n:>12}" for n in names) + f"{'optimum':>12}{'cost there':>22}{'safe cost there':>22}"]
+    head = [
+        f"  {'cell':>4} "
+        + "".join(f"{n:>12}" for n in names)
+        + f"{'optimum':>12}{'cost there':>22}{'safe cost there':>22}"
+    ]
     for k in range(min(len(cells), SHOWN_CELLS)):
         j, p = int(cells.policy_index[k]), cells.predictions
         own = f"{p.cost_lower[k, j, 0]:.3f}..{p.cost_upper[k, j, 0]:.3f}"

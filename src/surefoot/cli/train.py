@@ -12,17 +12,30 @@ FAMILIES = {"gridworld": "truncated", "gridworld-published": "published"}
 
 @click.command(name="train")
 @click.argument("family", type=click.Choice(sorted(FAMILIES)))
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="Policy-set file to write; it must not exist.")
+@click.option(
+    "--out", required=True, type=click.Path(path_type=Path), help="Policy-set file to write; it must not exist."
+)
 @click.option("--tasks", default=500, show_default=True, help="Fresh training tasks.")
 @click.option("--holdout", default=200, show_default=True, help="Fresh tasks that judge the finished cells.")
 @click.option("--cells", default=30, show_default=True, help="Largest number of cells.")
 @click.option("--delta", default=0.05, show_default=True, help="Error probability of the hold-out certificate.")
 @click.option("--seed", default=0, show_default=True, help="Of everything random.")
 @click.option("--workers", default=1, show_default=True, help="Processes that share the tasks.")
-@click.option("--lenient", is_flag=True, help="Leave tasks that break the assumption uncovered instead of refusing to train.")
+@click.option(
+    "--lenient", is_flag=True, help="Leave tasks that break the assumption uncovered instead of refusing to train."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the description as JSON.")
 def command(
-    family: str, out: Path, tasks: int, holdout: int, cells: int, delta: float, seed: int, workers: int, lenient: bool, as_json: bool
+    family: str,
+    out: Path,
+    tasks: int,
+    holdout: int,
+    cells: int,
+    delta: float,
+    seed: int,
+    workers: int,
+    lenient: bool,
+    as_json: bool,
 ) -> None:
     """Train a policy set on FAMILY and write it to a file.
 

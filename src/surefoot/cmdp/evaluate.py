@@ -170,7 +170,9 @@ def distance(first: TabularCMDP, second: TabularCMDP) -> float:
     """
     shapes = [(m.n_states, m.n_actions, m.n_constraints, m.discount) for m in (first, second)]
     if shapes[0] != shapes[1]:
-        raise InvalidInput(f"the CMDPs must share S, A, I and discount, got {shapes[0]} and {shapes[1]}; compare like with like")
+        raise InvalidInput(
+            f"the CMDPs must share S, A, I and discount, got {shapes[0]} and {shapes[1]}; compare like with like"
+        )
     return max(
         float(np.abs(first.rewards - second.rewards).max()),
         float(np.abs(first.costs - second.costs).max()) if first.n_constraints else 0.0,

@@ -196,4 +196,8 @@ def _compress_sparse(matrix: Any, n_states: int, n_actions: int) -> tuple[IntArr
             f"got {sums[row]:.12g}; normalise rows first"
         )
     csr.eliminate_zeros()
-    return freeze(csr.indptr.astype(np.int64)), freeze(csr.indices.astype(np.int64)), freeze(csr.data.astype(np.float64))
+    return (
+        freeze(csr.indptr.astype(np.int64)),
+        freeze(csr.indices.astype(np.int64)),
+        freeze(csr.data.astype(np.float64)),
+    )

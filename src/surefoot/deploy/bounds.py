@@ -49,11 +49,15 @@ class CostBounds:
         selections: number of selections so far (way B).
     """
 
-    def __init__(self, start: FloatArray, ceilings: FloatArray, limits: FloatArray, delta: float, *, selected: bool) -> None:
+    def __init__(
+        self, start: FloatArray, ceilings: FloatArray, limits: FloatArray, delta: float, *, selected: bool
+    ) -> None:
         self._ceilings, self._delta, self._by_selection = ceilings, delta, selected
         self.values = np.minimum(start, ceilings)
         n_policies, n_constraints = start.shape
-        self._processes = [MeanUpperBounds(np.full(n_policies, c), focus=_focus(d, c)) for c, d in zip(ceilings, limits)]
+        self._processes = [
+            MeanUpperBounds(np.full(n_policies, c), focus=_focus(d, c)) for c, d in zip(ceilings, limits)
+        ]
         share = math.log(n_policies * n_constraints) if not selected else math.log(max(n_constraints, 1))
         self._threshold = np.full(n_policies, np.inf if selected else share - math.log(delta))
         self._since = np.full(n_policies, np.iinfo(np.int64).max if selected else 0, dtype=np.int64)

@@ -55,6 +55,8 @@ WARM_UP = 50
 """Episodes of the safe policy after which a target is chosen under ``data`` and ``envelope``."""
 KAPPA = {"cells": 0.02, "envelope": 1.0, "data": 1.0}
 CAP = 1.0
+NOTICEABLE = 0.003
+"""Data bounds are planned with again when one fell by this share of the limit."""
 EVENTS_KEPT = 1000
 
 
@@ -106,7 +108,9 @@ class Status:
     @property
     def text(self) -> str:
         """The status as a paragraph for people."""
-        played = ", ".join(f"policy {j} with weight {self.weights[j]:.3f} ({why})" for j, why in sorted(self.reasons.items()))
+        played = ", ".join(
+            f"policy {j} with weight {self.weights[j]:.3f} ({why})" for j, why in sorted(self.reasons.items())
+        )
         costs = ", ".join(f"{c:.4g} (limit {d:.4g})" for c, d in zip(self.certified_costs, self.cost_limits))
         spent = ", ".join(f"{e.name} {e.delta:.4g}" for e in self.ledger.entries)
         lines = [
@@ -163,7 +167,12 @@ class CertifiedAgent:
         _check_choice("trust", trust, ("cells", "data", "envelope"))
         _check_choice("evidence", evidence, ("all", "returns"))
         _check_choice("losses", losses, ("independent", "worst"))
-        for name, value in (("delta", delta), ("p_max", p_max), ("delta_coverage", delta_coverage), ("monitor_delta", monitor_delta)):
+        for name, value in (
+            ("delta", delta),
+            ("p_max", p_max),
+            ("delta_coverage", delta_coverage),
+            ("monitor_delta", monitor_delta),
+        ):
             check_real(name, value, low=0.0, high=1.0, open_low=True, open_high=True)
         check_integer("seed", seed, low=0)
         self.trust = trust
@@ -174,12 +183,18 @@ class CertifiedAgent:
             _check_certificate(policy_set, p_max, delta_coverage)
         self._ceilings = _ceilings(policy_set, trust, cost_ceilings)
         open_range = np.full(criterion.n_constraints, np.inf)
-        self._desk = Desk(policy_set.policies, criterion, criterion.return_range, open_range, np.random.default_rng(seed))
+        self._desk = Desk(
+            policy_set.policies, criterion, criterion.return_range, open_range, np.random.default_rng(seed)
+        )
         self._build(delta, evidence, losses, monitor_delta)
 
     def _build(self, delta: float, evidence: EvidenceKind, losses: str, monitor_delta: float) -> None:
         cells_pay = self.trust == "cells"
-        shares = {"elimination": delta * (1 - BOUNDS_SHARE), "bounds": delta * BOUNDS_SHARE} if cells_pay else {"bounds": delta}
+        shares = (
+            {"elimination": delta * (1 - BOUNDS_SHARE), "bounds": delta * BOUNDS_SHARE}
+            if cells_pay
+            else {"bounds": delta}
+        )
         self.ledger = Ledger(delta)
         for name, share in shares.items():
             self.ledger = self.ledger.spend(name, share, _PURPOSES[name])
@@ -187,7 +202,11 @@ class CertifiedAgent:
         simulated = np.asarray(self._set.bounds.cost_ceilings, dtype=np.float64)
         # Without trust in cells a refuted set of cells is only an alarm (envelope) or nothing at all (data): no delta is spent on it.
         self._evidence = Evidence(
-            self._set, evidence, shares.get("elimination", monitor_delta), simulated, independent_losses=losses == "independent"
+            self._set,
+            evidence,
+            shares.get("elimination", monitor_delta),
+            simulated,
+            independent_losses=losses == "independent",
         )
         self._guess = None if cells_pay else Estimate(self._evidence.table, self._set.cells.kernel)
         self._monitor = Monitor(self._limits, self._ceilings, monitor_delta)
@@ -260,7 +279,14 @@ class CertifiedAgent:
         return self._desk.single(batch) if n is None else batch
 
     def tell(
-        self, ids: Any, reward: Any, costs: Any, *, initial_state: Any = None, transitions: Any = None, signals: Any = None
+        self,
+        ids: Any,
+        reward: Any,
+        costs: Any,
+        *,
+        initial_state: Any = None,
+        transitions: Any = None,
+        signals: Any = None,
     ) -> None:
         """See :class:`~surefoot.deploy.agent.Agent`.
 
@@ -279,7 +305,7 @@ class CertifiedAgent:
                 f"{self._ceilings[i]:.4g}: an assumption is false"
             )
         if self._bounds.told(reports.ids, reports.policy_index, reports.costs):
-            self._stale = True
+            self._stale |= self._bounds_matter()
         self._queue.add(_told(reports, starts, rows, extra))
         self._settle()
 
@@ -353,16 +379,27 @@ class CertifiedAgent:
         self._target = int(self._set.cells.policy_index[cell])
         self._bounds.select(self._target, self._desk.opened)
         self._stale = True
-        self._note_event("target", f"policy {self._target}, trained for the most plausible cell {cell}, is to be proved safe")
+        self._note_event(
+            "target", f"policy {self._target}, trained for the most plausible cell {cell}, is to be proved safe"
+        )
 
     def _make_plan(self) -> Plan:
         program = self._program()
+        self._planned_bounds = self._bounds.values.copy()
         if self._alarm is not None:
             return safe_plan(program, "an alarm was raised")
         found = plan(program)
         if not found.certified:
             self._note_event("planned", found.reasons[0])
         return found
+
+    def _bounds_matter(self) -> bool:
+        """Whether data bounds fell noticeably below what the rows held at the last plan."""
+        in_rows = self._planned_bounds
+        if self.trust == "cells":
+            living = self._set.cells.predictions.cost_upper[self._evidence.alive]
+            in_rows = np.minimum(in_rows, living.max(axis=0, initial=-np.inf))
+        return bool((in_rows - self._bounds.values > NOTICEABLE * self._limits).any())
 
     def _program(self) -> Program:
         cells, alive, bounds = self._set.cells, self._evidence.alive, self._bounds.values
@@ -399,7 +436,9 @@ class CertifiedAgent:
             return None
         array = np.asarray(signals, dtype=np.float64).reshape(n, -1)
         if array.shape[1] != len(declared.names) or not np.isfinite(array).all():
-            raise InvalidReport(f"signals must be {len(declared.names)} finite numbers per episode, got {array.shape}; report all of them")
+            raise InvalidReport(
+                f"signals must be {len(declared.names)} finite numbers per episode, got {array.shape}; report all of them"
+            )
         return array
 
     def status(self) -> Status:
@@ -424,7 +463,11 @@ class CertifiedAgent:
         if self._alarm is not None:
             return "nothing; find out what is wrong, then start a new deployment"
         if self.trust != "cells":
-            return f"proving policy {self._target} safe" if self._target else f"collecting {WARM_UP} episodes of the safe policy"
+            return (
+                f"proving policy {self._target} safe"
+                if self._target
+                else f"collecting {WARM_UP} episodes of the safe policy"
+            )
         return f"which of the {int(self._evidence.alive.sum())} surviving cells the real task lies in"
 
 
@@ -467,7 +510,9 @@ def _ceilings(policy_set: PolicySet, trust: str, declared: Any) -> FloatArray:
     if declared is not None:
         ceilings = as_floats("cost_ceilings", declared, (criterion.n_constraints,))
         if (ceilings <= 0.0).any():
-            raise InvalidInput(f"cost_ceilings must be positive, got {ceilings.tolist()}; declare the largest possible episode costs")
+            raise InvalidInput(
+                f"cost_ceilings must be positive, got {ceilings.tolist()}; declare the largest possible episode costs"
+            )
         return ceilings
     if trust == "data":
         return criterion.cost_ceilings
@@ -491,7 +536,9 @@ def _check_initial(initial_state: Any, n: int) -> Any:
         return None
     states = np.atleast_1d(np.asarray(initial_state))
     if states.shape != (n,) or states.dtype.kind not in "iu":
-        raise InvalidReport(f"initial_state must be {n} whole numbers, got {initial_state!r}; the episodes stay pending")
+        raise InvalidReport(
+            f"initial_state must be {n} whole numbers, got {initial_state!r}; the episodes stay pending"
+        )
     return states
 
 
@@ -503,4 +550,3 @@ def _told(reports: Reports, starts: Any, rows: IntArray | None, signals: FloatAr
 def _listed(cells: Iterable[int]) -> str:
     names = [str(int(k)) for k in cells]
     return ", ".join(names) if len(names) <= 8 else f"{', '.join(names[:8])} and {len(names) - 8} more"
-

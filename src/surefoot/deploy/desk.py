@@ -160,8 +160,12 @@ class Desk:
         if k in self._pending:
             return self._pending[k]
         if 0 <= k < self.opened:
-            raise InvalidReport(f"id must name a pending episode, got {k}, which was told before; tell every episode once")
-        raise InvalidReport(f"id must name a pending episode, got {k}, which was never asked; use the id that ask() returned")
+            raise InvalidReport(
+                f"id must name a pending episode, got {k}, which was told before; tell every episode once"
+            )
+        raise InvalidReport(
+            f"id must name a pending episode, got {k}, which was never asked; use the id that ask() returned"
+        )
 
 
 def _ids(ids: Any) -> IntArray:
@@ -179,7 +183,9 @@ def _reals(name: str, value: Any, shape: tuple[int, ...], *, scalar: bool) -> Fl
     if scalar and array.size == int(np.prod(shape)):
         array = array.reshape(shape)
     if array.shape != shape:
-        raise InvalidReport(f"{name} must have shape {shape}, got {array.shape}; report one value per episode and constraint")
+        raise InvalidReport(
+            f"{name} must have shape {shape}, got {array.shape}; report one value per episode and constraint"
+        )
     bad = ~np.isfinite(array)
     if bad.any():
         index = first_where(bad)

@@ -55,4 +55,3 @@ class Estimate:
     def best(self) -> int:
         """The most plausible cell."""
         return int(self.scores().argmax())
-

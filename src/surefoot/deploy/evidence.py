@@ -38,7 +38,7 @@ __all__ = ["Evidence", "EvidenceKind", "Weights"]
 
 EvidenceKind = Literal["all", "returns"]
 
-RIVAL_RATIO, CHEAPER_SHARE, NEAREST_RIVAL = 1.5, 0.95, 0.01
+RIVAL_RATIO, CHEAPER_SHARE, NEAREST_RIVAL = 1.5, 0.97, 0.006
 JOINT_RATIO = 2.0
 SEPARATE_BETS = 4
 SAFE_SHARE = 0.25
@@ -121,7 +121,9 @@ class Evidence:
         self._joint_bets = self._transitions is None
         self._separate = [_interval_wealth(self.table, f) for f in range(self.table.low.size)]
         self._signals = policy_set.cells.signals
-        self._extra = [] if self._signals is None else [_signal_wealth(self._signals, x) for x in range(len(self._signals.names))]
+        self._extra = (
+            [] if self._signals is None else [_signal_wealth(self._signals, x) for x in range(len(self._signals.names))]
+        )
         self._conditional: bool | None = None
 
     @property
@@ -262,7 +264,9 @@ def _wealth(lower: FloatArray, upper: FloatArray, low: float, high: float) -> In
     )
 
 
-def _inside(process: IntervalWealth, policy: int, lower: FloatArray, upper: FloatArray) -> tuple[FloatArray, FloatArray]:
+def _inside(
+    process: IntervalWealth, policy: int, lower: FloatArray, upper: FloatArray
+) -> tuple[FloatArray, FloatArray]:
     """Predictions clipped to the signal's range, as the process was told to expect them."""
     low, high = process.low[:, policy], process.high[:, policy]
     return np.clip(lower, low, high), np.clip(upper, low, high)

@@ -50,7 +50,14 @@ class FixedAgent:
         return self._desk.single(batch) if n is None else batch
 
     def tell(
-        self, ids: Any, reward: Any, costs: Any, *, initial_state: Any = None, transitions: Any = None, signals: Any = None
+        self,
+        ids: Any,
+        reward: Any,
+        costs: Any,
+        *,
+        initial_state: Any = None,
+        transitions: Any = None,
+        signals: Any = None,
     ) -> None:
         """See :class:`~surefoot.deploy.agent.Agent`."""
         self._desk.close(self._desk.check(ids, reward, costs))

@@ -106,11 +106,15 @@ def largest_weight(program: Program) -> float:
     """``alpha_l``: how much of the candidate's policy the safe policy can carry under every row."""
     if program.candidate == 0:
         return 0.0
-    room = program.limits - program.rows[:, 0]
+    room = 0.999999 * (_inside(program.limits) - program.rows[:, 0])
     extra = program.rows[:, program.candidate] - program.rows[:, 0]
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = np.where(extra > 0.0, room / extra, 1.0)
     return float(np.clip(ratio.min(initial=1.0), 0.0, 1.0))
+
+
+def _inside(limits: FloatArray) -> FloatArray:
+    return limits - INSIDE * (1.0 + np.abs(limits))
 
 
 def _pure(program: Program, index: int) -> FloatArray:
@@ -130,7 +134,7 @@ def _tidy(weights: FloatArray) -> FloatArray:
 def _solve(program: Program, floor: float) -> tuple[FloatArray | None, list[tuple[int, int]]]:
     """The optimum with rows added as they are violated; ``None`` if the solver gives up. Also the rows that bind."""
     n_rows, n_policies, n_constraints = program.rows.shape
-    inside = program.limits - INSIDE * (1.0 + np.abs(program.limits))
+    inside = _inside(program.limits)
     solver = _start(program.objective, program.candidate, floor)
     active: list[tuple[int, int]] = []
     while True:
@@ -141,12 +145,16 @@ def _solve(program: Program, floor: float) -> tuple[FloatArray | None, list[tupl
         weights = np.maximum(np.asarray(answer.col_value, dtype=np.float64), 0.0)
         excess = np.einsum("j,hji->hi", weights, program.rows) - inside
         fresh = [(int(excess[:, i].argmax()), i) for i in range(n_constraints)] if n_rows else []
-        fresh = [(h, i) for h, i in fresh if excess[h, i] > 0.1 * (program.limits[i] - inside[i]) and (h, i) not in active]
+        fresh = [
+            (h, i) for h, i in fresh if excess[h, i] > 0.1 * (program.limits[i] - inside[i]) and (h, i) not in active
+        ]
         if not fresh:
             duals = np.asarray(answer.row_dual)[1:]
             return weights, [row for row, dual in zip(active, duals) if dual != 0.0]
         for h, i in fresh:
-            solver.addRow(-highspy.kHighsInf, inside[i], n_policies, np.arange(n_policies, dtype=np.int32), program.rows[h, :, i])
+            solver.addRow(
+                -highspy.kHighsInf, inside[i], n_policies, np.arange(n_policies, dtype=np.int32), program.rows[h, :, i]
+            )
             active.append((h, i))
 
 
@@ -163,7 +171,12 @@ def _start(objective: FloatArray, candidate: int, floor: float) -> Any:
     model.a_matrix_.index_ = np.arange(size, dtype=np.int32)
     model.a_matrix_.value_ = np.ones(size)
     solver = highspy.Highs()
-    for option, value in (("output_flag", False), ("threads", 1), ("presolve", "off"), ("primal_feasibility_tolerance", 1e-10)):
+    for option, value in (
+        ("output_flag", False),
+        ("threads", 1),
+        ("presolve", "off"),
+        ("primal_feasibility_tolerance", 1e-10),
+    ):
         solver.setOptionValue(option, value)
     solver.passModel(model)
     return solver
@@ -178,4 +191,3 @@ def _reasons(program: Program, weights: FloatArray, binding: list[tuple[int, int
     if program.candidate and weights[program.candidate] > 0.0:
         reasons[program.candidate] = f"the candidate's own policy, kept under test; {held}"
     return reasons
-

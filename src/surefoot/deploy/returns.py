@@ -63,13 +63,18 @@ class PredictionTable:
         upper = _stack(whole.reward_upper, whole.cost_upper)
         center = _stack(whole.reward_center, whole.cost_center)
         if given is not None:
-            by_state = [_stack_states(given.reward_lower, given.cost_lower), _stack_states(given.reward_upper, given.cost_upper)]
+            by_state = [
+                _stack_states(given.reward_lower, given.cost_lower),
+                _stack_states(given.reward_upper, given.cost_upper),
+            ]
             lower, upper = np.concatenate([by_state[0], lower], axis=3), np.concatenate([by_state[1], upper], axis=3)
             center = np.concatenate([0.5 * (by_state[0] + by_state[1]), center], axis=3)
         if cells.outside is not None:
             far = _stack(cells.outside.reward, cells.outside.cost)
             if given is not None:
-                far = np.concatenate([_stack_states(cells.outside.reward_by_state, cells.outside.cost_by_state), far], axis=3)
+                far = np.concatenate(
+                    [_stack_states(cells.outside.reward_by_state, cells.outside.cost_by_state), far], axis=3
+                )
             center = np.concatenate([center, far])
         states = np.zeros(0, dtype=np.int64) if given is None else given.initial_states
         low, high = policy_set.criterion.return_range
@@ -138,14 +143,18 @@ class ReturnsEvidence:
         """What has to be fixed when an episode is asked: the inverse covariances (B+1, F, F)."""
         return self.scale.inverse()
 
-    def update(self, policy_index: IntArray, columns: IntArray, outcomes: FloatArray, bets: FloatArray, alive: Any) -> None:
+    def update(
+        self, policy_index: IntArray, columns: IntArray, outcomes: FloatArray, bets: FloatArray, alive: Any
+    ) -> None:
         """Multiply in n episodes that were asked with the same ``bets``; outcomes (n, F)."""
         rows, table = np.flatnonzero(alive), self._table
         _update(
             table.lower, table.upper, table.center, self._rivals.index, rows, policy_index, columns, outcomes, bets,
             table.low, table.high, self.log_wealth,
         )  # fmt: skip
-        middle = 0.5 * (table.lower[rows[:, None], policy_index, :, columns] + table.upper[rows[:, None], policy_index, :, columns])
+        middle = 0.5 * (
+            table.lower[rows[:, None], policy_index, :, columns] + table.upper[rows[:, None], policy_index, :, columns]
+        )
         self.scale.update(columns, outcomes - middle.mean(axis=0) if rows.size else outcomes)
 
     def forfeit(self, policy_index: int, bets: FloatArray, alive: Any) -> None:

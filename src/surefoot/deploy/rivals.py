@@ -49,7 +49,10 @@ def choose_rivals(cells: Cells, ratio: float, cheaper_share: float, nearest: flo
     chosen = []
     for i in range(len(cells)):
         distance = np.abs(flat - flat[i]).mean(axis=1)
-        sides = [np.flatnonzero((severity < severity[i]) & (distance > 0)), np.flatnonzero((severity >= severity[i]) & (distance > 0))]
+        sides = [
+            np.flatnonzero((severity < severity[i]) & (distance > 0)),
+            np.flatnonzero((severity >= severity[i]) & (distance > 0)),
+        ]
         floor = min(nearest, float(distance[distance > 0].max(initial=0.0)))
         sides = [side[distance[side] >= floor] for side in sides]
         picked = [_spread(side[np.argsort(distance[side], kind="stable")], distance, ratio) for side in sides]
@@ -67,7 +70,9 @@ def _point_values(cells: Cells) -> FloatArray:
     """(P, J', 1+I) values of some policies at every point."""
     n_policies = cells.predictions.reward_center.shape[1]
     probes = np.unique(np.linspace(0, n_policies - 1, min(PROBES, n_policies)).astype(int))
-    own = np.concatenate([cells.predictions.reward_center[:, probes, None], cells.predictions.cost_center[:, probes]], axis=2)
+    own = np.concatenate(
+        [cells.predictions.reward_center[:, probes, None], cells.predictions.cost_center[:, probes]], axis=2
+    )
     if cells.outside is None:
         return own
     far = np.concatenate([cells.outside.reward[:, probes, None], cells.outside.cost[:, probes]], axis=2)

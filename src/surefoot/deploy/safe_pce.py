@@ -260,9 +260,7 @@ class SafePCE:
         self._safe_pool = _Window.empty(criterion.n_constraints)
         self.notes = self._describe(preset)
 
-    def _choose(
-        self, preset: str, policy_set: PolicySet, delta: float, episodes: int, eps: float | None
-    ) -> _Constants:
+    def _choose(self, preset: str, policy_set: PolicySet, delta: float, episodes: int, eps: float | None) -> _Constants:
         if preset == "published":
             return _Published()
         if preset != "theory":
@@ -284,7 +282,9 @@ class SafePCE:
         slack = self._limits - self._candidates.safe_cost
         stuck = sum(self._constants.last_level(s) < 0.0 for s in slack)
         if stuck and self.safe_start:
-            return (f"the cover is too coarse for the proof in {stuck} of {len(slack)} cells: the weight stays 0 there",)
+            return (
+                f"the cover is too coarse for the proof in {stuck} of {len(slack)} cells: the weight stays 0 there",
+            )
         return ()
 
     @property
@@ -330,7 +330,14 @@ class SafePCE:
         return self._desk.single(batch) if n is None else batch
 
     def tell(
-        self, ids: Any, reward: Any, costs: Any, *, initial_state: Any = None, transitions: Any = None, signals: Any = None
+        self,
+        ids: Any,
+        reward: Any,
+        costs: Any,
+        *,
+        initial_state: Any = None,
+        transitions: Any = None,
+        signals: Any = None,
     ) -> None:
         """See :class:`~surefoot.deploy.agent.Agent`."""
         reports = self._desk.check(ids, reward, costs)
@@ -367,7 +374,9 @@ class SafePCE:
         value = w * c.value[k] + (1.0 - w) * c.safe_value[k]
         return float(value), w * c.cost[k] + (1.0 - w) * c.safe_cost[k]
 
-    def _outside(self, n: FloatArray, mean_reward: FloatArray, mean_cost: FloatArray) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    def _outside(
+        self, n: FloatArray, mean_reward: FloatArray, mean_cost: FloatArray
+    ) -> np.ndarray[Any, np.dtype[np.bool_]]:
         value, cost = self._predicted()
         off_reward = np.abs(mean_reward - value) > self._constants.reward_radius(n, self._level, self._candidate)
         off_cost = np.abs(mean_cost - cost) > self._constants.cost_radius(n, self._level, self._candidate)
@@ -406,9 +415,7 @@ class PCE(SafePCE):
 
     safe_start = False
 
-    def _choose(
-        self, preset: str, policy_set: PolicySet, delta: float, episodes: int, eps: float | None
-    ) -> _Constants:
+    def _choose(self, preset: str, policy_set: PolicySet, delta: float, episodes: int, eps: float | None) -> _Constants:
         return _PublishedPCE() if preset == "published" else super()._choose(preset, policy_set, delta, episodes, eps)
 
     def _describe(self, preset: str) -> tuple[str, ...]:

@@ -21,8 +21,8 @@ import numpy as np
 from numba import njit
 
 from surefoot.arrays import FloatArray, IntArray
-from surefoot.policyset.schema import Cells
 from surefoot.deploy.rivals import Rivals
+from surefoot.policyset.schema import Cells
 
 __all__ = ["TransitionEvidence", "encode", "log_average", "log_ratios"]
 

@@ -100,7 +100,9 @@ def _one(
     seed: int,
     number: int,
 ) -> tuple[Trace, tuple[str, ...]]:
-    chance, draws = (int(s.generate_state(1, np.uint64)[0] >> 1) for s in np.random.SeedSequence([seed, number]).spawn(2))
+    chance, draws = (
+        int(s.generate_state(1, np.uint64)[0] >> 1) for s in np.random.SeedSequence([seed, number]).spawn(2)
+    )
     task = family.cmdp(point)
     agent = make_agent(name, AgentContext(family, policy_set, coarse_set, task, episodes, delta, draws))
     trace = play(agent, task, episodes, chance)
@@ -178,4 +180,3 @@ def training_header(policy_set: PolicySet, seconds: float) -> dict[str, Any]:
             "confidence": 1.0 - certificate.delta_coverage,
         }
     return header
-

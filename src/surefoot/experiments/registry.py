@@ -61,7 +61,9 @@ def _robust_fixed(context: AgentContext, argument: str) -> Agent:
         parameters = [float(part) for part in argument.split(",")]
     except ValueError:
         names = ",".join(context.family.parameter_names)
-        raise InvalidInput(f"robust-fixed needs the parameters ({names}) of a task, got {argument!r}; e.g. robust-fixed:0.36") from None
+        raise InvalidInput(
+            f"robust-fixed needs the parameters ({names}) of a task, got {argument!r}; e.g. robust-fixed:0.36"
+        ) from None
     policy = TabularPolicy(solve(context.family.cmdp(parameters)).value_or_raise().policy)
     return FixedAgent(policy, context.family.criterion, seed=context.seed)
 
@@ -81,7 +83,11 @@ def _pce(context: AgentContext, argument: str) -> Agent:
 def _certified(context: AgentContext, argument: str) -> Agent:
     trust, _, evidence = (argument or "cells").partition(":")
     return CertifiedAgent(
-        context.policy_set, trust=trust, evidence=evidence or "all", delta=context.delta, seed=context.seed  # type: ignore[arg-type]
+        context.policy_set,
+        trust=trust,
+        evidence=evidence or "all",
+        delta=context.delta,
+        seed=context.seed,  # type: ignore[arg-type]
     )
 
 
@@ -126,4 +132,6 @@ def check_agents(names: Sequence[str]) -> None:
     """
     for name in names:
         if name.partition(":")[0] not in AGENTS:
-            raise InvalidInput(f"agent must be one of {', '.join(sorted(AGENTS))}, got {name!r}; add :argument where needed")
+            raise InvalidInput(
+                f"agent must be one of {', '.join(sorted(AGENTS))}, got {name!r}; add :argument where needed"
+            )

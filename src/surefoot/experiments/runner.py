@@ -86,9 +86,7 @@ def play(agent: Agent, task: TabularCMDP, episodes: int, seed: int) -> Trace:
         outcome = simulator.run(batch.policy_index, seed=seed, first_episode=played, groups=groups)
         counts = _transitions(task, outcome.transitions) if counting else None
         mark = time.perf_counter()
-        agent.tell(
-            batch.ids, outcome.returns, outcome.costs, initial_state=outcome.initial_states, transitions=counts
-        )
+        agent.tell(batch.ids, outcome.returns, outcome.costs, initial_state=outcome.initial_states, transitions=counts)
         inside += time.perf_counter() - mark
         played += n
         ends.append(played)

@@ -67,9 +67,7 @@ def best_response(cmdp: TabularCMDP, signal: FloatArray, policy: Any) -> tuple[F
     iteration converged.
     """
     table = np.asarray(getattr(policy, "table", policy), dtype=np.float64)
-    twin = TabularCMDP(
-        _as_sparse(cmdp), signal, np.zeros((0, *signal.shape)), np.zeros(0), cmdp.start, cmdp.discount
-    )
+    twin = TabularCMDP(_as_sparse(cmdp), signal, np.zeros((0, *signal.shape)), np.zeros(0), cmdp.start, cmdp.discount)
     scale = max(1.0, float(np.abs(signal).max()))
     for _ in range(MAX_SWEEPS):
         value = state_values(twin, table)[0, 0]

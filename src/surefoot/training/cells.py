@@ -211,7 +211,7 @@ def ghost_tasks(parameters: FloatArray, assignment: IntArray, support: FloatArra
     ghosts, cells = [], []
     for axis in range(parameters.shape[1]):
         order = np.argsort(parameters[:, axis], kind="stable")
-        for extreme, inner in ((order[0], order[: GHOST_RANK][-1]), (order[-1], order[-GHOST_RANK:][0])):
+        for extreme, inner in ((order[0], order[:GHOST_RANK][-1]), (order[-1], order[-GHOST_RANK:][0])):
             ghost = parameters[extreme].copy()
             ghost[axis] += parameters[extreme, axis] - parameters[inner, axis]
             ghosts.append(np.clip(ghost, support[:, 0], support[:, 1]))

@@ -23,7 +23,14 @@ from surefoot.cmdp.evaluate import ceilings, evaluate_many
 from surefoot.cmdp.model import TabularCMDP
 from surefoot.errors import AssumptionError, InvalidInput
 from surefoot.policy import TabularPolicy
-from surefoot.policyset.schema import AssumptionReport, Certificate, EpisodeBounds, OutsideTasks, PolicySet, TrainingReport
+from surefoot.policyset.schema import (
+    AssumptionReport,
+    Certificate,
+    EpisodeBounds,
+    OutsideTasks,
+    PolicySet,
+    TrainingReport,
+)
 from surefoot.progress import track
 from surefoot.stats.binomial import clopper_pearson_upper
 from surefoot.stats.ledger import Ledger
@@ -57,6 +64,7 @@ def train(
     tasks: int | None = 500,
     holdout: int = 200,
     cells: int = 30,
+    policies: int | None = None,
     delta: float = 0.05,
     seed: int = 0,
     radius: float | None = None,
@@ -77,6 +85,8 @@ def train(
             until it accepts, which needs ``radius``.
         holdout: fresh tasks that judge the finished cells; 0 leaves the set without a certificate.
         cells: largest number of cells; the radius of the cover is chosen to fit. Ignored when ``radius`` is given.
+        policies: size of the library besides the safe policy; by default one policy per cell. Cells sharpen the evidence and cost little,
+            policies cost an evaluation on every task.
         delta: error probability of the hold-out certificate (half for coverage, half for the safe policy's margin), and the ``delta``
             of Subroutine 3 when ``tasks`` is ``None``.
         seed: of everything random.
@@ -96,6 +106,8 @@ def train(
     """
     check_integer("holdout", holdout, low=0)
     check_integer("cells", cells, low=1)
+    if policies is not None:
+        check_integer("policies", policies, low=1)
     check_integer("seed", seed, low=0)
     check_integer("workers", workers, low=1)
     check_real("delta", delta, low=0.0, high=1.0, open_low=True, open_high=True)
@@ -107,13 +119,12 @@ def train(
     optima = run.solve(parameters, "solving tasks")
     chosen = _safe_policy(family, safe, safe_policy, parameters[cover.centers], margin)
     sampled = _Sampled(parameters, optima, cover)
-    outcome = _build_cells(run, sampled, chosen, margin, strict)
+    outcome = _build_cells(run, sampled, chosen, margin, strict, policies)
     certificate, ledger = _certify(run, outcome, holdout, delta, holdout_rng)
-    policy_index = np.arange(1, len(outcome.tables))
     return PolicySet(
         criterion=family.criterion,
         policies=tuple(TabularPolicy(t) for t in outcome.tables),
-        cells=outcome.boxes.freeze(policy_index, outcome.parameters, outcome.outside),
+        cells=outcome.boxes.freeze(outcome.policy_index, outcome.parameters, outcome.outside),
         bounds=outcome.bounds,
         certificate=certificate,
         training=report,
@@ -139,6 +150,7 @@ class _Outcome:
 
     boxes: Boxes
     tables: FloatArray
+    policy_index: IntArray
     parameters: FloatArray
     outside: OutsideTasks
     bounds: EpisodeBounds
@@ -179,7 +191,12 @@ class _Run:
         return self._map(_solve_chunk, parameters, label, self.optimal, self.anchor)
 
     def measure(
-        self, parameters: FloatArray, label: str, tables: FloatArray, layout: Layout, optima: Sequence[OptimalPolicy] | None
+        self,
+        parameters: FloatArray,
+        label: str,
+        tables: FloatArray,
+        layout: Layout,
+        optima: Sequence[OptimalPolicy] | None,
     ) -> list[_Measured]:
         """Quantities of every task; optima are solved for where they are not given."""
         known = self.solve(parameters, label) if optima is None else list(optima)
@@ -278,16 +295,23 @@ def _safe_policy(
     return oracle.find(tasks, wanted).policy
 
 
-def _build_cells(run: _Run, sampled: _Sampled, safe: FloatArray, margin: float | None, strict: bool) -> _Outcome:
+def _build_cells(
+    run: _Run, sampled: _Sampled, safe: FloatArray, margin: float | None, strict: bool, policies: int | None
+) -> _Outcome:
     family, cover, parameters = run.family, sampled.cover, sampled.parameters
     models = [family.cmdp(p) for p in parameters]
-    alive = [k for k, c in enumerate(cover.centers) if sampled.optima[c].feasible and _enough(_margin(models[c], safe), margin)]
+    alive = [
+        k
+        for k, c in enumerate(cover.centers)
+        if sampled.optima[c].feasible and _enough(_margin(models[c], safe), margin)
+    ]
     if not alive:
         raise AssumptionError(
             f"no sampled task of {family.name} is feasible together with the safe policy; raise the cost limits or bring another one"
         )
     centers = cover.centers[alive]
-    tables = np.stack([safe, *(sampled.optima[c].policy for c in centers)])
+    library, owner = _library(cover.to_centers[np.ix_(centers, alive)], policies)
+    tables = np.stack([safe, *(sampled.optima[c].policy for c in centers[library])])
     layout = _layout(models, tables)
     measured = run.measure(parameters, "evaluating policies", tables, layout, sampled.optima)
     offenders = [Offender.of(parameters[k], m) for k, m in enumerate(measured) if not run.accepts(m)]
@@ -303,11 +327,24 @@ def _build_cells(run: _Run, sampled: _Sampled, safe: FloatArray, margin: float |
     return _Outcome(
         boxes=boxes,
         tables=tables,
+        policy_index=1 + owner,
         parameters=parameters[centers],
         outside=_outside(family, parameters, tables, layout),
         bounds=_bounds(models, family),
         assumption=assumption_report(family, parameters, offenders, _guaranteed_margin(boxes, family, margin)),
     )
+
+
+def _library(distances: FloatArray, policies: int | None) -> tuple[IntArray, IntArray]:
+    """Which of N cells' centres lend their optimal policies to the library, and for each cell the position of its policy there.
+
+    Mixtures interpolate between neighbouring policies, so a library much smaller than the number of cells loses little.
+    """
+    if policies is None or policies >= len(distances):
+        everyone = np.arange(len(distances))
+        return everyone, everyone
+    cover = sized_cover(distances, policies)
+    return cover.centers, cover.to_centers.argmin(axis=1)
 
 
 def _enough(safe_margin: float, margin: float | None) -> bool:

@@ -17,12 +17,12 @@ from typing import Any
 import numpy as np
 
 from surefoot.arrays import FloatArray, check_integer
+from surefoot.cmdp.evaluate import evaluate
 from surefoot.errors import InvalidInput
 from surefoot.experiments.comparison import compare, new_directory, training_header, write_comparison
 from surefoot.experiments.registry import check_agents
 from surefoot.policyset.schema import PolicySet
 from surefoot.solvers.linear_program import OccupancyProgram
-from surefoot.cmdp.evaluate import evaluate
 from surefoot.tasks.gridworld import GOAL, HAZARDS, HEIGHT, PUBLISHED_NOISES, WIDTH, NoisyGridworld
 from surefoot.training.coverage import ParameterDistance
 from surefoot.training.pipeline import train
@@ -87,9 +87,7 @@ def reproduce(
         "episodes": episodes,
         "delta": delta,
         "cost_limits": world.criterion.cost_limits.tolist(),
-        "tasks": [
-            {"noise": float(p[0]), "optimal_value": float(v)} for p, v in zip(found.parameters, found.optima)
-        ],
+        "tasks": [{"noise": float(p[0]), "optimal_value": float(v)} for p, v in zip(found.parameters, found.optima)],
         "training": training_header(policy_set, seconds),
         "assumptions": {"holds": policy_set.assumption.holds, "statement": policy_set.assumption.statement},
         "published": PUBLISHED_REGRET if tasks == "published" and episodes == 40_000 else {},
@@ -128,7 +126,9 @@ def _write_figure1(directory: Path, world: NoisyGridworld, policy_set: PolicySet
         task = world.cmdp(noise)
         best, safe = program.solve(task), evaluate(task, policy_set.safe_policy)
         feasible = best.status == "optimal"
-        rows.append([best.value if feasible else np.nan, safe.reward, safe.costs[0], best.costs[0] if feasible else np.nan])
+        rows.append(
+            [best.value if feasible else np.nan, safe.reward, safe.costs[0], best.costs[0] if feasible else np.nan]
+        )
     columns = np.asarray(rows).T
     np.savez_compressed(
         directory / "figure1.npz",
