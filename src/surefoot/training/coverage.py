@@ -68,6 +68,7 @@ class CMDPDistance:
         """(N, M)."""
         one = [family.cmdp(p) for p in first]
         two = one if second is first else [family.cmdp(p) for p in second]
+        _check_shapes([*one, *two])
         low, high = family.criterion.reward_bounds
         pairs = [
             _chebyshev([m.rewards / (high - low) for m in one], [m.rewards / (high - low) for m in two]),
@@ -134,10 +135,13 @@ def kernel_rows(cmdp: TabularCMDP, keys: IntArray) -> tuple[FloatArray, bool]:
     return probabilities, bool(inside.all())
 
 
-def _kernel_distances(first: list[TabularCMDP], second: list[TabularCMDP]) -> FloatArray:
-    shapes = {(m.n_states, m.n_actions, m.n_constraints) for m in (*first, *second)}
+def _check_shapes(cmdps: list[TabularCMDP]) -> None:
+    shapes = {(m.n_states, m.n_actions, m.n_constraints) for m in cmdps}
     if len(shapes) > 1:
         raise InvalidInput(f"tasks of a family must share (S, A, I), got {sorted(shapes)}; fix the family's cmdp()")
+
+
+def _kernel_distances(first: list[TabularCMDP], second: list[TabularCMDP]) -> FloatArray:
     keys = joint_support([*first, *second] if second is not first else first)
     one = np.stack([kernel_rows(m, keys)[0] for m in first])
     two = one if second is first else np.stack([kernel_rows(m, keys)[0] for m in second])
