@@ -36,6 +36,7 @@ def changed(array: Any, index: Any, value: Any) -> np.ndarray:
 
 
 VALID = parts()
+KERNEL = VALID["transitions"]
 SPARSE = csr_matrix(VALID["transitions"].reshape(6, 3))
 SPARSE_SHORT = SPARSE.copy() * 0.5
 SPARSE_NEGATIVE = csr_matrix(changed(VALID["transitions"].reshape(6, 3), 3, [1.25, -0.25, 0.0]))
@@ -43,16 +44,16 @@ SPARSE_NAN = SPARSE.copy()
 SPARSE_NAN.data[4] = np.nan
 
 MALFORMED: dict[str, tuple[dict[str, Any], list[str]]] = {
-    "row sums to .97": ({"transitions": changed(VALID["transitions"], (2, 1, 0), 0.97)}, ["transitions[2, 1] must sum to 1 within 1e-09", "got 0.97", "normalise"]),
-    "row sums to 1 + 1e-8": ({"transitions": changed(VALID["transitions"], (0, 0, 0), 1 + 1e-8)}, ["transitions[0, 0] must sum to 1", "1.00000001"]),
-    "negative probability": ({"transitions": changed(changed(VALID["transitions"], (1, 0, 0), 1.5), (1, 0, 2), -0.5)}, ["transitions[1, 0, 2] must be a probability >= 0", "-0.5"]),
-    "NaN probability": ({"transitions": changed(VALID["transitions"], (1, 1, 2), np.nan)}, ["transitions[1, 1, 2] must be finite", "nan"]),
-    "infinite probability": ({"transitions": changed(VALID["transitions"], (0, 1, 2), np.inf)}, ["transitions[0, 1, 2] must be finite", "inf"]),
-    "axes of P in another order": ({"transitions": np.moveaxis(VALID["transitions"], 1, 0)}, ["transitions must have shape (3, 2, 3)", "(2, 3, 3)", "axes"]),
+    "row sums to .97": ({"transitions": changed(KERNEL, (2, 1, 0), 0.97)}, ["transitions[2, 1] must sum to 1 within 1e-09", "got 0.97", "normalise"]),
+    "row sums to 1 + 1e-8": ({"transitions": changed(KERNEL, (0, 0, 0), 1 + 1e-8)}, ["transitions[0, 0] must sum to 1", "1.00000001"]),
+    "negative probability": ({"transitions": changed(changed(KERNEL, (1, 0, 0), 1.5), (1, 0, 2), -0.5)}, ["transitions[1, 0, 2] must be a probability >= 0", "-0.5"]),
+    "NaN probability": ({"transitions": changed(KERNEL, (1, 1, 2), np.nan)}, ["transitions[1, 1, 2] must be finite", "nan"]),
+    "infinite probability": ({"transitions": changed(KERNEL, (0, 1, 2), np.inf)}, ["transitions[0, 1, 2] must be finite", "inf"]),
+    "axes of P in another order": ({"transitions": np.moveaxis(KERNEL, 1, 0)}, ["transitions must have shape (3, 2, 3)", "(2, 3, 3)", "axes"]),
     "P without successors": ({"transitions": np.ones((3, 2))}, ["transitions must have shape (3, 2, 3)", "(3, 2)"]),
     "P ragged": ({"transitions": [[1.0], [0.5, 0.5]]}, ["transitions must be a rectangular numeric array", "ragged"]),
     "P of text": ({"transitions": np.full((3, 2, 3), "x")}, ["transitions must hold real numbers", "dtype"]),
-    "P complex": ({"transitions": VALID["transitions"].astype(complex)}, ["transitions must hold real numbers", "complex"]),
+    "P complex": ({"transitions": KERNEL.astype(complex)}, ["transitions must hold real numbers", "complex"]),
     "sparse P transposed": ({"transitions": SPARSE.T}, ["transitions must have shape (6, 3) when sparse", "(3, 6)", "s*A + a"]),
     "sparse row too short": ({"transitions": SPARSE_SHORT}, ["transitions[0, 0] must sum to 1", "0.5"]),
     "sparse negative": ({"transitions": SPARSE_NEGATIVE}, ["transitions[1, 1, 1] must be a probability >= 0", "-0.25"]),

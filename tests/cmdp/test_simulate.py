@@ -6,6 +6,7 @@ passes always.
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -134,7 +135,7 @@ def test_results_do_not_depend_on_how_a_run_is_split(cuts: list[int], seed: int,
     index = rng.integers(0, 3, 200)
     whole = simulator.run(index, seed=seed, first_episode=first)
     edges = [0, *sorted(cuts), 200]
-    for low, high in zip(edges, edges[1:]):
+    for low, high in itertools.pairwise(edges):
         part = simulator.run(index[low:high], seed=seed, first_episode=first + low)
         np.testing.assert_array_equal(part.returns, whole.returns[low:high])
         np.testing.assert_array_equal(part.costs, whole.costs[low:high])

@@ -97,7 +97,7 @@ def test_workers_do_not_change_the_comparison(gridworld_set: PolicySet, tmp_path
 def test_a_directory_is_never_written_over(run: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
     out, _ = run
     before = (out / "summary.json").read_bytes()
-    with pytest.raises(OutputExists, match="out must be a new directory, got .*, which exists; choose another name"):
+    with pytest.raises(OutputExists, match=r"out must be a new directory, got .*, which exists; choose another name"):
         reproduce(out, **SMALL)
     assert (out / "summary.json").read_bytes() == before
     (tmp_path / "file").write_text("x")

@@ -123,9 +123,7 @@ class Position:
 
 def test_every_round_draws_all_its_tasks_anew_and_twice_as_many() -> None:
     spy: Any = Spy(Atoms())  # type: ignore[arg-type]
-    tasks, distances, cover, rounds = subroutine3(
-        spy, Position(), radius=0.5, delta=0.3, rng=np.random.default_rng(0)
-    )
+    tasks, distances, cover, rounds = subroutine3(spy, Position(), radius=0.5, delta=0.3, rng=np.random.default_rng(0))
     assert [len(s) for s in spy.samples] == [17, 34, 68, 136]
     assert rounds == 4
     np.testing.assert_array_equal(tasks, spy.samples[-1])
@@ -145,7 +143,9 @@ def test_rounds_see_independent_tasks() -> None:
 
 
 def test_the_smallest_cover_is_proved_and_a_sample_too_small_is_refused() -> None:
-    with pytest.raises(InvalidInput, match=r"delta=0.3 at radius=1e-06 needs more than max_tasks=100 tasks; raise delta"):
+    with pytest.raises(
+        InvalidInput, match=r"delta=0.3 at radius=1e-06 needs more than max_tasks=100 tasks; raise delta"
+    ):
         subroutine3(Arm(), ParameterDistance(), radius=1e-6, delta=0.3, rng=np.random.default_rng(0), max_tasks=100)
 
 

@@ -90,8 +90,12 @@ def test_joint_support_and_rows_rebuild_each_kernel() -> None:
 def test_tasks_of_different_shapes_are_refused() -> None:
     class Odd(Blend):
         def cmdp(self, parameters: Any) -> TabularCMDP:
-            return random_cmdp(np.random.default_rng(0), states=3 if parameters[0] < 0.5 else 4, actions=2, constraints=2)
+            return random_cmdp(
+                np.random.default_rng(0), states=3 if parameters[0] < 0.5 else 4, actions=2, constraints=2
+            )
 
     points = np.array([[0.1, 0.0], [0.9, 0.0]])
-    with pytest.raises(InvalidInput, match=r"tasks of a family must share \(S, A, I\), got \[\(3, 2, 2\), \(4, 2, 2\)\]"):
+    with pytest.raises(
+        InvalidInput, match=r"tasks of a family must share \(S, A, I\), got \[\(3, 2, 2\), \(4, 2, 2\)\]"
+    ):
         CMDPDistance().distances(Odd(), points, points)
