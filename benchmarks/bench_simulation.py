@@ -1,0 +1,157 @@
+"""Nanoseconds per simulated step of the compiled rollout, beside two plain ones; run from the repository's root.
+
+    python benchmarks/bench_simulation.py [--episodes 1000000] [--repeats 5] [--json]
+
+All three play the safe policy on the published gridworld at noise .31 until the goal absorbs or 240 steps are over, on one core:
+
+* the library's kernel, without and with transition counts;
+* a straightforward compiled kernel: an action by search along the policy's cumulative row, a successor along the dense cumulative row,
+  ``np.random`` for both;
+* a rollout in plain Python with two ``choice`` calls per step, as experiments are often written.
+
+Times are the best of several repeats; ratios come from the same run. Target: at most 30 ns per step and core.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+from surefoot import Simulator, TabularCMDP
+from surefoot.tasks import NoisyGridworld
+
+HORIZON = 240
+TARGET = 30.0
+PYTHON_EPISODES = 300
+
+
+@njit  # type: ignore[untyped-decorator]
+def plain_kernel(actions: Any, successors: Any, start: Any, signals: Any, goal: int, gamma: float, sums: Any) -> int:
+    """Roll out ``len(sums)`` episodes by search along cumulative rows; returns the number of steps."""
+    steps = 0
+    for i in range(sums.shape[0]):
+        s = np.searchsorted(start, np.random.random(), side="right")  # noqa: NPY002
+        weight = 1.0
+        for _ in range(HORIZON):
+            if s == goal:
+                break
+            u = np.random.random()  # noqa: NPY002
+            a = 0
+            while u >= actions[s, a]:
+                a += 1
+            for f in range(signals.shape[0]):
+                sums[i, f] += weight * signals[f, s, a]
+            u = np.random.random()  # noqa: NPY002
+            t = 0
+            while u >= successors[s, a, t]:
+                t += 1
+            s = t
+            weight *= gamma
+            steps += 1
+        for f in range(signals.shape[0]):
+            sums[i, f] += weight * signals[f, s, 0] / (1.0 - gamma) * (s == goal)
+    return steps
+
+
+def python_rollout(
+    cmdp: TabularCMDP, table: Any, goal: int, episodes: int, rng: np.random.Generator
+) -> tuple[int, float]:
+    """The same in plain Python; returns the number of steps and the mean return."""
+    dense, steps, total = cmdp.dense, 0, 0.0
+    for _ in range(episodes):
+        s = int(rng.choice(cmdp.n_states, p=cmdp.start))
+        weight = 1.0
+        for _ in range(HORIZON):
+            if s == goal:
+                break
+            a = int(rng.choice(cmdp.n_actions, p=table[s]))
+            total += weight * cmdp.rewards[s, a]
+            s = int(rng.choice(cmdp.n_states, p=dense[s, a]))
+            weight *= cmdp.discount
+            steps += 1
+        total += weight * cmdp.rewards[s, 0] / (1.0 - cmdp.discount) * (s == goal)
+    return steps, total / episodes
+
+
+def cumulative(rows: Any) -> Any:
+    """Cumulative rows that no uniform can overrun."""
+    edges = np.cumsum(rows, axis=-1)
+    edges[..., -1] = 1.0
+    return edges
+
+
+def best_seconds(call: Callable[[], Any], repeats: int) -> tuple[float, Any]:
+    """Shortest wall time of several calls, and what the last one returned."""
+    seconds, value = np.inf, None
+    for _ in range(repeats):
+        began = time.perf_counter()
+        value = call()
+        seconds = min(seconds, time.perf_counter() - began)
+    return float(seconds), value
+
+
+def measure(episodes: int, repeats: int) -> dict[str, Any]:
+    """Nanoseconds per step of every variant, and ratios to the library's kernel."""
+    world = NoisyGridworld()
+    cmdp, table = world.cmdp(0.31), world.safe_policy()
+    goal = int(np.flatnonzero(cmdp.rewards.max(axis=1))[0])
+    simulator, index = Simulator(cmdp, table), np.zeros(episodes, dtype=np.int64)
+    edges = cumulative(table), cumulative(cmdp.dense), cumulative(cmdp.start)
+    sums = np.zeros((episodes, 2))
+
+    def plain() -> int:
+        sums[:] = 0.0
+        steps: int = plain_kernel(*edges, np.ascontiguousarray(cmdp.signals), goal, cmdp.discount, sums)
+        return steps
+
+    simulator.run(index[:10], seed=0, groups=index[:10])
+    plain()
+    found, means = {}, {}
+    seconds, played = best_seconds(lambda: simulator.run(index, seed=0), repeats)
+    found["surefoot"], means["surefoot"] = 1e9 * seconds / played.steps, float(played.returns.mean())
+    seconds, played = best_seconds(lambda: simulator.run(index, seed=0, groups=index), repeats)
+    found["surefoot, counts"] = 1e9 * seconds / played.steps
+    seconds, steps = best_seconds(plain, repeats)
+    found["straightforward kernel"], means["straightforward kernel"] = 1e9 * seconds / steps, float(sums[:, 0].mean())
+    rng = np.random.default_rng(0)
+    seconds, (steps, mean) = best_seconds(lambda: python_rollout(cmdp, table, goal, PYTHON_EPISODES, rng), 2)
+    found["plain Python"], means["plain Python"] = 1e9 * seconds / steps, mean
+    return {
+        "episodes": episodes,
+        "steps_per_episode": played.steps / episodes,
+        "target_ns": TARGET,
+        "ns_per_step": found,
+        "ratio_to_surefoot": {name: value / found["surefoot"] for name, value in found.items()},
+        "mean_return": means,
+    }
+
+
+def main() -> None:
+    """Print a table, or JSON."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--episodes", type=int, default=1_000_000)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    found = measure(options.episodes, options.repeats)
+    if options.json:
+        sys.stdout.write(json.dumps(found, indent=1) + "\n")
+        return
+    sys.stdout.write(
+        f"{found['episodes']} episodes, {found['steps_per_episode']:.2f} steps each, one core; target {TARGET:g} ns\n"
+    )
+    for name, value in found["ns_per_step"].items():
+        mean = found["mean_return"].get(name)
+        checked = "" if mean is None else f"   mean return {mean:.3f}"
+        sys.stdout.write(f"{name:24} {value:10.1f} ns/step   x {found['ratio_to_surefoot'][name]:8.2f}{checked}\n")
+
+
+if __name__ == "__main__":
+    main()
