@@ -310,7 +310,7 @@ def _build_cells(
             f"no sampled task of {family.name} is feasible together with the safe policy; raise the cost limits or bring another one"
         )
     centers = cover.centers[alive]
-    library, owner = _library(cover.to_centers[np.ix_(centers, alive)], policies)
+    library, owner = _library(cover.to_centers[np.ix_(centers, np.asarray(alive))], policies)
     tables = np.stack([safe, *(sampled.optima[c].policy for c in centers[library])])
     layout = _layout(models, tables)
     measured = run.measure(parameters, "evaluating policies", tables, layout, sampled.optima)
