@@ -46,7 +46,7 @@ SPARSE_NAN.data[4] = np.nan
 MALFORMED: dict[str, tuple[dict[str, Any], list[str]]] = {
     "row sums to .97": ({"transitions": changed(KERNEL, (2, 1, 0), 0.97)}, ["transitions[2, 1] must sum to 1 within 1e-09", "got 0.97", "normalise"]),
     "row sums to 1 + 1e-8": ({"transitions": changed(KERNEL, (0, 0, 0), 1 + 1e-8)}, ["transitions[0, 0] must sum to 1", "1.00000001"]),
-    "negative probability": ({"transitions": changed(changed(KERNEL, (1, 0, 0), 1.5), (1, 0, 2), -0.5)}, ["transitions[1, 0, 2] must be a probability >= 0", "-0.5"]),
+    "negative probability": ({"transitions": changed(KERNEL, (1, 0), [1.5, 0, -0.5])}, ["transitions[1, 0, 2] must be a probability >= 0", "-0.5"]),
     "NaN probability": ({"transitions": changed(KERNEL, (1, 1, 2), np.nan)}, ["transitions[1, 1, 2] must be finite", "nan"]),
     "infinite probability": ({"transitions": changed(KERNEL, (0, 1, 2), np.inf)}, ["transitions[0, 1, 2] must be finite", "inf"]),
     "axes of P in another order": ({"transitions": np.moveaxis(KERNEL, 1, 0)}, ["transitions must have shape (3, 2, 3)", "(2, 3, 3)", "axes"]),
