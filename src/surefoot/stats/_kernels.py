@@ -1,12 +1,13 @@
 r"""Compiled loops behind ``betting``: products of many factors, kept exactly.
 
-A wealth is a product of up to millions of factors between ``1 - c`` and ``1 + c``. It is stored as
+A wealth is a product of up to millions of positive factors. It is stored as
 ``mantissa * 2^exponent``. Moving a power of two from one to the other rounds nothing, so no logarithm is taken while
 observations come in, batches give the same bits as single updates, and after n observations the logarithm is off by at
 most a few n units in the last place (a running sum of logarithms would drift with its own size).
 
 ``period`` is the number of factors multiplied between renormalisations, ``pending`` (one entry per stream or policy)
-how many there were since the last. The caller chooses it such that products stay within ``2^-100 .. 2^100``.
+how many there were since the last. The caller chooses it such that products stay normal numbers: within
+``2^-1000 .. 2^1000`` for means, within ``2^-100 .. 2^100`` for intervals, whose mantissas are compared.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ LN2 = math.log(2.0)
 FRACTION_BITS = (1 << 52) - 1
 ONE_BITS = 1023 << 52
 
+EPSILON = float(np.finfo(float).eps)
 POWERS = 0.5 ** np.arange(256)
 
 OK, BAD_VALUE, BAD_PREDICTION = 0, 1, 2
@@ -69,16 +71,18 @@ def mean_update(
     values: FloatArray,
     ceilings: FloatArray,
     bets: FloatArray,
-    means: FloatArray,
+    kept: FloatArray,
+    odds: FloatArray,
     mantissa: FloatArray,
     exponent: IntArray,
     pending: IntArray,
     period: int,
 ) -> int:
-    """Multiply ``1 + lam_k (m_g - x_t)`` into stream j of ``mantissa, exponent`` (J, K, G) for every value.
+    """Multiply ``1 - c_k + c_k (1 - x_t / H) v_g`` into stream j of ``mantissa, exponent`` (J, K, G) for every value.
 
-    ``ceilings`` (J,), ``bets`` (J, K), ``means`` (J, G). Returns -1, or the index of the first value outside
-    ``[0, ceiling]``, in which case nothing was changed.
+    ``ceilings`` (J,) are H, ``bets`` (J, K) are ``c / H``, ``kept`` (K,) ``1 - c``, ``odds`` (J, G) ``v = H / (H - m)``.
+    All terms are nonnegative, so nothing cancels. Returns -1, or the index of the first value outside ``[0, H]``, in
+    which case nothing was changed.
     """
     bad = first_outside(values, 0.0, ceilings[j])
     if bad >= 0:
@@ -87,11 +91,11 @@ def mean_update(
     while start < values.size:
         stop = min(values.size, start + period - pending[j])
         for k in range(bets.shape[1]):
-            bet, row, grid = bets[j, k], mantissa[j, k], means[j]
+            base, row, grid = kept[k], mantissa[j, k], odds[j]
             for t in range(start, stop):
-                base = 1.0 - bet * values[t]
+                gain = bets[j, k] * (ceilings[j] - values[t])
                 for g in range(grid.size):
-                    row[g] *= base + bet * grid[g]
+                    row[g] *= base + gain * grid[g]
         pending[j] += stop - start
         start = stop
         if pending[j] == period:
@@ -106,10 +110,8 @@ def mean_logs(
     j: int,
     g: int,
     lost: int,
-    ceiling: float,
-    bets: FloatArray,
+    kept: FloatArray,
     log_weights: FloatArray,
-    means: FloatArray,
     mantissa: FloatArray,
     exponent: IntArray,
     out: FloatArray,
@@ -118,7 +120,7 @@ def mean_logs(
     for k in range(out.size):
         out[k] = log_weights[k] + math.log(mantissa[j, k, g]) + LN2 * exponent[j, k, g]
         if lost > 0:
-            out[k] += lost * math.log1p(bets[j, k] * (means[j, g] - ceiling))
+            out[k] += lost * math.log(kept[k])
     return log_sum(out)
 
 
@@ -128,32 +130,32 @@ def mean_bound(
     threshold: float,
     lost: int,
     ceiling: float,
-    bets: FloatArray,
+    kept: FloatArray,
     log_weights: FloatArray,
-    means: FloatArray,
+    odds: FloatArray,
     mantissa: FloatArray,
     exponent: IntArray,
 ) -> float:
-    """Where the chord of stream j's log-wealth crosses ``threshold``; the last grid mean if it never does.
+    """Where the chord of stream j's log-wealth crosses ``threshold``; the ceiling if not below the last grid mean.
 
     The mixture is increasing in m, so the segment is found by bisection. On the segment the log of a mixture of
-    exponentials is convex and increasing, so Newton's steps from its right end approach the crossing from above: an
-    early stop errs to the safe side.
+    exponentials is convex and increasing in the odds ``v``, so Newton's steps from its right end approach the crossing
+    from above: an early stop errs to the safe side. The mean ``H - H / v`` is rounded up.
     """
     left, right = np.empty(log_weights.size), np.empty(log_weights.size)
-    below, above = 0, means.shape[1] - 1
-    if mean_logs(j, above, lost, ceiling, bets, log_weights, means, mantissa, exponent, right) < threshold:
-        return float(means[j, above])
-    mean_logs(j, below, lost, ceiling, bets, log_weights, means, mantissa, exponent, left)
+    below, above = 0, odds.shape[1] - 1
+    if mean_logs(j, above, lost, kept, log_weights, mantissa, exponent, right) < threshold:
+        return ceiling
+    mean_logs(j, below, lost, kept, log_weights, mantissa, exponent, left)
     probe = np.empty(log_weights.size)
     while above - below > 1:
         middle = (above + below) // 2
-        if mean_logs(j, middle, lost, ceiling, bets, log_weights, means, mantissa, exponent, probe) < threshold:
+        if mean_logs(j, middle, lost, kept, log_weights, mantissa, exponent, probe) < threshold:
             below, left, probe = middle, probe, left
         else:
             above, right, probe = middle, probe, right
-    position = chord_crossing(left, right, threshold)
-    return float(means[j, below] + position * (means[j, above] - means[j, below]))
+    crossing = odds[j, below] + chord_crossing(left, right, threshold) * (odds[j, above] - odds[j, below])
+    return float(min(ceiling, ceiling - ceiling / crossing + 4.0 * EPSILON * ceiling))
 
 
 @compiled
