@@ -2,9 +2,10 @@
 
     python benchmarks/bench_stats.py
 
-Widths are ``bound - mean`` of one-sided upper bounds, averaged over seeds: ours (:func:`mean_upper`), the best single
-bet in hindsight (not a valid bound: what no method of this form can beat), the upper side of the hedged capital and
-the predictable plug-in empirical Bernstein and Hoeffding bounds of Waudby-Smith & Ramdas (2024).
+Widths are ``bound - mean`` of one-sided upper bounds, averaged over seeds: ours (:func:`mean_upper`), the same bets as
+``c / H`` instead of ``c / (H - m)``, the best single bet in hindsight (not a valid bound: what no method of this form
+can beat), the upper side of the hedged capital and the predictable plug-in empirical Bernstein and Hoeffding bounds of
+Waudby-Smith & Ramdas (2024).
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from surefoot.stats.betting import IntervalWealth, MeanUpperBounds, empirical_bernstein_upper, mean_upper
+from surefoot.stats.betting import IntervalWealth, MeanUpperBounds, bet_grid, empirical_bernstein_upper, mean_upper
 from tests.stats import wsr_reference as reference
 
 SIZES, SEEDS = (3, 10, 30, 100, 300, 1000, 4000, 10_000, 40_000), 5
@@ -45,9 +46,15 @@ def hindsight(x: Any, delta: float) -> float:
     return min(reference.fixed_bets_upper(x, delta, np.array([f]), one) for f in np.geomspace(0.005, 0.995, 12))
 
 
+def unscaled(x: Any, delta: float) -> float:
+    bets = bet_grid()
+    return reference.fixed_bets_upper(x, delta, bets.fractions, bets.weights, scaled=False)
+
+
 def methods(ceiling: float, mean: float, delta: float) -> dict[str, Callable[[Any], float]]:
     return {
         "ours": lambda x: mean_upper(x, ceiling, delta, focus=mean),
+        "bets c / H": lambda x: ceiling * unscaled(x / ceiling, delta),
         "hindsight": lambda x: ceiling * hindsight(x / ceiling, delta),
         "hedged .5": lambda x: ceiling * reference.hedged_upper(x / ceiling, delta, 0.5),
         "hedged .75": lambda x: ceiling * reference.hedged_upper(x / ceiling, delta, 0.75),

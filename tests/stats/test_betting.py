@@ -420,6 +420,17 @@ def test_narrower_than_the_published_bounds_on_gridworld_costs() -> None:
         assert np.mean(ours) <= 1.05 * np.mean(theirs)
 
 
+@pytest.mark.parametrize(("n", "share"), [(3, 0.8), (10, 0.8), (30, 0.9), (100, 0.97), (300, 1.0), (4000, 1.01)])
+def test_narrower_than_bets_that_ignore_the_mean(n: int, share: float) -> None:
+    """The same fractions and weights, bet as c / H: (far) wider for few observations, the same for many."""
+    bets, ours, theirs = bet_grid(), 0.0, 0.0
+    for seed in range(10):
+        x = costs(np.random.default_rng(seed), n)
+        ours += mean_upper(x, 100.0, 0.02, focus=1.5)
+        theirs += 100 * reference.fixed_bets_upper(x / 100, 0.02, bets.fractions, bets.weights, scaled=False)
+    assert ours <= share * theirs
+
+
 def test_empirical_bernstein_by_hand_and_against_betting() -> None:
     """Two observations, computed from the paper's formulas with plain floats."""
     delta, x1, x2 = 0.1, 0.2, 0.7
@@ -452,10 +463,11 @@ def test_empirical_bernstein_covers_over_time() -> None:
 
 def test_lower_bounds_are_reflections() -> None:
     x = np.random.default_rng(2).beta(2, 5, 500) * 3
-    lower = MeanLowerBounds([3.0, 3.0], focus=0.9)
+    bets = bet_grid(6)
+    lower = MeanLowerBounds([3.0, 3.0], focus=0.9, bets=bets)
     lower.update(1, x)
     lower.mark_lost(1, 2)
-    upper = MeanUpperBounds([3.0, 3.0], focus=2.1)
+    upper = MeanUpperBounds([3.0, 3.0], focus=2.1, bets=bets)
     upper.update(1, 3.0 - x)
     upper.mark_lost(1, 2)
     assert lower.bound(1, 4.0) == pytest.approx(3.0 - upper.bound(1, 4.0))

@@ -42,12 +42,15 @@ def hoeffding_upper(x: Any, delta: float) -> float:
     return float(min(1.0, upper.min()))
 
 
-def fixed_bets_upper(x: Any, delta: float, fractions: Any, weights: Any) -> float:
-    """Our own mixture, bets ``c / (1 - m)``, without grid or chords: the exact crossing, with all data kept."""
+def fixed_bets_upper(x: Any, delta: float, fractions: Any, weights: Any, *, scaled: bool = True) -> float:
+    """Our own mixture without grid or chords: the exact crossing, with all data kept.
+
+    Bets are ``c / (1 - m)``, or (not ``scaled``) ``c`` whatever m is.
+    """
     low, high = 0.0, 1.0
     for _ in range(60):
         m = 0.5 * (low + high)
-        logs = np.log1p(fractions[:, None] / (1 - m) * (m - x)).sum(axis=1) + np.log(weights)
+        logs = np.log1p(fractions[:, None] / (1 - m if scaled else 1) * (m - x)).sum(axis=1) + np.log(weights)
         top = logs.max()
         crossed = top + math.log(np.exp(logs - top).sum()) >= -math.log(delta)
         low, high = (low, m) if crossed else (m, high)

@@ -125,7 +125,8 @@ def bet_grid(count: int = 10, smallest: float = 0.01, largest: float = LARGEST_F
     positive tilt favours large bets: small samples, and deviations s far below the range H, as episode costs have
     them. The defaults were chosen on simulated costs (ceilings 90 and 100, mean 1.3-1.5, deviation 2.6-4.6) among 216
     grids: narrowest on average for 10 to 4000 observations and ``ln(1/delta)`` from 3 to 8, among those that lose at
-    most 3% of the width at 40 000 and nothing where one observation in 300 is lost for good.
+    most 3% of the width at 40 000 and nothing where one observation in 300 is lost for good. Where the deviation is
+    near half the range a tilt of 1 or less is about 10% narrower from 100 observations on.
     """
     count = check_integer("count", count, low=1)
     largest = check_real("largest", largest, low=0.0, high=1.0, open_low=True, open_high=True)
@@ -304,7 +305,8 @@ class MeanLowerBounds:
     """Time-uniform lower bounds on the means of J streams: upper bounds on ``ceiling - X``, reflected.
 
     The same methods as :class:`MeanUpperBounds`. ``focus`` is where the bounds should be sharpest; a lost value counts
-    as 0, the worst outcome for a lower bound.
+    as 0, the worst outcome for a lower bound. The reflected bet is ``c / m``: it scales with the mean, not with the
+    ceiling, and the useful fractions ``m sqrt(2 ln(1/delta) / n) / s`` are small, so the default bets are not tilted.
     """
 
     def __init__(
@@ -314,7 +316,9 @@ class MeanLowerBounds:
         rows = [
             mean_grid(b, b - focus if focus is not None and 0.0 < focus < b else None, points) for b in tops.tolist()
         ]
-        self.mirror = MeanUpperBounds(tops, means=np.array(rows), bets=bets)
+        self.mirror = MeanUpperBounds(
+            tops, means=np.array(rows), bets=bets if bets is not None else bet_grid(12, 0.003, tilt=0.0)
+        )
 
     def update(self, stream: int, values: ArrayLike) -> None:
         """Record ``values`` (n,) in ``[0, ceiling]``."""
@@ -346,8 +350,8 @@ class MeanLowerBounds:
 def mean_upper(values: ArrayLike, ceiling: float, delta: float, focus: float | None = None) -> float:
     """Betting upper bound, at error ``delta``, on the mean of values in ``[0, ceiling]``, after all of ``values`` (n,).
 
-    >>> round(mean_upper([0.0] * 100, ceiling=1.0, delta=0.05), 2)
-    0.04
+    >>> round(mean_upper([0.0] * 100, ceiling=1.0, delta=0.05), 3)
+    0.035
     """
     delta = check_real("delta", delta, low=0.0, high=1.0, open_low=True, open_high=True)
     process = MeanUpperBounds([ceiling], focus=focus, points=256)
