@@ -21,17 +21,14 @@ import math
 import numpy as np
 
 from surefoot.arrays import FloatArray, IntArray
+from surefoot.errors import LedgerError
 from surefoot.stats.betting import MeanUpperBounds
 
-__all__ = ["CostBounds", "selection_share"]
+__all__ = ["SELECTION_SHARES", "CostBounds"]
 
 
-def selection_share(s: int) -> float:
-    """Share of ``delta_b`` for the s-th selection, s = 0, 1, ..: the safe policy, the first target, then halves of what is left.
-
-    The shares sum to one: .15, .6, .125, .0625, ...
-    """
-    return (0.15, 0.6)[s] if s < 2 else 0.25 * 0.5 ** (s - 1)
+SELECTION_SHARES = (0.1, 0.9)
+"""Shares of ``delta_b`` for the selections in their order: the safe policy, the target. They sum to one."""
 
 
 class CostBounds:
@@ -68,8 +65,13 @@ class CostBounds:
         """Way B: start a bound for ``policy`` from episodes with ids from ``next_id`` on.
 
         Episodes of an earlier selection of the same policy are forgotten; what they proved stays proved.
+
+        Raises:
+            LedgerError: every share of ``delta_b`` is spent.
         """
-        level = self._delta * selection_share(self.selections)
+        if self.selections >= len(SELECTION_SHARES):
+            raise LedgerError(f"selections must be at most {len(SELECTION_SHARES)}, got one more; delta_b is spent")
+        level = self._delta * SELECTION_SHARES[self.selections]
         self.selections += 1
         self._since[policy] = next_id
         self._threshold[policy] = self._share - math.log(level)

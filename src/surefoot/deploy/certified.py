@@ -51,8 +51,10 @@ Trust = Literal["data", "envelope", "cells"]
 
 BOUNDS_SHARE = 0.04
 """Under ``cells``, the part of delta that pays for data bounds; the rest pays for the elimination of cells."""
-WARM_UP = 50
+WARM_UP = 500
 """Episodes of the safe policy after which a target is chosen under ``data`` and ``envelope``."""
+TARGET_SLACK = 0.05
+"""A target's predicted costs stay below the limits by this share: what can be proved below the limit gets its full weight."""
 KAPPA = {"cells": 0.02, "envelope": 1.0, "data": 1.0}
 CAP = 1.0
 NOTICEABLE = 0.003
@@ -326,12 +328,14 @@ class CertifiedAgent:
         groups, lost = self._queue.release()
         for k in lost:
             fixed, policy = self._fixed(k)
-            self._evidence.forfeit(policy, fixed)
+            if self.trust != "data":
+                self._evidence.forfeit(policy, fixed)
             self._monitor.forfeit()
         for group in groups:
-            self._evidence.settle(group, self._bets_of(group.ids))
+            if self.trust != "data":
+                self._evidence.settle(group, self._bets_of(group.ids))
             self._monitor.update(group.outcomes[:, 1:])
-            if self._guess is not None:
+            if self._guess is not None and self._target == 0:
                 columns = self._evidence.table.column(group.initial_states, group.ids.size)
                 self._guess.update(group.policy_index, columns, group.outcomes, group.transitions)
         self._bets = {k: v for k, v in self._bets.items() if int(v[1][-1]) >= self._queue.settled}
@@ -375,12 +379,13 @@ class CertifiedAgent:
         """Way B: pick a policy to prove safe from what has been seen; its bound will use later episodes only."""
         if self._guess is None:
             return
-        cell = self._guess.best()
-        self._target = int(self._set.cells.policy_index[cell])
+        cell, predictions = self._guess.best(), self._set.cells.predictions
+        careful = (predictions.cost_center[cell] <= (1.0 - TARGET_SLACK) * self._limits).all(axis=1)
+        self._target = int(np.where(careful, predictions.reward_center[cell], -np.inf).argmax())
         self._bounds.select(self._target, self._desk.opened)
         self._stale = True
         self._note_event(
-            "target", f"policy {self._target}, trained for the most plausible cell {cell}, is to be proved safe"
+            "target", f"policy {self._target}, promising in the most plausible cell {cell}, is to be proved safe"
         )
 
     def _make_plan(self) -> Plan:

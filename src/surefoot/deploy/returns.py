@@ -171,24 +171,15 @@ class ReturnsEvidence:
 
 
 @njit(cache=True, nogil=True)
-def _bet(lower, upper, center, i, k, j, b, inverse, low, high, u):  # type: ignore[no-untyped-def]
+def _bet(lower, upper, rival, inverse, low, high, gap, u):  # type: ignore[no-untyped-def]
     """Fill the direction u (F,) of one pair; returns the offset ``sup u . z`` and the smallest possible ``u . x - offset``."""
     n_signals = u.size
     any_gap = False
-    gap = np.empty(n_signals)
     for f in range(n_signals):
-        m = center[k, j, f, b]
-        if m > upper[i, j, f, b]:
-            gap[f] = m - upper[i, j, f, b]
-            any_gap = True
-        elif m < lower[i, j, f, b]:
-            gap[f] = m - lower[i, j, f, b]
-            any_gap = True
-        else:
-            gap[f] = 0.0
+        u[f] = 0.0
+        gap[f] = max(rival[f] - upper[f], 0.0) + min(rival[f] - lower[f], 0.0)
+        any_gap = any_gap or gap[f] != 0.0
     if not any_gap:
-        for f in range(n_signals):
-            u[f] = 0.0
         return 0.0, 0.0
     for attempt in range(2):
         gain = 0.0
@@ -198,11 +189,11 @@ def _bet(lower, upper, center, i, k, j, b, inverse, low, high, u):  # type: igno
             if attempt == 0:
                 u[f] = 0.0
                 for g in range(n_signals):
-                    u[f] += inverse[b, f, g] * gap[g]
+                    u[f] += inverse[f, g] * gap[g]
             else:
-                u[f] = inverse[b, f, f] * gap[f]
-            gain += u[f] * center[k, j, f, b]
-            offset += max(u[f] * lower[i, j, f, b], u[f] * upper[i, j, f, b])
+                u[f] = inverse[f, f] * gap[f]
+            gain += u[f] * rival[f]
+            offset += max(u[f] * lower[f], u[f] * upper[f])
             least += min(u[f] * low[f], u[f] * high[f])
         if gain > offset:
             break
@@ -217,35 +208,66 @@ def _bet(lower, upper, center, i, k, j, b, inverse, low, high, u):  # type: igno
 
 
 @njit(cache=True, nogil=True)
+def _gather(table, rows, j, b, out):  # type: ignore[no-untyped-def]
+    """``out[a, f] = table[rows[a], j, f, b]``: what one kind of episode needs, side by side in memory."""
+    for a in range(rows.size):
+        for f in range(out.shape[1]):
+            out[a, f] = table[rows[a], j, f, b]
+
+
+@njit(cache=True, nogil=True)
 def _update(  # type: ignore[no-untyped-def]
     lower, upper, center, rivals, rows, policy, columns, outcomes, inverse, low, high, log_wealth
 ):
-    n_signals = outcomes.shape[1]
-    u = np.empty(n_signals)
-    for a in range(rows.size):
-        i = rows[a]
-        for r in range(rivals.shape[1]):
-            product = 1.0
-            for t in range(policy.size):
-                offset, _ = _bet(lower, upper, center, i, rivals[i, r], policy[t], columns[t], inverse, low, high, u)
-                gain = -offset
-                for f in range(n_signals):
-                    gain += u[f] * outcomes[t, f]
-                product *= 1.0 + gain
-                if product < 1e-100 or product > 1e100:
-                    log_wealth[i, r] += np.log(product)
-                    product = 1.0
-            log_wealth[i, r] += np.log(product)
+    """Episodes of the same policy and initial state share their bets, so they are handled together."""
+    n, n_signals = outcomes.shape
+    points = np.arange(center.shape[0])
+    below, above = np.empty((rows.size, n_signals)), np.empty((rows.size, n_signals))
+    values = np.empty((points.size, n_signals))
+    gap, u = np.empty(n_signals), np.empty(n_signals)
+    order = np.argsort(policy * inverse.shape[0] + columns)
+    first = 0
+    while first < n:
+        j, b = policy[order[first]], columns[order[first]]
+        last = first + 1
+        while last < n and policy[order[last]] == j and columns[order[last]] == b:
+            last += 1
+        _gather(lower, rows, j, b, below)
+        _gather(upper, rows, j, b, above)
+        _gather(center, points, j, b, values)
+        for a in range(rows.size):
+            for r in range(rivals.shape[1]):
+                offset, _ = _bet(below[a], above[a], values[rivals[rows[a], r]], inverse[b], low, high, gap, u)
+                product = 1.0
+                for t in range(first, last):
+                    gain = -offset
+                    for f in range(n_signals):
+                        gain += u[f] * outcomes[order[t], f]
+                    product *= 1.0 + gain
+                    if product < 1e-100 or product > 1e100:
+                        log_wealth[rows[a], r] += np.log(product)
+                        product = 1.0
+                if product != 1.0:
+                    log_wealth[rows[a], r] += np.log(product)
+        first = last
 
 
 @njit(cache=True, nogil=True)
 def _forfeit(lower, upper, center, rivals, rows, j, inverse, low, high, log_wealth):  # type: ignore[no-untyped-def]
-    u = np.empty(low.size)
+    n_signals = low.size
+    points = np.arange(center.shape[0])
+    below, above = np.empty((rows.size, n_signals)), np.empty((rows.size, n_signals))
+    values = np.empty((points.size, n_signals))
+    gap, u = np.empty(n_signals), np.empty(n_signals)
+    worst = np.zeros((rows.size, rivals.shape[1]))
+    for b in range(inverse.shape[0]):
+        _gather(lower, rows, j, b, below)
+        _gather(upper, rows, j, b, above)
+        _gather(center, points, j, b, values)
+        for a in range(rows.size):
+            for r in range(rivals.shape[1]):
+                _, least = _bet(below[a], above[a], values[rivals[rows[a], r]], inverse[b], low, high, gap, u)
+                worst[a, r] = min(worst[a, r], least)
     for a in range(rows.size):
-        i = rows[a]
         for r in range(rivals.shape[1]):
-            worst = 0.0
-            for b in range(lower.shape[3]):
-                _, least = _bet(lower, upper, center, i, rivals[i, r], j, b, inverse, low, high, u)
-                worst = min(worst, least)
-            log_wealth[i, r] += np.log(1.0 + worst)
+            log_wealth[rows[a], r] += np.log(1.0 + worst[a, r])
