@@ -347,10 +347,21 @@ def shifting_plant(policy_set: PolicySet, noise: float, episodes: int) -> Callab
     return lambda j, k: plants[(k // 2000) % 4](j, k)
 
 
+def deceitful_plant(policy_set: PolicySet, noise: float, episodes: int) -> Callable[[int, int], tuple[float, float]]:
+    """Costs .33 above what the second candidate predicts for the safe policy: outside the pooled radius at 2000 episodes, inside that of a single window.
+
+    Returns that are off by 2.5, first one way and then the other, kill the first candidate and cancel in the pool.
+    """
+    p = policy_set.cells.predictions
+    k = int(np.argsort(-p.reward_center[np.arange(len(policy_set.cells)), policy_set.cells.policy_index])[1])
+    value, cost = float(p.reward_center[k, 0]), float(p.cost_center[k, 0, 0]) + 0.33
+    return lambda j, episode: (value + (2.5 if episode < 1000 else -2.5), cost)
+
+
 @pytest.mark.parametrize(
     ("plant", "noise", "episodes"),
-    [(gridworld_plant, 0.27, 8_000), (shifting_plant, 0.0, 8_000)],
-    ids=["one task", "shifting"],
+    [(gridworld_plant, 0.27, 6_000), (shifting_plant, 0.0, 8_000), (deceitful_plant, 0.0, 2_100)],
+    ids=["one task", "shifting", "deceitful"],
 )
 def test_published_preset_equals_a_plain_loop_at_every_episode(
     plant: Callable[..., Callable[[int, int], tuple[float, float]]], noise: float, episodes: int, coarse: PolicySet
@@ -370,8 +381,9 @@ def test_published_preset_equals_a_plain_loop_at_every_episode(
         reference.observe(reward, cost)
         levels.add(agent.level)
         candidates.add(agent.candidate)
-    assert len(levels) > 1, "the weight must have moved, or the comparison shows nothing"
-    if plant is shifting_plant:
+    if plant is not deceitful_plant:
+        assert len(levels) > 1, "the weight must have moved, or the comparison shows nothing"
+    if plant is not gridworld_plant:
         assert len(candidates) > 2, "several candidates must have died"
 
 

@@ -244,3 +244,14 @@ def test_a_suboptimal_answer_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> No
     assert solution.status == "failed"
     with pytest.raises(SolverError, match="gap 2 and excess"):
         solution.value_or_raise()
+
+
+def test_the_size_of_the_rewards_does_not_excuse_an_excess(monkeypatch: pytest.MonkeyPatch) -> None:
+    """1e-5 above a limit of 2 is an excess, also where the return is 2e6 and a gap of .2 would be rounding."""
+    from surefoot.solvers import linear_program
+
+    share = 0.2 + 1e-6
+    monkeypatch.setattr(linear_program, "_policy", lambda cmdp, occupancy, reduced: np.array([[1.0 - share, share]]))
+    solution = solve(one_state([0.0, 1e6], [[0.0, 1.0]], [2.0]))
+    assert solution.excess == pytest.approx(1e-5, rel=1e-3)
+    assert solution.status == "failed"
