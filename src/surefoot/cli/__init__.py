@@ -15,6 +15,7 @@ COMMANDS = {
     "reproduce": "Reproduce a published experiment: logs, figures and a report in a new directory.",
     "show": "Describe a policy set in plain words.",
     "train": "Train a policy set on a built-in task family.",
+    "validate": "Try an agent's guarantee on tasks and reports that make it hard.",
 }
 
 

@@ -1,0 +1,87 @@
+"""``surefoot validate``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from surefoot.cli.train import FAMILIES
+
+OUTSIDE_NOISES = (0.385, 0.39, 0.4, 0.41, 0.42, 0.43, 0.45)
+
+
+@click.command(name="validate")
+@click.option(
+    "--agent", "agents", multiple=True, default=("certified:cells",), show_default=True,
+    help="Name from the registry; may be given several times.",
+)  # fmt: skip
+@click.option("--family", default="gridworld", show_default=True, type=click.Choice(sorted(FAMILIES)))
+@click.option("--runs", default=1000, show_default=True, help="Runs per agent and scenario.")
+@click.option("--episodes", default=4000, show_default=True, help="Episodes per run.")
+@click.option(
+    "--scenarios", default="all", show_default=True,
+    help="Comma-separated: family, edges, outside, heavy, lost, adversarial; or 'all'.",
+)  # fmt: skip
+@click.option(
+    "--calibration-runs",
+    default=2000,
+    show_default=True,
+    help="Runs per position of the truth; 0 leaves calibration out.",
+)
+@click.option("--delta", default=0.05, show_default=True, help="Error probability that is promised.")
+@click.option("--cells", default=60, show_default=True, help="Largest number of cells.")
+@click.option("--policies", default=30, show_default=True, help="Size of the library.")
+@click.option("--training-tasks", default=500, show_default=True, help="Fresh training tasks.")
+@click.option("--holdout", default=200, show_default=True, help="Fresh tasks that judge the finished cells.")
+@click.option("--policy-set", type=click.Path(path_type=Path), help="Use this file instead of training a policy set.")
+@click.option("--seed", default=0, show_default=True, help="Of everything random, training included.")
+@click.option("--workers", default=1, show_default=True, help="Processes; results do not depend on it.")
+@click.option(
+    "--out", required=True, type=click.Path(path_type=Path), help="New directory for validation.json and .png."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON instead of a table.")
+@click.option("--no-figures", is_flag=True, help="Write validation.json only; the figure needs the extra [figures].")
+@click.pass_context
+def command(
+    context: click.Context, agents: tuple[str, ...], family: str, runs: int, episodes: int, scenarios: str,
+    calibration_runs: int, delta: float, cells: int, policies: int, training_tasks: int, holdout: int,
+    policy_set: Path | None, seed: int, workers: int, out: Path, as_json: bool, no_figures: bool,
+) -> None:  # fmt: skip
+    """Try the guarantee: seeded runs on tasks and reports that make it hard, judged by exact evaluation.
+
+    A row is judged where what the agent's trust level assumes is true of its tasks; elsewhere violations and alarms are
+    measured and written down. Exit status: 0 when every judged row and every calibration passes, 4 when one fails,
+    2 for errors you can mend, 3 for a refused certificate or assumption.
+
+    \b
+    Example:  surefoot validate --agent certified:cells --runs 1000 --workers 2 --out runs/validation
+    """
+    import numpy as np
+
+    from surefoot.experiments.gridworld.run import coarse_cover
+    from surefoot.experiments.validation import SCENARIOS, Training, validate
+    from surefoot.policyset.schema import PolicySet
+    from surefoot.report.validation import draw_validation, render_validation, require_matplotlib
+    from surefoot.tasks.gridworld import NoisyGridworld
+
+    if not no_figures:
+        require_matplotlib()
+    world = NoisyGridworld(FAMILIES[family])  # type: ignore[arg-type]
+    published = any(name.split(":")[0] == "pce" or name == "safe-pce:published" for name in agents)
+    wanted = tuple(SCENARIOS) if scenarios == "all" else tuple(name.strip() for name in scenarios.split(","))
+    summary = validate(
+        out, world, agents, scenarios=wanted, runs=runs, episodes=episodes, calibration_runs=calibration_runs,
+        delta=delta, seed=seed, workers=workers, progress=not as_json, strict=family == "gridworld",
+        policy_set=None if policy_set is None else PolicySet.load(policy_set),
+        coarse_set=coarse_cover(world, training_tasks, seed, not as_json) if published else None,
+        outside=np.array(OUTSIDE_NOISES)[:, None],
+        training=Training(cells, policies, training_tasks, holdout),
+    )  # fmt: skip
+    written = [out / "validation.json"] if no_figures else [out / "validation.json", draw_validation(out)]
+    click.echo(json.dumps(summary) if as_json else render_validation(summary))
+    if not as_json:
+        click.echo("\nwritten: " + "  ".join(str(path) for path in written))
+    if not summary["passed"]:
+        context.exit(4)

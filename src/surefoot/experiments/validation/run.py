@@ -1,0 +1,305 @@
+"""Everything that ``surefoot validate`` does, from worlds to ``validation.json``.
+
+Runs are cut into chunks whose size does not depend on the number of workers, every run's randomness depends on ``(seed, scenario, run)`` alone, and
+nothing is carried from one run to the next: the result does not depend on ``workers``. All agents meet the same tasks and the same chance.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from secrets import token_hex
+from typing import Any, TypeVar
+
+import numpy as np
+
+from surefoot.arrays import FloatArray, check_integer, check_real
+from surefoot.errors import InvalidInput
+from surefoot.experiments.comparison import new_directory
+from surefoot.experiments.registry import check_agents
+from surefoot.experiments.validation.calibration import Peaks, find_nulls, run_null
+from surefoot.experiments.validation.heavy import RareCatastrophes
+from surefoot.experiments.validation.scenarios import SCENARIOS, Atlas, World, worst_tasks
+from surefoot.experiments.validation.summary import (
+    CONFIDENCE,
+    LEVEL,
+    calibration_rows,
+    judged_rows_pass,
+    rows_of,
+    violations_of,
+)
+from surefoot.experiments.validation.trial import Job, Outcome, Settings, play_jobs
+from surefoot.policyset.schema import PolicySet
+from surefoot.progress import track
+from surefoot.training.pipeline import train
+from surefoot.version import VERSION
+
+__all__ = ["Training", "validate"]
+
+SCHEMA = 1
+CHUNK = 10
+PILOTS = 8
+"""Pilot runs per task and agent when tasks are chosen against an agent; fewer where few runs follow."""
+WORST = 3
+CALIBRATION_EPISODES = 1000
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Training:
+    """How policy sets are trained where none is given.
+
+    Attributes:
+        cells, policies, tasks, holdout: as in :func:`surefoot.train`.
+    """
+
+    cells: int = 60
+    policies: int = 30
+    tasks: int = 500
+    holdout: int = 200
+
+
+def validate(
+    out: str | Path,
+    family: Any,
+    agents: Sequence[str],
+    *,
+    scenarios: Sequence[str] = tuple(SCENARIOS),
+    runs: int = 1000,
+    episodes: int = 4000,
+    calibration_runs: int = 2000,
+    delta: float = 0.05,
+    seed: int = 0,
+    workers: int = 1,
+    policy_set: PolicySet | None = None,
+    coarse_set: PolicySet | None = None,
+    outside: FloatArray | None = None,
+    training: Training | None = None,
+    strict: bool = True,
+    progress: bool = True,
+) -> dict[str, Any]:
+    """Try agents' guarantees and write ``validation.json`` into the new directory ``out``; returns its content.
+
+    Args:
+        out: new directory.
+        family: the distribution over tasks.
+        agents: names from the registry.
+        scenarios: keys of :data:`SCENARIOS`.
+        runs: per agent and scenario.
+        episodes: per run.
+        calibration_runs: per position of the truth; 0 leaves the calibration out.
+        delta: error probability given to agents, and the level of the calibration.
+        seed: of everything; training uses it too.
+        workers: processes; the result does not depend on it.
+        policy_set: trained on ``family``; by default it is trained as ``training`` says. ``heavy`` always trains its own.
+        coarse_set: for agents with the published constants; by default the policy set.
+        outside: (T, p) tasks for the scenario of that name; by default a net beyond the declared support.
+        training: sizes.
+        strict: refuse families that break the method's assumption.
+        progress: draw progress bars where that makes sense.
+
+    Raises:
+        InvalidInput: an argument out of range, an unknown agent or scenario.
+        OutputExists: ``out`` is there already.
+    """
+    _check(agents, scenarios, runs, episodes, calibration_runs, delta, seed, workers)
+    directory, began = new_directory(out), time.perf_counter()
+    sizes = training or Training()
+    main = _world(family, policy_set, coarse_set, outside, sizes, delta, seed, workers, strict, progress)
+    worlds = {"main": main}
+    if "heavy" in scenarios:
+        worlds["heavy"] = _world(
+            RareCatastrophes(family), None, None, None, sizes, delta, seed, workers, strict, progress
+        )
+    bench = _Bench(worlds, Settings(episodes, delta, seed), workers, progress)
+    outcomes: list[Outcome] = []
+    for name in dict.fromkeys(scenarios):
+        outcomes += bench.play(bench.jobs(name, agents, runs), f"scenario {name}")
+    outcomes.sort(key=lambda o: list(agents).index(o.job.agent))
+    peaks = bench.calibrate(calibration_runs) if calibration_runs else []
+    names = family.parameter_names
+    rows, calibration = rows_of(outcomes, delta), calibration_rows(peaks, delta)
+    summary: dict[str, Any] = {
+        "schema": SCHEMA,
+        "experiment": "validation",
+        "version": VERSION,
+        "family": family.name,
+        "agents": list(agents),
+        "scenarios": {name: SCENARIOS[name] for name in dict.fromkeys(scenarios)},
+        "runs": runs,
+        "episodes": episodes,
+        "calibration_episodes": min(episodes, CALIBRATION_EPISODES),
+        "delta": delta,
+        "seed": seed,
+        "confidence": CONFIDENCE,
+        "level": LEVEL,
+        "policy_sets": {name: _describe(world.policy_set) for name, world in worlds.items()},
+        "rows": rows,
+        "calibration": calibration,
+        "violations": violations_of(outcomes, names),
+        "passed": judged_rows_pass(rows) and judged_rows_pass(calibration),
+        "seconds": time.perf_counter() - began,
+    }
+    (directory / "validation.json").write_text(json.dumps(summary, indent=1, allow_nan=False) + "\n")
+    return summary
+
+
+def _check(
+    agents: Sequence[str], scenarios: Sequence[str], runs: int, episodes: int, calibration_runs: int, delta: float,
+    seed: int, workers: int,
+) -> None:  # fmt: skip
+    for name, value, low in (
+        ("runs", runs, 1),
+        ("episodes", episodes, 1),
+        ("calibration_runs", calibration_runs, 0),
+        ("seed", seed, 0),
+        ("workers", workers, 1),
+    ):
+        check_integer(name, value, low=low)
+    check_real("delta", delta, low=0.0, high=1.0, open_low=True, open_high=True)
+    if not agents or len(set(agents)) < len(agents):
+        raise InvalidInput(f"agents must be distinct names, got {list(agents)}; list every agent once")
+    check_agents(agents)
+    unknown = [name for name in scenarios if name not in SCENARIOS]
+    if unknown or not scenarios:
+        got = repr(unknown[0]) if unknown else "none"
+        raise InvalidInput(f"scenarios must be among {', '.join(SCENARIOS)}, got {got}; list some of them")
+
+
+def _world(
+    family: Any, policy_set: PolicySet | None, coarse_set: PolicySet | None, outside: FloatArray | None,
+    sizes: Training, delta: float, seed: int, workers: int, strict: bool, progress: bool,
+) -> World:  # fmt: skip
+    if policy_set is None:
+        policy_set = train(
+            family, tasks=sizes.tasks, holdout=sizes.holdout, cells=sizes.cells, policies=sizes.policies, delta=delta,
+            seed=seed, strict=strict, workers=workers, progress=progress,
+        )  # fmt: skip
+    return World(family, policy_set, policy_set if coarse_set is None else coarse_set, outside)
+
+
+class _Bench:
+    """Makes jobs and has them done."""
+
+    def __init__(self, worlds: dict[str, World], settings: Settings, workers: int, progress: bool) -> None:
+        self._worlds, self._settings, self._workers, self._progress = worlds, settings, workers, progress
+        self._token = token_hex(8)
+        self._atlas: Atlas | None = None
+        self._edges: FloatArray | None = None
+
+    @property
+    def atlas(self) -> Atlas:
+        """Of the main world; made when first needed."""
+        if self._atlas is None:
+            self._atlas = Atlas(self._worlds["main"])
+        return self._atlas
+
+    def edges(self) -> FloatArray:
+        """(T, p) edge tasks."""
+        if self._edges is None:
+            self._edges = self.atlas.edges()[0]
+        return self._edges
+
+    def jobs(self, scenario: str, agents: Sequence[str], runs: int) -> list[Job]:
+        """``runs`` per agent."""
+        if scenario == "adversarial":
+            return [job for agent in agents for job in _jobs(agent, scenario, self._against(agent, runs), runs)]
+        points = self._points(scenario, runs)
+        return [job for agent in agents for job in _jobs(agent, scenario, points, runs)]
+
+    def _points(self, scenario: str, runs: int) -> FloatArray:
+        if scenario == "edges":
+            return self.edges()
+        if scenario == "outside":
+            return self.atlas.outside()
+        family = self._worlds["heavy" if scenario == "heavy" else "main"].family
+        rng = np.random.default_rng([self._settings.seed, 1 + list(SCENARIOS).index(scenario)])
+        return np.asarray(family.sample(runs, rng), dtype=np.float64)
+
+    def _against(self, agent: str, runs: int) -> FloatArray:
+        """(T, p) the tasks on which a pilot came closest to a limit, or above it.
+
+        Only tasks whose assumption holds for the agent are of interest: elsewhere failing is no achievement.
+        """
+        points = np.concatenate([self.edges(), self.atlas.net()])
+        pilots = len(points) * max(1, min(PILOTS, runs // 20))
+        jobs = _jobs(agent, "adversarial", points, pilots)
+        found = self.play([replace(job, pilot=True) for job in jobs], f"pilot against {agent}")
+        scores = np.full(len(points), -np.inf)
+        for outcome in found:
+            point = _position(outcome.job.run, pilots, len(points))
+            if outcome.holds or outcome.trust is None:
+                # A violation outweighs any excess, and more of them outweigh fewer.
+                scores[point] = max(scores[point], outcome.excess) + 1e3 * (outcome.violating > 0)
+        return worst_tasks(points, lambda k: float(scores[k]), WORST)
+
+    def play(self, jobs: list[Job], label: str) -> list[Outcome]:
+        """Outcomes in the order of the jobs."""
+        world = self._worlds["heavy" if jobs[0].scenario == "heavy" else "main"]
+        settings = self._settings
+        return self._share(lambda w, chunk: play_jobs(w, chunk, settings), world, jobs, label)
+
+    def calibrate(self, runs: int) -> list[Peaks]:
+        """Peaks of true cells' wealth."""
+        world, settings = self._worlds["main"], self._settings
+        nulls, episodes = (
+            find_nulls(world, self.atlas, runs, settings.seed),
+            min(settings.episodes, CALIBRATION_EPISODES),
+        )
+        return self._share(lambda w, chunk: run_null(w, chunk, episodes, settings.seed), world, nulls, "calibration")
+
+    def _share(
+        self, work: Callable[[World, Sequence[Item]], list[Result]], world: World, items: Sequence[Item], label: str
+    ) -> list[Result]:
+        chunks = [items[k : k + CHUNK] for k in range(0, len(items), CHUNK)]
+        parts: Iterable[list[Result]]
+        if self._workers == 1:
+            parts = (work(world, chunk) for chunk in chunks)
+        else:
+            from joblib import Parallel, delayed
+
+            parts = Parallel(n_jobs=self._workers, return_as="generator")(
+                delayed(_with_kept_world)(work, world, f"{self._token} {world.policy_set.hash}", chunk)
+                for chunk in chunks
+            )
+        return [result for part in track(parts, label, len(chunks), show=self._progress) for result in part]
+
+
+_KEPT: dict[str, World] = {}
+"""In a worker process: the world last used, so that what depends on the policy set alone is computed once, not once per chunk."""
+
+
+def _with_kept_world(work: Callable[[World, Any], Any], world: World, key: str, chunk: Any) -> Any:
+    if key not in _KEPT:
+        _KEPT.clear()
+        _KEPT[key] = world
+    return work(_KEPT[key], chunk)
+
+
+def _jobs(agent: str, scenario: str, points: FloatArray, runs: int) -> list[Job]:
+    """Runs go through the points in blocks, so that neighbours share a task."""
+    at = [_position(run, runs, len(points)) for run in range(runs)]
+    return [Job(agent, scenario, run, tuple(points[k].tolist())) for run, k in enumerate(at)]
+
+
+def _position(run: int, runs: int, points: int) -> int:
+    return run * points // runs
+
+
+def _describe(policy_set: PolicySet) -> dict[str, Any]:
+    certificate = policy_set.certificate
+    return {
+        "hash": policy_set.hash,
+        "family": policy_set.training.family,
+        "cells": len(policy_set.cells),
+        "policies": len(policy_set.policies),
+        "cost_limits": policy_set.criterion.cost_limits.tolist(),
+        "safe_margin": policy_set.safe_margin,
+        "uncovered_upper_bound": None if certificate is None else certificate.uncovered_upper,
+        "holdout": 0 if certificate is None else certificate.holdout,
+    }

@@ -1,0 +1,187 @@
+"""On which tasks, and under which reports, a guarantee is tried.
+
+=========== ==========================================================================================================
+family      fresh tasks drawn from the family
+edges       tasks at the edges of cells: the last task of a cell on the way to a neighbour, and on the way out of the family
+outside     tasks beyond the family: in no cell, so that ``cells`` promises nothing there, and an alarm should come
+heavy       the family with rare catastrophes and hardly any margin, with a policy set of its own
+lost        fresh tasks, reports late or lost depending on the outcome (:mod:`.delivery`)
+adversarial the tasks, among edges and a net over the family, on which a pilot with other seeds came closest to a limit
+=========== ==========================================================================================================
+
+The edge of cell i on the way from its centre ``a`` to ``b`` is found by bisection: the largest t for which the task with parameters
+``a + t (b - a)`` is still in the cell. There the cell's bounds on costs are tight.
+
+Letters: N cells, T tasks, p parameters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from surefoot.arrays import FloatArray, IntArray
+from surefoot.errors import InvalidInput
+from surefoot.experiments.validation.truth import Truth, library_tables
+from surefoot.policyset.schema import PolicySet
+from surefoot.tasks.family import TabularFamily
+
+__all__ = ["SCENARIOS", "Atlas", "World"]
+
+SCENARIOS = {
+    "family": "tasks drawn from the family",
+    "edges": "tasks at the edges of cells",
+    "outside": "tasks beyond the family",
+    "heavy": "rare catastrophes, hardly any margin",
+    "lost": "reports late or lost, depending on the outcome",
+    "adversarial": "tasks chosen to make the agent fail",
+}
+"""Name to what stands in tables and figures."""
+
+BISECTIONS = 12
+NEIGHBOURS = 2
+EDGES = 24
+NET = 12
+BEYOND = (0.03, 0.06, 0.12, 0.18, 0.24, 0.3)
+"""How far outside tasks lie beyond the declared support (where there is none: the cells), as shares of the cells' width."""
+
+
+@dataclass(frozen=True, eq=False)
+class World:
+    """What a run needs to know besides its task.
+
+    Attributes:
+        family: makes the tasks.
+        policy_set: what agents deploy.
+        coarse_set: for agents with the published constants.
+        outside: (T, p) tasks beyond the family, or ``None`` for a net along every parameter.
+    """
+
+    family: TabularFamily
+    policy_set: PolicySet
+    coarse_set: PolicySet
+    outside: FloatArray | None = None
+
+
+class Atlas:
+    """Finds tasks in one world.
+
+    Args:
+        world: where.
+    """
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._tables = library_tables(world.policy_set.policies)
+        self._centers = world.policy_set.cells.parameters
+        if not self._centers.shape[1]:
+            raise InvalidInput(
+                "cells must have parameters to find tasks between them, got none; use scenario family only"
+            )
+        scale = self._centers.std(axis=0)
+        self._scale = np.where(scale > 0.0, scale, 1.0)
+
+    def truth(self, point: FloatArray) -> Truth:
+        """Facts about the task with these parameters."""
+        return Truth.of(self._world.policy_set, self._tables, self._world.family.cmdp(point), point)
+
+    def edges(self, most: int = EDGES) -> tuple[FloatArray, list[int]]:
+        """(T, p) edge tasks and the cells at whose edges they lie; dearest first, then spread evenly, at most ``most``."""
+        pairs = self._ways()
+        chosen = _spread(len(pairs), most)
+        found = [(self._edge(cell, target), cell) for cell, target in (pairs[k] for k in chosen)]
+        return np.asarray([point for point, _ in found]).reshape(-1, self._centers.shape[1]), [c for _, c in found]
+
+    def net(self, most: int = NET) -> FloatArray:
+        """(T, p) cells' centres, spread from the dearest to the cheapest."""
+        result: FloatArray = self._centers[self._by_cost()[_spread(len(self._centers), most)]]
+        return result
+
+    def outside(self) -> FloatArray:
+        """(T, p) tasks in no cell.
+
+        Raises:
+            InvalidInput: none could be made.
+        """
+        given = self._world.outside
+        candidates = self._beyond() if given is None else list(np.asarray(given, dtype=np.float64))
+        kept = [point for point in candidates if self._is_outside(point)]
+        if not kept:
+            raise InvalidInput(
+                "outside needs tasks that lie in no cell, found none; give some, or leave the scenario out"
+            )
+        return np.asarray(kept)
+
+    def _is_outside(self, point: FloatArray) -> bool:
+        try:
+            return not self.truth(point).cells.size
+        except InvalidInput:
+            return False
+
+    def _by_cost(self) -> IntArray:
+        """Cells from the dearest to the cheapest, by the safe policy's predicted costs."""
+        costs = self._world.policy_set.cells.predictions.cost_center[:, 0].max(axis=1, initial=0.0)
+        return np.argsort(-costs, kind="stable")
+
+    def _ways(self) -> list[tuple[int, FloatArray]]:
+        """(cell, where to go from its centre): out of the family first, then to neighbours, dearest cells first."""
+        inward, outward = [], []
+        for cell in self._by_cost().tolist():
+            distance = (np.abs(self._centers - self._centers[cell]) / self._scale).max(axis=1)
+            for other in np.argsort(distance, kind="stable")[1 : 1 + NEIGHBOURS * self._centers.shape[1]]:
+                inward.append((cell, self._centers[other]))
+        for axis in range(self._centers.shape[1]):
+            low, high = self._range()[axis]
+            for cell, end in ((self._centers[:, axis].argmax(), high), (self._centers[:, axis].argmin(), low)):
+                target = self._centers[cell].copy()
+                target[axis] = end
+                outward.append((int(cell), target))
+        return outward + inward
+
+    def _range(self) -> FloatArray:
+        """(p, 2) declared support; where it is infinite, three standard deviations beyond the centres."""
+        declared = np.asarray(self._world.family.support, dtype=np.float64)
+        low = np.where(np.isfinite(declared[:, 0]), declared[:, 0], self._centers.min(axis=0) - 3.0 * self._scale)
+        high = np.where(np.isfinite(declared[:, 1]), declared[:, 1], self._centers.max(axis=0) + 3.0 * self._scale)
+        return np.stack([low, high], axis=1)
+
+    def _edge(self, cell: int, target: FloatArray) -> FloatArray:
+        start, inside, outside = self._centers[cell], 0.0, 1.0
+        if self._has(cell, target):
+            return target
+        for _ in range(BISECTIONS):
+            middle = 0.5 * (inside + outside)
+            if self._has(cell, start + middle * (target - start)):
+                inside = middle
+            else:
+                outside = middle
+        result: FloatArray = start + inside * (target - start)
+        return result
+
+    def _has(self, cell: int, point: FloatArray) -> bool:
+        return cell in self.truth(point).cells
+
+    def _beyond(self) -> list[FloatArray]:
+        """A net beyond every end of every parameter, at the median of the others."""
+        width = self._centers.max(axis=0) - self._centers.min(axis=0)
+        points = []
+        for axis in range(self._centers.shape[1]):
+            for end, sign in zip(self._range()[axis], (-1.0, 1.0)):
+                for share in BEYOND:
+                    point = np.median(self._centers, axis=0)
+                    point[axis] = end + sign * share * width[axis]
+                    points.append(point)
+        return points
+
+
+def worst_tasks(points: FloatArray, score: Callable[[int], float], most: int) -> FloatArray:
+    """The ``most`` points with the largest scores; ties go to the earlier point."""
+    order = sorted(range(len(points)), key=lambda k: (-score(k), k))[:most]
+    return points[sorted(order)]
+
+
+def _spread(n: int, most: int) -> list[int]:
+    """Up to ``most`` positions in ``range(n)``, evenly spread, the first and the last among them."""
+    return sorted({round(float(k)) for k in np.linspace(0, n - 1, min(n, most))})

@@ -1,0 +1,315 @@
+"""One run of one agent on one task, watched by a judge who knows the truth.
+
+Every deployed mixture ``w`` is scored exactly, ``V(w) = sum_j w_j V(pi_j)``; a run *violates* when any of them costs more than a limit.
+Beside that, the two events that the proof is about are watched: the lowest-index cell that contains the real task is refuted (promised:
+probability at most ``delta_e``), and some data bound lies below the real cost of its policy (at most ``delta_b``). Most of them harm
+nobody, so that a broken constant shows there long before it shows as violations.
+
+Letters: J policies, I constraints, n episodes, K episodes of a run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from surefoot.arrays import FloatArray, IntArray
+from surefoot.cmdp.evaluate import evaluate_many
+from surefoot.cmdp.model import TabularCMDP
+from surefoot.cmdp.simulate import Episodes, Simulator
+from surefoot.deploy.desk import Batch
+from surefoot.errors import SurefootError
+from surefoot.experiments.registry import AgentContext, make_agent
+from surefoot.experiments.runner import FIRST_BATCH, GROWTH, LARGEST_BATCH
+from surefoot.experiments.validation.delivery import DECEITS, Deceit
+from surefoot.experiments.validation.scenarios import SCENARIOS, World
+from surefoot.experiments.validation.truth import ROUNDING, Truth, assumption_holds, cause_of, library_tables
+
+__all__ = ["Job", "Outcome", "Settings", "play_jobs"]
+
+LARGEST_DELAYED = 20
+"""Batches stay smaller than delays, so that reports do cross batches."""
+PILOT = 1
+"""Part of the seed of runs that only choose tasks."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What all runs share.
+
+    Attributes:
+        episodes: K.
+        delta: error probability given to agents.
+        seed: of everything.
+    """
+
+    episodes: int
+    delta: float
+    seed: int
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run to be made.
+
+    Attributes:
+        agent: its name.
+        scenario: key of :data:`SCENARIOS`.
+        run: number in the scenario; with the seed it decides all chance, whatever the agent.
+        parameters: p parameters of the task.
+        pilot: whether the run only helps to choose tasks.
+    """
+
+    agent: str
+    scenario: str
+    run: int
+    parameters: tuple[float, ...]
+    pilot: bool = False
+
+    def seeds(self, seed: int) -> list[int]:
+        """Of the episodes, the agent's draws, and the adversary."""
+        entropy = [seed, list(SCENARIOS).index(self.scenario), self.run, PILOT if self.pilot else 0]
+        return [int(s.generate_state(1, np.uint64)[0] >> 1) for s in np.random.SeedSequence(entropy).spawn(3)]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run showed.
+
+    Attributes:
+        job: which run.
+        mode: of the adversary, ``"prompt"`` where there is none.
+        trust: the agent's trust level, ``None`` where it has none.
+        holds: whether what that level assumes is true of the task.
+        violating: episodes drawn from a mixture above a limit.
+        first: how many episodes had been asked before the first such episode, ``None`` if there is none.
+        excess: largest excess over a limit, negative where all stayed below.
+        cause: key of :data:`CAUSES`, ``None`` without violation.
+        eliminated: whether the lowest-index cell of the task was refuted; ``None`` where that is no question.
+        bound_failed: whether some data bound fell below the real cost; ``None`` for agents without bounds.
+        alarm: episodes asked when the alarm was raised, ``None`` if it was not.
+        violating_before_alarm: violating episodes before it (all of them without alarm).
+        regret: after K episodes, ``None`` where the task has no feasible policy.
+        elimination_delta, bounds_delta: what the agent's ledger allows for these two events.
+        error: what the agent raised; the run ended there.
+    """
+
+    job: Job
+    mode: str
+    trust: str | None
+    holds: bool
+    violating: int
+    first: int | None
+    excess: float
+    cause: str | None
+    eliminated: bool | None
+    bound_failed: bool | None
+    alarm: int | None
+    violating_before_alarm: int
+    regret: float | None
+    elimination_delta: float | None
+    bounds_delta: float | None
+    error: str | None
+
+
+@dataclass(frozen=True, eq=False)
+class _Site:
+    """A task made ready: everything that its runs share."""
+
+    truth: Truth
+    simulator: Simulator
+
+
+def play_jobs(world: World, jobs: Sequence[Job], settings: Settings) -> list[Outcome]:
+    """Play runs one after the other; neighbours on the same task share its tables."""
+    tables = library_tables(world.policy_set.policies)
+
+    @lru_cache(maxsize=2)
+    def site(parameters: tuple[float, ...]) -> _Site:
+        task = world.family.cmdp(np.asarray(parameters))
+        return _Site(Truth.of(world.policy_set, tables, task, parameters), Simulator(task, tables))
+
+    return [_play(world, site(job.parameters), job, settings) for job in jobs]
+
+
+def _play(world: World, site: _Site, job: Job, settings: Settings) -> Outcome:
+    chance, draws, cunning = job.seeds(settings.seed)
+    task = site.truth.task
+    context = AgentContext(
+        world.family, world.policy_set, world.coarse_set, task, settings.episodes, settings.delta, draws
+    )
+    agent = make_agent(job.agent, context)
+    values, simulator = site.truth.values, site.simulator
+    if agent.policies is not world.policy_set.policies:
+        own = library_tables(agent.policies)
+        values, simulator = evaluate_many(task, own), Simulator(task, own)
+    deceit = None
+    if job.scenario == "lost":
+        mode = DECEITS[job.run % len(DECEITS)]
+        deceit = Deceit(mode, task.cost_limits, settings.episodes, np.random.default_rng(cunning))
+    judge = _Judge(agent, site.truth, values)
+    error = None
+    try:
+        _converse(agent, judge, _Plant(agent, simulator, chance, deceit), settings.episodes)
+    except (SurefootError, ArithmeticError, LookupError, ValueError) as raised:
+        error = f"{type(raised).__name__}: {raised}"
+    return judge.verdict(job, "prompt" if deceit is None else deceit.mode, error)
+
+
+def _converse(agent: Any, judge: _Judge, plant: _Plant, episodes: int) -> None:
+    played, size = 0, float(FIRST_BATCH)
+    largest = float(LARGEST_BATCH if plant.deceit is None else LARGEST_DELAYED)
+    while played < episodes:
+        batch = agent.ask(min(int(size), episodes - played))
+        judge.asked(batch, played)
+        played += len(batch)
+        plant.perform(batch, played)
+        judge.told(played)
+        size = min(size * GROWTH, largest)
+
+
+class _Judge:
+    """Collects what :class:`Outcome` holds."""
+
+    def __init__(self, agent: Any, truth: Truth, values: FloatArray) -> None:
+        self._agent, self._truth, self._values = agent, truth, values
+        self._trust: str | None = getattr(agent, "trust", None)
+        self._margin = float(getattr(agent, "margin", 0.0))
+        self._regret, self._violating, self._before = 0.0, 0, 0
+        self._first: int | None = None
+        self._cause: str | None = None
+        self._alarm: int | None = None
+        self._excess, self._bound_failed = -np.inf, False
+
+    def asked(self, batch: Batch, played: int) -> None:
+        """Score the mixture that a batch was drawn from; ``played`` episodes were asked before it."""
+        deployed = batch.weights @ self._values
+        if self._truth.optimum is not None:
+            self._regret += len(batch) * (self._truth.optimum - float(deployed[0]))
+        excess = float((deployed[1:] - self._truth.task.cost_limits).max(initial=-np.inf))
+        self._excess = max(self._excess, excess)
+        bounds = getattr(self._agent, "bounds", None)
+        if bounds is not None:
+            self._bound_failed |= bool((bounds < self._values[:, 1:] - ROUNDING).any())
+        if excess > ROUNDING:
+            self._violation(batch, played, bounds)
+
+    def _violation(self, batch: Batch, played: int, bounds: Any) -> None:
+        if self._first is None:
+            alive = getattr(self._agent, "alive", None)
+            self._first = played
+            self._cause = cause_of(self._trust, self._truth, self._margin, alive, bounds, batch.weights > 0.0)
+        self._violating += len(batch)
+        if self._alarm is None:
+            self._before += len(batch)
+
+    def told(self, played: int) -> None:
+        """Look for an alarm."""
+        if self._alarm is None and getattr(self._agent, "alarm", None) is not None:
+            self._alarm = played
+
+    def verdict(self, job: Job, mode: str, error: str | None) -> Outcome:
+        """The outcome of the run."""
+        alive, home = getattr(self._agent, "alive", None), self._truth.home
+        parts = {e.name: e.delta for e in self._agent.ledger.entries} if self._trust is not None else {}
+        died: bool | None = None
+        if self._trust == "cells" and home is not None and alive is not None:
+            died = not bool(alive[home])
+        return Outcome(
+            job=job,
+            mode=mode,
+            trust=self._trust,
+            holds=assumption_holds(self._trust, self._truth, self._margin),
+            violating=self._violating,
+            first=self._first,
+            excess=self._excess,
+            cause=self._cause,
+            eliminated=died,
+            bound_failed=self._bound_failed if self._trust is not None else None,
+            alarm=self._alarm,
+            violating_before_alarm=self._before,
+            regret=self._regret if self._truth.optimum is not None and error is None else None,
+            elimination_delta=parts.get("elimination"),
+            bounds_delta=parts.get("bounds"),
+            error=error,
+        )
+
+
+class _Plant:
+    """Runs episodes and reports them, promptly or as an adversary pleases."""
+
+    def __init__(self, agent: Any, simulator: Simulator, seed: int, deceit: Deceit | None) -> None:
+        self._agent, self._simulator, self._seed, self.deceit = agent, simulator, seed, deceit
+        self._counting = "transitions" in agent.wants
+        self._outbox: list[tuple[int, IntArray, Episodes | None, IntArray | None]] = []
+
+    def perform(self, batch: Batch, played: int) -> None:
+        """Run a batch, ``played`` episodes being asked by now, and deliver whatever is due."""
+        first = played - len(batch)
+        if self.deceit is None:
+            outcome = self._run(batch, first, np.zeros(len(batch), dtype=np.int64))
+            self._tell(batch.ids, outcome, self._counts(outcome, 0))
+            return
+        self._plot(batch, first, self.deceit)
+        due = [letter for letter in self._outbox if letter[0] <= played]
+        self._outbox = [letter for letter in self._outbox if letter[0] > played]
+        for _, ids, outcome_or_none, counts in due:
+            if outcome_or_none is None:
+                self._declare_lost(ids)
+            else:
+                self._tell(ids, outcome_or_none, counts)
+
+    def _run(self, batch: Batch, first: int, groups: IntArray) -> Episodes:
+        counted = groups if self._counting else None
+        return self._simulator.run(batch.policy_index, seed=self._seed, first_episode=first, groups=counted)
+
+    def _plot(self, batch: Batch, first: int, deceit: Deceit) -> None:
+        """Let the adversary see the batch; the same episodes are then run again to count transitions by letter."""
+        seen = self._simulator.run(batch.policy_index, seed=self._seed, first_episode=first)
+        fates = deceit.fates(first, seen.returns, seen.costs)
+        delays = np.unique(fates.delay)
+        group = np.where(fates.lost, delays.size, np.searchsorted(delays, fates.delay))
+        outcome = self._run(batch, first, group)
+        for g, delay in enumerate(delays.tolist()):
+            mine = np.flatnonzero(group == g)
+            if mine.size:
+                letter = _part(outcome, mine)
+                self._outbox.append((first + len(batch) + delay, batch.ids[mine], letter, self._counts(outcome, g)))
+        gone = np.flatnonzero(fates.declared)
+        if gone.size:
+            self._outbox.append((first + len(batch) + int(fates.delay[gone].max()), batch.ids[gone], None, None))
+
+    def _counts(self, outcome: Episodes, group: int) -> IntArray | None:
+        if outcome.transitions is None:
+            return None
+        return transition_rows(self._simulator.cmdp, outcome.transitions[group])
+
+    def _tell(self, ids: IntArray, outcome: Episodes, counts: IntArray | None) -> None:
+        self._agent.tell(ids, outcome.returns, outcome.costs, initial_state=outcome.initial_states, transitions=counts)
+
+    def _declare_lost(self, ids: IntArray) -> None:
+        declare = getattr(self._agent, "lost", None)
+        if declare is not None:
+            declare(ids)
+
+
+def transition_rows(task: TabularCMDP, counts: IntArray) -> IntArray:
+    """(m, 4) rows ``(s, a, s', count)`` from counts (E,) of stored transitions."""
+    seen = np.flatnonzero(counts)
+    states, actions = np.divmod(task.rows[seen], task.n_actions)
+    return np.stack([states, actions, task.successors[seen], counts[seen]], axis=1)
+
+
+def _part(outcome: Episodes, where: IntArray) -> Episodes:
+    return Episodes(
+        returns=outcome.returns[where],
+        costs=outcome.costs[where],
+        initial_states=outcome.initial_states[where],
+        policy_index=outcome.policy_index[where],
+        tail=outcome.tail,
+        steps=outcome.steps,
+    )

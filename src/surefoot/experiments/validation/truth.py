@@ -1,0 +1,179 @@
+"""What is true of one real task, exactly: the judge's knowledge, which no agent has.
+
+For a task M and a library ``pi_0 .. pi_{J-1}`` (0 is the safe policy): the values ``V(pi_j)``, the optimum,
+and the cells ``H_i`` that contain M, i.e. those whose intervals hold **all** quantities of M (values, values given the initial state, an
+upper bound on the optimum, kernel). From these follow
+
+* whether the assumption of a trust level holds for M:
+
+  ======== =========================================================================================
+  data     ``V_c(pi_0) <= d - xi``
+  envelope and ``V_c(pi_j) <= max_i V+_ij`` for every policy j
+  cells    ``V_c(pi_0) <= d - xi`` and M lies in some cell
+  ======== =========================================================================================
+
+* why a deployed mixture was above a limit (:func:`cause_of`).
+
+Letters: S states, A actions, I constraints, J policies, N cells, B initial states, E entries of the kernel support.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from surefoot.arrays import FloatArray, IntArray
+from surefoot.cmdp.evaluate import state_values
+from surefoot.cmdp.model import TabularCMDP
+from surefoot.policy import TabularPolicy
+from surefoot.policyset.schema import Cells, PolicySet
+from surefoot.solvers.linear_program import solve
+
+__all__ = ["ASSUMPTIONS", "CAUSES", "ROUNDING", "Truth", "assumption_holds", "cause_of", "library_tables"]
+
+ROUNDING = 1e-6
+"""Excess up to which an exact value is not said to lie above a bound; the runner's tolerance."""
+
+ASSUMPTIONS = {
+    "cells": "the safe policy has its margin and the real task lies in some cell",
+    "data": "the safe policy has its margin in the real task; nothing about the simulator",
+    "envelope": "the safe policy has its margin and no library policy costs more than in the worst cell",
+}
+NO_CLAIM = "the agent makes no claim that could be judged"
+
+CAUSES = {
+    "false elimination": "every cell that contains the real task had been refuted",
+    "data bound": "a data bound lay below the real cost of its policy",
+    "no cell": "the real task lies in no cell (the assumption of trust in cells is false)",
+    "safe margin": "the safe policy has less margin than stated (an assumption is false)",
+    "envelope": "a library policy costs more than in the worst cell (the assumption of trust in the envelope is false)",
+    "other": "none of these: what was deployed was not certified, or the agent makes no claim",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Truth:
+    """Exact facts about one task.
+
+    Attributes:
+        parameters: (p,) of the task.
+        task: the model.
+        values: (J, 1+I) of the library's policies.
+        optimum: the optimal value, or ``None`` where no policy meets the limits.
+        cells: indices of the cells that contain the task.
+        margin: ``d - V_c`` of the safe policy, smallest over constraints.
+        above_envelope: largest excess of a library policy's cost over the worst cell's prediction.
+    """
+
+    parameters: FloatArray
+    task: TabularCMDP
+    values: FloatArray
+    optimum: float | None
+    cells: IntArray
+    margin: float
+    above_envelope: float
+
+    @staticmethod
+    def of(policy_set: PolicySet, tables: FloatArray, task: TabularCMDP, parameters: Any = ()) -> Truth:
+        """Evaluate ``tables`` (J, S, A), the library of ``policy_set``, in ``task``."""
+        by_state = state_values(task, tables)
+        values: FloatArray = by_state @ task.start
+        solution = solve(task)
+        feasible = solution.status == "optimal"
+        envelope = policy_set.cells.predictions.cost_upper.max(axis=0)
+        return Truth(
+            parameters=np.atleast_1d(np.asarray(parameters, dtype=np.float64)),
+            task=task,
+            values=values,
+            optimum=float(solution.value) if feasible else None,
+            cells=_cells_with(policy_set.cells, task, values, by_state, float(solution.bound) if feasible else None),
+            margin=float((task.cost_limits - values[0, 1:]).min(initial=np.inf)),
+            above_envelope=float((values[:, 1:] - envelope).max(initial=-np.inf)),
+        )
+
+    @property
+    def home(self) -> int | None:
+        """The lowest-index cell that contains the task: the one whose survival the guarantee is about."""
+        return int(self.cells[0]) if self.cells.size else None
+
+
+def library_tables(policies: Any) -> FloatArray:
+    """(J, S, A) tables of tabular policies.
+
+    Raises:
+        TypeError: one of them is no table.
+    """
+    for policy in policies:
+        if not isinstance(policy, TabularPolicy):
+            raise TypeError(f"tabular tasks run tabular policies, got {type(policy).__name__}")
+    return np.stack([policy.table for policy in policies])
+
+
+def assumption_holds(trust: str | None, truth: Truth, margin: float) -> bool:
+    """Whether what trust level ``trust`` assumes is true of this task; ``margin`` is the agent's stated ``xi``."""
+    safe = truth.margin >= margin - ROUNDING
+    if trust == "cells":
+        return safe and truth.cells.size > 0
+    if trust == "envelope":
+        return safe and truth.above_envelope <= ROUNDING
+    return safe and trust == "data"
+
+
+def cause_of(trust: str | None, truth: Truth, margin: float, alive: Any, bounds: Any, played: Any) -> str:
+    """The key in :data:`CAUSES` for a mixture above a limit.
+
+    A false assumption is named before an error event, because error probabilities are promised only where assumptions hold.
+
+    Args:
+        trust: the agent's trust level, ``None`` for agents without one.
+        truth: of the task.
+        margin: the agent's stated ``xi``.
+        alive: (N,) cells the agent had not refuted, or ``None``.
+        bounds: (J, I) the agent's data bounds, or ``None``.
+        played: (J,) booleans, the policies in the mixture.
+    """
+    if trust is None or alive is None or bounds is None:
+        return "other"
+    if truth.margin < margin - ROUNDING:
+        return "safe margin"
+    if trust == "cells" and not truth.cells.size:
+        return "no cell"
+    if trust == "cells" and not np.asarray(alive)[truth.cells].any():
+        return "false elimination"
+    low = (np.asarray(bounds) < truth.values[:, 1:] - ROUNDING).any(axis=1) & np.asarray(played)
+    if trust == "envelope" and truth.above_envelope > ROUNDING:
+        return "envelope"
+    return "data bound" if low.any() else "other"
+
+
+def _cells_with(
+    cells: Cells, task: TabularCMDP, values: FloatArray, by_state: FloatArray, optimum: float | None
+) -> IntArray:
+    if optimum is None:
+        return np.zeros(0, dtype=np.int64)
+    whole = cells.predictions
+    fits = (cells.optimal_upper >= optimum) & _inside(whole.reward_lower, values[:, 0], whole.reward_upper)
+    fits &= _inside(whole.cost_lower, values[:, 1:], whole.cost_upper)
+    if cells.conditional is not None:
+        given = cells.conditional
+        some = by_state[:, :, given.initial_states]
+        fits &= _inside(given.reward_lower, some[:, 0], given.reward_upper)
+        fits &= _inside(given.cost_lower, some[:, 1:], given.cost_upper)
+    if cells.kernel is not None:
+        row, inside = _on_support(cells.kernel.support, task)
+        fits &= _inside(cells.kernel.lower, row, cells.kernel.upper) & inside
+    return np.flatnonzero(fits)
+
+
+def _inside(lower: FloatArray, value: FloatArray, upper: FloatArray) -> Any:
+    """(N,) whether every entry of ``value`` lies in each cell's box."""
+    return ((value >= lower) & (value <= upper)).reshape(len(lower), -1).all(axis=1)
+
+
+def _on_support(support: IntArray, task: TabularCMDP) -> tuple[FloatArray, bool]:
+    """(E,) probabilities of the task's transitions on a joint support, and whether it has no others."""
+    state, action, successor = support.T
+    row: FloatArray = task.dense[state, action, successor]
+    return row, bool(abs(row.sum() - task.n_states * task.n_actions) <= 1e-9 * row.size)

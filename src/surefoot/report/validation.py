@@ -1,0 +1,227 @@
+"""The table and the figure of ``surefoot validate``, from ``validation.json`` alone.
+
+Left: rate of violating runs by scenario and agent with Clopper-Pearson intervals, against ``delta``; filled markers are judged
+rows, hollow ones are measured because the assumption is false there. Right: how often the wealth of a true cell ever reached ``1/level``,
+against the level; Ville's inequality says that every curve stays below the diagonal, up to chance.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from surefoot.errors import InvalidInput
+from surefoot.report.figures import _canvas, _save
+from surefoot.report.style import (
+    BLUE,
+    GREEN,
+    GREY,
+    INFEASIBLE,
+    INK,
+    ORANGE,
+    PURPLE,
+    SKY,
+    UNSAFE,
+    VERMILLION,
+    LineStyle,
+    label_of,
+    require_matplotlib,
+    styles_of,
+)
+
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ["compose_validation", "draw_validation", "read_validation", "render_validation", "require_matplotlib"]
+
+FLOOR = 3e-4
+"""Rates are drawn on a logarithmic axis; none at all is drawn here."""
+AGENT_COLORS = (BLUE, ORANGE, GREEN, PURPLE, VERMILLION, SKY, GREY)
+KIND_COLORS = {"transitions": BLUE, "joint": VERMILLION, "separate": GREEN, "all": INK, "returns": PURPLE}
+POSITION_DASHES: dict[str, Any] = {
+    "inside": "solid", "edges": (0, (5, 2)), "vertices": (0, (1, 1.3)), "vertices by initial state": (0, (7, 2, 1.5, 2)),
+}  # fmt: skip
+POSITION_MARKERS = {"inside": "o", "edges": "s", "vertices": "^", "vertices by initial state": "D"}
+
+
+def read_validation(directory: Path | str) -> dict[str, Any]:
+    """The content of ``validation.json``.
+
+    Raises:
+        InvalidInput: missing, not JSON, or of another schema.
+    """
+    path = Path(directory) / "validation.json"
+    try:
+        summary = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, ValueError) as error:
+        raise InvalidInput(
+            f"validation.json must be readable JSON, got {error}; run surefoot validate again"
+        ) from error
+    if not isinstance(summary, dict) or summary.get("experiment") != "validation" or summary.get("schema") != 1:
+        raise InvalidInput(f"{path} must be a validation of schema 1; run surefoot validate again")
+    return summary
+
+
+def draw_validation(directory: Path | str) -> Path:
+    """Draw ``validation.png`` beside the log in ``directory``.
+
+    Raises:
+        InvalidInput: the log is missing or damaged.
+        MissingExtra: matplotlib is not installed.
+    """
+    return _save(compose_validation(read_validation(directory)), Path(directory) / "validation.png")
+
+
+def compose_validation(summary: Mapping[str, Any]) -> Figure:
+    """Violation rates on the left, calibration on the right where there is any.
+
+    Raises:
+        MissingExtra: matplotlib is not installed.
+    """
+    calibration = summary["calibration"]
+    with _canvas(width=13.0 if calibration else 8.0, height=5.6) as figure:
+        axes = figure.subplots(
+            1, 2 if calibration else 1, squeeze=False, width_ratios=[1.5, 1.0][: 1 + bool(calibration)]
+        )[0]
+        _draw_rates(axes[0], summary)
+        if calibration:
+            _draw_curves(axes[1], calibration, float(summary["delta"]))
+    return figure
+
+
+def _draw_rates(axes: Axes, summary: Mapping[str, Any]) -> None:
+    scenarios, agents, delta = list(summary["scenarios"]), list(summary["agents"]), float(summary["delta"])
+    styles = _styles(agents)
+    axes.set_yscale("log")
+    axes.axhspan(delta, 1.6, color=INFEASIBLE, linewidth=0, zorder=0.5)
+    axes.axhline(delta, color=INK, linestyle=(0, (6, 2.5)), linewidth=1.8, zorder=2)
+    width = 0.8 / max(2 * len(agents), 1)
+    for row in summary["rows"]:
+        judged, style = row["status"] == "judged", styles[row["agent"]]
+        slot = 2 * agents.index(row["agent"]) + (not judged)
+        x = scenarios.index(row["scenario"]) - 0.4 + width * (slot + 0.5)
+        low, high = (max(end, FLOOR) for end in row["violations"]["interval"])
+        rate = max(row["violations"]["rate"], FLOOR)
+        axes.plot([x, x], [low, high], color=style.color, linewidth=1.8, zorder=4)
+        axes.plot(
+            x, rate, marker=style.marker, markersize=7.5, color=style.color, markeredgewidth=1.5, zorder=5,
+            markerfacecolor=style.color if judged else "white", linestyle="none",
+        )  # fmt: skip
+        if row["passed"] is False:
+            axes.annotate("fails", (x, high), xytext=(0, 4), textcoords="offset points", ha="center", color=UNSAFE)
+    axes.set_ylim(0.8 * FLOOR, 1.6)
+    axes.set_xlim(-0.5, len(scenarios) - 0.5)
+    axes.set_xticks(range(len(scenarios)), labels=scenarios)
+    axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:g}%")
+    axes.set_ylabel("runs with a violation (markers at the bottom: none)")
+    axes.set_title(
+        f"Violations against the promised {100 * delta:g}%, with {100 * summary['confidence']:g}% intervals", loc="left"
+    )
+    _rate_legend(axes, agents, styles)
+
+
+def _styles(agents: Sequence[str]) -> dict[str, LineStyle]:
+    """Markers as in every figure, colours as different as there are: trust levels share one elsewhere."""
+    usual = styles_of(agents)
+    return {
+        name: LineStyle(AGENT_COLORS[k % len(AGENT_COLORS)], usual[name].dash, usual[name].marker)
+        for k, name in enumerate(agents)
+    }
+
+
+def _rate_legend(axes: Axes, agents: Sequence[str], styles: Mapping[str, Any]) -> None:
+    from matplotlib.lines import Line2D
+
+    handles = [
+        Line2D([], [], color=styles[a].color, marker=styles[a].marker, linestyle="none", label=label_of(a))
+        for a in agents
+    ]
+    handles.append(Line2D([], [], color=INK, marker="o", linestyle="none", label="judged: the assumption holds"))
+    handles.append(
+        Line2D([], [], color=INK, marker="o", markerfacecolor="white", linestyle="none", label="measured: it does not")
+    )
+    axes.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.09), ncols=3, frameon=False)
+
+
+def _draw_curves(axes: Axes, rows: Sequence[Mapping[str, Any]], delta: float) -> None:
+    ends = np.array([FLOOR, 1.0])
+    axes.fill_between(ends, ends, 1.0, color=INFEASIBLE, linewidth=0, zorder=0.5)
+    axes.plot(ends, ends, color=INK, linestyle=(0, (6, 2.5)), linewidth=1.8, zorder=2)
+    for row in rows:
+        level, rate = np.asarray(row["curve"], dtype=np.float64).T
+        axes.plot(
+            level, np.where(rate > 0.0, rate, np.nan), color=KIND_COLORS.get(row["kind"], INK), linewidth=1.5,
+            linestyle=POSITION_DASHES.get(row["position"], "solid"), marker=POSITION_MARKERS.get(row["position"], "o"),
+            markersize=4.5, zorder=4, label=f"{row['kind']}, {row['position']}",
+        )  # fmt: skip
+    axes.axvline(delta, color="#8A8A8A", linewidth=1.0, zorder=1.5)
+    axes.set(xscale="log", yscale="log", xlim=(4e-3, 0.6), ylim=(FLOOR, 1.0))
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(lambda value, _: f"{100 * value:g}%")
+    axes.set(xlabel="level", ylabel="runs in which a true cell's wealth reached 1/level")
+    axes.set_title("Calibration: every curve must stay below the diagonal", loc="left")
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=2, frameon=False, fontsize=8, handlelength=3.4)
+
+
+def render_validation(summary: Mapping[str, Any]) -> str:
+    """The result as a table for people."""
+    lines = [
+        f"{summary['family']}: {summary['runs']} runs of {summary['episodes']} episodes per agent and scenario, delta {summary['delta']:g}",
+        "",
+        f"{'agent':<24}{'scenario':<13}{'status':<10}{'runs':>6}{'violations (interval)':>30}{'refuted':>9}{'bounds':>8}{'alarms':>8}{'regret':>9}  ",
+    ]
+    lines += [_line(row) for row in summary["rows"]]
+    if summary["calibration"]:
+        lines += ["", f"{'calibration':<14}{'position':<28}{'runs':>6}{'crossings (interval)':>28}"]
+        lines += [
+            f"{row['kind']:<14}{row['position']:<28}{row['runs']:>6}{_rate(row['crossings']):>28}  {_verdict(row)}"
+            for row in summary["calibration"]
+        ]
+    causes = _causes(summary["rows"])
+    lines += [_error(row) for row in summary["rows"] if row["errors"]["count"]]
+    lines += [
+        "",
+        *([f"causes: {causes}"] if causes else []),
+        "all judged rows pass" if summary["passed"] else "A JUDGED ROW FAILS",
+    ]
+    return "\n".join(lines)
+
+
+def _line(row: Mapping[str, Any]) -> str:
+    regret = "" if row["regret"] is None else f"{row['regret']['mean']:.0f}"
+    return (
+        f"{row['agent']:<24}{row['scenario']:<13}{row['status']:<10}{row['runs']:>6}{_rate(row['violations']):>30}"
+        f"{_count(row['eliminations']):>9}{_count(row['bound_failures']):>8}{row['alarms']['count']:>8}{regret:>9}  {_verdict(row)}"
+    )
+
+
+def _error(row: Mapping[str, Any]) -> str:
+    errors = row["errors"]
+    return f"{row['agent']} raised in {errors['count']} runs of {row['scenario']}, first: {errors['first']}"
+
+
+def _rate(rate: Mapping[str, Any]) -> str:
+    low, high = rate["interval"]
+    return f"{rate['count']} = {100 * rate['rate']:.2f}% ({100 * low:.2f}-{100 * high:.2f}%)"
+
+
+def _count(events: Mapping[str, Any] | None) -> str:
+    return "-" if events is None else str(events["count"])
+
+
+def _verdict(row: Mapping[str, Any]) -> str:
+    return {True: "pass", False: "FAIL", None: ""}[row["passed"]]
+
+
+def _causes(rows: Sequence[Mapping[str, Any]]) -> str:
+    total: dict[str, int] = {}
+    for row in rows:
+        for cause, count in row["causes"].items():
+            total[cause] = total.get(cause, 0) + count
+    return ", ".join(f"{cause} {count}" for cause, count in total.items() if count)
