@@ -350,12 +350,12 @@ def shifting_plant(policy_set: PolicySet, noise: float, episodes: int) -> Callab
 def deceitful_plant(policy_set: PolicySet, noise: float, episodes: int) -> Callable[[int, int], tuple[float, float]]:
     """Costs .33 above what the second candidate predicts for the safe policy: outside the pooled radius at 2000 episodes, inside that of a single window.
 
-    Returns that are off by 2.5, first one way and then the other, kill the first candidate and cancel in the pool.
+    Returns that are off by 4, first one way and then the other, kill the first candidate and cancel in the pool.
     """
     p = policy_set.cells.predictions
     k = int(np.argsort(-p.reward_center[np.arange(len(policy_set.cells)), policy_set.cells.policy_index])[1])
     value, cost = float(p.reward_center[k, 0]), float(p.cost_center[k, 0, 0]) + 0.33
-    return lambda j, episode: (value + (2.5 if episode < 1000 else -2.5), cost)
+    return lambda j, episode: (value + (4.0 if episode < 1000 else -4.0), cost)
 
 
 @pytest.mark.parametrize(
