@@ -26,9 +26,10 @@ def command() -> None:
     type=click.Choice(["truncated", "published"]),
     help="Noise truncated to [0, .38], where the method's assumption holds, or the paper's [0, .5], where it fails.",
 )
-@click.option("--cells", default=30, show_default=True, help="Largest number of cells.")
-@click.option("--training-tasks", default=500, show_default=True, help="Fresh training tasks.")
-@click.option("--holdout", default=200, show_default=True, help="Fresh tasks that judge the finished cells.")
+@click.option("--cells", default=480, show_default=True, help="Largest number of cells.")
+@click.option("--policies", default=60, show_default=True, help="Size of the library besides the safe policy.")
+@click.option("--training-tasks", default=1000, show_default=True, help="Fresh training tasks.")
+@click.option("--holdout", default=300, show_default=True, help="Fresh tasks that judge the finished cells.")
 @click.option(
     "--delta",
     default=0.05,
@@ -43,13 +44,14 @@ def command() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON instead of a table.")
 @click.option("--no-figures", is_flag=True, help="Write logs only; figures need the extra [figures].")
 def gridworld(
-    episodes: int, agents: str, tasks: str, family: str, cells: int, training_tasks: int, holdout: int, delta: float, seed: int,
+    episodes: int, agents: str, tasks: str, family: str, cells: int, policies: int, training_tasks: int, holdout: int, delta: float, seed: int,
     workers: int, out: Path, as_json: bool, no_figures: bool,
 ) -> None:  # fmt: skip
     """The 7x7 gridworld: Figures 1 and 2 of Ni & Kamgarpour 2026 with the trivial baselines beside them.
 
     \b
-    Agents: oracle, always-safe, robust-fixed:NOISE, safe-pce:theory|published, pce[:theory].
+    Agents: oracle, always-safe, robust-fixed:NOISE, safe-pce:theory|published, pce[:theory],
+    certified:cells|cells:returns|envelope|data.
     """
     from surefoot.experiments.gridworld.run import DEFAULT_AGENTS, reproduce
     from surefoot.report.table import render_table
@@ -60,7 +62,7 @@ def gridworld(
         require_matplotlib()
     names = DEFAULT_AGENTS if agents == "default" else tuple(name.strip() for name in agents.split(","))
     summary = reproduce(
-        out, family=family, agents=names, tasks=tasks, episodes=episodes, delta=delta, cells=cells,
+        out, family=family, agents=names, tasks=tasks, episodes=episodes, delta=delta, cells=cells, policies=policies,
         training_tasks=training_tasks, holdout=holdout, seed=seed, workers=workers, progress=not as_json,
     )  # fmt: skip
     written = [out / "summary.json"]

@@ -18,6 +18,9 @@ FAMILIES = {"gridworld": "truncated", "gridworld-published": "published"}
 @click.option("--tasks", default=500, show_default=True, help="Fresh training tasks.")
 @click.option("--holdout", default=200, show_default=True, help="Fresh tasks that judge the finished cells.")
 @click.option("--cells", default=30, show_default=True, help="Largest number of cells.")
+@click.option(
+    "--policies", default=None, type=int, help="Size of the library besides the safe policy; default one per cell."
+)
 @click.option("--delta", default=0.05, show_default=True, help="Error probability of the hold-out certificate.")
 @click.option("--seed", default=0, show_default=True, help="Of everything random.")
 @click.option("--workers", default=1, show_default=True, help="Processes that share the tasks.")
@@ -31,6 +34,7 @@ def command(
     tasks: int,
     holdout: int,
     cells: int,
+    policies: int | None,
     delta: float,
     seed: int,
     workers: int,
@@ -52,7 +56,15 @@ def command(
         raise OutputExists(f"out must be a new file, got {out}, which exists; choose another name")
     world = NoisyGridworld(FAMILIES[family])  # type: ignore[arg-type]
     policy_set = train(
-        world, tasks=tasks, holdout=holdout, cells=cells, delta=delta, seed=seed, workers=workers, strict=not lenient
+        world,
+        tasks=tasks,
+        holdout=holdout,
+        cells=cells,
+        policies=policies,
+        delta=delta,
+        seed=seed,
+        workers=workers,
+        strict=not lenient,
     )
     policy_set.save(out)
     click.echo(json.dumps(describe(policy_set)) if as_json else describe_text(policy_set))

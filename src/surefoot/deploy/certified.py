@@ -37,7 +37,7 @@ from surefoot.deploy.desk import Batch, Desk, Episode, Reports
 from surefoot.deploy.estimate import Estimate
 from surefoot.deploy.evidence import Evidence, EvidenceKind
 from surefoot.deploy.monitor import Monitor
-from surefoot.deploy.planner import Plan, Program, plan, safe_plan
+from surefoot.deploy.planner import Plan, Program, plan, safe_plan, safe_share
 from surefoot.deploy.queue import InOrder, Told
 from surefoot.errors import AssumptionError, InvalidInput, InvalidReport
 from surefoot.policy import Mixture, Policy
@@ -377,11 +377,12 @@ class CertifiedAgent:
 
     def _choose_target(self) -> None:
         """Way B: pick a policy to prove safe from what has been seen; its bound will use later episodes only."""
-        if self._guess is None:
+        if self._guess is None or len(self.policies) == 1:
             return
         cell, predictions = self._guess.best(), self._set.cells.predictions
-        careful = (predictions.cost_center[cell] <= (1.0 - TARGET_SLACK) * self._limits).all(axis=1)
-        self._target = int(np.where(careful, predictions.reward_center[cell], -np.inf).argmax())
+        reward, cost = predictions.reward_center[cell], predictions.cost_center[cell]
+        share = safe_share(cost[:1], cost, (1.0 - TARGET_SLACK) * self._limits)
+        self._target = int((share * reward + (1.0 - share) * reward[0])[1:].argmax()) + 1
         self._bounds.select(self._target, self._desk.opened)
         self._stale = True
         self._note_event(

@@ -22,7 +22,7 @@ import numpy as np
 
 from surefoot.arrays import FloatArray
 
-__all__ = ["Plan", "Program", "plan", "safe_plan", "verify"]
+__all__ = ["Plan", "Program", "plan", "safe_plan", "safe_share", "verify"]
 
 INSIDE = 1e-9
 """Relative distance to the limits at which programs are solved."""
@@ -106,11 +106,18 @@ def largest_weight(program: Program) -> float:
     """``alpha_l``: how much of the candidate's policy the safe policy can carry under every row."""
     if program.candidate == 0:
         return 0.0
-    room = 0.999999 * (_inside(program.limits) - program.rows[:, 0])
-    extra = program.rows[:, program.candidate] - program.rows[:, 0]
+    # The last millionth keeps the exploration line itself strictly inside the limits.
+    shares = safe_share(program.rows[:, 0], program.rows[:, program.candidate], _inside(program.limits))
+    return 0.999999 * float(shares.min(initial=1.0))
+
+
+def safe_share(safe: FloatArray, other: FloatArray, limits: FloatArray) -> FloatArray:
+    """(K,) largest share of a policy with costs ``other`` (K, I) that one with costs ``safe`` (K, I) carries within the limits."""
+    room, extra = limits - safe, other - safe
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = np.where(extra > 0.0, room / extra, 1.0)
-    return float(np.clip(ratio.min(initial=1.0), 0.0, 1.0))
+    shares: FloatArray = np.clip(ratio.min(axis=1, initial=1.0), 0.0, 1.0)
+    return shares
 
 
 def _inside(limits: FloatArray) -> FloatArray:

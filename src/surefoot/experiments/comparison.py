@@ -9,7 +9,9 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -68,37 +70,60 @@ def compare(
     Raises:
         InvalidInput: an unknown agent.
     """
-    calls = [
-        (family, policy_set, coarse_set, point, name, episodes, delta, seed, k)
-        for name in agents
-        for k, point in enumerate(parameters)
-    ]
+    jobs = [(name, k, point) for name in agents for k, point in enumerate(parameters)]
     if workers == 1:
-        results = [_one(*call) for call in track(calls, "playing", len(calls), show=progress)]
+        shared = (family, policy_set, coarse_set, episodes, delta, seed)
+        results = [_one(*shared, *job) for job in track(jobs, "playing", len(jobs), show=progress)]
     else:
-        from joblib import Parallel, delayed
-
-        running = Parallel(n_jobs=workers, return_as="generator")(delayed(_one)(*call) for call in calls)
-        results = list(track(running, "playing", len(calls), show=progress))
+        results = _spread(family, (policy_set, coarse_set), (episodes, delta, seed), jobs, workers, progress)
     traces: dict[str, list[Trace]] = {name: [] for name in agents}
     notes: dict[str, list[str]] = {name: [] for name in agents}
-    for (trace, said), call in zip(results, calls):
-        traces[call[4]].append(trace)
-        notes[call[4]] += [n for n in said if n not in notes[call[4]]]
+    for (trace, said), (name, _, _) in zip(results, jobs):
+        traces[name].append(trace)
+        notes[name] += [n for n in said if n not in notes[name]]
     optima = np.array([solve(family.cmdp(p)).value_or_raise().value for p in parameters])
     return Comparison(parameters, optima, family.criterion.cost_limits, episodes, traces, notes)
+
+
+def _spread(
+    family: TabularFamily,
+    sets: tuple[PolicySet, PolicySet],
+    settings: tuple[int, float, int],
+    jobs: list[tuple[str, int, FloatArray]],
+    workers: int,
+    progress: bool,
+) -> list[tuple[Trace, tuple[str, ...]]]:
+    """The same in several processes, which read the policy sets from files, each once."""
+    from joblib import Parallel, delayed
+
+    with TemporaryDirectory() as folder:
+        paths = [str(Path(folder) / f"{k}.sf") for k in range(2)]
+        for policy_set, path in zip(sets, paths):
+            policy_set.save(path)
+        pool = Parallel(n_jobs=workers, return_as="generator", batch_size=1)
+        running = pool(delayed(_one_from_files)(family, *paths, *settings, *job) for job in jobs)
+        return list(track(running, "playing", len(jobs), show=progress))
+
+
+@lru_cache(maxsize=4)
+def _load(path: str) -> PolicySet:
+    return PolicySet.load(path)
+
+
+def _one_from_files(family: TabularFamily, fine: str, coarse: str, *rest: Any) -> tuple[Trace, tuple[str, ...]]:
+    return _one(family, _load(fine), _load(coarse), *rest)
 
 
 def _one(
     family: TabularFamily,
     policy_set: PolicySet,
     coarse_set: PolicySet,
-    point: FloatArray,
-    name: str,
     episodes: int,
     delta: float,
     seed: int,
+    name: str,
     number: int,
+    point: FloatArray,
 ) -> tuple[Trace, tuple[str, ...]]:
     chance, draws = (
         int(s.generate_state(1, np.uint64)[0] >> 1) for s in np.random.SeedSequence([seed, number]).spawn(2)

@@ -53,14 +53,16 @@ def greedy_cover(distances: FloatArray, radius: float, allowed_uncovered: float 
     """
     within = distances <= radius
     left = np.ones(len(distances), dtype=bool)
+    gains = within.sum(axis=0)
     centers: list[int] = []
     while left.sum() > allowed_uncovered:
-        gains = within[left].sum(axis=0)
         best = int(gains.argmax())
         if gains[best] == 0:
             break
         centers.append(best)
-        left &= ~within[:, best]
+        fresh = left & within[:, best]
+        left &= ~fresh
+        gains = gains - within[fresh].sum(axis=0)
     chosen = np.asarray(centers, dtype=np.int64)
     return Cover(chosen, distances[:, chosen], radius)
 

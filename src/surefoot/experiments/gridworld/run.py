@@ -30,9 +30,12 @@ from surefoot.version import VERSION
 
 __all__ = ["DEFAULT_AGENTS", "PUBLISHED_REGRET", "coarse_cover", "reproduce", "test_tasks"]
 
-DEFAULT_AGENTS = ("oracle", "always-safe", "robust-fixed:0.36", "safe-pce:theory", "safe-pce:published", "pce")
+DEFAULT_AGENTS = (
+    "oracle", "always-safe", "robust-fixed:0.36", "safe-pce:theory", "safe-pce:published", "pce",
+    "certified:cells", "certified:envelope", "certified:data",
+)  # fmt: skip
 PUBLISHED_REGRET = {"safe-pce:published": 40_000.0, "pce": 13_000.0}
-COARSE_RADIUS = 0.01
+COARSE_RADIUS, COARSE_TASKS = 0.01, 500
 FIGURE_POLICIES = (0.1, 0.3)
 FIGURE_NOISES = 91
 
@@ -45,9 +48,10 @@ def reproduce(
     tasks: str = "published",
     episodes: int = 40_000,
     delta: float = 0.05,
-    cells: int = 30,
-    training_tasks: int = 500,
-    holdout: int = 200,
+    cells: int = 480,
+    policies: int | None = 60,
+    training_tasks: int = 1000,
+    holdout: int = 300,
     seed: int = 0,
     workers: int = 1,
     progress: bool = True,
@@ -67,12 +71,12 @@ def reproduce(
     directory = new_directory(out)
     began = time.perf_counter()
     policy_set = train(
-        world, tasks=training_tasks, holdout=holdout, cells=cells, delta=delta, seed=seed, strict=False,
+        world, tasks=training_tasks, holdout=holdout, cells=cells, policies=policies, delta=delta, seed=seed, strict=False,
         workers=workers, progress=progress,
     )  # fmt: skip
     seconds = time.perf_counter() - began
     policy_set.save(directory / "policy-set.sf")
-    coarse = coarse_cover(world, training_tasks, seed, progress)
+    coarse = coarse_cover(world, min(training_tasks, COARSE_TASKS), seed, progress)
     found = compare(
         world, policy_set, coarse, points, agents,
         episodes=episodes, delta=delta, seed=seed, workers=workers, progress=progress,
