@@ -57,7 +57,9 @@ class TransitionEvidence:
             raise ValueError("the cells have no kernel")
         support = cells.kernel.support
         self._keys = encode(support)
-        self._ratios = ratios
+        # A transition that a cell excludes kills it; kept apart so that plus and minus infinity never meet in a sum.
+        self._excluded = cells.kernel.upper.T <= 0.0
+        self._ratios = np.where(self._excluded[:, :, None], 0.0, ratios) if self._excluded.any() else ratios
         self._rows = np.arange(len(cells))
         self._weights = rivals.log_weights
         self.log_wealth = np.zeros(rivals.index.shape)
@@ -72,11 +74,10 @@ class TransitionEvidence:
             # A transition that no task of any cell allows refutes every cell.
             self.impossible[:] = True
             return
-        part = np.zeros((len(self._rows), self.log_wealth.shape[1]))
-        _accumulate(self._ratios, where, rows[:, 3], part)
-        kills = np.isposinf(part).any(axis=1)
-        self.impossible[self._rows[kills]] = True
-        part[kills] = 0.0
+        seen = rows[:, 3] > 0
+        self.impossible |= self._excluded[where[seen]].any(axis=0)
+        part = np.zeros((self._rows.size, self._weights.shape[1]))
+        _accumulate(self._ratios, where[seen], rows[seen, 3], part)
         self.log_wealth[self._rows] += part
 
     def forfeit(self) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from surefoot.cmdp.model import TabularCMDP
 from surefoot.deploy.agent import Agent
@@ -82,13 +83,9 @@ def _pce(context: AgentContext, argument: str) -> Agent:
 
 def _certified(context: AgentContext, argument: str) -> Agent:
     trust, _, evidence = (argument or "cells").partition(":")
-    return CertifiedAgent(
-        context.policy_set,
-        trust=trust,
-        evidence=evidence or "all",
-        delta=context.delta,
-        seed=context.seed,  # type: ignore[arg-type]
-    )
+    kind: Any = evidence or "all"
+    level: Any = trust
+    return CertifiedAgent(context.policy_set, trust=level, evidence=kind, delta=context.delta, seed=context.seed)
 
 
 def _preset(name: str, value: str) -> str:

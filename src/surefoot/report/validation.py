@@ -33,7 +33,6 @@ from surefoot.report.style import (
     styles_of,
 )
 
-
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
