@@ -348,7 +348,7 @@ def shifting_plant(policy_set: PolicySet, noise: float, episodes: int) -> Callab
 
 
 def deceitful_plant(policy_set: PolicySet, noise: float, episodes: int) -> Callable[[int, int], tuple[float, float]]:
-    """Costs .33 above what the second candidate predicts for the safe policy: outside the pooled radius at 2000 episodes, inside that of a single window.
+    """Costs .33 above what the second candidate predicts of the safe policy: outside the pooled radius, inside that of one window.
 
     Returns that are off by 4, first one way and then the other, kill the first candidate and cancel in the pool.
     """
