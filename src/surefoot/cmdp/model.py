@@ -138,16 +138,25 @@ class TabularCMDP:
 
     def with_limits(self, cost_limits: Any) -> TabularCMDP:
         """The same model under other limits."""
-        return _replace_limits(self, as_floats("cost_limits", cost_limits, (self.n_constraints,)))
+        limits = as_floats("cost_limits", cost_limits, (self.n_constraints,))
+        _check_nonnegative("cost_limits", limits)
+        return self._twin(cost_limits=limits)
 
+    def with_reward_only(self, rewards: Any) -> TabularCMDP:
+        """The same dynamics with another reward (S, A) and no constraints."""
+        shape = (self.n_states, self.n_actions)
+        return self._twin(
+            rewards=as_floats("rewards", rewards, shape),
+            costs=freeze(np.zeros((0, *shape))),
+            cost_limits=freeze(np.zeros(0)),
+        )
 
-def _replace_limits(cmdp: TabularCMDP, limits: FloatArray) -> TabularCMDP:
-    # Everything else is validated and frozen already: share it instead of checking E probabilities again.
-    _check_nonnegative("cost_limits", limits)
-    twin = object.__new__(TabularCMDP)
-    twin.__dict__.update(cmdp.__dict__)
-    object.__setattr__(twin, "cost_limits", limits)
-    return twin
+    def _twin(self, **changes: FloatArray) -> TabularCMDP:
+        # Everything else is validated and frozen already, and cached with it: share it instead of checking E probabilities again.
+        twin = object.__new__(TabularCMDP)
+        twin.__dict__.update(self.__dict__)
+        twin.__dict__.update(changes)
+        return twin
 
 
 def _check_nonnegative(name: str, array: FloatArray) -> None:

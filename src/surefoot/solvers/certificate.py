@@ -67,7 +67,7 @@ def best_response(cmdp: TabularCMDP, signal: FloatArray, policy: Any) -> tuple[F
     iteration converged.
     """
     table = np.asarray(getattr(policy, "table", policy), dtype=np.float64)
-    twin = TabularCMDP(_as_sparse(cmdp), signal, np.zeros((0, *signal.shape)), np.zeros(0), cmdp.start, cmdp.discount)
+    twin = cmdp.with_reward_only(signal)
     scale = max(1.0, float(np.abs(signal).max()))
     for _ in range(MAX_SWEEPS):
         value = state_values(twin, table)[0, 0]
@@ -81,10 +81,3 @@ def best_response(cmdp: TabularCMDP, signal: FloatArray, policy: Any) -> tuple[F
             break
         table = greedy
     return table, float(cmdp.start @ value) + max(residual, 0.0) / (1.0 - cmdp.discount)
-
-
-def _as_sparse(cmdp: TabularCMDP) -> Any:
-    from scipy.sparse import csr_matrix
-
-    shape = (cmdp.n_states * cmdp.n_actions, cmdp.n_states)
-    return csr_matrix((cmdp.probabilities, cmdp.successors, cmdp.row_start), shape=shape)

@@ -20,7 +20,7 @@ from typing import Any, Literal
 import highspy
 import numpy as np
 
-from surefoot.arrays import FloatArray
+from surefoot.arrays import FloatArray, IntArray
 from surefoot.cmdp.model import TabularCMDP
 from surefoot.errors import InfeasibleError, SolverError
 from surefoot.solvers.certificate import OptimalityCertificate, certify
@@ -197,28 +197,36 @@ def _run(cmdp: TabularCMDP, limits: FloatArray, basis: Any, *, relaxed: bool = F
 
 def _model(cmdp: TabularCMDP, limits: FloatArray, relaxed: bool) -> Any:
     """The program by columns; ``relaxed`` adds one column that relaxes all limits and becomes the objective."""
-    from scipy.sparse import csc_matrix, csr_matrix, hstack, vstack
-
-    n, a, i = cmdp.n_states, cmdp.n_actions, cmdp.n_constraints
-    columns = n * a
-    kernel = csr_matrix((cmdp.probabilities, cmdp.successors, cmdp.row_start), shape=(columns, n))
-    own = csr_matrix((np.ones(columns), np.repeat(np.arange(n), a), np.arange(columns + 1)), shape=(columns, n))
-    flow = (own - cmdp.discount * kernel).T
-    matrix = vstack([flow, csr_matrix(cmdp.costs.reshape(i, columns))]).tocsc()
+    n, i = cmdp.n_states, cmdp.n_constraints
+    row, column, value = _entries(cmdp)
     objective = -cmdp.rewards.reshape(-1)
     if relaxed:
-        slack = csc_matrix(np.concatenate([np.zeros(n), -np.ones(i)])[:, None])
-        matrix = hstack([matrix, slack]).tocsc()
-        objective = np.append(np.zeros(columns), 1.0)
+        row, value = np.r_[row, n + np.arange(i)], np.r_[value, -np.ones(i)]
+        column = np.r_[column, np.full(i, objective.size)]
+        objective = np.append(np.zeros(objective.size), 1.0)
+    order = np.argsort(column * (n + i) + row, kind="stable")
     model = highspy.HighsLp()
-    model.num_col_, model.num_row_ = matrix.shape[1], n + i
+    model.num_col_, model.num_row_ = objective.size, n + i
     model.col_cost_ = objective
-    model.col_lower_ = np.zeros(matrix.shape[1])
-    model.col_upper_ = np.full(matrix.shape[1], highspy.kHighsInf)
+    model.col_lower_ = np.zeros(objective.size)
+    model.col_upper_ = np.full(objective.size, highspy.kHighsInf)
     model.row_lower_ = np.concatenate([cmdp.start, np.full(i, -highspy.kHighsInf)])
     model.row_upper_ = np.concatenate([cmdp.start, limits])
     model.a_matrix_.format_ = highspy.MatrixFormat.kColwise
-    model.a_matrix_.start_ = matrix.indptr
-    model.a_matrix_.index_ = matrix.indices
-    model.a_matrix_.value_ = matrix.data
+    model.a_matrix_.start_ = np.searchsorted(column[order], np.arange(objective.size + 1)).astype(np.int32)
+    model.a_matrix_.index_ = row[order].astype(np.int32)
+    model.a_matrix_.value_ = value[order]
     return model
+
+
+def _entries(cmdp: TabularCMDP) -> tuple[IntArray, IntArray, FloatArray]:
+    """Rows, columns and values of flow and cost constraints; the 1 of a state's own flow is merged with its self-loop."""
+    columns = np.arange(cmdp.n_states * cmdp.n_actions)
+    own = cmdp.successors == cmdp.rows // cmdp.n_actions
+    flow = np.where(own, 1.0, 0.0) - cmdp.discount * cmdp.probabilities
+    missing = np.setdiff1d(columns, cmdp.rows[own], assume_unique=True)
+    which, where = np.nonzero(cmdp.costs.reshape(cmdp.n_constraints, columns.size))
+    row = np.concatenate([cmdp.successors, missing // cmdp.n_actions, cmdp.n_states + which])
+    column = np.concatenate([cmdp.rows, missing, where])
+    value = np.concatenate([flow, np.ones(missing.size), cmdp.costs.reshape(-1, columns.size)[which, where]])
+    return row, column, value
