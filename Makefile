@@ -31,7 +31,7 @@ $(STAMP): pyproject.toml constraints.txt
 
 run: $(STAMP)
 	@mkdir -p runs; n=1; while [ -e runs/gridworld-$$n ]; do n=$$((n + 1)); done; out=runs/gridworld-$$n; \
-	$(BIN)/surefoot reproduce gridworld --out $$out && { echo; echo "figures: $$out/figure1.png $$out/figure2.png"; \
+	$(BIN)/surefoot reproduce gridworld --workers $(WORKERS) --out $$out && { echo; echo "figures: $$out/figure1.png $$out/figure2.png"; \
 	echo "report:  $$out/report.html (open it in a browser)"; }
 
 test: check
@@ -43,7 +43,7 @@ check: $(STAMP)
 	@$(BIN)/mypy --strict src
 
 bench: $(STAMP)
-	@$(BIN)/python -m pytest benchmarks -q -o addopts= -o filterwarnings= --import-mode=importlib --benchmark-only
+	@for f in benchmarks/bench_*.py; do echo "== $$f"; $(BIN)/python $$f || exit 1; done
 
 # The tests run from a copy that has no src/ beside it, so that only the installed wheel can be imported.
 wheel-test: $(STAMP)
