@@ -33,7 +33,7 @@ import numpy as np
 
 from surefoot.arrays import FloatArray, IntArray, as_floats, check_integer, check_real
 from surefoot.deploy.bounds import CostBounds
-from surefoot.deploy.desk import Batch, Desk, Episode, Reports
+from surefoot.deploy.desk import SLACK, Batch, Desk, Episode, Reports
 from surefoot.deploy.estimate import Estimate
 from surefoot.deploy.evidence import Evidence, EvidenceKind
 from surefoot.deploy.monitor import Monitor
@@ -201,7 +201,7 @@ class CertifiedAgent:
         for name, share in shares.items():
             self.ledger = self.ledger.spend(name, share, _PURPOSES[name])
         self._bounds = CostBounds(self._start(), self._ceilings, self._limits, shares["bounds"], selected=not cells_pay)
-        simulated = np.asarray(self._set.bounds.cost_ceilings, dtype=np.float64)
+        simulated = _ceilings(self._set, "cells", None)
         # Without trust in cells a refuted set of cells is only an alarm (envelope) or nothing at all (data): no delta is spent on it.
         self._evidence = Evidence(
             self._set,
@@ -216,6 +216,7 @@ class CertifiedAgent:
         self._bets: dict[int, tuple[FloatArray | None, IntArray, IntArray]] = {}
         self._target = 0
         self._alarm: str | None = None
+        self._outside = False
         self.events: deque[Event] = deque(maxlen=EVENTS_KEPT)
         self._stale, self._plan = False, self._make_plan()
         if not cells_pay:
@@ -317,8 +318,8 @@ class CertifiedAgent:
         Raises:
             InvalidReport: an id is not pending.
         """
-        number = np.atleast_1d(np.asarray(ids)).astype(np.int64)
-        self._desk.forget(number)
+        self._desk.forget(ids)
+        number = np.unique(ids)
         self._queue.give_up(number.tolist())
         self._note_event("lost", f"{number.size} episodes declared lost")
         self._settle()
@@ -326,21 +327,31 @@ class CertifiedAgent:
     def _settle(self) -> None:
         """Let everything that is complete in ask order take effect."""
         groups, lost = self._queue.release()
+        if not groups and not lost:
+            return
         for k in lost:
             fixed, policy = self._fixed(k)
             if self.trust != "data":
                 self._evidence.forfeit(policy, fixed)
-            self._monitor.forfeit()
         for group in groups:
             if self.trust != "data":
                 self._evidence.settle(group, self._bets_of(group.ids))
-            self._monitor.update(group.outcomes[:, 1:])
             if self._guess is not None and self._target == 0:
                 columns = self._evidence.table.column(group.initial_states, group.ids.size)
                 self._guess.update(group.policy_index, columns, group.outcomes, group.transitions)
+        self._watch(groups, lost)
         self._bets = {k: v for k, v in self._bets.items() if int(v[1][-1]) >= self._queue.settled}
-        if groups or lost:
-            self._after_evidence()
+        self._after_evidence()
+
+    def _watch(self, groups: list[Told], lost: list[int]) -> None:
+        """Show the monitor what was released, episode by episode in ask order.
+
+        It is read after every episode, so an order that the plant chose (dear ones first) would raise false alarms. A lost
+        episode is one that cost nothing: the smallest factor.
+        """
+        ids = np.concatenate([*(g.ids for g in groups), np.asarray(lost, dtype=np.int64)])
+        costs = np.concatenate([*(g.outcomes[:, 1:] for g in groups), np.zeros((len(lost), self._limits.size))])
+        self._monitor.update(costs[np.argsort(ids)])
 
     def _fixed(self, k: int) -> tuple[FloatArray | None, int]:
         first = max(key for key in self._bets if key <= k)
@@ -364,7 +375,8 @@ class CertifiedAgent:
             left = int(self._evidence.alive.sum())
             self._note_event("eliminated", f"cells {_listed(dead)} refuted, {left} left")
             self._stale |= self.trust == "cells"
-        if not self._evidence.alive.any() and self.trust != "data" and self._alarm is None:
+        if not self._evidence.alive.any() and self.trust != "data" and not self._outside:
+            self._outside, self._stale = True, True
             self._bounds.drop_start(self._data_start())
             self._raise_alarm("every cell is refuted: the real task is outside the family")
         if self._guess is not None and self._target == 0 and self._queue.settled >= WARM_UP:
@@ -440,10 +452,19 @@ class CertifiedAgent:
         declared = self._set.cells.signals
         if signals is None or declared is None:
             return None
-        array = np.asarray(signals, dtype=np.float64).reshape(n, -1)
-        if array.shape[1] != len(declared.names) or not np.isfinite(array).all():
+        rule = f"signals must be {len(declared.names)} finite numbers per episode"
+        try:
+            array = np.asarray(signals, dtype=np.float64)
+        except (TypeError, ValueError) as error:
+            raise InvalidReport(f"{rule}, got {signals!r}; the episodes stay pending") from error
+        if array.size != n * len(declared.names) or not np.isfinite(array).all():
+            raise InvalidReport(f"{rule}, got {signals!r}; report all of them, the episodes stay pending")
+        array = array.reshape(n, len(declared.names))
+        low, high = declared.bounds.T
+        # Clipping would move means, which the cells predict for the signal as it is.
+        if ((array < low - SLACK * (1.0 + np.abs(low))) | (array > high + SLACK * (1.0 + np.abs(high)))).any():
             raise InvalidReport(
-                f"signals must be {len(declared.names)} finite numbers per episode, got {array.shape}; report all of them"
+                f"signals must lie in their declared ranges {declared.bounds.tolist()}, got {array.tolist()}; check units, the episodes stay pending"
             )
         return array
 
@@ -493,6 +514,11 @@ def _check_margin(policy_set: PolicySet, margin: float | None) -> float:
     if xi <= 0.0:
         raise AssumptionError(
             f"margin of the safe policy must be positive, got {xi:g}; bring a safer policy, raise the limit, or state a margin you can justify"
+        )
+    smallest = float(policy_set.criterion.cost_limits.min(initial=np.inf))
+    if xi > smallest:
+        raise AssumptionError(
+            f"margin of the safe policy must be at most the limit {smallest:g}, got {xi:g}; costs are not negative, check the unit"
         )
     return float(xi)
 

@@ -145,15 +145,16 @@ class Desk:
         for k in reports.ids.tolist():
             del self._pending[k]
 
-    def forget(self, ids: IntArray) -> None:
+    def forget(self, ids: Any) -> None:
         """Episodes that are given up; they can no longer be told.
 
         Raises:
             InvalidReport: one of them is not pending; then none is forgotten.
         """
-        for k in ids.tolist():
+        number = _ids(ids).tolist()
+        for k in number:
             self._policy_of(k)
-        for k in ids.tolist():
+        for k in number:
             self._pending.pop(k, None)
 
     def _policy_of(self, k: int) -> int:
@@ -196,7 +197,8 @@ def _reals(name: str, value: Any, shape: tuple[int, ...], *, scalar: bool) -> Fl
 
 
 def _check_range(name: str, array: FloatArray, low: FloatArray, high: FloatArray, remedy: str) -> None:
-    room = SLACK * (1.0 + np.abs(high))
+    # An open end must not open the other one too.
+    room = SLACK * (1.0 + np.where(np.isfinite(high), np.abs(high), np.abs(low)))
     bad = (array < low - room) | (array > high + room)
     if bad.any():
         index = first_where(bad)

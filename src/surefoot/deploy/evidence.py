@@ -143,8 +143,12 @@ class Evidence:
             self.notes.append("an episode was reported that no task of the family can produce")
             return
         columns = self._columns(group)
-        for fixed, where in bets:
-            if fixed is not None:
+        whole = self.table.states.size
+        # Given an initial state without predictions nothing is promised: the unconditional mean says nothing about it, so no bet.
+        predicted = (columns < whole) if self._conditional and whole else np.ones(columns.size, dtype=bool)
+        for fixed, asked in bets:
+            where = asked[predicted[asked]]
+            if fixed is not None and where.size:
                 self._joint.update(group.policy_index[where], columns[where], group.outcomes[where], fixed, self.alive)
         self._settle_separate(group, columns)
         if self._transitions is not None:

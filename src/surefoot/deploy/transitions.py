@@ -26,6 +26,9 @@ from surefoot.policyset.schema import Cells
 
 __all__ = ["TransitionEvidence", "encode", "log_average", "log_ratios"]
 
+LARGEST = 1 << 21
+"""States and actions below this have keys of their own."""
+
 
 def log_ratios(cells: Cells, rivals: Rivals) -> FloatArray:
     """(E, N, R) logarithms of the e-variables; ``-inf`` where the rival excludes a transition, ``+inf`` where the cell does.
@@ -68,16 +71,16 @@ class TransitionEvidence:
     def update(self, rows: IntArray, alive: Any) -> None:
         """Count transitions, rows ``(s, a, s', count)`` (m, 4), for the cells in ``alive`` (N,) booleans."""
         self._compact(alive)
+        rows = rows[rows[:, 3] > 0]
         keys = encode(rows)
         where = np.minimum(np.searchsorted(self._keys, keys), len(self._keys) - 1)
-        if (self._keys[where] != keys).any():
+        if (self._keys[where] != keys).any() or (rows[:, :3] >= LARGEST).any():
             # A transition that no task of any cell allows refutes every cell.
             self.impossible[:] = True
             return
-        seen = rows[:, 3] > 0
-        self.impossible |= self._excluded[where[seen]].any(axis=0)
+        self.impossible |= self._excluded[where].any(axis=0)
         part = np.zeros((self._rows.size, self._weights.shape[1]))
-        _accumulate(self._ratios, where[seen], rows[seen, 3], part)
+        _accumulate(self._ratios, where, rows[:, 3], part)
         self.log_wealth[self._rows] += part
 
     def forfeit(self) -> None:
