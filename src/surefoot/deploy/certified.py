@@ -49,7 +49,7 @@ __all__ = ["CertifiedAgent", "Event", "Status", "Trust"]
 
 Trust = Literal["data", "envelope", "cells"]
 
-BOUNDS_SHARE = 0.04
+BOUNDS_SHARE = 0.02
 """Under ``cells``, the part of delta that pays for data bounds; the rest pays for the elimination of cells."""
 WARM_UP = 500
 """Episodes of the safe policy after which a target is chosen under ``data`` and ``envelope``."""

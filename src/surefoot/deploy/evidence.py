@@ -38,7 +38,7 @@ __all__ = ["Evidence", "EvidenceKind", "Weights"]
 
 EvidenceKind = Literal["all", "returns"]
 
-RIVAL_RATIO, CHEAPER_SHARE, NEAREST_RIVAL = 1.5, 0.97, 0.006
+RIVAL_RATIO, CHEAPER_SHARE, NEAREST_RIVAL = 1.5, 0.98, 0.006
 JOINT_RATIO = 2.0
 SEPARATE_BETS = 4
 SAFE_SHARE = 0.25
@@ -64,7 +64,7 @@ class Weights:
         The joint bets then stand by: their share lies idle, a factor of one, until evidence from transitions is forfeited. When a
         process starts to bet is decided by the past alone, so it stays a supermartingale.
         """
-        return Weights(0.88, 0.08, 0.04) if kind == "all" and has_kernel else Weights(0.0, 0.9, 0.1)
+        return Weights(0.95, 0.03, 0.02) if kind == "all" and has_kernel else Weights(0.0, 0.9, 0.1)
 
 
 @dataclass(frozen=True, eq=False)

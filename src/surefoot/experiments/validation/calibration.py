@@ -94,7 +94,7 @@ def find_nulls(world: World, atlas: Atlas, runs: int, seed: int) -> list[Null]:
     cells = world.policy_set.cells
     places: dict[str, list[tuple[int, tuple[float, ...]]]] = {
         "inside": _inside(world, atlas, rng),
-        "edges": [(cell, tuple(point.tolist())) for point, cell in zip(*atlas.edges(2 * TASKS))],
+        "edges": [(cell, tuple(point.tolist())) for point, cell in zip(*atlas.edges())],
         "vertices": [(int(i), tuple(cells.parameters[i].tolist())) for i in rng.integers(len(cells), size=2 * TASKS)],
     }
     if cells.conditional is not None:

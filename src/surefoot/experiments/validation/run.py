@@ -190,7 +190,6 @@ class _Bench:
         self._worlds, self._settings, self._workers, self._progress = worlds, settings, workers, progress
         self._token = token_hex(8)
         self._atlas: Atlas | None = None
-        self._edges: FloatArray | None = None
 
     @property
     def atlas(self) -> Atlas:
@@ -201,9 +200,7 @@ class _Bench:
 
     def edges(self) -> FloatArray:
         """(T, p) edge tasks."""
-        if self._edges is None:
-            self._edges = self.atlas.edges()[0]
-        return self._edges
+        return self.atlas.edges()[0]
 
     def jobs(self, scenario: str, agents: Sequence[str], runs: int) -> list[Job]:
         """``runs`` per agent."""

@@ -80,6 +80,7 @@ class Atlas:
             raise InvalidInput(
                 "cells must have parameters to find tasks between them, got none; use scenario family only"
             )
+        self._edges: dict[int, tuple[FloatArray, list[int]]] = {}
         scale = self._centers.std(axis=0)
         self._scale = np.where(scale > 0.0, scale, 1.0)
 
@@ -89,10 +90,12 @@ class Atlas:
 
     def edges(self, most: int = EDGES) -> tuple[FloatArray, list[int]]:
         """(T, p) edge tasks and the cells at whose edges they lie; dearest first, then spread evenly, at most ``most``."""
-        pairs = self._ways()
-        chosen = _spread(len(pairs), most)
-        found = [(self._edge(cell, target), cell) for cell, target in (pairs[k] for k in chosen)]
-        return np.asarray([point for point, _ in found]).reshape(-1, self._centers.shape[1]), [c for _, c in found]
+        if most not in self._edges:
+            ways = self._ways()
+            chosen = [ways[k] for k in _spread(len(ways), most)]
+            points = np.asarray([self._edge(cell, target) for cell, target in chosen])
+            self._edges[most] = points.reshape(-1, self._centers.shape[1]), [cell for cell, _ in chosen]
+        return self._edges[most]
 
     def net(self, most: int = NET) -> FloatArray:
         """(T, p) cells' centres, spread from the dearest to the cheapest."""
