@@ -40,7 +40,11 @@ class Rivals:
 
 
 def choose_rivals(cells: Cells, ratio: float, cheaper_share: float, nearest: float = 0.0) -> Rivals:
-    """Rivals at distances growing by ``ratio``; ``cheaper_share`` of the weight on cheaper ones."""
+    """Rivals at distances growing by ``ratio``; ``cheaper_share`` of the weight on cheaper ones.
+
+    Distances are mean differences of predicted values in units of their range over all points. Rivals nearer than ``nearest`` would
+    share the wealth and hardly ever pay; where there are none farther, the farthest is used.
+    """
     values = _point_values(cells)
     severity = values[:, :, 1:].max(axis=2, initial=-np.inf).mean(axis=1)
     flat = values.reshape(len(values), -1)
