@@ -13,7 +13,7 @@ vertices         transitions: kernels whose every row is a vertex of the cell's 
 ================ ===========================================================================================================
 
 Vertices are where suprema over boxes are attained: a process that was only right for training tasks, or at a box's centre, fails there.
-They are chosen *towards* a randomly drawn other cell, so that the true cell looks as wrong as the box allows. Nobody's task need look
+They are chosen *towards* another cell, often a neighbour, so that the true cell looks as wrong as the box allows. Nobody's task need look
 like that; the null hypothesis is the whole box. Outcomes at vertices follow two-point laws, in half of the runs on the ends of the
 range (the heaviest tails), else on a narrow interval around the mean; signals are independent or move together.
 
@@ -104,7 +104,7 @@ def find_nulls(world: World, atlas: Atlas, runs: int, seed: int) -> list[Null]:
         for run in range(runs):
             # Neighbouring runs share a task, whose tables are then made once.
             cell, parameters = where[run * len(where) // runs]
-            found.append(Null(position, cell, parameters, _other(cell, len(cells), rng), run))
+            found.append(Null(position, cell, parameters, _other(cell, cells.parameters, rng), run))
     return found
 
 
@@ -117,8 +117,15 @@ def _inside(world: World, atlas: Atlas, rng: np.random.Generator) -> list[tuple[
     return found
 
 
-def _other(cell: int, n_cells: int, rng: np.random.Generator) -> int:
-    return cell if n_cells == 1 else int((cell + 1 + rng.integers(n_cells - 1)) % n_cells)
+def _other(cell: int, centers: FloatArray, rng: np.random.Generator) -> int:
+    """Another cell: half of the time one of the two nearest, which the truth at a vertex resembles most."""
+    if len(centers) == 1:
+        return cell
+    scale = np.maximum(centers.std(axis=0), 1e-300)
+    distance = (np.abs(centers - centers[cell]) / scale).max(axis=1)
+    distance[cell] = -1.0
+    others = np.argsort(distance, kind="stable")[1:]
+    return int(rng.choice(others[:2] if rng.random() < 0.5 else others))
 
 
 def run_null(world: World, nulls: Sequence[Null], episodes: int, seed: int) -> list[Peaks]:

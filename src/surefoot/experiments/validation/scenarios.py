@@ -164,7 +164,7 @@ class Atlas:
         return result
 
     def _has(self, cell: int, point: FloatArray) -> bool:
-        return cell in self.truth(point).cells
+        return Truth.contains(self._world.policy_set, self._tables, self._world.family.cmdp(point), cell)
 
     def _beyond(self) -> list[FloatArray]:
         """A net beyond every end of every parameter, at the median of the others."""

@@ -93,6 +93,16 @@ class Truth:
             above_envelope=float((values[:, 1:] - envelope).max(initial=-np.inf)),
         )
 
+    @staticmethod
+    def contains(policy_set: PolicySet, tables: FloatArray, task: TabularCMDP, cell: int) -> bool:
+        """Whether one cell contains ``task``; the optimum is only computed where everything else fits."""
+        by_state = state_values(task, tables)
+        values: FloatArray = by_state @ task.start
+        if cell not in _cells_with(policy_set.cells, task, values, by_state, -np.inf):
+            return False
+        solution = solve(task)
+        return solution.status == "optimal" and float(solution.bound) <= policy_set.cells.optimal_upper[cell]
+
     @property
     def home(self) -> int | None:
         """The lowest-index cell that contains the task: the one whose survival the guarantee is about."""

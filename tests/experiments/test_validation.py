@@ -1,0 +1,388 @@
+"""``surefoot validate``: broken agents are caught by judged rows, causes are named rightly, results repeat."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from surefoot import InvalidInput, OutputExists
+from surefoot.cmdp.evaluate import evaluate, evaluate_many
+from surefoot.experiments.validation import SCENARIOS, validate
+from surefoot.experiments.validation.delivery import DECEITS, LATEST, Deceit
+from surefoot.experiments.validation.heavy import RareCatastrophes
+from surefoot.experiments.validation.scenarios import Atlas, worst_tasks
+from surefoot.experiments.validation.summary import judged_rows_pass, rate, rows_of
+from surefoot.experiments.validation.trial import Job, Outcome, Settings, play_jobs
+from surefoot.experiments.validation.truth import Truth, assumption_holds, cause_of, library_tables
+from tests.experiments.validation_worlds import WORLD, points, small_atlas, small_set, small_world, with_mutants
+
+SMALL: dict[str, Any] = {
+    "runs": 4, "episodes": 150, "calibration_runs": 2, "seed": 5, "progress": False, "outside": points(0.39, 0.42),
+    "scenarios": ("family", "outside", "lost"),
+}  # fmt: skip
+
+
+def truth_at(noise: float) -> Truth:
+    return small_atlas().truth(np.array([noise]))
+
+
+def run_rows(agent: str, scenario: str, noises: Any, runs: int, episodes: int) -> list[dict[str, Any]]:
+    jobs = [Job(agent, scenario, r, (float(noises[r % len(noises)]),)) for r in range(runs)]
+    return rows_of(play_jobs(small_world(), jobs, Settings(episodes, 0.05, 1)), 0.05)
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    out = tmp_path_factory.mktemp("validation") / "one"
+    return out, validate(out, WORLD, ["certified:cells", "always-safe"], policy_set=small_set(), **SMALL)
+
+
+# The whole
+
+
+def test_the_file_holds_what_was_returned_and_every_row_says_whether_it_is_judged(done: Any) -> None:
+    out, summary = done
+    assert json.loads((out / "validation.json").read_text()) == summary
+    assert (summary["schema"], summary["experiment"], summary["runs"], summary["delta"]) == (1, "validation", 4, 0.05)
+    assert set(summary["policy_sets"]) == {"main"}
+    assert {(r["agent"], r["scenario"], r["status"]) for r in summary["rows"]} >= {
+        ("certified:cells", "lost", "judged"),
+        ("certified:cells", "outside", "measured"),
+        ("always-safe", "family", "measured"),
+    }
+    for row in summary["rows"]:
+        assert (row["passed"] is None) == (row["status"] == "measured")
+        assert row["assumption_holds"] == (row["status"] == "judged")
+        low, high = row["violations"]["interval"]
+        assert low <= row["violations"]["rate"] <= high
+        assert sum(row["causes"].values()) == row["violations"]["count"]
+        assert set(row["regret"]["quantiles"]) == {"0.05", "0.25", "0.5", "0.75", "0.95"}
+    for agent in ("certified:cells", "always-safe"):
+        for scenario in SMALL["scenarios"]:
+            assert sum(r["runs"] for r in summary["rows"] if (r["agent"], r["scenario"]) == (agent, scenario)) == 4
+    assert len(summary["violations"]) == sum(r["violations"]["count"] for r in summary["rows"])
+    assert {(c["kind"], c["position"]) for c in summary["calibration"]} == {
+        *((kind, place) for kind in ("transitions", "joint", "separate", "all", "returns") for place in ("inside", "edges")),
+        *((kind, "vertices") for kind in ("transitions", "joint", "separate", "returns")),
+        ("joint", "vertices by initial state"),
+    }  # fmt: skip
+
+
+def test_results_depend_neither_on_workers_nor_on_when_they_were_made(done: Any, tmp_path: Path) -> None:
+    again = validate(
+        tmp_path / "two", WORLD, ["certified:cells", "always-safe"], policy_set=small_set(), workers=2, **SMALL
+    )
+    assert again | {"seconds": 0} == done[1] | {"seconds": 0}
+    other = validate(
+        tmp_path / "three", WORLD, ["certified:cells"], policy_set=small_set(),
+        **SMALL | {"seed": 6, "scenarios": ("family",), "calibration_runs": 0},
+    )  # fmt: skip
+    assert other["rows"][0]["regret"] != done[1]["rows"][0]["regret"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"agents": []}, r"agents must be distinct names, got \[\]"),
+        ({"agents": ["always-safe", "always-safe"]}, "agents must be distinct names"),
+        ({"agents": ["sage"]}, "agent must be one of .* got 'sage'"),
+        ({"scenarios": ("family", "moon")}, "scenarios must be among family, edges, .* got 'moon'; list some of them"),
+        ({"scenarios": ()}, "scenarios must be among .* got none"),
+        ({"runs": 0}, "runs must be an integer >= 1, got 0"),
+        ({"episodes": 0}, "episodes must be an integer >= 1"),
+        ({"calibration_runs": -1}, "calibration_runs must be an integer >= 0, got -1"),
+        ({"delta": 1.0}, r"delta must be a number in \(0, 1\), got 1"),
+    ],
+)
+def test_bad_arguments_are_refused_before_anything_is_made(
+    changes: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    arguments = {"agents": ["always-safe"], "policy_set": small_set()} | SMALL | changes
+    with pytest.raises(InvalidInput, match=message):
+        validate(tmp_path / "out", WORLD, arguments.pop("agents"), **arguments)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_directory_is_never_written_over(done: Any) -> None:
+    with pytest.raises(OutputExists):
+        validate(done[0], WORLD, ["always-safe"], policy_set=small_set(), **SMALL)
+
+
+# Mutants
+
+
+def test_an_agent_that_spends_more_delta_than_it_says_is_flagged(monkeypatch: pytest.MonkeyPatch) -> None:
+    with_mutants(monkeypatch)
+    noises = small_atlas().edges()[0][4:9, 0]
+    (row,) = run_rows("hasty:cells", "edges", noises, 30, 400)
+    assert (row["status"], row["passed"]) == ("judged", False)
+    assert row["eliminations"]["p_value"] < 1e-3 and 0.04 < row["eliminations"]["allowed"] <= 0.05
+    (honest,) = run_rows("honest:cells", "edges", noises, 30, 400)
+    assert honest["passed"] is True
+
+
+@pytest.mark.parametrize("trust", ["cells", "data"])
+def test_an_agent_whose_bounds_are_halved_is_flagged(monkeypatch: pytest.MonkeyPatch, trust: str) -> None:
+    with_mutants(monkeypatch)
+    (row,) = run_rows(f"halving:{trust}", "family", [0.34, 0.36], 8, 300)
+    assert (row["status"], row["passed"], row["bound_failures"]["count"]) == ("judged", False, 8)
+    if trust == "cells":
+        assert row["causes"]["data bound"] == row["violations"]["count"] > 0
+    (honest,) = run_rows(f"honest:{trust}", "family", [0.34, 0.36], 8, 300)
+    assert (honest["passed"], honest["bound_failures"]["count"]) == (True, 0)
+
+
+def test_an_agent_that_raises_fails_its_row_and_does_not_end_the_validation(monkeypatch: pytest.MonkeyPatch) -> None:
+    with_mutants(monkeypatch)
+    (row,) = run_rows("fragile:data", "family", [0.3], 2, 200)
+    assert (row["passed"], row["errors"]["count"]) == (False, 2)
+    assert row["errors"]["first"].startswith("InvalidReport: costs must be told in another order")
+
+
+def test_violations_of_agents_without_claims_are_measured_not_judged() -> None:
+    (row,) = run_rows("robust-fixed:0.2", "family", [0.34], 2, 50)
+    assert (row["status"], row["passed"], row["violations"]["count"]) == ("measured", None, 2)
+    assert row["causes"]["other"] == 2
+    expected = evaluate_many(WORLD.cmdp(0.34), robust_table(0.2))[0, 1] - 1.5
+    assert row["largest_excess"] == pytest.approx(float(expected))
+    assert row["violating_episodes"] == row["violating_episodes_before_alarm"] == 100
+
+
+def robust_table(noise: float) -> Any:
+    from surefoot import solve
+
+    return solve(WORLD.cmdp(noise)).value_or_raise().policy
+
+
+def test_beyond_the_family_alarms_are_timed_and_the_safe_policys_own_excess_is_named() -> None:
+    (row,) = run_rows("certified:cells", "outside", [0.45], 3, 2000)
+    assert row["status"] == "measured" and row["causes"]["safe margin"] == 3
+    assert row["alarms"]["count"] == 3
+    assert 0 < row["alarms"]["episodes"]["quantiles"]["0.5"] < 2000
+    assert row["violating_episodes_before_alarm"] < row["violating_episodes"]
+    assert row["regret"] is None, "no policy meets the limit there"
+
+
+# Truth and causes
+
+
+def test_a_task_lies_in_the_cells_whose_every_interval_holds_it() -> None:
+    cells = small_set().cells
+    for i in (0, 3):
+        assert i in truth_at(float(cells.parameters[i, 0])).cells
+    assert truth_at(0.42).cells.size == 0 and truth_at(0.42).home is None
+    found = truth_at(0.3)
+    np.testing.assert_allclose(found.values, evaluate_many(WORLD.cmdp(0.3), library_tables(small_set().policies)))
+    assert found.optimum == pytest.approx(51.96, abs=0.005)
+    assert found.margin == pytest.approx(1.5 - found.values[0, 1])
+
+
+@pytest.mark.parametrize("part", ["predictions", "conditional", "kernel", "optimal_upper"])
+def test_one_interval_that_misses_the_task_takes_it_out_of_the_cell(part: str) -> None:
+    cells, point = small_set().cells, 0.3
+    home = truth_at(point).home
+    assert home is not None
+    if part == "optimal_upper":
+        shrunk = replace(cells, optimal_upper=cells.optimal_upper - 100.0 * (np.arange(len(cells)) == home))
+    else:
+        box = getattr(cells, part)
+        name = "upper" if part == "kernel" else "cost_upper"
+        values = getattr(box, name).copy()
+        low = getattr(box, name.replace("upper", "lower"))
+        spot = np.unravel_index((values[home] - low[home]).argmax(), values[home].shape)
+        values[(home, *spot)] = low[(home, *spot)]
+        if part == "kernel":
+            values[home] = np.where(np.arange(values.shape[1]) == spot[0], low[home], values[home])
+        shrunk = replace(cells, **{part: replace(box, **{name: values})})
+    mutant = replace(small_set(), cells=shrunk)
+    found = Truth.of(mutant, library_tables(mutant.policies), WORLD.cmdp(point), [point])
+    assert home not in found.cells
+
+
+def test_causes_are_told_apart() -> None:
+    truth = truth_at(0.33)
+    n_cells, margin = len(small_set().cells), small_set().safe_margin
+    everyone, nobody = np.ones(n_cells, dtype=bool), np.zeros(n_cells, dtype=bool)
+    right, played = truth.values[:, 1:] + 0.1, np.ones(len(truth.values), dtype=bool)
+    low = right.copy()
+    low[2] -= 0.2
+    assert cause_of("cells", truth, margin, everyone, right, played) == "other"
+    assert cause_of("cells", truth, margin, nobody, right, played) == "false elimination"
+    assert cause_of("cells", truth, margin, everyone, low, played) == "data bound"
+    assert cause_of("data", truth, margin, nobody, low, played) == "data bound"
+    assert cause_of("cells", truth, margin, everyone, low, np.arange(len(truth.values)) != 2) == "other"
+    alive = nobody.copy()
+    alive[truth.cells[-1]] = True
+    assert cause_of("cells", truth, margin, alive, right, played) == "other"
+    away = replace(truth, cells=np.zeros(0, dtype=np.int64))
+    assert cause_of("cells", away, margin, everyone, right, played) == "no cell"
+    assert cause_of("cells", replace(truth, margin=0.01), margin, nobody, low, played) == "safe margin"
+    assert cause_of("envelope", replace(truth, above_envelope=0.2), margin, everyone, low, played) == "envelope"
+    assert cause_of(None, truth, margin, None, None, played) == "other"
+
+
+def test_assumptions_are_checked_as_the_trust_levels_state_them() -> None:
+    margin = small_set().safe_margin
+    inside, beyond = truth_at(0.33), truth_at(0.42)
+    assert all(assumption_holds(trust, inside, margin) for trust in ("cells", "envelope", "data"))
+    assert not any(assumption_holds(trust, beyond, margin) for trust in ("cells", "envelope", "data"))
+    assert not assumption_holds(None, inside, 0.0)
+    assert not assumption_holds("data", inside, inside.margin + 1e-3)
+    nowhere = replace(inside, cells=np.zeros(0, dtype=np.int64))
+    assert not assumption_holds("cells", nowhere, margin) and assumption_holds("envelope", nowhere, margin)
+    dear = replace(inside, above_envelope=0.01)
+    assert not assumption_holds("envelope", dear, margin) and assumption_holds("cells", dear, margin)
+
+
+# Rows
+
+
+def outcome(**changes: Any) -> Outcome:
+    base = Outcome(
+        job=Job("a", "family", 0, (0.3,)), mode="prompt", trust="cells", holds=True, violating=0, first=None, excess=-0.1,
+        cause=None, eliminated=False, bound_failed=False, alarm=None, violating_before_alarm=0, regret=1.0,
+        elimination_delta=0.048, bounds_delta=0.002, error=None,
+    )  # fmt: skip
+    return replace(base, **changes)
+
+
+@pytest.mark.parametrize(
+    ("failures", "passed"),
+    [({"violating": 5, "cause": "other"}, False), ({"eliminated": True}, False), ({"bound_failed": True}, False), ({}, True)],
+)  # fmt: skip
+def test_each_of_the_three_tests_can_fail_a_judged_row(failures: dict[str, Any], passed: bool) -> None:
+    runs = [outcome(**failures) for _ in range(8)] + [outcome() for _ in range(12)]
+    (row,) = rows_of(runs, 0.05)
+    assert row["passed"] is passed and judged_rows_pass([row]) is passed
+    (measured,) = rows_of([replace(o, holds=False) for o in runs], 0.05)
+    assert measured["passed"] is None and judged_rows_pass([measured])
+
+
+def test_the_test_of_a_rate_rejects_at_one_in_a_thousand() -> None:
+    # P(Bin(100, .05) >= 12) = .0043 and P(>= 14) = .00046
+    assert rate([True] * 12 + [False] * 88, 0.05)["passed"] is True
+    assert rate([True] * 14 + [False] * 86, 0.05)["passed"] is False
+    assert rate([True] * 50, None)["passed"] is None
+
+
+def test_runs_whose_assumption_fails_get_a_row_of_their_own() -> None:
+    rows = rows_of([outcome(), outcome(holds=False, violating=3, cause="no cell"), outcome()], 0.05)
+    assert [(r["status"], r["runs"], r["violations"]["count"]) for r in rows] == [("judged", 2, 0), ("measured", 1, 1)]
+
+
+# Scenarios
+
+
+def test_edge_tasks_stand_where_a_cell_ends() -> None:
+    atlas = small_atlas()
+    edges, owners = atlas.edges()
+    centers = small_set().cells.parameters[:, 0]
+    assert edges.max() > centers.max() and edges.min() < centers.min(), "the ends of the family are among them"
+    assert not atlas.truth(np.array([edges.max() + 2e-4])).cells.size
+    for point, cell in zip(edges[:, 0], owners):
+        found = atlas.truth(np.array([point]))
+        assert cell in found.cells
+        if point < 0.379:
+            beyond = point + np.sign(point - centers[cell]) * 2e-4
+            assert cell not in atlas.truth(np.array([beyond])).cells
+
+
+def test_outside_tasks_lie_in_no_cell_and_missing_ones_are_an_error() -> None:
+    atlas = Atlas(replace(small_world(), outside=points(0.3, 0.41, 2.0)))
+    np.testing.assert_array_equal(atlas.outside(), [[0.41]])
+    net = Atlas(small_world()).outside()
+    assert (net > 0.38).all() and len(net) >= 4
+    with pytest.raises(InvalidInput, match="outside needs tasks that lie in no cell, found none"):
+        Atlas(replace(small_world(), outside=points(0.3))).outside()
+
+
+def test_the_worst_tasks_are_those_with_the_largest_scores() -> None:
+    chosen = worst_tasks(points(0.1, 0.2, 0.3, 0.4), lambda k: [5.0, -1.0, 7.0, 5.0][k], 2)
+    np.testing.assert_array_equal(chosen, [[0.1], [0.3]])
+
+
+def test_the_pilot_finds_the_task_on_which_a_fixed_policy_fails(tmp_path: Path) -> None:
+    summary = validate(
+        tmp_path / "out", WORLD, ["robust-fixed:0.33"], policy_set=small_set(), scenarios=("adversarial",), runs=6,
+        episodes=20, calibration_runs=0, progress=False,
+    )  # fmt: skip
+    (row,) = summary["rows"]
+    assert row["violations"]["count"] == 6
+    assert min(v["task"]["noise"] for v in summary["violations"]) > 0.34
+
+
+def test_rare_catastrophes_leave_hardly_any_margin_and_a_heavy_tail() -> None:
+    family = RareCatastrophes(WORLD)
+    assert family.cmdp([0.38]).n_states == 50
+    worst = evaluate(family.cmdp([0.38]), family.safe_policy()).costs
+    np.testing.assert_allclose(worst, 0.98 * family.criterion.cost_limits)
+    from surefoot import simulate
+
+    costs = simulate(family.cmdp([0.34]), family.safe_policy(), episodes=20_000, seed=1).costs[:, 0]
+    limit = float(family.criterion.cost_limits[0])
+    assert costs.max() > 20 * limit
+    assert (costs == 0.0).mean() > 0.5
+    with pytest.raises(InvalidInput, match="base must have a method safe_policy, got object"):
+        RareCatastrophes(object())
+    with pytest.raises(InvalidInput, match="margin must be a number in"):
+        RareCatastrophes(WORLD, margin=0.0)
+
+
+# Reports
+
+
+@pytest.mark.parametrize("mode", DECEITS)
+def test_the_adversary_decides_by_the_outcome(mode: str) -> None:
+    rng = np.random.default_rng(0)
+    returns, costs = rng.random(4000), np.where(rng.random((4000, 1)) < 0.3, 5.0, 0.0)
+    deceit = Deceit(mode, np.array([1.5]), 9000, np.random.default_rng(1))
+    fates = deceit.fates(5000, returns, costs)
+    good = returns >= np.median(returns)
+    assert (fates.delay[~good & ~fates.lost] == 0).all()
+    assert set(fates.delay[good & ~fates.lost]) == {LATEST // 2, LATEST}
+    dear = costs[:, 0] > 1.5
+    hidden = {"late": np.zeros(4000, dtype=bool), "hide bargains": good & ~dear}.get(mode, dear)
+    assert not fates.lost[~hidden].any()
+    if hidden.any():
+        assert fates.lost[hidden].mean() == pytest.approx(0.1, abs=0.03)
+    assert fates.declared.sum() == (0 if mode == "hide in silence" else fates.lost.sum())
+    if mode == "hide in silence":
+        assert not deceit.fates(100, returns, costs).lost.any(), "it starts after a third of the run"
+
+
+def test_reports_arrive_late_split_by_outcome_and_lost_ones_never(monkeypatch: pytest.MonkeyPatch) -> None:
+    with_mutants(monkeypatch)
+    from surefoot.deploy.certified import CertifiedAgent
+    from surefoot.experiments.registry import AGENTS
+
+    heard: list[Any] = []
+
+    class Listening(CertifiedAgent):
+        def tell(self, ids: Any, *arguments: Any, **options: Any) -> None:
+            heard.append(("told", self._desk.opened, list(ids), int(options["transitions"][:, 3].sum())))
+            super().tell(ids, *arguments, **options)
+
+        def lost(self, ids: Any) -> None:
+            heard.append(("lost", self._desk.opened, list(ids), 0))
+            super().lost(ids)
+
+    monkeypatch.setitem(AGENTS, "listening", lambda c, _: Listening(c.policy_set, delta=c.delta, seed=c.seed))
+    run = DECEITS.index("hide costs")
+    play_jobs(small_world(), [Job("listening", "lost", run, (0.34,))], Settings(600, 0.05, 3))
+    told = [k for kind, _, ids, _ in heard if kind == "told" for k in ids]
+    lost = [k for kind, _, ids, _ in heard if kind == "lost" for k in ids]
+    assert len(set(told)) == len(told) and not set(told) & set(lost)
+    assert lost, "costly episodes were hidden"
+    assert all(steps > 0 for kind, _, _, steps in heard if kind == "told"), "every letter has its own transitions"
+    waits = [asked - max(ids) for kind, asked, ids, _ in heard if kind == "told"]
+    assert max(waits) >= LATEST // 2
+    assert set(range(500)) <= set(told) | set(lost)
+
+
+def test_scenarios_are_described() -> None:
+    assert list(SCENARIOS) == ["family", "edges", "outside", "heavy", "lost", "adversarial"]
