@@ -370,7 +370,8 @@ class CertifiedAgent:
     def _after_evidence(self) -> None:
         if self._monitor.rejected:
             self._raise_alarm("the real costs refute that every deployed mixture met the limit")
-        dead = self._evidence.refute()
+        # Under ``data`` no evidence about cells is collected.
+        dead = np.zeros(0, dtype=np.int64) if self.trust == "data" else self._evidence.refute()
         if dead.size:
             left = int(self._evidence.alive.sum())
             self._note_event("eliminated", f"cells {_listed(dead)} refuted, {left} left")

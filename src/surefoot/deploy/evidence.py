@@ -120,10 +120,16 @@ class Evidence:
         self._joint = ReturnsEvidence(self.table, tables.joint_rivals)
         self._joint_bets = self._transitions is None
         self._separate = [_interval_wealth(self.table, f) for f in range(self.table.low.size)]
+        self._intervals = [_intervals(process, *_whole(self.table, f)) for f, process in enumerate(self._separate)]
         self._signals = policy_set.cells.signals
         self._extra = (
             [] if self._signals is None else [_signal_wealth(self._signals, x) for x in range(len(self._signals.names))]
         )
+        self._extra_intervals = [
+            _intervals(process, self._signals.lower[:, :, x], self._signals.upper[:, :, x])
+            for x, process in enumerate(self._extra)
+            if self._signals is not None
+        ]
         self._conditional: bool | None = None
 
     @property
@@ -150,7 +156,7 @@ class Evidence:
             where = asked[predicted[asked]]
             if fixed is not None and where.size:
                 self._joint.update(group.policy_index[where], columns[where], group.outcomes[where], fixed, self.alive)
-        self._settle_separate(group, columns)
+        self._settle_separate(group)
         if self._transitions is not None:
             self._settle_transitions(group)
 
@@ -172,17 +178,16 @@ class Evidence:
             return np.full(group.ids.size, self.table.states.size, dtype=np.int64)
         return self.table.column(group.initial_states, group.ids.size)
 
-    def _settle_separate(self, group: Told, columns: IntArray) -> None:
+    def _settle_separate(self, group: Told) -> None:
         # Unconditional intervals hold whatever is reported, so these bets need no decision about initial states.
-        whole = self.table.states.size
-        for policy in np.unique(group.policy_index):
+        inside = np.clip(group.outcomes, self.table.low, self.table.high)
+        for policy in np.unique(group.policy_index).tolist():
             mine = group.policy_index == policy
             for f, process in enumerate(self._separate):
-                values = np.clip(group.outcomes[mine, f], self.table.low[f], self.table.high[f])
-                lower, upper = self.table.lower[:, policy, f, whole], self.table.upper[:, policy, f, whole]
-                process.update(int(policy), values, *_inside(process, int(policy), lower, upper), self.alive)
+                lower, upper = self._intervals[f]
+                process.update(policy, inside[mine, f], lower[policy], upper[policy], self.alive)
             for x, process in enumerate(self._extra):
-                self._settle_signal(group, process, x, int(policy), mine)
+                self._settle_signal(group, process, x, policy, mine)
 
     def _settle_signal(self, group: Told, process: IntervalWealth, x: int, policy: int, mine: Any) -> None:
         if self._signals is None:
@@ -192,8 +197,8 @@ class Evidence:
             return
         low, high = self._signals.bounds[x]
         values = np.clip(group.signals[mine, x], low, high)
-        lower, upper = self._signals.lower[:, policy, x], self._signals.upper[:, policy, x]
-        process.update(policy, values, *_inside(process, policy, lower, upper), self.alive)
+        lower, upper = self._extra_intervals[x]
+        process.update(policy, values, lower[policy], upper[policy], self.alive)
 
     def _settle_transitions(self, group: Told) -> None:
         if self._transitions is None:
@@ -246,10 +251,14 @@ class Evidence:
             self.notes.append(text)
 
 
-def _interval_wealth(table: PredictionTable, f: int) -> IntervalWealth:
+def _whole(table: PredictionTable, f: int) -> tuple[FloatArray, FloatArray]:
+    """(N, J) unconditional intervals of one signal."""
     whole = table.states.size
-    lower, upper = table.lower[:, :, f, whole], table.upper[:, :, f, whole]
-    return _wealth(lower, upper, float(table.low[f]), float(table.high[f]))
+    return table.lower[:, :, f, whole], table.upper[:, :, f, whole]
+
+
+def _interval_wealth(table: PredictionTable, f: int) -> IntervalWealth:
+    return _wealth(*_whole(table, f), float(table.low[f]), float(table.high[f]))
 
 
 def _signal_wealth(signals: Any, x: int) -> IntervalWealth:
@@ -268,9 +277,7 @@ def _wealth(lower: FloatArray, upper: FloatArray, low: float, high: float) -> In
     )
 
 
-def _inside(
-    process: IntervalWealth, policy: int, lower: FloatArray, upper: FloatArray
-) -> tuple[FloatArray, FloatArray]:
-    """Predictions clipped to the signal's range, as the process was told to expect them."""
-    low, high = process.low[:, policy], process.high[:, policy]
-    return np.clip(lower, low, high), np.clip(upper, low, high)
+def _intervals(process: IntervalWealth, lower: FloatArray, upper: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """(J, N) predictions clipped to the signal's range, as the process was told to expect them."""
+    ends = [np.clip(end, process.low, process.high).T for end in (lower, upper)]
+    return np.ascontiguousarray(ends[0]), np.ascontiguousarray(ends[1])

@@ -136,6 +136,7 @@ class ReturnsEvidence:
 
     def __init__(self, table: PredictionTable, rivals: Rivals) -> None:
         self._table, self._rivals = table, rivals
+        self._used = np.isfinite(rivals.log_weights).sum(axis=1)
         self.log_wealth = np.zeros(rivals.index.shape)
         self.scale = Scale(table)
 
@@ -149,7 +150,7 @@ class ReturnsEvidence:
         """Multiply in n episodes that were asked with the same ``bets``; outcomes (n, F)."""
         rows, table = np.flatnonzero(alive), self._table
         _update(
-            table.lower, table.upper, table.center, self._rivals.index, rows, policy_index, columns, outcomes, bets,
+            table.lower, table.upper, table.center, self._rivals.index, self._used, rows, policy_index, columns, outcomes, bets,
             table.low, table.high, self.log_wealth,
         )  # fmt: skip
         middle = 0.5 * (
@@ -217,14 +218,15 @@ def _gather(table, rows, j, b, out):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True)
 def _update(  # type: ignore[no-untyped-def]
-    lower, upper, center, rivals, rows, policy, columns, outcomes, inverse, low, high, log_wealth
+    lower, upper, center, rivals, used, rows, policy, columns, outcomes, inverse, low, high, log_wealth
 ):
-    """Episodes of the same policy and initial state share their bets, so they are handled together."""
+    """Episodes of the same policy and initial state share their bets, so they are handled together; ``used`` (N,) rivals count."""
     n, n_signals = outcomes.shape
     points = np.arange(center.shape[0])
     below, above = np.empty((rows.size, n_signals)), np.empty((rows.size, n_signals))
     values = np.empty((points.size, n_signals))
     gap, u = np.empty(n_signals), np.empty(n_signals)
+    products = np.ones((rows.size, rivals.shape[1]))
     order = np.argsort(policy * inverse.shape[0] + columns)
     first = 0
     while first < n:
@@ -236,9 +238,9 @@ def _update(  # type: ignore[no-untyped-def]
         _gather(upper, rows, j, b, above)
         _gather(center, points, j, b, values)
         for a in range(rows.size):
-            for r in range(rivals.shape[1]):
+            for r in range(used[rows[a]]):
                 offset, _ = _bet(below[a], above[a], values[rivals[rows[a], r]], inverse[b], low, high, gap, u)
-                product = 1.0
+                product = products[a, r]
                 for t in range(first, last):
                     gain = -offset
                     for f in range(n_signals):
@@ -247,9 +249,11 @@ def _update(  # type: ignore[no-untyped-def]
                     if product < 1e-100 or product > 1e100:
                         log_wealth[rows[a], r] += np.log(product)
                         product = 1.0
-                if product != 1.0:
-                    log_wealth[rows[a], r] += np.log(product)
+                products[a, r] = product
         first = last
+    for a in range(rows.size):
+        for r in range(used[rows[a]]):
+            log_wealth[rows[a], r] += np.log(products[a, r])
 
 
 @njit(cache=True, nogil=True)

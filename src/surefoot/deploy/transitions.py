@@ -100,8 +100,8 @@ class TransitionEvidence:
 
 
 def log_average(logs: FloatArray, log_weights: FloatArray) -> FloatArray:
-    """(N,) ``log sum_r exp(log_weights + logs)`` over the last axis of (N, R), without overflow or NaN."""
-    terms = np.where(np.isneginf(log_weights), -np.inf, logs + np.where(np.isneginf(log_weights), 0.0, log_weights))
+    """(N,) ``log sum_r exp(log_weights + logs)`` over the last axis of (N, R), both below infinity, without overflow or NaN."""
+    terms = logs + log_weights
     top = terms.max(axis=1, initial=-np.inf)
     base = np.where(np.isfinite(top), top, 0.0)
     with np.errstate(divide="ignore"):
