@@ -30,7 +30,7 @@ if TYPE_CHECKING:
         state_values,
     )
     from surefoot.criterion import Criterion
-    from surefoot.deploy import PCE, Agent, Batch, Episode, FixedAgent, SafePCE
+    from surefoot.deploy import PCE, Agent, Batch, CertifiedAgent, Episode, FixedAgent, SafePCE
     from surefoot.errors import (
         AssumptionError,
         InfeasibleError,
@@ -53,7 +53,7 @@ _HOMES = {
         "Simulator", "TabularCMDP", "ceilings", "distance", "evaluate", "evaluate_many", "occupancy", "simulate", "state_values",
     ),
     "surefoot.criterion": ("Criterion",),
-    "surefoot.deploy": ("Agent", "Batch", "Episode", "FixedAgent", "PCE", "SafePCE"),
+    "surefoot.deploy": ("Agent", "Batch", "CertifiedAgent", "Episode", "FixedAgent", "PCE", "SafePCE"),
     "surefoot.errors": (
         "AssumptionError", "InfeasibleError", "InvalidInput", "InvalidReport", "LedgerError", "MissingExtra", "OutputExists",
         "PolicySetError", "SolverError", "SurefootError",
@@ -71,6 +71,7 @@ __all__ = [
     "Agent",
     "AssumptionError",
     "Batch",
+    "CertifiedAgent",
     "Criterion",
     "Episode",
     "FixedAgent",

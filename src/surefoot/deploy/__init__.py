@@ -4,8 +4,21 @@ Nothing in this package may import ``cmdp``, ``solvers``, ``tasks`` or ``trainin
 """
 
 from surefoot.deploy.agent import Agent
+from surefoot.deploy.certified import CertifiedAgent, Event, Status
 from surefoot.deploy.desk import Batch, Desk, Episode, Reports
 from surefoot.deploy.fixed import FixedAgent
 from surefoot.deploy.safe_pce import PCE, SafePCE
 
-__all__ = ["PCE", "Agent", "Batch", "Desk", "Episode", "FixedAgent", "Reports", "SafePCE"]
+__all__ = [
+    "PCE",
+    "Agent",
+    "Batch",
+    "CertifiedAgent",
+    "Desk",
+    "Episode",
+    "Event",
+    "FixedAgent",
+    "Reports",
+    "SafePCE",
+    "Status",
+]
