@@ -24,3 +24,9 @@ def rng() -> np.random.Generator:
 def gridworld_set() -> sf.PolicySet:
     """A small policy set of the gridworld, trained once per session."""
     return sf.train(sf.tasks.NoisyGridworld(), tasks=150, holdout=60, cells=10, seed=0)
+
+
+@pytest.fixture(scope="session")
+def deploy_set() -> sf.PolicySet:
+    """A policy set of the gridworld with more cells than policies and a hold-out without a miss, for tests of deployment."""
+    return sf.train(sf.tasks.NoisyGridworld(), tasks=200, holdout=100, cells=20, policies=10, seed=0, progress=False)
