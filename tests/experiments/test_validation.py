@@ -223,6 +223,10 @@ def test_causes_are_told_apart() -> None:
     assert cause_of("cells", away, margin, everyone, right, played) == "no cell"
     assert cause_of("cells", replace(truth, margin=0.01), margin, nobody, low, played) == "safe margin"
     assert cause_of("envelope", replace(truth, above_envelope=0.2), margin, everyone, low, played) == "envelope"
+    tall = replace(truth, above_ceiling=1.0)
+    assert cause_of("cells", tall, margin, everyone, low, played) == "ceiling"
+    assert cause_of("data", tall, margin, everyone, low, played) == "data bound"
+    assert cause_of("data", replace(truth, above_declared=1.0), margin, everyone, low, played) == "ceiling"
     assert cause_of(None, truth, margin, None, None, played) == "other"
 
 
@@ -235,6 +239,10 @@ def test_assumptions_are_checked_as_the_trust_levels_state_them() -> None:
     assert not assumption_holds("data", inside, inside.margin + 1e-3)
     nowhere = replace(inside, cells=np.zeros(0, dtype=np.int64))
     assert not assumption_holds("cells", nowhere, margin) and assumption_holds("envelope", nowhere, margin)
+    tall = replace(inside, above_ceiling=0.5)
+    assert [assumption_holds(trust, tall, margin) for trust in ("cells", "envelope", "data")] == [False, False, True]
+    assert not assumption_holds("data", replace(inside, above_declared=0.5), margin)
+    assert inside.above_ceiling <= 1e-9 and inside.above_declared <= -9.0
     dear = replace(inside, above_envelope=0.01)
     assert not assumption_holds("envelope", dear, margin) and assumption_holds("cells", dear, margin)
 

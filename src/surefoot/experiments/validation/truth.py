@@ -7,9 +7,9 @@ upper bound on the optimum, kernel). From these follow
 * whether the assumption of a trust level holds for M:
 
   ======== =========================================================================================
-  data     ``V_c(pi_0) <= d - xi``
-  envelope and ``V_c(pi_j) <= max_i V+_ij`` for every policy j
-  cells    ``V_c(pi_0) <= d - xi`` and M lies in some cell
+  data     ``V_c(pi_0) <= d - xi``, and no episode can cost more than ``c_max / (1 - gamma)``
+  envelope the same with the simulator's ceiling, and ``V_c(pi_j) <= max_i V+_ij`` for every policy j
+  cells    the same with the simulator's ceiling, and M lies in some cell
   ======== =========================================================================================
 
 * why a deployed mixture was above a limit (:func:`cause_of`).
@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from surefoot.arrays import FloatArray, IntArray
-from surefoot.cmdp.evaluate import state_values
+from surefoot.cmdp.evaluate import ceilings, state_values
 from surefoot.cmdp.model import TabularCMDP
 from surefoot.policy import TabularPolicy
 from surefoot.policyset.schema import Cells, PolicySet
@@ -37,9 +37,9 @@ ROUNDING = 1e-6
 """Excess up to which an exact value is not said to lie above a bound; the runner's tolerance."""
 
 ASSUMPTIONS = {
-    "cells": "the safe policy has its margin and the real task lies in some cell",
-    "data": "the safe policy has its margin in the real task; nothing about the simulator",
-    "envelope": "the safe policy has its margin and no library policy costs more than in the worst cell",
+    "cells": "the safe policy has its margin, episode costs stay below the simulator's ceiling, the task lies in some cell",
+    "data": "the safe policy has its margin, episode costs stay below the declared ceiling; nothing about the simulator",
+    "envelope": "as for cells, but instead of lying in a cell no library policy costs more than in the worst one",
 }
 NO_CLAIM = "the agent makes no claim that could be judged"
 
@@ -48,6 +48,7 @@ CAUSES = {
     "data bound": "a data bound lay below the real cost of its policy",
     "no cell": "the real task lies in no cell (the assumption of trust in cells is false)",
     "safe margin": "the safe policy has less margin than stated (an assumption is false)",
+    "ceiling": "an episode can cost more than the ceiling (an assumption is false)",
     "envelope": "a library policy costs more than in the worst cell (the assumption of trust in the envelope is false)",
     "other": "none of these: what was deployed was not certified, or the agent makes no claim",
 }
@@ -65,6 +66,8 @@ class Truth:
         cells: indices of the cells that contain the task.
         margin: ``d - V_c`` of the safe policy, smallest over constraints.
         above_envelope: largest excess of a library policy's cost over the worst cell's prediction.
+        above_ceiling: largest excess of an episode's possible cost over the simulator's ceiling.
+        above_declared: the same over the criterion's ceiling ``c_max / (1 - gamma)``.
     """
 
     parameters: FloatArray
@@ -74,6 +77,8 @@ class Truth:
     cells: IntArray
     margin: float
     above_envelope: float
+    above_ceiling: float
+    above_declared: float
 
     @staticmethod
     def of(policy_set: PolicySet, tables: FloatArray, task: TabularCMDP, parameters: Any = ()) -> Truth:
@@ -83,6 +88,7 @@ class Truth:
         solution = solve(task)
         feasible = solution.status == "optimal"
         envelope = policy_set.cells.predictions.cost_upper.max(axis=0)
+        largest = ceilings(task, tables).costs
         return Truth(
             parameters=np.atleast_1d(np.asarray(parameters, dtype=np.float64)),
             task=task,
@@ -91,6 +97,8 @@ class Truth:
             cells=_cells_with(policy_set.cells, task, values, by_state, float(solution.bound) if feasible else None),
             margin=float((task.cost_limits - values[0, 1:]).min(initial=np.inf)),
             above_envelope=float((values[:, 1:] - envelope).max(initial=-np.inf)),
+            above_ceiling=float((largest - np.asarray(policy_set.bounds.cost_ceilings)).max(initial=-np.inf)),
+            above_declared=float((largest - policy_set.criterion.cost_ceilings).max(initial=-np.inf)),
         )
 
     @staticmethod
@@ -123,12 +131,14 @@ def library_tables(policies: Any) -> FloatArray:
 
 def assumption_holds(trust: str | None, truth: Truth, margin: float) -> bool:
     """Whether what trust level ``trust`` assumes is true of this task; ``margin`` is the agent's stated ``xi``."""
-    safe = truth.margin >= margin - ROUNDING
+    if truth.margin < margin - ROUNDING:
+        return False
+    if trust == "data":
+        return truth.above_declared <= ROUNDING
+    known = truth.above_ceiling <= ROUNDING
     if trust == "cells":
-        return safe and truth.cells.size > 0
-    if trust == "envelope":
-        return safe and truth.above_envelope <= ROUNDING
-    return safe and trust == "data"
+        return known and truth.cells.size > 0
+    return known and trust == "envelope" and truth.above_envelope <= ROUNDING
 
 
 def cause_of(trust: str | None, truth: Truth, margin: float, alive: Any, bounds: Any, played: Any) -> str:
@@ -148,6 +158,8 @@ def cause_of(trust: str | None, truth: Truth, margin: float, alive: Any, bounds:
         return "other"
     if truth.margin < margin - ROUNDING:
         return "safe margin"
+    if (truth.above_declared if trust == "data" else truth.above_ceiling) > ROUNDING:
+        return "ceiling"
     if trust == "cells" and not truth.cells.size:
         return "no cell"
     if trust == "cells" and not np.asarray(alive)[truth.cells].any():
