@@ -1,3 +1,4 @@
+# ruff: noqa: T201
 """Train and deploy on a family of your own: a machine with a buffer, where the rate of arriving jobs is not known.
 
 The code below is the example of the README, line for line.
@@ -6,7 +7,6 @@ The code below is the example of the README, line for line.
 import numpy as np
 
 import surefoot as sf
-from surefoot.deploy.certified import CertifiedAgent
 
 
 class Queue:
@@ -34,7 +34,7 @@ class Queue:
 
 
 policy_set = sf.train(Queue(), tasks=500, holdout=400, cells=30, delta=0.05, seed=0)
-agent = CertifiedAgent(policy_set, trust="cells", evidence="returns", delta=0.05, seed=0)
+agent = sf.CertifiedAgent(policy_set, trust="cells", evidence="returns", delta=0.05, seed=0)
 
 plant = sf.Simulator(Queue().cmdp([0.37]), list(agent.policies))  # stands in for the real machine
 for _ in range(200):
