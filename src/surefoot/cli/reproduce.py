@@ -17,7 +17,10 @@ def command() -> None:
 @click.option("--episodes", default=40_000, show_default=True, help="Real episodes per run.")
 @click.option("--agents", default="default", show_default=True, help="Comma-separated names, or 'default'.")
 @click.option(
-    "--tasks", default="published", show_default=True, help="'published' (the ten of the paper) or 'fresh:N'."
+    "--tasks",
+    default="published",
+    show_default=True,
+    help="'published' (the ten of the paper), 'published:R' (each R times), or 'fresh:N'.",
 )
 @click.option(
     "--family",

@@ -100,17 +100,19 @@ def reproduce(
 
 
 def test_tasks(world: NoisyGridworld, tasks: str, seed: int) -> FloatArray:
-    """(n, 1) noises of ``published`` or ``fresh:N``.
+    """(n, 1) noises of ``published``, of ``published:R`` (each of the ten R times, with chance of its own), or of ``fresh:N``.
 
     Raises:
         InvalidInput: any other word.
     """
-    if tasks == "published":
-        return np.asarray(PUBLISHED_NOISES)[:, None]
     kind, _, number = tasks.partition(":")
+    if kind == "published" and (tasks == kind or (number.isdecimal() and int(number) > 0)):
+        return np.tile(np.asarray(PUBLISHED_NOISES)[:, None], (int(number or 1), 1))
     if kind == "fresh" and number.isdecimal() and int(number) > 0:
         return world.sample(int(number), np.random.default_rng(np.random.SeedSequence([seed, 0xF2E5])))
-    raise InvalidInput(f'tasks must be "published" or "fresh:N" with N >= 1, got {tasks!r}; e.g. fresh:100')
+    raise InvalidInput(
+        f'tasks must be "published", "published:R" or "fresh:N" with R, N >= 1, got {tasks!r}; e.g. fresh:100'
+    )
 
 
 def coarse_cover(world: NoisyGridworld, training_tasks: int, seed: int, progress: bool) -> PolicySet:
