@@ -1,0 +1,328 @@
+"""Joint bets on returns and costs: fair for the whole box of means, positive on the whole box of outcomes, fixed before the episode."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.optimize import linprog
+
+from surefoot import PolicySet
+from surefoot.arrays import FloatArray
+from surefoot.deploy.returns import CAP, PredictionTable, ReturnsEvidence, Scale
+from surefoot.deploy.rivals import Rivals
+from surefoot.stats.binomial import rate_test
+from tests.deploy.worlds import corners, hand_made, table_of, two_point
+
+seeds = st.integers(0, 10**6)
+Bet = Callable[..., tuple[FloatArray, float]]
+
+
+def random_table(
+    rng: np.random.Generator, signals: int, *, cells: int = 2, policies: int = 2, states: int = 2
+) -> PredictionTable:
+    """Boxes and points in and around a random outcome range; some intervals are points, some reach over the range."""
+    low = rng.normal(size=signals)
+    high = low + 10.0 ** rng.uniform(-1, 2, signals)
+    shape = (cells, policies, signals, states + 1)
+    unit = (low[:, None], (high - low)[:, None])
+    center = unit[0] + unit[1] * rng.random((cells + 1, *shape[1:]))
+    half = unit[1] * rng.choice([0.0, 0.02, 0.3], size=shape) * rng.random(shape)
+    return PredictionTable(center[:cells] - half, center[:cells] + half, center, np.arange(states), low, high)
+
+
+def random_inverse(rng: np.random.Generator, table: PredictionTable) -> FloatArray:
+    """(B+1, F, F) inverse covariances, some of them strongly correlated."""
+    size, count = table.low.size, table.states.size + 1
+    mixing = rng.normal(size=(count, size, size)) * rng.choice([0.05, 1.0], size=(count, 1, size))
+    scale = (0.3 * (table.high - table.low))[None, :, None] * mixing
+    result: FloatArray = np.linalg.inv(scale @ scale.transpose(0, 2, 1) + 1e-6 * np.diag((table.high - table.low) ** 2))
+    return result
+
+
+def pair(rivals: int = 1, *, cells: int = 2, first: int = 1) -> Rivals:
+    """Every cell has the points ``first, first + 1, ...`` as rivals."""
+    index = np.tile(np.arange(first, first + rivals), (cells, 1))
+    return Rivals(index, np.full(index.shape, -np.log(rivals)))
+
+
+def factor(
+    table: PredictionTable, rivals: Rivals, bets: FloatArray, cell: int, policy: int, column: int, x: FloatArray
+) -> float:
+    """What the evidence multiplies into the wealth of (cell, its first rival)."""
+    found = ReturnsEvidence(table, rivals)
+    found.update(np.array([policy]), np.array([column]), x[None], bets, np.ones(len(table.lower), dtype=bool))
+    return float(np.exp(found.log_wealth[cell, 0]))
+
+
+def affine(
+    table: PredictionTable, rivals: Rivals, bets: FloatArray, cell: int, policy: int, column: int
+) -> tuple[FloatArray, float]:
+    """Direction u and offset of the factor ``1 + u . x - offset``, read off at the corner ``low`` and its neighbours."""
+    base = factor(table, rivals, bets, cell, policy, column, table.low)
+    width = table.high - table.low
+    u = np.array(
+        [
+            (factor(table, rivals, bets, cell, policy, column, table.low + width * e) - base) / (width @ e)
+            for e in np.eye(table.low.size)
+        ]
+    )
+    return u, 1.0 + float(u @ table.low) - base
+
+
+def largest_mean(
+    u: FloatArray, offset: float, lower: FloatArray, upper: FloatArray, low: FloatArray, high: FloatArray
+) -> float:
+    """The largest mean of ``1 + u . X - offset`` over all laws on the corners of ``[low, high]`` whose mean lies in the box: a linear program.
+
+    Laws on other points change nothing, because the factor is affine and corners span the range.
+    """
+    ends = corners(low, high)
+    within = np.vstack([ends.T, -ends.T])
+    bounds = np.concatenate([upper, -lower])
+    answer = linprog(-(1.0 + ends @ u - offset), within, bounds, np.ones((1, len(ends))), [1.0], method="highs")
+    return float(-answer.fun) if answer.status == 0 else -np.inf
+
+
+@settings(max_examples=25)
+@given(seeds, st.integers(1, 3))
+def test_factors_are_affine_positive_and_fair_for_every_mean_in_the_box(seed: int, signals: int) -> None:
+    rng = np.random.default_rng(seed)
+    table = random_table(rng, signals)
+    bets, rivals = random_inverse(rng, table), pair()
+    for policy in range(2):
+        for column in range(3):
+            u, offset = affine(table, rivals, bets, 0, policy, column)
+            lower, upper = table.lower[0, policy, :, column], table.upper[0, policy, :, column]
+            for x in corners(table.low, table.high):
+                value = factor(table, rivals, bets, 0, policy, column, x)
+                assert abs(value - (1.0 + u @ x - offset)) < 1e-9
+                assert value >= 1.0 - CAP - 1e-9
+            assert largest_mean(u, offset, lower, upper, table.low, table.high) <= 1.0 + 1e-7
+            assert max(1.0 + u @ m - offset for m in corners(lower, upper)) <= 1.0 + 1e-9
+
+
+@settings(max_examples=60)
+@given(seeds, st.integers(1, 3))
+def test_the_bet_gains_under_its_rival_and_is_fair_at_the_edge_it_leans_on(seed: int, signals: int) -> None:
+    """A sign error or a bet given away would show here: the mean is above one under the rival, and one at the worst point of the box."""
+    rng = np.random.default_rng(seed)
+    table = random_table(rng, signals)
+    bets, rivals = random_inverse(rng, table), pair()
+    u, offset = affine(table, rivals, bets, 0, 0, 0)
+    lower, upper, rival = table.lower[0, 0, :, 0], table.upper[0, 0, :, 0], table.center[1, 0, :, 0]
+    if ((rival >= lower) & (rival <= upper)).all():
+        np.testing.assert_array_equal(u, 0.0)
+    else:
+        assert 1.0 + u @ rival - offset > 1.0
+        assert abs(max(u @ m for m in corners(lower, upper)) - offset) < 1e-9 * (1.0 + np.abs(u) @ np.abs(upper))
+
+
+def test_there_is_no_bet_where_the_rival_lies_in_the_box() -> None:
+    table = table_of(hand_made([[5.0, 5.0], [5.1, 5.2]], [[[1.0], [1.0]], [[1.1], [1.0]]], width=0.3))
+    found = ReturnsEvidence(table, pair())
+    found.update(
+        np.array([0, 1, 1]),
+        np.zeros(3, dtype=int),
+        np.array([[0.0, 0.0], [10.0, 10.0], [3.0, 0.0]]),
+        found.bets(),
+        np.ones(2, bool),
+    )
+    np.testing.assert_array_equal(found.log_wealth[0], 0.0)
+
+
+def kelly(
+    lower: FloatArray,
+    upper: FloatArray,
+    rival: FloatArray,
+    inverse: FloatArray,
+    low: FloatArray,
+    high: FloatArray,
+    mutant: str = "",
+) -> tuple[FloatArray, float]:
+    """The rule written down a second time, and its mutants."""
+    nearest = np.clip(rival, lower, upper)
+    reference = 0.5 * (lower + upper) if mutant == "centre" else None
+    for matrix in (inverse, np.diag(inverse.diagonal())):
+        u = matrix @ (rival - nearest)
+        offset = float(u @ reference) if reference is not None else float(np.maximum(u * lower, u * upper).sum())
+        if u @ rival > offset:
+            break
+    smallest = float(np.minimum(u * low, u * high).sum()) - offset
+    shrink = 1.0 if mutant == "no cap" else min(1.0, CAP / max(-smallest, 1e-300))
+    return shrink * u, shrink * offset
+
+
+@settings(max_examples=60)
+@given(seeds, st.integers(1, 3))
+def test_the_bet_is_the_stated_rule(seed: int, signals: int) -> None:
+    rng = np.random.default_rng(seed)
+    table = random_table(rng, signals)
+    bets = random_inverse(rng, table)
+    u, offset = affine(table, pair(), bets, 0, 1, 2)
+    expected = kelly(
+        table.lower[0, 1, :, 2], table.upper[0, 1, :, 2], table.center[1, 1, :, 2], bets[2], table.low, table.high
+    )
+    width = table.high - table.low
+    np.testing.assert_allclose(u * width, expected[0] * width, atol=1e-8)
+    assert abs(offset - expected[1]) < 1e-8 * (1.0 + np.abs(expected[0]) @ np.abs(table.high))
+
+
+def test_mutants_break_fairness_or_positivity() -> None:
+    lower, upper, rival = np.array([4.0, 1.0]), np.array([6.0, 2.0]), np.array([7.0, 0.5])
+    low, high, inverse = np.zeros(2), np.array([10.0, 20.0]), np.diag([0.1, 0.2])
+    box = (lower, upper, low, high)
+    assert largest_mean(*kelly(lower, upper, rival, inverse, low, high), *box) <= 1.0 + 1e-9
+    assert largest_mean(*kelly(lower, upper, rival, inverse, low, high, "centre"), *box) > 1.02
+    u, offset = kelly(lower, upper, rival, 40.0 * inverse, low, high, "no cap")
+    assert min(1.0 + u @ x - offset for x in corners(low, high)) < 0.0
+    u, offset = kelly(lower, upper, rival, 40.0 * inverse, low, high)
+    assert abs(min(1.0 + u @ x - offset for x in corners(low, high)) - (1.0 - CAP)) < 1e-12
+
+
+@settings(max_examples=40)
+@given(seeds, st.integers(1, 60))
+def test_batches_and_their_order_do_not_matter(seed: int, n: int) -> None:
+    rng = np.random.default_rng(seed)
+    table = random_table(rng, 2, cells=3, policies=3)
+    bets, rivals, alive = random_inverse(rng, table), pair(2, cells=3), np.array([True, False, True])
+    policy, column = rng.integers(0, 3, n), rng.integers(0, 3, n)
+    outcomes = table.low + (table.high - table.low) * rng.random((n, 2))
+    one, two = ReturnsEvidence(table, rivals), ReturnsEvidence(table, rivals)
+    one.update(policy, column, outcomes, bets, alive)
+    for k in rng.permutation(n):
+        two.update(policy[k : k + 1], column[k : k + 1], outcomes[k : k + 1], bets, alive)
+    np.testing.assert_allclose(one.log_wealth, two.log_wealth, atol=1e-9)
+    np.testing.assert_allclose(one.bets(), two.bets(), rtol=1e-6)
+    np.testing.assert_array_equal(one.log_wealth[1], 0.0)
+
+
+def test_long_products_neither_overflow_nor_vanish() -> None:
+    table = table_of(hand_made([[5.0, 5.0], [5.0, 9.0]], [[[1.0], [1.0]], [[1.0], [1.0]]]))
+    for value, sign in ((10.0, 1.0), (0.0, -1.0)):
+        found = ReturnsEvidence(table, pair())
+        bets, n = 10.0 * found.bets(), 20_000
+        outcomes = np.tile([value, 1.0], (n, 1))
+        found.update(np.ones(n, dtype=int), np.zeros(n, dtype=int), outcomes, bets, np.ones(2, bool))
+        single = factor(table, pair(), bets, 0, 1, 0, outcomes[0])
+        assert sign * found.log_wealth[0, 0] > 1000.0
+        assert abs(found.log_wealth[0, 0] - n * np.log(single)) < 1e-6 * n
+
+
+@settings(max_examples=40)
+@given(seeds, st.integers(1, 3))
+def test_a_lost_episode_takes_the_smallest_factor_any_outcome_could_give(seed: int, signals: int) -> None:
+    rng = np.random.default_rng(seed)
+    table = random_table(rng, signals)
+    bets = random_inverse(rng, table)
+    found = ReturnsEvidence(table, pair())
+    found.forfeit(1, bets, np.ones(2, bool))
+    possible = [factor(table, pair(), bets, 0, 1, b, x) for b in range(3) for x in corners(table.low, table.high)]
+    assert abs(np.exp(found.log_wealth[0, 0]) - min(1.0, *possible)) < 1e-9
+
+
+def test_losses_spare_dead_cells_and_padding() -> None:
+    table = random_table(np.random.default_rng(0), 2)
+    rivals = Rivals(np.array([[1, 0], [0, 2]]), np.array([[0.0, -np.inf], [np.log(0.5), np.log(0.5)]]))
+    found = ReturnsEvidence(table, rivals)
+    found.forfeit(0, 50.0 * found.bets(), np.array([False, True]))
+    assert found.log_wealth[0].tolist() == [0.0, 0.0]
+    assert (found.log_wealth[1] < 0.0).any()
+    assert np.isfinite(found.log_mean()).all()
+
+
+def test_an_average_weighs_rivals_as_stated() -> None:
+    table = random_table(np.random.default_rng(1), 2)
+    found = ReturnsEvidence(table, Rivals(np.array([[1, 2], [0, 2]]), np.log([[0.25, 0.75], [0.5, 0.5]])))
+    found.log_wealth[:] = np.log([[2.0, 4.0], [1.0, 3.0]])
+    np.testing.assert_allclose(np.exp(found.log_mean()), [3.5, 2.0])
+
+
+# The table.
+
+
+def test_columns_find_labels_and_leave_unknown_ones_unconditional() -> None:
+    table = PredictionTable(*(np.zeros((1, 1, 1, 4)),) * 3, np.array([2, 5, 9]), np.zeros(1), np.ones(1))
+    assert table.column(np.array([5, 2, 9, 0, 3, 10]), 6).tolist() == [1, 0, 2, 3, 3, 3]
+    assert table.column(None, 2).tolist() == [3, 3]
+    assert table.column(5, 2).tolist() == [1, 1]
+    bare = PredictionTable(*(np.zeros((1, 1, 1, 1)),) * 3, np.zeros(0, dtype=np.int64), np.zeros(1), np.ones(1))
+    assert bare.column(np.array([5, 2]), 2).tolist() == [0, 0]
+
+
+def test_the_table_keeps_signals_policies_and_states_apart(deploy_set: PolicySet) -> None:
+    table, cells = table_of(deploy_set), deploy_set.cells
+    assert cells.conditional is not None and cells.outside is not None
+    np.testing.assert_array_equal(table.lower[:, :, 0, -1], cells.predictions.reward_lower)
+    np.testing.assert_array_equal(table.upper[:, :, 1, -1], cells.predictions.cost_upper[:, :, 0])
+    np.testing.assert_array_equal(table.lower[:, :, 0, :-1], cells.conditional.reward_lower)
+    np.testing.assert_array_equal(table.upper[:, :, 1, :-1], cells.conditional.cost_upper[:, :, 0])
+    np.testing.assert_array_equal(table.center[len(cells) :, :, 1, -1], cells.outside.cost[:, :, 0])
+    np.testing.assert_array_equal(table.center[len(cells) :, :, 1, :-1], cells.outside.cost_by_state[:, :, 0])
+    assert table.low.tolist() == [0.0, 0.0]
+    np.testing.assert_allclose(table.high, [100.0, deploy_set.bounds.cost_ceilings[0]], rtol=1e-12)
+
+
+# The scale.
+
+
+def test_the_scale_estimates_the_residual_covariance_of_each_state() -> None:
+    table = random_table(np.random.default_rng(0), 2)
+    rng, scale, n = np.random.default_rng(1), Scale(table), 200_000
+    root = np.array([[0.5, 0.0], [0.3, 0.2]])
+    residuals = rng.normal(size=(n, 2)) @ root.T
+    residuals[n // 2 :] *= 3.0
+    columns = np.repeat([0, 1], n // 2)
+    scale.update(columns, residuals)
+    truth = np.linalg.inv(root @ root.T)
+    np.testing.assert_allclose(scale.inverse()[0], truth, rtol=0.05)
+    np.testing.assert_allclose(scale.inverse()[1], truth / 9.0, rtol=0.05)
+    np.testing.assert_allclose(
+        scale.inverse()[2], truth / 5.0, rtol=0.05, err_msg="a state without data has the pooled covariance"
+    )
+
+
+def test_bets_are_copies_that_later_outcomes_do_not_change() -> None:
+    table = random_table(np.random.default_rng(0), 2)
+    found = ReturnsEvidence(table, pair())
+    fixed = found.bets()
+    kept = fixed.copy()
+    found.update(np.array([0]), np.array([0]), table.high[None], fixed, np.ones(2, bool))
+    np.testing.assert_array_equal(fixed, kept)
+    assert not np.array_equal(found.bets(), kept)
+
+
+def test_constant_outcomes_leave_the_scale_invertible() -> None:
+    table = table_of(hand_made([[5.0, 5.0]], [[[0.0], [0.0]]]))
+    found = ReturnsEvidence(table, pair(cells=1, first=0))
+    n = 1_000_000
+    found.scale.update(np.zeros(n, dtype=np.int64), np.zeros((n, 2)))
+    assert np.isfinite(found.bets()).all()
+
+
+# Simulation: crossing under the null with means at vertices, beside the mutant that bets at the centre of the box.
+
+DELTA, RUNS, EPISODES = 0.1, 3000, 150
+
+
+def crossing(mutant: str) -> int:
+    """Runs in which a true cell is refuted; the mean stands at the vertex nearest the rival, outcomes are two-point laws."""
+    lower, upper, rival = np.array([4.0, 1.0]), np.array([5.0, 1.6]), np.array([5.6, 2.0])
+    low, high = np.zeros(2), np.array([10.0, 6.0])
+    inverse = np.diag([0.08, 0.12])
+    u, offset = kelly(lower, upper, rival, inverse, low, high, mutant)
+    rng = np.random.default_rng(5)
+    means = np.clip(np.broadcast_to(rival, (RUNS, 2)), lower, upper)
+    wealth, alive = np.zeros(RUNS), np.ones(RUNS, dtype=bool)
+    for _ in range(EPISODES):
+        wealth += np.log1p(two_point(means, low, high, rng) @ u - offset)
+        alive &= wealth < -np.log(DELTA)
+    return int((~alive).sum())
+
+
+@pytest.mark.parametrize(("mutant", "guilty"), [("", False), ("centre", True)])
+def test_the_simulation_convicts_the_bet_at_the_centre(mutant: str, guilty: bool) -> None:
+    assert (rate_test(crossing(mutant), RUNS, DELTA) < 1e-3) == guilty
