@@ -1,0 +1,121 @@
+"""Reports in ask order: whatever arrives when, complete prefixes leave once, whole groups stay together."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from surefoot.deploy.queue import InOrder, Told, stack
+
+GROUPS = st.integers(1, 4)
+
+
+def group(ids: list[int]) -> Told:
+    """A report of these episodes whose contents name them."""
+    number = np.array(ids, dtype=np.int64)
+    return Told(number, number % 3, np.column_stack([number, 2.0 * number]), None, None, None)
+
+
+class Conversation(RuleBasedStateMachine):
+    """Asks, reports and losses in any order, beside a model that keeps everything."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.queue = InOrder()
+        self.asked = 0
+        self.pending: list[int] = []
+        self.waiting: list[list[int]] = []
+        self.lost: set[int] = set()
+        self.released: list[int] = []
+
+    def complete_prefix(self) -> int:
+        """The model: the largest end such that everything before it is told or lost and no group crosses it."""
+        inside = self.lost.union(*self.waiting) if self.waiting else set(self.lost)
+        candidates = range(self.asked, -1, -1)
+        done = set(self.released)
+        for end in candidates:
+            whole = all(k in inside or k in done for k in range(end))
+            if whole and not any(min(g) < end <= max(g) for g in self.waiting):
+                return end
+        return 0
+
+    @rule(n=st.integers(1, 5))
+    def ask(self, n: int) -> None:
+        self.pending += range(self.asked, self.asked + n)
+        self.asked += n
+
+    @rule(data=st.data(), size=GROUPS)
+    def tell(self, data: st.DataObject, size: int) -> None:
+        if not self.pending:
+            return
+        ids = data.draw(st.lists(st.sampled_from(self.pending), min_size=1, max_size=size, unique=True))
+        self.pending = [k for k in self.pending if k not in ids]
+        self.queue.add(group(ids))
+        self.waiting.append(ids)
+        self.settle()
+
+    @rule(data=st.data(), size=GROUPS)
+    def lose(self, data: st.DataObject, size: int) -> None:
+        if not self.pending:
+            return
+        ids = data.draw(st.lists(st.sampled_from(self.pending), min_size=1, max_size=size, unique=True))
+        self.pending = [k for k in self.pending if k not in ids]
+        self.queue.give_up(ids)
+        self.lost |= set(ids)
+        self.settle()
+
+    def settle(self) -> None:
+        end = self.complete_prefix()
+        groups, lost = self.queue.release()
+        told = [int(k) for g in groups for k in g.ids]
+        assert sorted(told + lost) == list(range(len(self.released), end)), "exactly the new part of the prefix"
+        assert all(g.ids.tolist() in self.waiting for g in groups), "groups leave whole"
+        assert [int(g.ids[0]) for g in groups] == sorted(int(g.ids[0]) for g in groups)
+        for g in groups:
+            np.testing.assert_array_equal(g.outcomes[:, 1], 2.0 * g.ids)
+            self.waiting.remove(g.ids.tolist())
+        assert set(lost) <= self.lost
+        self.lost -= set(lost)
+        self.released += sorted(told + lost)
+        assert self.queue.settled == end
+
+    @invariant()
+    def nothing_is_lost_or_doubled(self) -> None:
+        held = sum(len(g) for g in self.waiting) + len(self.lost)
+        assert self.queue.waiting == held
+        assert len(self.released) + held + len(self.pending) == self.asked
+        assert self.released == list(range(len(self.released)))
+
+
+TestConversation = Conversation.TestCase
+TestConversation.settings = settings(max_examples=60, stateful_step_count=25, deadline=None)
+
+
+def test_a_group_with_a_missing_neighbour_waits_whole() -> None:
+    queue = InOrder()
+    queue.add(group([0, 3]))
+    queue.add(group([1]))
+    assert queue.release() == ([], [])
+    queue.give_up([2])
+    groups, lost = queue.release()
+    assert [g.ids.tolist() for g in groups] == [[0, 3], [1]]
+    assert (lost, queue.settled, queue.waiting) == ([2], 4, 0)
+
+
+def test_chains_of_groups_hold_each_other_back() -> None:
+    """[0, 2], [1, 4] and 3 missing: releasing 0..2 would split [1, 4], so nothing leaves."""
+    queue = InOrder()
+    queue.add(group([0, 2]))
+    queue.add(group([1, 4]))
+    assert queue.release() == ([], [])
+    queue.add(group([3]))
+    assert len(queue.release()[0]) == 3
+
+
+def test_stacking_keeps_the_order_of_groups() -> None:
+    ids, policies, outcomes = stack([group([4, 2]), group([7])])
+    assert ids.tolist() == [4, 2, 7]
+    assert policies.tolist() == [1, 2, 1]
+    assert outcomes[:, 0].tolist() == [4.0, 2.0, 7.0]
