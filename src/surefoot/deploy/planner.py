@@ -150,6 +150,8 @@ def _solve(program: Program, floor: float) -> tuple[FloatArray | None, list[tupl
             return None, active
         answer = solver.getSolution()
         weights = np.maximum(np.asarray(answer.col_value, dtype=np.float64), 0.0)
+        if not np.isfinite(weights).all():
+            return None, active
         excess = np.einsum("j,hji->hi", weights, program.rows) - inside
         fresh = [(int(excess[:, i].argmax()), i) for i in range(n_constraints)] if n_rows else []
         fresh = [
