@@ -117,10 +117,11 @@ def test_fresh_tasks_come_from_the_family_and_the_published_ones_are_fixed() -> 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"tasks": "fresh:0"}, 'tasks must be "published" or "fresh:N" with N >= 1, got \'fresh:0\'; e.g. fresh:100'),
-        ({"tasks": "fresh"}, 'tasks must be "published" or "fresh:N"'),
-        ({"tasks": "fresh:-3"}, 'tasks must be "published" or "fresh:N"'),
-        ({"tasks": "all"}, 'tasks must be "published" or "fresh:N" .* got \'all\''),
+        ({"tasks": "fresh:0"}, 'tasks must be "published", "published:R" or "fresh:N" with R, N >= 1, got \'fresh:0\'; e.g. fresh:100'),
+        ({"tasks": "fresh"}, 'tasks must be "published", "published:R" or "fresh:N"'),
+        ({"tasks": "fresh:-3"}, 'tasks must be "published", "published:R" or "fresh:N"'),
+        ({"tasks": "published:0"}, 'tasks must be "published", "published:R" or "fresh:N"'),
+        ({"tasks": "all"}, 'tasks must be "published", "published:R" or "fresh:N" .* got \'all\''),
         ({"episodes": 0}, "episodes must be an integer >= 1, got 0"),
         ({"agents": ()}, r"agents must be distinct names, got \[\]"),
         ({"agents": ("pce", "pce")}, r"agents must be distinct names, got \['pce', 'pce'\]; list every agent once"),

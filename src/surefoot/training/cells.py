@@ -108,8 +108,13 @@ class Boxes:
             self.center[cell] = quantities
 
     def inflate(self, fraction: float) -> None:
-        """Widen every interval by a fraction of its width, and by what rounding can do; impossible transitions stay so."""
-        pad = fraction * (self.upper - self.lower) + 1e-9 * np.maximum(1.0, np.abs(self.upper))
+        """Widen every interval by a fraction of its width, or of the mean width over cells where that is larger.
+
+        A quantity that has an extremum inside a cell has a narrow interval there, and a task between two sampled ones overshoots it: the
+        other cells tell by how much. Rounding is allowed for; impossible transitions stay impossible.
+        """
+        width = self.upper - self.lower
+        pad = fraction * np.maximum(width, width.mean(axis=0)) + 1e-9 * np.maximum(1.0, np.abs(self.upper))
         values = slice(0, sum(self.layout.sizes[:3]))
         self.lower[:, values] -= pad[:, values]
         self.upper[:, values] += pad[:, values]

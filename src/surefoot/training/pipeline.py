@@ -125,7 +125,7 @@ def train(
         criterion=family.criterion,
         policies=tuple(TabularPolicy(t) for t in outcome.tables),
         cells=outcome.boxes.freeze(outcome.policy_index, outcome.parameters, outcome.outside),
-        bounds=outcome.bounds,
+        bounds=outcome.extremes.bounds,
         certificate=certificate,
         training=report,
         assumption=outcome.assumption,
@@ -153,7 +153,7 @@ class _Outcome:
     policy_index: IntArray
     parameters: FloatArray
     outside: OutsideTasks
-    bounds: EpisodeBounds
+    extremes: _Extremes
     assumption: AssumptionReport
 
 
@@ -222,7 +222,48 @@ def _solve_chunk(
     family: TabularFamily, parameters: FloatArray, optimal: OptimalOracle | None, anchor: TabularCMDP | None
 ) -> list[OptimalPolicy]:
     oracle = ExactOptimal(anchor) if optimal is None else optimal
-    return [oracle.solve(family.cmdp(p)) for p in parameters]
+    return [oracle.solve(_task(family, p)) for p in parameters]
+
+
+def _task(family: TabularFamily, parameters: FloatArray) -> TabularCMDP:
+    """A task that keeps what the family's criterion promises: ceilings and ranges of deployment rest on it.
+
+    Raises:
+        InvalidInput: another discount, other limits, or rewards and costs outside the declared ranges.
+    """
+    cmdp, criterion = family.cmdp(parameters), family.criterion
+    room = 1e-9 * (1.0 + np.abs(criterion.cost_bounds))[:, None, None]
+    low, high = criterion.reward_bounds
+    rules = {
+        "discount": (cmdp.discount == criterion.discount, f"{criterion.discount:g}", f"{cmdp.discount:g}"),
+        "cost_limits": (
+            np.array_equal(cmdp.cost_limits, criterion.cost_limits),
+            str(criterion.cost_limits.tolist()),
+            str(cmdp.cost_limits.tolist()),
+        ),
+        "rewards": (
+            bool(
+                cmdp.rewards.min() >= low - 1e-9 * (1 + abs(low))
+                and cmdp.rewards.max() <= high + 1e-9 * (1 + abs(high))
+            ),
+            f"within reward_bounds ({low:g}, {high:g})",
+            f"{cmdp.rewards.min():g}..{cmdp.rewards.max():g}",
+        ),
+        "costs": (
+            cmdp.n_constraints == criterion.n_constraints
+            and bool((cmdp.costs <= criterion.cost_bounds[:, None, None] + room).all()),
+            f"at most cost_bounds {criterion.cost_bounds.tolist()}",
+            str(cmdp.costs.max(axis=(1, 2), initial=0.0).tolist()),
+        ),
+        "horizon": (criterion.horizon is None, "None for a tabular family", str(criterion.horizon)),
+    }
+    for name, (kept, wanted, got) in rules.items():
+        if not kept:
+            raise InvalidInput(
+                f"{name} of the task at {np.asarray(parameters).tolist()} must be {wanted}, as the criterion of {family.name} says, got {got}; "
+                "make criterion and cmdp() agree"
+            )
+    return cmdp
 
 
 def _measure_chunk(
@@ -230,7 +271,7 @@ def _measure_chunk(
 ) -> list[_Measured]:
     measured = []
     for point, optimum in zip(parameters, optima):
-        cmdp = family.cmdp(point)
+        cmdp = _task(family, point)
         quantities, inside = layout.quantities(cmdp, tables, optimum.bound)
         safe_costs = quantities[1 : 1 + layout.n_constraints]
         margin = float((cmdp.cost_limits - safe_costs).min(initial=np.inf))
@@ -330,7 +371,7 @@ def _build_cells(
         policy_index=1 + owner,
         parameters=parameters[centers],
         outside=_outside(family, parameters, tables, layout),
-        bounds=_bounds(models, family),
+        extremes=_extremes(models, family),
         assumption=assumption_report(family, parameters, offenders, _guaranteed_margin(boxes, family, margin)),
     )
 
@@ -429,8 +470,8 @@ def _outside(family: TabularFamily, parameters: FloatArray, tables: FloatArray, 
     return layout.outside(np.asarray(points).reshape(shape), np.asarray(vectors).reshape(shape[0], sum(layout.sizes)))
 
 
-def _bounds(models: list[TabularCMDP], family: TabularFamily) -> EpisodeBounds:
-    """Almost-sure range of an episode over all sampled tasks: extreme signals on the union of the supports."""
+def _extremes(models: list[TabularCMDP], family: TabularFamily) -> _Extremes:
+    """Over all sampled tasks: extreme signals, and what an episode can collect of them on the union of the supports."""
     from scipy.sparse import csr_matrix
 
     n_states, n_actions = models[0].rewards.shape
@@ -441,11 +482,37 @@ def _bounds(models: list[TabularCMDP], family: TabularFamily) -> EpisodeBounds:
     costs = np.max([m.costs for m in models], axis=0)
     start = np.mean([m.start for m in models], axis=0)
     limits = family.criterion.cost_limits
-    ends = []
-    for reduce in (np.min, np.max):
-        rewards = reduce([m.rewards for m in models], axis=0)
-        ends.append(ceilings(TabularCMDP(kernel, rewards, costs, limits, start / start.sum(), models[0].discount)))
-    return EpisodeBounds(ends[0].return_lower, ends[1].return_upper, tuple(float(c) for c in ends[1].costs))
+    rewards = np.stack([np.min([m.rewards for m in models], axis=0), np.max([m.rewards for m in models], axis=0)])
+    ends = [ceilings(TabularCMDP(kernel, r, costs, limits, start / start.sum(), models[0].discount)) for r in rewards]
+    bounds = EpisodeBounds(ends[0].return_lower, ends[1].return_upper, tuple(float(c) for c in ends[1].costs))
+    return _Extremes(rewards, costs, bounds)
+
+
+@dataclass(frozen=True, eq=False)
+class _Extremes:
+    """Smallest and largest signals of the sampled tasks, entry by entry, and the range of an episode that follows.
+
+    Attributes:
+        rewards: (2, S, A).
+        costs: (I, S, A) largest.
+        bounds: range of an episode with these signals on the union of the supports.
+    """
+
+    rewards: FloatArray
+    costs: FloatArray
+    bounds: EpisodeBounds
+
+    def hold(self, cmdp: TabularCMDP) -> bool:
+        """Whether an episode of a task whose kernel stays inside the support surely stays in the range."""
+        inside = (cmdp.rewards >= self.rewards[0]) & (cmdp.rewards <= self.rewards[1])
+        if inside.all() and (cmdp.costs <= self.costs).all():
+            return True
+        found, room = ceilings(cmdp), 1e-9 * (1.0 + abs(self.bounds.return_upper))
+        return bool(
+            found.return_lower >= self.bounds.return_lower - room
+            and found.return_upper <= self.bounds.return_upper + room
+            and (found.costs <= np.asarray(self.bounds.cost_ceilings) * (1.0 + 1e-9) + 1e-12).all()
+        )
 
 
 def _certify(
@@ -457,7 +524,13 @@ def _certify(
         return None, ledger
     fresh = _sample(run.family, holdout, rng)
     measured = run.measure(fresh, "certifying", outcome.tables, outcome.boxes.layout, None)
-    covered = [m.inside_support and m.feasible and bool(outcome.boxes.consistent(m.quantities).size) for m in measured]
+    covered = [
+        m.inside_support
+        and m.feasible
+        and bool(outcome.boxes.consistent(m.quantities).size)
+        and outcome.extremes.hold(run.family.cmdp(point))
+        for point, m in zip(fresh, measured)
+    ]
     margins = np.array([m.safe_margin for m in measured])
     uncovered, failures = covered.count(False), int((margins < outcome.assumption.safe_margin).sum())
     ledger = ledger.spend("coverage", delta / 2, "hold-out limit on the uncovered mass")
