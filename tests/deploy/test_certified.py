@@ -1,0 +1,702 @@
+"""The certified agent: what it refuses, what it survives, that late and lost reports change nothing but speed, and that it is safe and learns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from surefoot import AssumptionError, InvalidInput, InvalidReport, PolicySet, evaluate_many, train
+from surefoot.arrays import FloatArray
+from surefoot.cmdp.model import TabularCMDP
+from surefoot.deploy.certified import BOUNDS_SHARE, KAPPA, WARM_UP, CertifiedAgent
+from surefoot.policyset.schema import AssumptionReport, Certificate, SignalPredictions
+from surefoot.stats.binomial import rate_test, trials_without_failure
+from surefoot.tasks import NoisyGridworld
+from tests.deploy.worlds import Valves, hand_made, play_batches
+
+TRUSTS = ("cells", "envelope", "data")
+LIMIT, CEILING, MARGIN = 1.5, 10.0, 0.5
+
+
+def three_cells(**parts: Any) -> PolicySet:
+    """Policy 0 is safe; policies 1 to 3 earn more the more they cost, and cost more in every next cell."""
+    reward = np.array([[3.0, 4.0, 5.0, 6.0]] * 3) + np.array([[0.3], [0.2], [0.1]])
+    cost = np.array([[1.0, 1.2, 1.3, 1.4], [1.0, 1.3, 1.6, 2.0], [1.0, 1.4, 2.0, 3.0]])[:, :, None]
+    return hand_made(reward, cost, width=0.05, margin=MARGIN, limits=(LIMIT,), ceilings=(CEILING,), **parts)
+
+
+def agent(policy_set: PolicySet | None = None, **options: Any) -> CertifiedAgent:
+    return CertifiedAgent(three_cells() if policy_set is None else policy_set, **options)
+
+
+def outcomes(n: int, rng: np.random.Generator, mean: float = 1.0) -> tuple[FloatArray, FloatArray]:
+    """Rewards and costs; costs are 5 or nothing."""
+    return rng.uniform(0.0, 8.0, n), np.where(rng.random((n, 1)) < mean / 5.0, 5.0, 0.0)
+
+
+def run(one: CertifiedAgent, episodes: int, rng: np.random.Generator, mean: float = 1.0, batch: int = 50) -> None:
+    for _ in range(episodes // batch):
+        asked = one.ask(batch)
+        one.tell(asked.ids, *outcomes(batch, rng, mean))
+
+
+def state(one: CertifiedAgent) -> dict[str, Any]:
+    """Everything that a refused report must leave alone."""
+    return {
+        "bounds": one.bounds,
+        "alive": one.alive,
+        "wealth": one._evidence.log_wealth(),
+        "monitor": one._monitor._log_wealth.copy(),
+        "weights": one.plan.weights.copy(),
+        "numbers": np.array(
+            [one.status().pending, one.status().episodes, one._queue.waiting, one._queue.settled, len(one.events)]
+        ),
+        "lost": np.concatenate([p.lost for p in one._bounds._processes]),
+        "alarm": np.array(one.alarm is not None),
+    }
+
+
+def assert_same(left: Mapping[str, Any], right: Mapping[str, Any], *, exact: bool = True) -> None:
+    for name in left:
+        np.testing.assert_allclose(
+            left[name], right[name], rtol=0.0 if exact else 1e-9, atol=0.0 if exact else 1e-9, err_msg=name
+        )
+
+
+# What it refuses.
+
+
+@pytest.mark.parametrize("trust", TRUSTS)
+@pytest.mark.parametrize("margin", [0.0, -0.2])
+def test_a_margin_that_is_not_positive_is_refused(trust: str, margin: float) -> None:
+    with pytest.raises(
+        AssumptionError, match=r"margin of the safe policy must be positive, got .*bring a safer policy"
+    ):
+        agent(trust=trust, margin=margin)
+    poor = replace(three_cells(), assumption=AssumptionReport(False, margin))
+    with pytest.raises(AssumptionError, match="margin of the safe policy must be positive"):
+        agent(poor, trust=trust)
+    assert agent(poor, trust=trust, margin=0.1).margin == 0.1
+
+
+def test_a_margin_beyond_the_limit_is_refused() -> None:
+    with pytest.raises(AssumptionError, match=r"at most the limit 1.5, got 1.6; costs are not negative"):
+        agent(margin=1.6)
+
+
+@pytest.mark.parametrize(
+    ("holdout", "missed", "had"), [(200, 12, "12 of 200"), (20, 0, "0 of 20"), (None, 0, "no hold-out")]
+)
+def test_a_certificate_that_misses_p_max_is_refused_under_cells_alone(
+    holdout: int | None, missed: int, had: str
+) -> None:
+    found = None if holdout is None else Certificate(holdout, missed, 0.9, 0, 0.9, 0.05)
+    poor = replace(three_cells(), certificate=found)
+    needed = trials_without_failure(0.04, 0.02 / 2)
+    with pytest.raises(
+        AssumptionError, match=rf"p_max=0.04 of the tasks uncovered at error 0.02.*{had}.*holdout={needed} or more"
+    ):
+        agent(poor, p_max=0.04, delta_coverage=0.02)
+    for trust in ("envelope", "data"):
+        assert agent(poor, trust=trust, p_max=0.04).trust == trust
+
+
+def test_the_certificate_is_judged_at_half_of_delta_coverage_and_with_the_simulation_error() -> None:
+    """(1 - p)^m = delta / 2 without a miss; the other half pays for the margin."""
+    m = trials_without_failure(0.05, 0.05 / 2)
+    enough = replace(three_cells(), certificate=Certificate(m, 0, 0.05, 0, 0.05, 0.05))
+    assert agent(enough, p_max=0.05, delta_coverage=0.05).trust == "cells"
+    for poor in (
+        Certificate(m - 1, 0, 0.05, 0, 0.05, 0.05),
+        Certificate(m, 0, 0.06, 0, 0.05, 0.05, simulation_error=0.01),
+    ):
+        with pytest.raises(AssumptionError, match=r"p_max=0\.05"):
+            agent(replace(three_cells(), certificate=poor), p_max=0.05, delta_coverage=0.05)
+
+
+BAD: dict[str, tuple[dict[str, Any], str]] = {
+    "trust": ({"trust": "hope"}, "trust must be one of cells, data, envelope, got 'hope'"),
+    "evidence": ({"evidence": "some"}, "evidence must be one of all, returns, got 'some'"),
+    "losses": ({"losses": "rare"}, "losses must be one of independent, worst, got 'rare'"),
+    "delta zero": ({"delta": 0.0}, r"delta must be a number in \(0, 1\), got 0"),
+    "delta one": ({"delta": 1.0}, r"delta must be a number in \(0, 1\), got 1"),
+    "p_max": ({"p_max": -0.1}, "p_max must be a number in"),
+    "delta_coverage": ({"delta_coverage": 2}, "delta_coverage must be a number in"),
+    "monitor_delta": ({"monitor_delta": 0}, "monitor_delta must be a number in"),
+    "seed": ({"seed": -1}, "seed must be an integer >= 0"),
+    "margin NaN": ({"margin": np.nan}, "margin must be a number"),
+    "ceilings shape": ({"cost_ceilings": [1.0, 2.0]}, r"cost_ceilings must have shape \(1\)"),
+    "ceilings zero": ({"cost_ceilings": [0.0]}, "cost_ceilings must be positive, got"),
+}
+
+
+@pytest.mark.parametrize(("options", "message"), BAD.values(), ids=BAD.keys())
+def test_bad_arguments_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(InvalidInput, match=message):
+        agent(**options)
+
+
+# Reports that cannot be true.
+
+REFUSED: dict[str, dict[str, Any]] = {
+    "NaN reward": {"reward": np.nan},
+    "NaN cost": {"costs": [np.nan]},
+    "infinite cost": {"costs": [np.inf]},
+    "negative cost": {"costs": [-0.1]},
+    "reward above its range": {"reward": 10.1},
+    "reward below its range": {"reward": -0.1},
+    "two costs for one": {"costs": [1.0, 2.0]},
+    "never asked": {"ids": 99},
+    "told before": {"ids": 0},
+    "fractional transitions": {"transitions": [[0.5, 0, 0, 1]]},
+    "negative count": {"transitions": [[0, 0, 0, -1]]},
+    "triples without count": {"transitions": [[0, 0, 0]]},
+    "two initial states": {"initial_state": [0, 1]},
+    "fractional initial state": {"initial_state": 0.5},
+    "NaN signal": {"signals": [np.nan]},
+    "two signals for one": {"signals": [0.2, 0.3]},
+    "signal outside its range": {"signals": [1.5]},
+    "signal of text": {"signals": ["hot"]},
+}
+
+
+@pytest.mark.parametrize("trust", TRUSTS)
+@pytest.mark.parametrize("broken", REFUSED.values(), ids=REFUSED.keys())
+def test_a_report_that_cannot_be_true_is_refused_and_changes_nothing(broken: dict[str, Any], trust: str) -> None:
+    center = np.full((3, 4, 1), 0.5)
+    heat = SignalPredictions(("heat",), np.array([[0.0, 1.0]]), center - 0.1, center + 0.1)
+    one = agent(three_cells(signals=heat), trust=trust)
+    for k in range(3):
+        assert one.ask().id == k
+    one.tell(0, 3.0, [0.0], signals=[0.5])
+    before = state(one)
+    good = {
+        "ids": 1,
+        "reward": 3.0,
+        "costs": [1.0],
+        "initial_state": 0,
+        "transitions": [[0, 0, 0, 1]],
+        "signals": [0.5],
+    }
+    with pytest.raises(InvalidReport):
+        one.tell(**(good | broken))
+    assert_same(before, state(one))
+    one.tell(**good)
+    one.tell(**(good | {"ids": 2}))
+    assert one.status().pending == 0
+
+
+def test_one_bad_episode_refuses_the_whole_report() -> None:
+    one = agent()
+    asked = one.ask(3)
+    before = state(one)
+    with pytest.raises(InvalidReport, match=r"costs\[2, 0\] must be finite"):
+        one.tell(asked.ids, [1.0, 1.0, 1.0], [[0.0], [0.0], [np.nan]])
+    with pytest.raises(InvalidReport, match="ids must differ"):
+        one.tell([0, 0], [1.0, 1.0], [[0.0], [0.0]])
+    assert_same(before, state(one))
+
+
+@pytest.mark.parametrize("ids", [7, [0, 7], 0.5, [], "0", -1])
+def test_only_pending_episodes_can_be_lost(ids: Any) -> None:
+    one = agent()
+    one.ask(2)
+    before = state(one)
+    with pytest.raises(InvalidReport):
+        one.lost(ids)
+    assert_same(before, state(one))
+
+
+def test_what_is_lost_cannot_be_told_any_more() -> None:
+    one = agent()
+    one.ask(2)
+    one.lost([0])
+    with pytest.raises(InvalidReport, match="got 0, which was told before"):
+        one.tell(0, 1.0, [0.0])
+    assert one.status().pending == 1
+
+
+# Alarms.
+
+
+@pytest.mark.parametrize("trust", TRUSTS)
+def test_a_cost_above_the_declared_ceiling_stops_everything_for_good(trust: str, rng: np.random.Generator) -> None:
+    one = agent(trust=trust, cost_ceilings=[6.0])
+    run(one, 100, rng)
+    asked = one.ask(2)
+    one.tell(asked.ids, [1.0, 1.0], [[6.0], [6.1]])
+    assert one.alarm is not None and "6.1" in one.alarm and "above the declared ceiling 6" in one.alarm
+    assert one.status().pending == 0, "the report was recorded"
+    for _ in range(3):
+        run(one, 500, rng, mean=0.0)
+        assert one.plan.weights.tolist() == [1.0, 0.0, 0.0, 0.0]
+    assert one.status().text.startswith("ALARM")
+    assert "find out what is wrong" in one.status().text
+    assert [e.kind for e in one.events].count("alarm") == 1
+    assert one.notes[-1].startswith("alarm:")
+
+
+def test_a_cost_at_the_ceiling_is_no_alarm() -> None:
+    one = agent(cost_ceilings=[6.0])
+    one.tell(one.ask().id, 1.0, [6.0 * (1.0 + 1e-12)])
+    assert one.alarm is None
+
+
+@pytest.mark.parametrize("trust", ["cells", "envelope"])
+def test_when_every_cell_is_dead_the_starts_are_dropped_and_the_safe_policy_is_played(
+    trust: str, rng: np.random.Generator
+) -> None:
+    one = agent(trust=trust, delta=0.2)
+    assert (one.bounds[1:] < CEILING).all() == (trust == "envelope")
+    for _ in range(400):
+        asked = one.ask(50)
+        one.tell(asked.ids, np.full(50, 9.5), np.where(rng.random((50, 1)) < 0.4, 0.0, 2.4))
+        if one.alarm is not None:
+            break
+    assert one.alarm == "every cell is refuted: the real task is outside the family"
+    assert not one.alive.any()
+    expected = np.full((4, 1), CEILING)
+    expected[0] = LIMIT - MARGIN
+    proved = one._bounds._processes[0].bounds(
+        np.where(np.isfinite(one._bounds._threshold), one._bounds._threshold, 700.0)
+    )
+    np.testing.assert_array_equal(one.bounds, np.minimum(expected, proved[:, None]))
+    for _ in range(2):
+        run(one, 100, rng)
+        assert one.plan.weights.tolist() == [1.0, 0.0, 0.0, 0.0]
+    assert one.status().cells_left == 0
+
+
+def test_envelope_starts_are_dropped_even_if_another_alarm_came_first() -> None:
+    one = agent(trust="envelope", cost_ceilings=[6.0])
+    one.tell(one.ask().id, 1.0, [6.1])
+    one._evidence.alive[:] = False
+    one.tell(one.ask().id, 1.0, [0.0])
+    assert one.bounds.ravel().tolist() == [LIMIT - MARGIN, 6.0, 6.0, 6.0]
+    assert one.alarm is not None and "declared ceiling" in one.alarm
+
+
+def test_an_impossible_episode_is_an_alarm_under_cells_and_nothing_under_data() -> None:
+    for trust, alarmed in (("cells", True), ("data", False)):
+        one = agent(trust=trust, cost_ceilings=[50.0])
+        one.tell(one.ask().id, 1.0, [CEILING + 0.1])
+        assert (one.alarm is not None) == alarmed
+
+
+@pytest.mark.parametrize("trust", TRUSTS)
+def test_real_costs_that_refute_the_limit_are_an_alarm(trust: str, rng: np.random.Generator) -> None:
+    one = agent(trust=trust)
+    run(one, 4000, rng, mean=2.5)
+    assert one.alarm is not None
+    assert one.plan.weights.tolist() == [1.0, 0.0, 0.0, 0.0]
+    if trust == "data":
+        assert one.alarm == "the real costs refute that every deployed mixture met the limit"
+
+
+@pytest.mark.parametrize("grouped", [False, True])
+def test_reporting_dear_episodes_first_is_no_alarm(grouped: bool) -> None:
+    """The monitor reads costs in ask order, whether dear ones come first in one report or in a report of their own."""
+    for seed in range(10):
+        one, rng = agent(trust="data"), np.random.default_rng(seed)
+        asked = one.ask(400)
+        _, costs = outcomes(400, rng, mean=1.2)
+        order = np.argsort(-costs[:, 0], kind="stable")
+        cut = int((costs > 0).sum()) if grouped else 400
+        for part in (order[:cut], order[cut:]):
+            if part.size:
+                one.tell(asked.ids[part], np.zeros(part.size), costs[part])
+        assert one.alarm is None
+
+
+# Order, delay, loss.
+
+
+def conversation(
+    trust: str, seed: int, deliver: Callable[[CertifiedAgent, Any, FloatArray, FloatArray], None]
+) -> CertifiedAgent:
+    """Three rounds of 40 episodes asked at once and then delivered somehow."""
+    one, rng = agent(trust=trust, evidence="returns"), np.random.default_rng(seed)
+    for _ in range(3):
+        asked = one.ask(40)
+        rewards, costs = outcomes(40, rng)
+        deliver(one, asked, rewards, costs)
+    return one
+
+
+def at_once(one: CertifiedAgent, asked: Any, rewards: FloatArray, costs: FloatArray) -> None:
+    one.tell(asked.ids, rewards, costs)
+
+
+def one_by_one(one: CertifiedAgent, asked: Any, rewards: FloatArray, costs: FloatArray) -> None:
+    for k in range(len(asked)):
+        one.tell(int(asked.ids[k]), float(rewards[k]), costs[k])
+
+
+def backwards(one: CertifiedAgent, asked: Any, rewards: FloatArray, costs: FloatArray) -> None:
+    for k in range(len(asked))[::-1]:
+        one.tell(int(asked.ids[k]), float(rewards[k]), costs[k])
+
+
+def shuffled(one: CertifiedAgent, asked: Any, rewards: FloatArray, costs: FloatArray) -> None:
+    for part in np.array_split(np.random.default_rng(1).permutation(len(asked)), 5):
+        one.tell(asked.ids[part], rewards[part], costs[part])
+
+
+@pytest.mark.parametrize("trust", TRUSTS)
+@pytest.mark.parametrize("deliver", [one_by_one, backwards, shuffled])
+def test_how_reports_are_delivered_changes_nothing_in_the_end(trust: str, deliver: Any) -> None:
+    one, two = conversation(trust, 3, at_once), conversation(trust, 3, deliver)
+    left, right = state(one), state(two)
+    left["numbers"], right["numbers"] = left["numbers"][:4], right["numbers"][:4]
+    assert_same(left, right, exact=False)
+
+
+def test_asking_one_by_one_draws_what_a_batch_draws() -> None:
+    one, two = agent(trust="envelope", seed=5), agent(trust="envelope", seed=5)
+    batch = one.ask(60)
+    singles = [two.ask() for _ in range(60)]
+    assert batch.policy_index.tolist() == [e.policy_index for e in singles]
+    assert batch.ids.tolist() == [e.id for e in singles]
+    assert all(e.policy is two.policies[e.policy_index] for e in singles)
+    np.testing.assert_array_equal(singles[0].weights, batch.weights)
+
+
+def test_a_draw_is_certified_at_the_moment_of_asking() -> None:
+    """The mixture handed out is the plan that was verified, also after the plan has changed."""
+    one, rng = agent(), np.random.default_rng(0)
+    for _ in range(40):
+        planned = one.plan
+        asked = one.ask(20)
+        np.testing.assert_array_equal(asked.weights, planned.weights)
+        assert (planned.bounds <= LIMIT * (1 + 1e-9)).all()
+        one.tell(asked.ids, *outcomes(20, rng))
+
+
+def test_bets_are_fixed_when_an_episode_is_asked() -> None:
+    """Reports of other episodes in between must not change what an episode is worth."""
+    totals = []
+    for early in (False, True):
+        one = agent(evidence="returns", seed=1)
+        first = one.ask(30)
+        if early:
+            second = one.ask(1)
+        one.tell(first.ids, *outcomes(30, np.random.default_rng(0)))
+        if not early:
+            second = one.ask(1)
+        before = one._evidence._joint.log_wealth.copy()
+        one.tell(second.ids, [7.9], [[0.0]])
+        totals.append(one._evidence._joint.log_wealth - before)
+    assert np.abs(totals[0] - totals[1]).max() > 1e-6, "thirty residuals change the scale of later bets"
+    fresh = agent(evidence="returns", seed=1)
+    fresh.tell(fresh.ask(1).ids, [7.9], [[0.0]])
+    np.testing.assert_allclose(totals[1], fresh._evidence._joint.log_wealth, atol=1e-12)
+
+
+@pytest.mark.parametrize("trust", TRUSTS)
+def test_what_is_never_told_counts_as_the_ceiling_and_stops_no_one(trust: str, rng: np.random.Generator) -> None:
+    """Told are only free episodes; a tenth never comes. Bounds must not fall below a tenth of the ceiling."""
+    one = agent(trust=trust)
+    for _ in range(60):
+        asked = one.ask(50)
+        keep = np.arange(5, 50)
+        one.tell(asked.ids[keep], np.full(45, 3.0), np.zeros((45, 1)))
+        if trust != "cells":
+            one.lost(asked.ids[:5])
+    start = CertifiedAgent(three_cells(), trust=trust).bounds
+    improved = (one.bounds < start).ravel()
+    assert (one.bounds.ravel()[improved] > 0.08 * CEILING).all()
+    assert one.status().pending == (300 if trust == "cells" else 0)
+
+
+def test_one_missing_report_holds_evidence_back_and_costs_no_time() -> None:
+    one, rng = agent(evidence="returns"), np.random.default_rng(0)
+    missing = one.ask()
+    for _ in range(30):
+        asked = one.ask(50)
+        one.tell(asked.ids, np.full(50, 9.9), np.zeros((50, 1)))
+    np.testing.assert_allclose(one._evidence.log_wealth(), 0.0, atol=1e-12)
+    assert one._queue.waiting == 1500
+    assert any("1500 reports wait until episode 0 is told or declared lost" in note for note in one.status().notes)
+    one.tell(missing.id, *[part[0] for part in outcomes(1, rng)])
+    assert one._queue.waiting == 0
+    assert np.abs(one._evidence.log_wealth()).max() > 1.0 or not one.alive.all()
+
+
+def test_losses_count_against_evidence_unless_declared_independent() -> None:
+    wealth = {}
+    for losses in ("worst", "independent"):
+        one = agent(evidence="returns", losses=losses)
+        asked = one.ask(20)
+        one.lost(asked.ids)
+        wealth[losses] = one._evidence.log_wealth()
+    assert (wealth["worst"] < -0.01).all()
+    np.testing.assert_allclose(wealth["independent"], 0.0, atol=1e-12)
+
+
+def test_memory_does_not_grow_with_the_number_of_episodes(deploy_set: PolicySet) -> None:
+    one, task = agent(deploy_set), NoisyGridworld().cmdp([0.31])
+    sizes = []
+    for episodes in (2000, 18_000):
+        play_batches(one, task, episodes, seed=0, batch=200)
+        sizes.append(footprint(one))
+        assert not one._desk._pending and not one._bets and one._queue.waiting == 0 and not one._queue._groups
+    assert sizes[1] <= sizes[0]
+
+
+def footprint(thing: Any, seen: set[int] | None = None) -> int:
+    """Bytes of arrays and entries of containers reachable from an object, its event log aside."""
+    known = set() if seen is None else seen
+    if id(thing) in known or isinstance(thing, str | int | float | type | PolicySet):
+        return 0
+    known.add(id(thing))
+    if isinstance(thing, np.ndarray):
+        return int(thing.nbytes)
+    if isinstance(thing, dict):
+        return len(thing) + sum(footprint(v, known) for v in thing.values())
+    if isinstance(thing, list | tuple | set):
+        return len(thing) + sum(footprint(v, known) for v in thing)
+    fields = getattr(thing, "__dict__", {})
+    return sum(footprint(v, known) for k, v in fields.items() if k not in ("events", "_plan"))
+
+
+# What it says.
+
+
+@pytest.mark.parametrize("trust", TRUSTS)
+def test_the_ledger_sums_to_delta(trust: str) -> None:
+    one = agent(trust=trust, delta=0.03)
+    parts = {entry.name: entry.delta for entry in one.ledger.entries}
+    assert abs(one.ledger.spent - 0.03) < 1e-15
+    if trust == "cells":
+        assert parts == {"elimination": 0.03 * (1 - BOUNDS_SHARE), "bounds": 0.03 * BOUNDS_SHARE}
+        assert one._evidence._threshold == -np.log(parts["elimination"])
+    else:
+        assert parts == {"bounds": 0.03}
+    thresholds = one._bounds._threshold
+    shares = np.exp(-thresholds[np.isfinite(thresholds)])
+    assert shares.sum() <= parts["bounds"] * (1 + 1e-12)
+
+
+def test_the_status_says_in_plain_words_where_things_stand(rng: np.random.Generator) -> None:
+    one = agent(delta=0.04)
+    text = one.status().text
+    assert "After 0 episodes (0 pending)" in text
+    assert "certified to be at most 1.5 (limit 1.5)" in text
+    assert "hypotheses left: 3 of 3" in text
+    assert "limited by cell 2" in text
+    assert "which of the 3 surviving cells" in text
+    assert f"elimination {0.04 * (1 - BOUNDS_SHARE):.4g}, bounds {0.04 * BOUNDS_SHARE:.4g} of 0.04" in text
+    one.ask(7)
+    assert "After 7 episodes (7 pending)" in one.status().text
+    two = agent(trust="data", margin=0.2)
+    # Until something is proved, the ceiling of 100 leaves room for two thousandths of anything else.
+    assert "policy 0 with weight 0.998 (the safe policy makes room; limited by the data bounds)" in two.status().text
+    assert f"collecting {WARM_UP} episodes" in two.status().text
+    run(two, WARM_UP, rng)
+    assert "proving policy" in two.status().text
+    status = two.status()
+    assert (status.cells, status.episodes, status.pending, status.alarm) == (3, WARM_UP, 0, None)
+
+
+def test_events_name_what_happened(deploy_set: PolicySet) -> None:
+    one = agent(deploy_set, evidence="returns")
+    play_batches(one, NoisyGridworld().cmdp([0.27]), 1500, seed=0)
+    gone = [e for e in one.events if e.kind == "eliminated"]
+    assert gone and all("refuted" in e.text and "left" in e.text for e in gone)
+    assert gone[-1].text.endswith(f"{int(one.alive.sum())} left")
+    one.ask(3)
+    one.lost([1500, 1502])
+    assert (one.events[-1].kind, one.events[-1].text) == ("lost", "2 episodes declared lost")
+
+
+# Way B.
+
+
+@pytest.mark.parametrize("trust", ["envelope", "data"])
+def test_a_target_is_chosen_once_and_judged_by_later_episodes_only(trust: str, rng: np.random.Generator) -> None:
+    one = agent(trust=trust)
+    run(one, WARM_UP - 50, rng)
+    assert one._target == 0 and one._bounds.selections == 1
+    late = one.ask(20)
+    run(one, 100, rng)
+    assert one._target == 0, "evidence stops at the first episode that is missing"
+    opened = one.status().episodes
+    one.tell(late.ids, *outcomes(20, rng))
+    assert one._target > 0 and one._bounds.selections == 2
+    assert one._bounds._since[one._target] == opened
+    assert [e.kind for e in one.events].count("target") == 1
+    run(one, 2000, rng)
+    assert one._bounds.selections == 2
+
+
+def test_under_data_only_what_is_proved_is_played(rng: np.random.Generator) -> None:
+    """With a ceiling of 10, a margin of .5 and nothing proved: at most .5 / 9 of the target."""
+    one = agent(trust="data", cost_ceilings=[CEILING])
+    run(one, WARM_UP, rng, mean=0.8)
+    # The bound of the safe policy may have improved on d - xi by then, which makes more room.
+    room = LIMIT - one.bounds[0, 0]
+    assert abs(one.plan.weights[one._target] - room / (CEILING - one.bounds[0, 0])) < 1e-5
+    run(one, 20_000, rng, mean=0.8)
+    assert one.plan.weights[one._target] > 0.9
+
+
+# Safety and learning on real tasks, judged by exact values.
+
+
+def library(one: CertifiedAgent, task: TabularCMDP) -> FloatArray:
+    return evaluate_many(task, list(one.policies))
+
+
+def worst_cost(batches: list[Any], values: FloatArray, limits: FloatArray) -> float:
+    """Largest excess over a limit of any deployed mixture."""
+    weights = np.stack([b.weights for b in batches])
+    return float((weights @ values[:, 1:] - limits).max())
+
+
+def in_cell(policy_set: PolicySet, i: int, noise: float) -> bool:
+    """Whether everything that cell i predicts holds for the task with this noise."""
+    cells, task = policy_set.cells, NoisyGridworld().cmdp([noise])
+    assert cells.kernel is not None
+    values, whole = evaluate_many(task, list(policy_set.policies)), cells.predictions
+    state, action, successor = cells.kernel.support.T
+    row = task.dense[state, action, successor]
+    return bool(
+        (whole.reward_lower[i] <= values[:, 0]).all()
+        and (values[:, 0] <= whole.reward_upper[i]).all()
+        and (whole.cost_lower[i] <= values[:, 1:]).all()
+        and (values[:, 1:] <= whole.cost_upper[i]).all()
+        and (cells.kernel.lower[i] <= row).all()
+        and (row <= cells.kernel.upper[i]).all()
+    )
+
+
+def edges(policy_set: PolicySet, i: int) -> list[float]:
+    """The two ends of cell i, by bisection."""
+    ends = []
+    for direction in (-0.05, 0.05):
+        inside = float(policy_set.cells.parameters[i, 0])
+        beyond = inside + direction
+        for _ in range(30):
+            middle = 0.5 * (inside + beyond)
+            inside, beyond = (middle, beyond) if in_cell(policy_set, i, middle) else (inside, middle)
+        ends.append(inside)
+    return ends
+
+
+@pytest.mark.parametrize(("evidence", "delta"), [("all", 0.05), ("returns", 0.05)])
+def test_no_mixture_violates_on_tasks_of_the_family_and_at_the_edges_of_cells(
+    deploy_set: PolicySet, evidence: str, delta: float
+) -> None:
+    inner = np.argsort(deploy_set.cells.parameters[:, 0])[4:-4:4]
+    tasks = NoisyGridworld().sample(9, np.random.default_rng(5))[:, 0].tolist()
+    tasks += [end for i in inner for end in edges(deploy_set, int(i))]
+    failures, learned = 0, 0
+    for k, noise in enumerate(tasks):
+        one, task = agent(deploy_set, delta=delta, seed=k, evidence=evidence), NoisyGridworld().cmdp([noise])
+        batches = play_batches(one, task, 1200, seed=k)
+        values = library(one, task)
+        failures += worst_cost(batches, values, task.cost_limits) > 1e-6
+        learned += float(batches[-1].weights @ values[:, 0]) > float(batches[0].weights @ values[:, 0]) + 0.1
+    assert rate_test(failures, len(tasks), delta) > 1e-3
+    assert learned > 0.6 * len(tasks)
+
+
+def test_an_unsafe_plan_would_be_noticed(deploy_set: PolicySet) -> None:
+    """The same judge convicts an agent that plans with the cheapest cell alone."""
+    one, task = agent(deploy_set), NoisyGridworld().cmdp([0.33])
+    one._evidence.alive[:] = False
+    one._evidence.alive[int(deploy_set.cells.parameters[:, 0].argmin())] = True
+    one._stale = True
+    assert worst_cost(play_batches(one, task, 50, seed=0), library(one, task), task.cost_limits) > 0.1
+
+
+def test_under_cells_the_own_policy_of_the_most_promising_cell_stays_in_play(deploy_set: PolicySet) -> None:
+    one, task, cells = agent(deploy_set), NoisyGridworld().cmdp([0.3]), deploy_set.cells
+    for _ in range(12):
+        alive = np.flatnonzero(one.alive)
+        candidate = int(cells.policy_index[alive[cells.optimal_upper[alive].argmax()]])
+        rows = np.minimum(cells.predictions.cost_upper[alive], one.bounds)
+        extra = rows[:, candidate] - rows[:, 0]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            alpha = np.where(extra > 0, (1.5 - rows[:, 0]) / extra, 1.0).min()
+        assert one.plan.weights[candidate] >= KAPPA["cells"] * min(1.0, alpha) * 0.999 - 1e-9
+        play_batches(one, task, 100, seed=len(alive))
+
+
+@pytest.fixture(scope="module")
+def valves() -> PolicySet:
+    return train(Valves(), tasks=60, holdout=100, cells=8, policies=6, seed=0, progress=False)
+
+
+@pytest.mark.parametrize("trust", TRUSTS)
+def test_two_constraints_are_both_kept_and_something_is_learned(valves: PolicySet, trust: str) -> None:
+    gained = 0
+    for k, leak in enumerate((0.32, 0.45, 0.58)):
+        task = Valves().cmdp([leak])
+        one = CertifiedAgent(valves, trust=trust, seed=k, p_max=0.1)  # type: ignore[arg-type]
+        assert one.plan.bounds.shape == (2,)
+        batches = play_batches(one, task, 6000, seed=k, batch=100)
+        values = library(one, task)
+        assert worst_cost(batches, values, task.cost_limits) <= 1e-9
+        assert one.alarm is None
+        gained += float(batches[-1].weights @ values[:, 0]) > values[0, 0] + 0.01
+        text = one.status().text
+        assert "(limit 0.2)" in text and "(limit 0.25)" in text
+    assert gained >= 2
+
+
+def test_two_constraints_share_the_level(valves: PolicySet) -> None:
+    one = CertifiedAgent(valves, p_max=0.1, delta=0.05)
+    np.testing.assert_allclose(one._bounds._threshold, np.log(7 * 2 / (0.05 * BOUNDS_SHARE)))
+
+
+# Whatever is absent costs only speed.
+
+
+@pytest.mark.parametrize("trust", TRUSTS)
+def test_reward_and_costs_are_enough(deploy_set: PolicySet, trust: str) -> None:
+    one, rng = agent(deploy_set, trust=trust), np.random.default_rng(0)
+    for _ in range(20):
+        asked = one.ask(25)
+        one.tell(asked.ids, rng.uniform(30, 60, 25), np.where(rng.random((25, 1)) < 0.1, 12.0, 0.0))
+    assert one.alarm is None
+    assert not np.isnan(one._evidence.log_wealth()).any()
+
+
+def test_a_constraint_that_never_costs_in_simulation_is_no_trouble(rng: np.random.Generator) -> None:
+    reward, cost = np.full((2, 3), 4.0), np.zeros((2, 3, 2))
+    cost[:, :, 0] = 1.0
+    free = hand_made(reward, cost, limits=(1.5, 0.5), ceilings=(10.0, 0.0), margin=0.4)
+    for trust in TRUSTS:
+        one = agent(free, trust=trust)
+        asked = one.ask(50)
+        one.tell(asked.ids, np.full(50, 4.0), np.column_stack([outcomes(50, rng)[1][:, 0], np.zeros(50)]))
+        assert one.alarm is None
+
+
+def test_a_library_of_the_safe_policy_alone_is_played(rng: np.random.Generator) -> None:
+    alone = hand_made(np.full((2, 1), 4.0), np.ones((2, 1, 1)), own=[0, 0])
+    for trust in TRUSTS:
+        one = agent(alone, trust=trust)
+        run(one, WARM_UP + 100, rng)
+        assert one.plan.weights.tolist() == [1.0]
+
+
+def test_the_same_seed_and_reports_give_the_same_run(deploy_set: PolicySet) -> None:
+    task = NoisyGridworld().cmdp([0.29])
+    runs = [play_batches(agent(deploy_set, seed=3), task, 500, seed=1) for _ in range(2)]
+    other = play_batches(agent(deploy_set, seed=4), task, 500, seed=1)
+    for left, right in zip(*runs):
+        np.testing.assert_array_equal(left.policy_index, right.policy_index)
+        np.testing.assert_array_equal(left.weights, right.weights)
+    assert any((left.policy_index != right.policy_index).any() for left, right in zip(runs[0], other))
+
+
+def test_what_the_agent_wants_is_what_speeds_it_up(deploy_set: PolicySet) -> None:
+    assert agent(deploy_set).wants == {"initial_state", "transitions"}
+    assert agent(deploy_set, evidence="returns").wants == {"initial_state"}
+    assert agent().wants == frozenset()
