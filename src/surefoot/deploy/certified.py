@@ -114,10 +114,11 @@ class Status:
             f"policy {j} with weight {self.weights[j]:.3f} ({why})" for j, why in sorted(self.reasons.items())
         )
         costs = ", ".join(f"{c:.4g} (limit {d:.4g})" for c, d in zip(self.certified_costs, self.cost_limits))
+        sure = "certified" if self.alarm is None else "assumed, no longer certified,"
         spent = ", ".join(f"{e.name} {e.delta:.4g}" for e in self.ledger.entries)
         lines = [
             f"After {self.episodes} episodes ({self.pending} pending):",
-            f"  expected cost of what is deployed is certified to be at most {costs};",
+            f"  expected cost of what is deployed is {sure} to be at most {costs};",
             f"  deployed: {played};",
             f"  hypotheses left: {self.cells_left} of {self.cells};",
             f"  next: {self.next};",
@@ -484,8 +485,17 @@ class CertifiedAgent:
             alarm=self._alarm,
             ledger=self.ledger,
             next=self._next(),
-            notes=tuple(self._evidence.notes),
+            notes=(*self._evidence.notes, *self._waiting()),
         )
+
+    def _waiting(self) -> list[str]:
+        """What holds the evidence up."""
+        held = self._queue.waiting
+        if not held:
+            return []
+        return [
+            f"{held} reports wait until episode {self._queue.settled} is told or declared lost; cost bounds carry on"
+        ]
 
     def _next(self) -> str:
         if self._alarm is not None:
