@@ -223,6 +223,8 @@ def test_causes_are_told_apart() -> None:
     assert cause_of("cells", away, margin, everyone, right, played) == "no cell"
     assert cause_of("cells", replace(truth, margin=0.01), margin, nobody, low, played) == "safe margin"
     assert cause_of("envelope", replace(truth, above_envelope=0.2), margin, everyone, low, played) == "envelope"
+    assert cause_of("cells", replace(away, margin=0.01), margin, everyone, low, played) == "no cell"
+    assert cause_of("cells", replace(away, margin=-0.01), margin, everyone, low, played) == "safe margin"
     tall = replace(truth, above_ceiling=1.0)
     assert cause_of("cells", tall, margin, everyone, low, played) == "ceiling"
     assert cause_of("data", tall, margin, everyone, low, played) == "data bound"

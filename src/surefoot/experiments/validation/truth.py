@@ -144,7 +144,8 @@ def assumption_holds(trust: str | None, truth: Truth, margin: float) -> bool:
 def cause_of(trust: str | None, truth: Truth, margin: float, alive: Any, bounds: Any, played: Any) -> str:
     """The key in :data:`CAUSES` for a mixture above a limit.
 
-    A false assumption is named before an error event, because error probabilities are promised only where assumptions hold.
+    A false assumption is named before an error event, because error probabilities are promised only where assumptions hold. Of several
+    the one that explains most comes first: nothing can help where the safe policy itself is above a limit.
 
     Args:
         trust: the agent's trust level, ``None`` for agents without one.
@@ -156,12 +157,14 @@ def cause_of(trust: str | None, truth: Truth, margin: float, alive: Any, bounds:
     """
     if trust is None or alive is None or bounds is None:
         return "other"
-    if truth.margin < margin - ROUNDING:
+    if truth.margin < -ROUNDING:
         return "safe margin"
     if (truth.above_declared if trust == "data" else truth.above_ceiling) > ROUNDING:
         return "ceiling"
     if trust == "cells" and not truth.cells.size:
         return "no cell"
+    if truth.margin < margin - ROUNDING:
+        return "safe margin"
     if trust == "cells" and not np.asarray(alive)[truth.cells].any():
         return "false elimination"
     low = (np.asarray(bounds) < truth.values[:, 1:] - ROUNDING).any(axis=1) & np.asarray(played)
