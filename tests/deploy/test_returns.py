@@ -15,6 +15,7 @@ from surefoot.arrays import FloatArray
 from surefoot.deploy.returns import CAP, PredictionTable, ReturnsEvidence, Scale
 from surefoot.deploy.rivals import Rivals
 from surefoot.stats.binomial import rate_test
+from tests.deploy.mutants import kelly
 from tests.deploy.worlds import corners, hand_made, table_of, two_point
 
 seeds = st.integers(0, 10**6)
@@ -132,28 +133,6 @@ def test_there_is_no_bet_where_the_rival_lies_in_the_box() -> None:
         np.ones(2, bool),
     )
     np.testing.assert_array_equal(found.log_wealth[0], 0.0)
-
-
-def kelly(
-    lower: FloatArray,
-    upper: FloatArray,
-    rival: FloatArray,
-    inverse: FloatArray,
-    low: FloatArray,
-    high: FloatArray,
-    mutant: str = "",
-) -> tuple[FloatArray, float]:
-    """The rule written down a second time, and its mutants."""
-    nearest = np.clip(rival, lower, upper)
-    reference = 0.5 * (lower + upper) if mutant == "centre" else None
-    for matrix in (inverse, np.diag(inverse.diagonal())):
-        u = matrix @ (rival - nearest)
-        offset = float(u @ reference) if reference is not None else float(np.maximum(u * lower, u * upper).sum())
-        if u @ rival > offset:
-            break
-    smallest = float(np.minimum(u * low, u * high).sum()) - offset
-    shrink = 1.0 if mutant == "no cap" else min(1.0, CAP / max(-smallest, 1e-300))
-    return shrink * u, shrink * offset
 
 
 @settings(max_examples=60)

@@ -19,26 +19,11 @@ from surefoot.deploy.rivals import Rivals, choose_rivals
 from surefoot.deploy.transitions import TransitionEvidence, encode, log_average, log_ratios
 from surefoot.policyset.schema import Cells, KernelBoxes
 from surefoot.stats.binomial import rate_test
+from tests.deploy.mutants import against_centre, against_training_tasks, groups_of, kernel_of, points_of
 from tests.deploy.worlds import box_cells, random_member, vertex_towards
 
 seeds = st.integers(0, 10**6)
 LP_TOLERANCE = 1e-6
-
-
-def kernel_of(cells: Cells) -> KernelBoxes:
-    assert cells.kernel is not None
-    return cells.kernel
-
-
-def groups_of(cells: Cells) -> list[IntArray]:
-    """Entries of every (s, a)."""
-    keys = encode(kernel_of(cells).support) >> 21
-    return [np.flatnonzero(keys == k) for k in np.unique(keys)]
-
-
-def points_of(cells: Cells) -> FloatArray:
-    own = kernel_of(cells).center
-    return own if cells.outside is None else np.concatenate([own, cells.outside.kernel])
 
 
 def everybody(cells: Cells) -> Rivals:
@@ -125,27 +110,6 @@ def test_a_rival_inside_the_box_gains_nothing(rng: np.random.Generator) -> None:
 
 
 # What goes wrong without the box: two mutants of the reference law, judged by the same linear program and by simulation.
-
-
-def against_centre(cells: Cells) -> FloatArray:
-    """The likelihood ratio to the cell's centre, without projection and without penalty."""
-    kernel, points = kernel_of(cells), points_of(cells)
-    values = points.T[:, None, :] / kernel.center.T[:, :, None]
-    result: FloatArray = np.log(np.maximum(values, 1e-300))
-    return result
-
-
-def against_training_tasks(cells: Cells, rng: np.random.Generator) -> FloatArray:
-    """The same divided by its largest mean over a few members of the box, as if these were all there are."""
-    kernel, table = kernel_of(cells), against_centre(cells)
-    for mine in groups_of(cells):
-        for i in range(len(cells)):
-            members = [kernel.center[i, mine]]
-            members += [
-                0.5 * (members[0] + random_member(kernel.lower[i, mine], kernel.upper[i, mine], rng)) for _ in range(5)
-            ]
-            table[mine, i] -= np.log(np.maximum((np.array(members) @ np.exp(table[mine, i])).max(axis=0), 1.0))
-    return table
 
 
 def test_mutants_without_the_whole_box_are_no_e_variables(rng: np.random.Generator) -> None:
