@@ -117,7 +117,10 @@ def test_fresh_tasks_come_from_the_family_and_the_published_ones_are_fixed() -> 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"tasks": "fresh:0"}, 'tasks must be "published", "published:R" or "fresh:N" with R, N >= 1, got \'fresh:0\'; e.g. fresh:100'),
+        (
+            {"tasks": "fresh:0"},
+            'tasks must be "published", "published:R" or "fresh:N" with R, N >= 1, got \'fresh:0\'; e.g. fresh:100',
+        ),
         ({"tasks": "fresh"}, 'tasks must be "published", "published:R" or "fresh:N"'),
         ({"tasks": "fresh:-3"}, 'tasks must be "published", "published:R" or "fresh:N"'),
         ({"tasks": "published:0"}, 'tasks must be "published", "published:R" or "fresh:N"'),
