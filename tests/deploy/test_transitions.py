@@ -347,3 +347,20 @@ def test_the_trained_cells_of_the_gridworld_hold_their_boxes(deploy_set: PolicyS
         largest = supremum(value, kernel.lower[i, mine], kernel.upper[i, mine])
         assert largest <= 1.0 + LP_TOLERANCE
         assert largest >= 0.99
+
+
+def test_validity_does_not_rest_on_the_projection(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With any positive reference law the penalty alone makes the factor fair; here the reference is the wrong law on purpose."""
+    import surefoot.deploy.transitions as module
+
+    cells = box_cells(np.random.default_rng(1), holes=0.0)
+    kernel, rivals = kernel_of(cells), everybody(cells)
+    edges = np.r_[[mine[0] for mine in groups_of(cells)], len(kernel.support)].astype(np.int64)
+
+    def careless(rival: FloatArray, lower: FloatArray, upper: FloatArray, out: FloatArray) -> None:
+        out[:] = 0.5 * (lower + upper)
+
+    monkeypatch.setattr(module, "_project", careless)
+    table = module._log_ratios.py_func(kernel.lower, kernel.upper, points_of(cells), rivals.index, edges)
+    assert worst_factor(cells, table) <= 1.0 + LP_TOLERANCE
+    assert worst_factor(cells, table) >= 1.0 - LP_TOLERANCE
