@@ -164,7 +164,7 @@ def _draw_curves(axes: Axes, rows: Sequence[Mapping[str, Any]], delta: float) ->
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(lambda value, _: f"{100 * value:g}%")
     axes.set(xlabel="level", ylabel="runs in which a true cell's wealth reached 1/level")
-    axes.set_title("Calibration: every curve must stay below the diagonal", loc="left")
+    axes.set_title("Calibration: below the diagonal, up to chance", loc="left")
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=2, frameon=False, fontsize=8, handlelength=3.4)
 
 
