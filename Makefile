@@ -3,6 +3,8 @@
 
 PYTHON  ?= python3
 WORKERS ?= 2
+# Small enough for a minute or so; the command's own defaults are finer: make run SIZES=
+SIZES   ?= --cells 100 --policies 30 --training-tasks 400
 VENV    := .venv
 BIN     := $(VENV)/bin
 STAMP   := $(VENV)/.installed
@@ -31,7 +33,7 @@ $(STAMP): pyproject.toml constraints.txt
 
 run: $(STAMP)
 	@mkdir -p runs; n=1; while [ -e runs/gridworld-$$n ]; do n=$$((n + 1)); done; out=runs/gridworld-$$n; \
-	$(BIN)/surefoot reproduce gridworld --workers $(WORKERS) --out $$out && { echo; echo "figures: $$out/figure1.png $$out/figure2.png"; \
+	$(BIN)/surefoot reproduce gridworld $(SIZES) --workers $(WORKERS) --out $$out && { echo; echo "figures: $$out/figure1.png $$out/figure2.png"; \
 	echo "report:  $$out/report.html (open it in a browser)"; }
 
 test: check
