@@ -31,7 +31,8 @@ class AgentContext:
         family: the task family.
         policy_set: the trained policy set.
         coarse_set: the cover that the published code's hand-set constants go with.
-        task: the real task. **Only the oracle may look at it.**
+        task: the real task. Model-based baselines are told its rewards, costs and start distribution, as in their papers' own
+            experiments. **Only the oracle may look at its transitions.**
         episodes: K.
         delta: error probability of the deployment.
         seed: of the agent's draws.

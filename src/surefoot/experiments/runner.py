@@ -17,9 +17,9 @@ import numpy as np
 from surefoot.arrays import FloatArray, IntArray
 from surefoot.cmdp.evaluate import evaluate_many
 from surefoot.cmdp.model import TabularCMDP
-from surefoot.cmdp.simulate import Simulator
+from surefoot.cmdp.simulate import Episodes, Simulator
 from surefoot.deploy.agent import Agent
-from surefoot.policy import TabularPolicy
+from surefoot.policy import Policy, TabularPolicy
 
 __all__ = ["VIOLATION_TOLERANCE", "Trace", "play"]
 
@@ -69,39 +69,57 @@ def play(agent: Agent, task: TabularCMDP, episodes: int, seed: int) -> Trace:
     """Run one agent on one task for K episodes.
 
     Batches start at 10 episodes and grow by a tenth up to 100. The simulator's streams depend on ``seed`` and the episode number only, so
-    agents with the same seed meet the same chance.
+    agents with the same seed meet the same chance. An agent may replace its policies between batches: a batch is played and scored with
+    the policies that the agent has when it answers ``ask``.
     """
-    tables = np.stack([_table(p) for p in agent.policies])
-    values = evaluate_many(task, tables)
-    simulator = Simulator(task, tables)
-    counting = "transitions" in agent.wants
+    stage = _Stage(task, "transitions" in agent.wants)
     began, inside = time.perf_counter(), 0.0
-    ends, mixtures, played, size = [], [], 0, float(FIRST_BATCH)
+    ends, deployed, weight, played, size = [], [], [], 0, float(FIRST_BATCH)
     while played < episodes:
         n = min(int(size), episodes - played)
         mark = time.perf_counter()
         batch = agent.ask(n)
         inside += time.perf_counter() - mark
-        groups = np.zeros(n, dtype=np.int64) if counting else None
-        outcome = simulator.run(batch.policy_index, seed=seed, first_episode=played, groups=groups)
-        counts = _transitions(task, outcome.transitions) if counting else None
+        stage.set(agent.policies)
+        outcome, counts = stage.run(batch.policy_index, seed, played)
         mark = time.perf_counter()
         agent.tell(batch.ids, outcome.returns, outcome.costs, initial_state=outcome.initial_states, transitions=counts)
         inside += time.perf_counter() - mark
         played += n
         ends.append(played)
-        mixtures.append(batch.weights)
+        deployed.append(batch.weights @ stage.values)
+        weight.append(1.0 - batch.weights[0])
         size = min(size * GROWTH, float(LARGEST_BATCH))
-    weights = np.asarray(mixtures)
-    deployed = weights @ values
+    scores = np.asarray(deployed)
     return Trace(
         ends=np.asarray(ends, dtype=np.int64),
-        reward=deployed[:, 0],
-        costs=deployed[:, 1:],
-        weight=1.0 - weights[:, 0],
+        reward=scores[:, 0],
+        costs=scores[:, 1:],
+        weight=np.asarray(weight),
         seconds=time.perf_counter() - began,
         agent_seconds=inside,
     )
+
+
+class _Stage:
+    """The real task, ready for the policies that an agent plays now; ``values`` (J, 1+I) are their exact ones."""
+
+    def __init__(self, task: TabularCMDP, counting: bool) -> None:
+        self._task, self._counting = task, counting
+        self._policies: tuple[Policy, ...] = ()
+
+    def set(self, policies: tuple[Policy, ...]) -> None:
+        """Nothing to do unless the tuple is another one than before."""
+        if policies is not self._policies:
+            tables = np.stack([_table(p) for p in policies])
+            self.values = evaluate_many(self._task, tables)
+            self._simulator, self._policies = Simulator(self._task, tables), policies
+
+    def run(self, policy_index: IntArray, seed: int, first: int) -> tuple[Episodes, IntArray | None]:
+        """Roll out one episode per entry; also the transition counts, where they are wanted."""
+        groups = np.zeros(policy_index.size, dtype=np.int64) if self._counting else None
+        outcome = self._simulator.run(policy_index, seed=seed, first_episode=first, groups=groups)
+        return outcome, _transitions(self._task, outcome.transitions) if self._counting else None
 
 
 def _table(policy: object) -> FloatArray:
