@@ -274,7 +274,7 @@ def test_when_every_cell_is_dead_the_starts_are_dropped_and_the_safe_policy_is_p
 def test_envelope_starts_are_dropped_even_if_another_alarm_came_first() -> None:
     one = agent(trust="envelope", cost_ceilings=[6.0])
     one.tell(one.ask().id, 1.0, [6.1])
-    one._evidence.alive[:] = False
+    one._evidence.alive[:] = one._evidence.watched[:] = False
     one.tell(one.ask().id, 1.0, [0.0])
     assert one.bounds.ravel().tolist() == [LIMIT - MARGIN, 6.0, 6.0, 6.0]
     assert one.alarm is not None and "declared ceiling" in one.alarm
@@ -608,7 +608,7 @@ def test_no_mixture_violates_on_tasks_of_the_family_and_at_the_edges_of_cells(
 def test_an_unsafe_plan_would_be_noticed(deploy_set: PolicySet) -> None:
     """The same judge convicts an agent that plans with the cheapest cell alone."""
     one, task = agent(deploy_set), NoisyGridworld().cmdp([0.33])
-    one._evidence.alive[:] = False
+    one._evidence.alive[:] = one._evidence.watched[:] = False
     one._evidence.alive[int(deploy_set.cells.parameters[:, 0].argmin())] = True
     one._stale = True
     assert worst_cost(play_batches(one, task, 50, seed=0), library(one, task), task.cost_limits) > 0.1

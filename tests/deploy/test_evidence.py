@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from surefoot import PolicySet, Simulator
 from surefoot.arrays import FloatArray, IntArray
-from surefoot.deploy.evidence import CHEAPER_SHARE, Evidence, EvidenceKind, Weights
+from surefoot.deploy.evidence import CHEAPER_SHARE, FINAL, Evidence, EvidenceKind, Weights
 from surefoot.policyset.schema import KernelBoxes, SignalPredictions
 from surefoot.stats.binomial import rate_test
 from surefoot.tasks import NoisyGridworld
@@ -101,7 +101,7 @@ def null_run(policy_set: PolicySet, kind: EvidenceKind, where: str, by_state: bo
         outcomes = two_point(means[policy, :, column], found.table.low, found.table.high, rng)
         counts = None if row is None or kind == "returns" else _counts(row, rng)
         settle(found, told(policy, outcomes, first=b * BATCH, states=column if by_state else None, transitions=counts))
-        found.refute()
+        found.review()
         if not found.alive[cell]:
             return True
     return False
@@ -163,8 +163,8 @@ def test_the_same_simulation_convicts_bets_at_half_the_edge(monkeypatch: pytest.
                 means[policy, :, 2] + rng.choice([-0.3, 0.3], size=(100, 2)), found.table.low, found.table.high
             )
             settle(found, told(policy, outcomes, first=b * 100))
-            found.refute()
-        refuted += not found.alive[0]
+            found.review()
+        refuted += bool(found.ever_refuted[0])
     assert rate_test(refuted, 60, DELTA) < 1e-3
 
 
@@ -182,7 +182,7 @@ def test_wrong_cells_die_soon_and_the_true_one_stays() -> None:
             noise = rng.choice([-1.0, 1.0], size=(BATCH, 2)) * [1.0, 0.8]
             counts = None if kind == "returns" else _counts([np.array(ALLOWED[0][:2]), np.array(ALLOWED[0][2:])], rng)
             settle(found, told(policy, means[policy, :, 2] + noise, first=b * BATCH, transitions=counts))
-            dead += found.refute().tolist()
+            dead += found.review()[0].tolist()
         assert sorted(dead) == [1, 2]
         assert found.alive.tolist() == [True, False, False]
 
@@ -236,7 +236,7 @@ def test_a_far_cell_dies_within_twice_the_information_bound(
             outcomes = np.column_stack([seen.returns, seen.costs])
             rows = transition_rows(task, seen.transitions[0])
             settle(found, told(index, outcomes, first=played, states=seen.initial_states, transitions=rows))
-            found.refute()
+            found.review()
             played += batch
             assert played < 20_000
         times.append(played)
@@ -271,10 +271,63 @@ def test_the_first_report_settles_whether_initial_states_count() -> None:
 
 def test_initial_states_change_the_bets_when_they_are_told_from_the_start() -> None:
     one, two, rng = evidence(world()), evidence(world()), np.random.default_rng(0)
-    group = random_group(rng, 0)
-    settle(one, group)
-    settle(two, told(group.policy_index, group.outcomes, states=np.zeros(BATCH, dtype=int)))
+    for first in (0, BATCH):
+        group = random_group(rng, first)
+        settle(one, group)
+        settle(two, told(group.policy_index, group.outcomes, first=first, states=np.zeros(BATCH, dtype=int)))
     assert not np.allclose(one._joint.log_wealth, two._joint.log_wealth)
+
+
+def test_nothing_is_bet_jointly_before_a_report_has_settled_how() -> None:
+    """Else the plant could choose between conditional and unconditional bets after seeing the outcome."""
+    found, rng = evidence(world()), np.random.default_rng(0)
+    assert found.bets() is None
+    settle(found, random_group(rng, 0, states=np.zeros(BATCH, dtype=int)))
+    assert (found._joint.log_wealth == 0.0).all()
+    settle(found, random_group(rng, BATCH, states=np.zeros(BATCH, dtype=int)))
+    assert (found._joint.log_wealth != 0.0).any()
+
+
+def test_a_refuted_cell_comes_back_when_what_refuted_it_is_gone() -> None:
+    found = evidence(world(kernel=kernel()), "all", 0.05)
+    assert found._transitions is not None
+    need = math.log(20.0 / found.weights.transitions)
+    found._transitions.log_wealth[:] = [[need + 0.1], [-50.0], [-50.0]]
+    assert [part.tolist() for part in found.review()] == [[0], []]
+    found._transitions.log_wealth[0] = 0.1
+    assert found.log_wealth()[0] > 0.0
+    assert [part.tolist() for part in found.review()] == [[], []]
+    found._transitions.log_wealth[0] = -0.1
+    assert [part.tolist() for part in found.review()] == [[], [0]]
+    assert found.alive.all()
+    assert found.ever_refuted.tolist() == [True, False, False]
+
+
+def test_a_cell_refuted_far_beyond_the_threshold_never_comes_back() -> None:
+    found = evidence(world(kernel=kernel()), "all", 0.05)
+    assert found._transitions is not None
+    final = math.log(20.0 / FINAL / found.weights.transitions)
+    found._transitions.log_wealth[:] = [[final - 0.1], [final + 0.1], [-50.0]]
+    found.review()
+    assert found.watched.tolist() == [True, False, True]
+    found._transitions.log_wealth[:] = -50.0
+    assert found.review()[1].tolist() == [0]
+    assert found.alive.tolist() == [True, False, True]
+
+
+@pytest.mark.parametrize("how", ["lost", "no transitions"])
+def test_giving_up_wealth_brings_no_refuted_cell_back(how: str) -> None:
+    found = evidence(world(kernel=kernel()), "all", 0.05)
+    assert found._transitions is not None
+    found._transitions.log_wealth[0] = math.log(20.0 / found.weights.transitions) + 0.1
+    found.review()
+    if how == "lost":
+        found.forfeit(0, None)
+    else:
+        settle(found, told([0], [[5.0, 1.0]]))
+    assert np.isneginf(found._transitions.log_wealth).all()
+    assert [part.tolist() for part in found.review()] == [[], []]
+    assert found.alive.tolist() == [False, True, True]
 
 
 def test_initial_states_that_stop_coming_forfeit_joint_bets_alone() -> None:
@@ -291,6 +344,8 @@ def test_an_initial_state_without_predictions_is_not_bet_on() -> None:
     one, two, rng = evidence(world()), evidence(world()), np.random.default_rng(0)
     group = random_group(rng, 0)
     states = np.where(np.arange(BATCH) < 5, 7, 1)
+    for found in (one, two):
+        found._conditional = True
     settle(one, told(group.policy_index, group.outcomes, states=states))
     settle(two, told(group.policy_index[5:], group.outcomes[5:], states=states[5:]))
     np.testing.assert_allclose(one._joint.log_wealth, two._joint.log_wealth, atol=1e-12)
@@ -311,7 +366,7 @@ def test_missing_transitions_forfeit_their_share_and_joint_bets_take_over() -> N
 def test_an_impossible_transition_kills_at_once() -> None:
     found = evidence(world(kernel=kernel()), "all")
     settle(found, told([0], [[5.0, 1.0]], transitions=[[0, 0, 2, 1]]))
-    assert found.refute().tolist() == [0, 1, 2]
+    assert found.review()[0].tolist() == [0, 1, 2]
 
 
 @pytest.mark.parametrize("outcome", [[5.0, 6.01], [5.0, 5e9], [-0.01, 1.0], [10.01, 1.0]])
@@ -391,18 +446,18 @@ def test_no_history_makes_wealth_undefined(seed: int) -> None:
             rng.integers(POLICIES, size=n), outcomes, first=b * 5, states=states, transitions=rows, signals=values
         )
         settle(found, group, fixed)
-        found.refute()
+        found.review()
         assert not np.isnan(found.log_wealth()[found.alive]).any()
 
 
 def test_dead_cells_stay_dead_and_are_reported_once() -> None:
     found = evidence(world(kernel=kernel()), "all", 0.05)
     settle(found, told([0], [[5.0, 1.0]], transitions=[[0, 0, 0, 80], [0, 0, 1, 0]]))
-    first = found.refute().tolist()
+    first = found.review()[0].tolist()
     assert first
-    assert found.refute().tolist() == []
+    assert found.review()[0].tolist() == []
     settle(found, told([0], [[5.0, 1.0]], first=1, transitions=[[0, 0, 1, 400]]))
-    assert not set(found.refute().tolist()) & set(first)
+    assert not set(found.review()[0].tolist()) & set(first)
     assert not found.alive[first].any()
 
 
@@ -411,6 +466,6 @@ def test_the_threshold_is_one_over_delta() -> None:
     assert found._transitions is not None
     need = math.log(100.0 / found.weights.transitions)
     found._transitions.log_wealth[:] = need - 0.02
-    assert found.refute().size == 0 or found.log_wealth().max() >= math.log(100.0)
+    assert found.review()[0].size == 0 or found.log_wealth().max() >= math.log(100.0)
     found._transitions.log_wealth[1] = need + 1e-6
-    assert 1 in found.refute()
+    assert 1 in found.review()[0]

@@ -61,7 +61,7 @@ def late_agent(seed: int, never: bool) -> bool:
                     one.lost(ids[part])
                 else:
                     one.tell(ids[part], values[part], prices[part])
-    return not one.alive[0]
+    return bool(one.ever_refuted[0])
 
 
 def late_mutant(seed: int) -> bool:
@@ -76,8 +76,8 @@ def late_mutant(seed: int) -> bool:
         for part in arrived:
             if len(part):
                 found.settle(told([0], part, first=10 * step), [(found.bets(), np.arange(len(part)))])
-        found.refute()
-    return not found.alive[0]
+        found.review()
+    return bool(found.ever_refuted[0])
 
 
 @pytest.mark.parametrize("never", [False, True])
@@ -272,8 +272,8 @@ def dies(seed: int) -> bool:
     policy, outcome = episodes_of(rng)
     for part in np.array_split(np.arange(1000), 20):
         found.settle(told(policy[part], outcome[part], first=int(part[0])), [(found.bets(), np.arange(part.size))])
-        found.refute()
-    return not bool(found.alive[0])
+        found.review()
+    return bool(found.ever_refuted[0])
 
 
 def pooled_dies(seed: int) -> bool:
@@ -373,7 +373,7 @@ def test_a_bet_that_looks_at_the_draw_alarms(monkeypatch: pytest.MonkeyPatch) ->
 
 def refuted_agent() -> CertifiedAgent:
     one = CertifiedAgent(two_cells(), trust="envelope")
-    one._evidence.alive[:] = False
+    one._evidence.alive[:] = one._evidence.watched[:] = False
     one.tell(one.ask().id, 5.0, [1.0])
     return one
 

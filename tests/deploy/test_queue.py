@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from surefoot.deploy.queue import InOrder, Told, stack
+from surefoot.deploy import queue
+from surefoot.deploy.queue import InOrder, Told
 
 GROUPS = st.integers(1, 4)
 
@@ -114,8 +116,25 @@ def test_chains_of_groups_hold_each_other_back() -> None:
     assert len(queue.release()[0]) == 3
 
 
-def test_stacking_keeps_the_order_of_groups() -> None:
-    ids, policies, outcomes = stack([group([4, 2]), group([7])])
-    assert ids.tolist() == [4, 2, 7]
-    assert policies.tolist() == [1, 2, 1]
-    assert outcomes[:, 0].tolist() == [4.0, 2.0, 7.0]
+def test_one_missing_report_is_given_up_when_too_many_wait_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(queue, "PATIENCE", 10)
+    held = InOrder()
+    for k in [*range(1, 5), *range(6, 13)]:
+        assert held.release() == ([], [])
+        held.add(group([k]))
+    missing = held.overdue()
+    assert missing == [0, 5]
+    held.give_up(missing)
+    groups, lost = held.release()
+    assert [int(g.ids[0]) for g in groups] == [1, 2, 3, 4, 6, 7, 8, 9, 10, 11, 12]
+    assert lost == [0, 5]
+    assert held.waiting == 0
+
+
+def test_what_was_given_up_comes_too_late_and_takes_its_group_along() -> None:
+    held = InOrder()
+    held.give_up([0])
+    assert held.release() == ([], [0])
+    held.add(group([0, 1, 2]))
+    assert held.release() == ([], [1, 2])
+    assert held.settled == 3

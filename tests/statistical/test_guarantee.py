@@ -69,7 +69,7 @@ def failures(trust: str, where: str, batches: int, tamper: Any = None, runs: int
             low |= bool((one.bounds[:, 0] < means[:, 1] - 1e-12).any())
         found["violations"] += violated
         found["bounds"] += low
-        found["refuted"] += home is not None and trust == "cells" and not one.alive[home]
+        found["refuted"] += home is not None and trust == "cells" and one.ever_refuted[home]
         found["learned"] += float(one.plan.weights @ means[:, 0]) > means[0, 0] + 0.2
     return found
 

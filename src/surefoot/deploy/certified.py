@@ -16,17 +16,20 @@ cells    one per surviving cell: ``min(V+_ji, B_j)``             and the real ta
 bounds hold and the cell of the real task survives, one row bounds the real costs from above, and costs are linear in the weights.
 
 What is certified is the **mixture**: ``ask`` draws once from a mixture certified at that moment; selectively discarding draws voids
-the guarantee. Two things stop everything and return to the safe policy for good: a finite cost above the declared ceiling (an assumption
-is false), and the monitor, an e-process on real costs against "every mixture met the limit" with a false-alarm level of its own.
+the guarantee. Three things stop everything and return to the safe policy for good: a finite cost above the declared ceiling (an assumption
+is false), every cell refuted for good (the task is outside the family), and the monitor, an e-process on real costs against "every mixture
+met the limit" with a false-alarm level of its own. While every cell is refuted but some may come back, data bounds alone decide.
 
 Letters: N cells, J policies (0 is safe), I constraints, n episodes.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any, Literal, overload
 
 import numpy as np
@@ -35,7 +38,7 @@ from surefoot.arrays import FloatArray, IntArray, as_floats, check_integer, chec
 from surefoot.deploy.bounds import CostBounds
 from surefoot.deploy.desk import SLACK, Batch, Desk, Episode, Reports
 from surefoot.deploy.estimate import Estimate
-from surefoot.deploy.evidence import Evidence, EvidenceKind
+from surefoot.deploy.evidence import FINAL, Evidence, EvidenceKind
 from surefoot.deploy.monitor import Monitor
 from surefoot.deploy.planner import Plan, Program, plan, safe_plan, safe_share
 from surefoot.deploy.queue import InOrder, Told
@@ -68,7 +71,7 @@ class Event:
 
     Attributes:
         episode: how many episodes had been asked.
-        kind: ``"eliminated"``, ``"planned"``, ``"target"``, ``"alarm"``, ``"lost"``.
+        kind: ``"eliminated"``, ``"readmitted"``, ``"planned"``, ``"target"``, ``"alarm"``, ``"lost"``.
         text: in plain words.
     """
 
@@ -128,6 +131,19 @@ class Status:
         if self.alarm is not None:
             lines.insert(0, f"ALARM: {self.alarm}. The safe policy is played.")
         return "\n".join(lines)
+
+
+@dataclass(frozen=True, eq=False)
+class _Asked:
+    """Episodes asked together: the first id, their policies (n,), and the bets fixed for them."""
+
+    first: int
+    policy_index: IntArray
+    bets: FloatArray | None
+
+
+def _after(asked: _Asked) -> int:
+    return asked.first + asked.policy_index.size
 
 
 class CertifiedAgent:
@@ -210,11 +226,12 @@ class CertifiedAgent:
             shares.get("elimination", monitor_delta),
             simulated,
             independent_losses=losses == "independent",
+            final=FINAL if cells_pay else 1.0,
         )
         self._guess = None if cells_pay else Estimate(self._evidence.table, self._set.cells.kernel)
         self._monitor = Monitor(self._limits, self._ceilings, monitor_delta)
         self._queue = InOrder()
-        self._bets: dict[int, tuple[FloatArray | None, IntArray, IntArray]] = {}
+        self._bets: list[_Asked] = []
         self._target = 0
         self._alarm: str | None = None
         self._outside = False
@@ -258,6 +275,11 @@ class CertifiedAgent:
         return self._evidence.alive.copy()
 
     @property
+    def ever_refuted(self) -> Any:
+        """(N,) which cells were refuted at some time, readmitted ones among them."""
+        return self._evidence.ever_refuted.copy()
+
+    @property
     def bounds(self) -> FloatArray:
         """(J, I) data bounds now."""
         return self._bounds.values.copy()
@@ -279,7 +301,7 @@ class CertifiedAgent:
         """See :class:`~surefoot.deploy.agent.Agent`."""
         batch = self._desk.open(Mixture(self.plan.weights), 1 if n is None else n)
         self._bounds.asked(batch.ids, batch.policy_index)
-        self._bets[int(batch.ids[0])] = (self._evidence.bets(), batch.ids, batch.policy_index)
+        self._bets.append(_Asked(int(batch.ids[0]), batch.policy_index, self._evidence.bets()))
         return self._desk.single(batch) if n is None else batch
 
     def tell(
@@ -328,12 +350,20 @@ class CertifiedAgent:
     def _settle(self) -> None:
         """Let everything that is complete in ask order take effect."""
         groups, lost = self._queue.release()
+        missing = self._queue.overdue()
+        if missing:
+            self._note_event(
+                "lost", f"episodes {_listed(missing)} kept too many reports waiting; evidence counts them as lost"
+            )
+            self._queue.give_up(missing)
+            more, gone = self._queue.release()
+            groups, lost = groups + more, lost + gone
         if not groups and not lost:
             return
         for k in lost:
-            fixed, policy = self._fixed(k)
+            asked = self._asked(k)
             if self.trust != "data":
-                self._evidence.forfeit(policy, fixed)
+                self._evidence.forfeit(int(asked.policy_index[k - asked.first]), asked.bets)
         for group in groups:
             if self.trust != "data":
                 self._evidence.settle(group, self._bets_of(group.ids))
@@ -341,7 +371,7 @@ class CertifiedAgent:
                 columns = self._evidence.table.column(group.initial_states, group.ids.size)
                 self._guess.update(group.policy_index, columns, group.outcomes, group.transitions)
         self._watch(groups, lost)
-        self._bets = {k: v for k, v in self._bets.items() if int(v[1][-1]) >= self._queue.settled}
+        del self._bets[: bisect_right(self._bets, self._queue.settled, key=_after)]
         self._after_evidence()
 
     def _watch(self, groups: list[Told], lost: list[int]) -> None:
@@ -354,35 +384,41 @@ class CertifiedAgent:
         costs = np.concatenate([*(g.outcomes[:, 1:] for g in groups), np.zeros((len(lost), self._limits.size))])
         self._monitor.update(costs[np.argsort(ids)])
 
-    def _fixed(self, k: int) -> tuple[FloatArray | None, int]:
-        first = max(key for key in self._bets if key <= k)
-        fixed, ids, index = self._bets[first]
-        return fixed, int(index[k - ids[0]])
+    def _asked(self, k: int) -> _Asked:
+        return self._bets[bisect_right(self._bets, k, key=attrgetter("first")) - 1]
 
     def _bets_of(self, ids: IntArray) -> list[tuple[FloatArray | None, IntArray]]:
         """Positions of a group's episodes by the bets that were fixed when they were asked."""
-        result = []
-        for fixed, asked, _ in self._bets.values():
-            where = np.flatnonzero((ids >= asked[0]) & (ids <= asked[-1]))
-            if where.size:
-                result.append((fixed, where))
-        return result
+        low, high = int(ids.min()), int(ids.max())
+        start = bisect_right(self._bets, low, key=attrgetter("first")) - 1
+        stop = bisect_right(self._bets, high, key=attrgetter("first"))
+        if stop == start + 1:
+            return [(self._bets[start].bets, np.arange(ids.size))]
+        found = [
+            (a.bets, np.flatnonzero((ids >= a.first) & (ids < a.first + a.policy_index.size)))
+            for a in self._bets[start:stop]
+        ]
+        return [(bets, where) for bets, where in found if where.size]
 
     def _after_evidence(self) -> None:
         if self._monitor.rejected:
             self._raise_alarm("the real costs refute that every deployed mixture met the limit")
-        # Under ``data`` no evidence about cells is collected.
-        dead = np.zeros(0, dtype=np.int64) if self.trust == "data" else self._evidence.refute()
-        if dead.size:
-            left = int(self._evidence.alive.sum())
-            self._note_event("eliminated", f"cells {_listed(dead)} refuted, {left} left")
-            self._stale |= self.trust == "cells"
-        if not self._evidence.alive.any() and self.trust != "data" and not self._outside:
+        if self.trust != "data":  # where no evidence about cells is collected
+            self._review()
+        if self._guess is not None and self._target == 0 and self._queue.settled >= WARM_UP:
+            self._choose_target()
+
+    def _review(self) -> None:
+        """Refute and readmit cells; the alarm when all are refuted for good."""
+        evidence = self._evidence
+        for kind, verb, which in zip(("eliminated", "readmitted"), ("refuted", "readmitted"), evidence.review()):
+            if which.size:
+                self._note_event(kind, f"cells {_listed(which)} {verb}, {int(evidence.alive.sum())} left")
+                self._stale |= self.trust == "cells"
+        if not evidence.watched.any() and not self._outside:
             self._outside, self._stale = True, True
             self._bounds.drop_start(self._data_start())
             self._raise_alarm("every cell is refuted: the real task is outside the family")
-        if self._guess is not None and self._target == 0 and self._queue.settled >= WARM_UP:
-            self._choose_target()
 
     def _data_start(self) -> FloatArray:
         start = np.broadcast_to(self._ceilings, self._bounds.values.shape).copy()
@@ -416,7 +452,7 @@ class CertifiedAgent:
     def _bounds_matter(self) -> bool:
         """Whether data bounds fell noticeably below what the rows held at the last plan."""
         in_rows = self._planned_bounds
-        if self.trust == "cells":
+        if self.trust == "cells" and self._evidence.alive.any():
             living = self._set.cells.predictions.cost_upper[self._evidence.alive]
             in_rows = np.minimum(in_rows, living.max(axis=0, initial=-np.inf))
         return bool((in_rows - self._bounds.values > NOTICEABLE * self._limits).any())
@@ -430,7 +466,7 @@ class CertifiedAgent:
             names = tuple(f"cell {k}" for k in living)
             candidate = int(cells.policy_index[cell])
         else:
-            cell = self._guess.best() if self._guess is not None else 0
+            cell = self._guess.best() if self._guess is not None else self._evidence.most_plausible()
             rows, names, candidate = bounds[None], ("the data bounds",), self._target
         return Program(
             objective=cells.predictions.reward_center[cell],
@@ -506,7 +542,10 @@ class CertifiedAgent:
                 if self._target
                 else f"collecting {WARM_UP} episodes of the safe policy"
             )
-        return f"which of the {int(self._evidence.alive.sum())} surviving cells the real task lies in"
+        left = int(self._evidence.alive.sum())
+        if left == 0:
+            return "whether the real task is outside the family: every cell is refuted, though not yet for good; only data bounds count"
+        return f"which of the {left} surviving cells the real task lies in"
 
 
 _PURPOSES = {

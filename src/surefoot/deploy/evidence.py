@@ -9,7 +9,9 @@ starting at one whenever the real task lies in ``H_i``, whatever policies were p
   for ever by agreeing with the truth on what is mostly played.
 
 Cell i is refuted when ``E_i >= 1/delta_e``. By Ville's inequality the cell that contains the real task is ever refuted with probability at
-most ``delta_e``; no union over cells, signals or time is paid.
+most ``delta_e``; no union over cells, signals or time is paid. A refuted cell is followed until its wealth has reached
+``1/(FINAL delta_e)``; if the wealth falls back to where it started, one, the cell is readmitted. More hypotheses only make the deployment
+more careful, so readmitting needs no proof; it ends the harm that the rare refutation of the true cell does.
 
 All processes are read at the same index: the longest prefix of the ask order that is told or lost. A lost episode takes the smallest
 factor any outcome could have given in each component, unless the user declared losses independent of outcomes.
@@ -41,6 +43,8 @@ EvidenceKind = Literal["all", "returns"]
 RIVAL_RATIO, CHEAPER_SHARE, NEAREST_RIVAL = 1.5, 0.98, 0.006
 JOINT_RATIO = 2.0
 SEPARATE_BETS = 4
+FINAL = 0.02
+"""A refuted cell is out for good when its wealth has reached ``1/(FINAL delta_e)``."""
 SAFE_SHARE = 0.25
 """Of the separate bets' weight, what goes to the safe policy, which every deployment plays."""
 
@@ -98,21 +102,33 @@ class Evidence:
         delta: ``delta_e``; cells are refuted at ``1/delta_e``.
         ceilings: (I,) largest episode costs the cells allow.
         independent_losses: the user's declaration that losses do not depend on outcomes.
+        final: a refuted cell is out for good at ``1/(final delta_e)``; 1 to readmit none.
 
     Attributes:
-        alive: (N,) booleans.
+        alive: (N,) the cells that are not refuted.
+        watched: (N,) these and the refuted ones that may come back.
+        ever_refuted: (N,) what was refuted at some time.
         notes: what happened to components, in plain words.
     """
 
     def __init__(
-        self, policy_set: PolicySet, kind: EvidenceKind, delta: float, ceilings: FloatArray, *, independent_losses: bool
+        self,
+        policy_set: PolicySet,
+        kind: EvidenceKind,
+        delta: float,
+        ceilings: FloatArray,
+        *,
+        independent_losses: bool,
+        final: float = FINAL,
     ) -> None:
         cells = policy_set.cells
         self.weights = Weights.of(kind, cells.kernel is not None)
         self._threshold, self._independent = -math.log(delta), independent_losses
+        self._final = self._threshold - math.log(final)
         self.table = PredictionTable.of(policy_set, ceilings)
         tables = _tables(policy_set, self.weights.transitions > 0.0)
-        self.alive = np.ones(len(cells), dtype=bool)
+        self.alive, self.watched = np.ones((2, len(cells)), dtype=bool)
+        self.ever_refuted = np.zeros(len(cells), dtype=bool)
         self.notes: list[str] = []
         self._transitions = None
         if self.weights.transitions > 0.0 and tables.ratios is not None:
@@ -139,14 +155,20 @@ class Evidence:
         return frozenset(wanted | ({"transitions"} if self._transitions is not None else set()))
 
     def bets(self) -> FloatArray | None:
-        """What has to be remembered for the episodes asked now."""
-        return self._joint.bets() if self._joint_bets else None
+        """What has to be remembered for the episodes asked now; ``None`` where no joint bet is placed on them.
+
+        Bets are conditional on initial states or not; the first report settles which, for good, and only episodes asked after it are bet
+        on. Choosing later, when outcomes are known, would let the outcome choose the bet.
+        """
+        decided = self._conditional is not None or not self.table.states.size
+        return self._joint.bets() if self._joint_bets and decided else None
 
     def settle(self, group: Told, bets: list[tuple[FloatArray | None, IntArray]]) -> None:
         """Multiply in a group of told episodes; ``bets`` pairs the bets fixed when they were asked with positions in the group."""
         if not self._possible(group):
-            self.alive[:] = False
-            self.notes.append("an episode was reported that no task of the family can produce")
+            self._refute(self.watched)
+            self.watched[:] = False
+            self._note("an episode was reported that no task of the family can produce")
             return
         columns = self._columns(group)
         whole = self.table.states.size
@@ -155,7 +177,9 @@ class Evidence:
         for fixed, asked in bets:
             where = asked[predicted[asked]]
             if fixed is not None and where.size:
-                self._joint.update(group.policy_index[where], columns[where], group.outcomes[where], fixed, self.alive)
+                self._joint.update(
+                    group.policy_index[where], columns[where], group.outcomes[where], fixed, self.watched
+                )
         self._settle_separate(group)
         if self._transitions is not None:
             self._settle_transitions(group)
@@ -165,18 +189,16 @@ class Evidence:
         return bool(((group.outcomes >= self.table.low - room) & (group.outcomes <= self.table.high + room)).all())
 
     def _columns(self, group: Told) -> IntArray:
-        """Columns of the predictions; whether they depend on the initial state is settled by the first report, for good.
-
-        Choosing afterwards, report by report, would let the outcome choose the bet.
-        """
+        """Columns of the predictions, conditional on the initial state if the first report had one."""
         if self._conditional is None:
             self._conditional = group.initial_states is not None
-        if not self._conditional or group.initial_states is None:
-            if self._conditional:
-                self._note("an initial state was missing: joint bets on returns are forfeited")
-                self._joint.log_wealth[:] = -np.inf
-            return np.full(group.ids.size, self.table.states.size, dtype=np.int64)
-        return self.table.column(group.initial_states, group.ids.size)
+        if self._conditional and group.initial_states is not None:
+            return self.table.column(group.initial_states, group.ids.size)
+        if self._conditional and self.table.states.size:
+            self._keep_refuted()
+            self._note("an initial state was missing: joint bets on returns are forfeited")
+            self._joint.log_wealth[:] = -np.inf
+        return np.full(group.ids.size, self.table.states.size, dtype=np.int64)
 
     def _settle_separate(self, group: Told) -> None:
         # Unconditional intervals hold whatever is reported, so these bets need no decision about initial states.
@@ -185,7 +207,7 @@ class Evidence:
             mine = group.policy_index == policy
             for f, process in enumerate(self._separate):
                 lower, upper = self._intervals[f]
-                process.update(policy, inside[mine, f], lower[policy], upper[policy], self.alive)
+                process.update(policy, inside[mine, f], lower[policy], upper[policy], self.watched)
             for x, process in enumerate(self._extra):
                 self._settle_signal(group, process, x, policy, mine)
 
@@ -198,7 +220,7 @@ class Evidence:
         low, high = self._signals.bounds[x]
         values = np.clip(group.signals[mine, x], low, high)
         lower, upper = self._extra_intervals[x]
-        process.update(policy, values, lower[policy], upper[policy], self.alive)
+        process.update(policy, values, lower[policy], upper[policy], self.watched)
 
     def _settle_transitions(self, group: Told) -> None:
         if self._transitions is None:
@@ -206,45 +228,76 @@ class Evidence:
         if group.transitions is None:
             self._forfeit_transitions("transitions were missing in a report")
         else:
-            self._transitions.update(group.transitions, self.alive)
+            self._transitions.update(group.transitions, self.watched)
 
     def forfeit(self, policy: int, bets: FloatArray | None) -> None:
         """An episode is lost: smallest factors everywhere, unless losses are declared independent of outcomes."""
         if self._independent:
             return
+        self._keep_refuted()
         for process in (*self._separate, *self._extra):
             process.mark_lost(policy)
         if bets is not None:
-            self._joint.forfeit(policy, bets, self.alive)
+            self._joint.forfeit(policy, bets, self.watched)
         if self._transitions is not None:
             self._forfeit_transitions("an episode was lost")
 
     def _forfeit_transitions(self, why: str) -> None:
         if self._transitions is not None:
             self._note(f"{why}: evidence from transitions is forfeited, returns carry on")
+            self._keep_refuted()
             self._transitions.forfeit()
             self._joint_bets = True
 
-    def refute(self) -> IntArray:
-        """Cells whose wealth has reached ``1/delta_e``, now dead; the indices (k,) of the newly dead."""
-        wealth = self.log_wealth()
-        dying = self.alive & (wealth >= self._threshold)
-        if self._transitions is not None:
-            dying |= self.alive & self._transitions.impossible
-        self.alive &= ~dying
-        return np.flatnonzero(dying)
+    def _keep_refuted(self) -> None:
+        """Wealth is about to be given up: that must not bring back what was refuted before."""
+        self.watched &= self.alive
+
+    def review(self) -> tuple[IntArray, IntArray]:
+        """Refute cells whose wealth has reached ``1/delta_e``, readmit those whose wealth is back at one; the indices of both."""
+        wealth, impossible = self.log_wealth(), ~self.possible
+        dying = self.alive & ((wealth >= self._threshold) | impossible)
+        back = self.watched & ~self.alive & (wealth <= 0.0) & ~impossible
+        self.watched &= ~((wealth >= self._final) | impossible)
+        self._refute(dying)
+        self.alive |= back
+        return np.flatnonzero(dying), np.flatnonzero(back)
+
+    def _refute(self, cells: Any) -> None:
+        self.ever_refuted |= cells
+        self.alive &= ~cells
+
+    @property
+    def possible(self) -> Any:
+        """(N,) cells that no transition has excluded."""
+        return np.ones(self.alive.size, dtype=bool) if self._transitions is None else ~self._transitions.impossible
+
+    def most_plausible(self) -> int:
+        """The watched cell of smallest wealth: a guess, where none survives."""
+        return int(np.where(self.watched, self.log_wealth(), np.inf).argmin())
 
     def log_wealth(self) -> FloatArray:
-        """(N,) log E_i; for dead cells the value is meaningless."""
-        parts = []
-        share = self.weights.separate / (len(self._separate) + len(self._extra))
-        for process in (*self._separate, *self._extra):
-            parts.append(math.log(share) + np.nan_to_num(process.log_mean(alive=self.alive), nan=-np.inf))
-        parts.append(math.log(self.weights.joint) + self._joint.log_mean())
-        if self._transitions is not None:
-            parts.append(math.log(self.weights.transitions) + self._transitions.log_mean())
+        """(N,) log E_i; for cells that are no longer watched the value is meaningless."""
+        shares = {
+            "separate": self.weights.separate,
+            "joint": self.weights.joint,
+            "transitions": self.weights.transitions,
+        }
+        parts = [math.log(shares[name]) + part for name, part in self.parts().items()]
         result: FloatArray = np.logaddexp.reduce(parts, axis=0)
         return result
+
+    def parts(self) -> dict[str, FloatArray]:
+        """(N,) log-wealth by kind of evidence, before it is averaged: ``separate``, ``joint``, ``transitions`` where there is any."""
+        processes = (*self._separate, *self._extra)
+        separate = [np.nan_to_num(p.log_mean(alive=self.watched), nan=-np.inf) for p in processes]
+        found: dict[str, FloatArray] = {
+            "separate": np.logaddexp.reduce(separate, axis=0) - math.log(len(processes)),
+            "joint": self._joint.log_mean(),
+        }
+        if self._transitions is not None:
+            found["transitions"] = self._transitions.log_mean()
+        return found
 
     def _note(self, text: str) -> None:
         if text not in self.notes:

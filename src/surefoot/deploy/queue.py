@@ -3,6 +3,9 @@
 Evidence is a product over episodes in the order they were asked. It may be read at any prefix of that order whose episodes are all told (or
 given up as lost): Ville's inequality covers every index. So reports wait here until everything asked before them has arrived, and
 leave in groups. A group that was reported together (its transition counts cannot be taken apart) leaves together.
+
+Nothing is waited for without end: once :data:`PATIENCE` reports wait, the episode they wait for is given up, as if it had been
+declared lost, so that memory stays bounded whatever a plant forgets to report.
 """
 
 from __future__ import annotations
@@ -11,11 +14,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from surefoot.arrays import FloatArray, IntArray
 
-__all__ = ["InOrder", "Told"]
+__all__ = ["PATIENCE", "InOrder", "Told"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +39,10 @@ class Told:
     signals: FloatArray | None
 
 
+PATIENCE = 20_000
+"""Reports that wait for one that is missing."""
+
+
 class InOrder:
     """Holds what arrived early.
 
@@ -57,13 +62,23 @@ class InOrder:
         return len(self._arrived) + len(self._lost)
 
     def add(self, group: Told) -> None:
-        """A report arrived."""
+        """A report arrived. One with an episode that was given up comes too late; the others in it then count as lost."""
+        if int(group.ids.min()) < self.settled:
+            self.give_up(group.ids[group.ids >= self.settled].tolist())
+            return
         self._groups.append(group)
         self._arrived.update(group.ids.tolist())
 
     def give_up(self, ids: Iterable[int]) -> None:
         """These episodes will not be waited for."""
         self._lost.update(ids)
+
+    def overdue(self) -> list[int]:
+        """Missing episodes older than half of what waits, once too much waits."""
+        if self.waiting <= PATIENCE:
+            return []
+        here = sorted(self._arrived | self._lost)
+        return sorted(set(range(self.settled, here[len(here) // 2])).difference(here))
 
     def release(self) -> tuple[list[Told], list[int]]:
         """Groups and lost ids of the longest prefix that is complete and splits no group."""
@@ -89,12 +104,3 @@ class InOrder:
         self.settled = end
         ready.sort(key=lambda g: int(g.ids[0]))
         return ready, lost
-
-
-def stack(groups: list[Told]) -> tuple[IntArray, IntArray, FloatArray]:
-    """Ids, policies and outcomes of several groups as arrays."""
-    return (
-        np.concatenate([g.ids for g in groups]),
-        np.concatenate([g.policy_index for g in groups]),
-        np.concatenate([g.outcomes for g in groups]),
-    )

@@ -178,8 +178,8 @@ class _Watch:
     def __init__(self, policy_set: PolicySet, kind: EvidenceKind, cell: int) -> None:
         ceilings = np.asarray(policy_set.bounds.cost_ceilings, dtype=np.float64)
         self.evidence = Evidence(policy_set, kind, 0.5, ceilings, independent_losses=False)
-        self.evidence.alive[:] = False
-        self.evidence.alive[cell] = True
+        self.evidence.watched[:] = False
+        self.evidence.watched[cell] = True
         self._kind, self._cell = kind, cell
         self.peaks: dict[str, float] = {}
 
@@ -193,18 +193,14 @@ class _Watch:
 
 def log_wealths(evidence: Evidence, kind: EvidenceKind, cell: int) -> dict[str, float]:
     """Log-wealth of one cell by kind of evidence, and the average that decides (under the name of ``kind``)."""
-    if not evidence.alive[cell]:
+    if not evidence.watched[cell]:
         return {kind: math.inf}
-    parts: dict[str, float] = {kind: float(evidence.log_wealth()[cell])}
-    if evidence._transitions is not None:
-        impossible = bool(evidence._transitions.impossible[cell])
-        parts["transitions"] = math.inf if impossible else float(evidence._transitions.log_mean()[cell])
-        parts[kind] = math.inf if impossible else parts[kind]
-    else:
-        parts["joint"] = float(evidence._joint.log_mean()[cell])
-        separate = [float(process.log_mean(alive=evidence.alive)[cell]) for process in evidence._separate]
-        parts["separate"] = float(np.logaddexp.reduce(separate)) - math.log(len(separate))
-    return parts
+    found = {name: float(part[cell]) for name, part in evidence.parts().items()}
+    found[kind] = float(evidence.log_wealth()[cell])
+    if "transitions" in found and not evidence.possible[cell]:
+        found |= {"transitions": math.inf, kind: math.inf}
+    # Beside transitions the bets on returns are the same as without, or idle.
+    return {name: found[name] for name in (kind, "transitions") if name in found} if "transitions" in found else found
 
 
 def _sizes(episodes: int) -> list[int]:

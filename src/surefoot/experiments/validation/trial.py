@@ -214,11 +214,11 @@ class _Judge:
 
     def verdict(self, job: Job, mode: str, error: str | None) -> Outcome:
         """The outcome of the run."""
-        alive, home = getattr(self._agent, "alive", None), self._truth.home
+        refuted, home = getattr(self._agent, "ever_refuted", None), self._truth.home
         parts = {e.name: e.delta for e in self._agent.ledger.entries} if self._trust is not None else {}
         died: bool | None = None
-        if self._trust == "cells" and home is not None and alive is not None:
-            died = not bool(alive[home])
+        if self._trust == "cells" and home is not None and refuted is not None:
+            died = bool(refuted[home])
         return Outcome(
             job=job,
             mode=mode,
