@@ -4,7 +4,7 @@
 
 All three play the safe policy on the published gridworld at noise .31 until the goal absorbs or 240 steps are over, on one core:
 
-* the library's kernel, without and with transition counts;
+* the library's kernel, bare, with transition counts, and with sums over visits;
 * a straightforward compiled kernel: an action by search along the policy's cumulative row, a successor along the dense cumulative row,
   ``np.random`` for both;
 * a rollout in plain Python with two ``choice`` calls per step, as experiments are often written.
@@ -112,12 +112,15 @@ def measure(episodes: int, repeats: int) -> dict[str, Any]:
         return steps
 
     simulator.run(index[:10], seed=0, groups=index[:10])
+    simulator.run(index[:10], seed=0, visits=True)
     plain()
     found, means = {}, {}
     seconds, played = best_seconds(lambda: simulator.run(index, seed=0), repeats)
     found["surefoot"], means["surefoot"] = 1e9 * seconds / played.steps, float(played.returns.mean())
     seconds, played = best_seconds(lambda: simulator.run(index, seed=0, groups=index), repeats)
     found["surefoot, counts"] = 1e9 * seconds / played.steps
+    seconds, played = best_seconds(lambda: simulator.run(index, seed=0, visits=True), repeats)
+    found["surefoot, visits"] = 1e9 * seconds / played.steps
     seconds, steps = best_seconds(plain, repeats)
     found["straightforward kernel"], means["straightforward kernel"] = 1e9 * seconds / steps, float(sums[:, 0].mean())
     rng = np.random.default_rng(0)

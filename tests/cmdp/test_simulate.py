@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chi2
 
-from surefoot import InvalidInput, Simulator, TabularCMDP, evaluate_many, simulate, state_values
-from surefoot.cmdp.simulate import _alias_table
+from surefoot import InvalidInput, Simulator, TabularCMDP, evaluate_many, occupancy, simulate, state_values
+from surefoot.cmdp.simulate import Visits, _alias_table
 from surefoot.tasks import NoisyGridworld
 from tests.models import random_cmdp, random_policy
 
@@ -338,3 +338,132 @@ def test_bad_simulations_are_refused(options: dict[str, Any], message: str) -> N
     rng = np.random.default_rng(9)
     with pytest.raises(InvalidInput, match=message):
         simulate(random_cmdp(rng), random_policy(rng, 4, 3), **({"episodes": 5, "seed": 0} | options))
+
+
+def layered_cmdp(rng: np.random.Generator, layers: int = 5, width: int = 3, actions: int = 2) -> TabularCMDP:
+    """Every step leads one layer on, the last layer absorbs: what an episode did can be read off its transition counts."""
+    n = layers * width
+    kernel = np.zeros((n, actions, n))
+    for s in range(n):
+        ahead = s // width + 1
+        if ahead < layers:
+            kernel[s, :, ahead * width : (ahead + 1) * width] = rng.dirichlet(np.ones(width), size=actions)
+        else:
+            kernel[s, :, s] = 1.0
+    rewards, costs = rng.normal(size=(n, actions)), rng.random((2, n, actions))
+    rewards[-width:], costs[:, -width:] = rewards[-width:, :1], costs[:, -width:, :1]
+    start = np.r_[rng.dirichlet(np.ones(n - width)), np.zeros(width)]
+    return TabularCMDP(kernel, rewards, costs, np.ones(2), start, 0.8)
+
+
+def plain_visits(cmdp: TabularCMDP, table: np.ndarray, paths: list[tuple[list[tuple[int, int]], int]]) -> Visits:
+    """The sums by definition: 400 further steps of every absorbed episode, each shared out over the actions by the policy."""
+    gamma, shape = cmdp.discount, (cmdp.n_states, cmdp.n_actions)
+    count, discounted = np.zeros(shape, dtype=np.int64), np.zeros(shape)
+    to_go = np.zeros((1 + cmdp.n_constraints, *shape))
+    for path, last in paths:
+        signals = [cmdp.signals[:, s, a] for s, a in path] + [cmdp.signals[:, last] @ table[last]] * 800
+        for t, (s, a) in enumerate(path):
+            count[s, a] += 1
+            discounted[s, a] += gamma**t
+            to_go[:, s, a] += gamma**t * sum(gamma ** (k - t) * f for k, f in enumerate(signals) if k >= t)
+        value = sum(gamma**k * f for k, f in enumerate(signals[len(path) :]))
+        for t in range(len(path), len(path) + 400):
+            discounted[last] += gamma**t * table[last]
+            to_go[:, last] += gamma**t * np.multiply.outer(value, table[last])
+    return Visits(len(paths), count, discounted, to_go)
+
+
+def test_visits_equal_a_plain_loop_over_the_same_transitions(rng: np.random.Generator) -> None:
+    cmdp = layered_cmdp(rng)
+    table = random_policy(rng, cmdp.n_states, 2)
+    n = 40
+    played = Simulator(cmdp, table).run(np.zeros(n, dtype=int), seed=3, groups=np.arange(n), visits=True)
+    assert played.visits is not None and played.transitions is not None
+    paths = []
+    for counts in played.transitions:
+        steps = np.flatnonzero(counts)  # rows increase with the state, hence with time
+        paths.append(([divmod(int(cmdp.rows[e]), 2) for e in steps], int(cmdp.successors[steps[-1]])))
+    wanted = plain_visits(cmdp, table, paths)
+    assert wanted.count.sum() > n
+    np.testing.assert_array_equal(played.visits.count, wanted.count)
+    np.testing.assert_allclose(played.visits.discounted, wanted.discounted, rtol=1e-12)
+    np.testing.assert_allclose(played.visits.to_go, wanted.to_go, rtol=1e-10)
+    assert played.visits.episodes == n
+
+
+def test_every_visit_of_a_cycle_is_credited_and_the_cut_tail_is_missing() -> None:
+    """A two-state clock: 3 in state 0, nothing in state 1, cut after H steps."""
+    flip = np.array([[[0.0, 1.0]], [[1.0, 0.0]]])
+    rewards = np.array([[3.0], [0.0]])
+    cmdp = TabularCMDP(flip, rewards, np.zeros((0, 2, 1)), np.zeros(0), np.array([1.0, 0.0]), 0.9)
+    simulator = Simulator(cmdp, np.ones((2, 1)), tail_tolerance=1e-2)
+    played = simulator.run(np.zeros(7, dtype=int), seed=0, visits=True)
+    assert played.visits is not None
+    weights, earned = 0.9 ** np.arange(simulator.horizon), np.tile([3.0, 0.0], simulator.horizon)[: simulator.horizon]
+    ahead = np.cumsum((weights * earned)[::-1])[::-1]
+    for s in range(2):
+        assert played.visits.count[s, 0] == 7 * weights[s::2].size
+        assert played.visits.discounted[s, 0] == pytest.approx(7 * weights[s::2].sum())
+        assert played.visits.to_go[0, s, 0] == pytest.approx(7 * ahead[s::2].sum())
+
+
+def test_an_episode_that_starts_absorbed_is_shared_out_by_its_policy() -> None:
+    cmdp = TabularCMDP(np.ones((1, 2, 1)), np.full((1, 2), 2.0), np.zeros((0, 1, 2)), np.zeros(0), np.ones(1), 0.5)
+    tables = np.array([[[0.25, 0.75]], [[1.0, 0.0]]])
+    played = Simulator(cmdp, tables).run(np.array([0, 0, 0, 1]), seed=0, visits=True)
+    assert played.visits is not None
+    assert played.visits.count.sum() == 0
+    np.testing.assert_allclose(played.visits.discounted, [[2 * (3 * 0.25 + 1.0), 2 * 3 * 0.75]])
+    np.testing.assert_allclose(played.visits.to_go[0], 4.0 * played.visits.discounted)
+
+
+def test_visits_estimate_occupancies_and_action_values() -> None:
+    world = NoisyGridworld()
+    cmdp, table = world.cmdp(0.31), 0.8 * np.asarray(world.safe_policy()) + 0.05
+    n = 40_000
+    seen = Simulator(cmdp, table).run(np.zeros(n, dtype=int), seed=5, visits=True).visits
+    assert seen is not None
+    exact = occupancy(cmdp, table)
+    np.testing.assert_allclose(seen.discounted.sum(), n / (1.0 - cmdp.discount))
+    assert np.abs(seen.discounted / n - exact).max() < 0.03
+    value = state_values(cmdp, table)[0]
+    action_values = cmdp.signals + cmdp.discount * np.einsum("sat,ft->fsa", cmdp.dense, value)
+    well = seen.count > 2_000
+    assert well.sum() > 30
+    errors = (seen.to_go / seen.discounted)[:, well] - action_values[:, well]
+    assert np.abs(errors[0]).max() < 4 * 30.0 / np.sqrt(2_000)  # deviations of a return are below 30, of a cost below 8
+    assert np.abs(errors[1]).max() < 4 * 8.0 / np.sqrt(2_000)
+
+
+@pytest.mark.parametrize("name", worlds())
+def test_outcomes_are_the_same_to_the_last_bit_with_and_without_visits(name: str) -> None:
+    cmdp, table = worlds()[name]
+    simulator, index, groups = Simulator(cmdp, table), np.zeros(9_001, dtype=int), np.arange(9_001) % 4
+    bare = simulator.run(index, seed=6, groups=groups)
+    full = simulator.run(index, seed=6, groups=groups, visits=True)
+    assert bare.visits is None and full.visits is not None
+    for field in ("returns", "costs", "initial_states", "policy_index", "tail", "transitions"):
+        np.testing.assert_array_equal(getattr(bare, field), getattr(full, field))
+    assert bare.steps == full.steps == full.visits.count.sum()
+    assert bare.transitions is not None
+    by_row = np.bincount(cmdp.rows, weights=bare.transitions.sum(axis=0), minlength=cmdp.rewards.size)
+    np.testing.assert_array_equal(full.visits.count.reshape(-1), by_row)
+
+
+def test_visits_do_not_depend_on_the_number_of_threads_and_pool_over_parts() -> None:
+    world = NoisyGridworld()
+    simulator = Simulator(world.cmdp(0.3), np.stack([world.safe_policy(), np.full((49, 4), 0.25)]))
+    index = np.arange(20_001) % 2
+    one, two = (simulator.run(index, seed=9, visits=True, threads=k).visits for k in (1, 3))
+    assert one is not None and two is not None
+    first = simulator.run(index[:7_000], seed=9, visits=True).visits
+    rest = simulator.run(index[7_000:], seed=9, first_episode=7_000, visits=True).visits
+    assert first is not None and rest is not None
+    pooled = first + rest
+    for field in ("count", "discounted", "to_go"):
+        np.testing.assert_array_equal(getattr(one, field), getattr(two, field))
+        np.testing.assert_allclose(getattr(pooled, field), getattr(one, field), rtol=1e-12)
+    assert pooled.episodes == one.episodes == 20_001
+    empty = simulator.run(index[:0], seed=9, visits=True).visits
+    assert empty is not None and (empty.episodes, empty.count.sum()) == (0, 0)

@@ -157,3 +157,20 @@ def test_policies_that_are_not_tables_cannot_be_scored(rng: np.random.Generator)
     agent = FixedAgent(Constant(), random_cmdp(rng).criterion)
     with pytest.raises(TypeError, match="tabular tasks run tabular policies, got Constant"):
         play(agent, random_cmdp(rng), 10, seed=0)
+
+
+def test_visits_are_told_to_agents_that_want_them_and_to_no_other(run: tuple[Any, Alternating, Trace]) -> None:
+    task, blind, blind_trace = run
+    sighted = Alternating(blind.policies, blind.weights)
+    sighted.wants = frozenset({"visits"})
+    trace = play(sighted, task, 500, seed=3)  # type: ignore[arg-type]
+    np.testing.assert_array_equal(trace.reward, blind_trace.reward)
+    for told, without in zip(sighted.told, blind.told):
+        assert "visits" not in without
+        assert told["transitions"] is None
+        np.testing.assert_array_equal(told["reward"], without["reward"])
+        rows = without["transitions"]
+        counts = np.zeros((5, 3), dtype=np.int64)
+        np.add.at(counts, (rows[:, 0], rows[:, 1]), rows[:, 3])
+        np.testing.assert_array_equal(told["visits"].count, counts)
+        assert told["visits"].episodes == len(told["ids"])

@@ -2,13 +2,14 @@
 
 from surefoot.cmdp.evaluate import Values, ceilings, distance, evaluate, evaluate_many, occupancy, state_values
 from surefoot.cmdp.model import TabularCMDP
-from surefoot.cmdp.simulate import Episodes, Simulator, simulate
+from surefoot.cmdp.simulate import Episodes, Simulator, Visits, simulate
 
 __all__ = [
     "Episodes",
     "Simulator",
     "TabularCMDP",
     "Values",
+    "Visits",
     "ceilings",
     "distance",
     "evaluate",

@@ -13,13 +13,18 @@ Random numbers: xoroshiro128++ (Blackman & Vigna 2021), one stream per episode s
 with splitmix64. An episode's outcome therefore depends on the seed, its number and its policy alone: not on the number of
 threads, on the size of the batch or on what ran before.
 
+On request every visit of a pair is credited with what followed it, which is all that score-function gradients and every-visit
+Monte-Carlo estimates need: see :class:`Visits`. That is a branch of the kernel decided at compile time.
+
 Letters: S states, A actions, I constraints, F = 1 + I signals, J policies, E stored transition probabilities.
 """
 
 from __future__ import annotations
 
+import operator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -30,11 +35,45 @@ from surefoot.cmdp.model import TabularCMDP
 from surefoot.errors import InvalidInput
 from surefoot.policy import as_tables
 
-__all__ = ["Episodes", "Simulator", "simulate"]
+__all__ = ["Episodes", "Simulator", "Visits", "simulate"]
 
 DEFAULT_TAIL = 1e-9
 THREAD_EPISODES = 4096
-"""Batches smaller than this per thread are not worth a thread."""
+"""Batches smaller than this per thread are not worth a thread; visits are summed in blocks of this size."""
+
+
+@dataclass(frozen=True, eq=False)
+class Visits:
+    """What n episodes say about single pairs of state and action, summed over them and over every time t.
+
+    With ``G_t = sum_{k>=t} gamma^{k-t} f_k``, the signal still to come, ``E discounted`` is the occupancy measure, ``to_go / discounted``
+    estimates ``Q_f(s,a)``, and ``to_go[f,s,a] - pi(a|s) sum_b to_go[f,s,b]`` is an unbiased estimate, times n, of the gradient of
+    ``V_f`` in the logits of a softmax policy.
+
+    An episode absorbed in state s at time t adds there what the rest of it would add in expectation:
+    ``gamma^t pi(a|s) / (1 - gamma)`` to ``discounted`` and that times ``f / (1 - gamma)`` to ``to_go``. What cutting an episode hides is
+    missing here as in its return.
+
+    Attributes:
+        episodes: n.
+        count: (S, A) visits in simulated steps.
+        discounted: (S, A) sums of ``gamma^t``.
+        to_go: (1+I, S, A) sums of ``gamma^t G_t``, reward first.
+    """
+
+    episodes: int
+    count: IntArray
+    discounted: FloatArray
+    to_go: FloatArray
+
+    def __add__(self, other: Visits) -> Visits:
+        """Both samples pooled."""
+        return Visits(
+            self.episodes + other.episodes,
+            self.count + other.count,
+            self.discounted + other.discounted,
+            self.to_go + other.to_go,
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +88,7 @@ class Episodes:
         tail: (1+I,) largest absolute amount that cutting an episode can hide in each signal; 0 where none was cut.
         steps: simulated steps in all.
         transitions: ``None``, or (G, E) counts of each stored transition probability of the CMDP, per group.
+        visits: ``None``, or sums over the visits of every pair of state and action.
     """
 
     returns: FloatArray
@@ -58,6 +98,7 @@ class Episodes:
     tail: FloatArray
     steps: int
     transitions: IntArray | None = None
+    visits: Visits | None = None
 
     def __len__(self) -> int:
         return int(self.returns.size)
@@ -80,6 +121,7 @@ class Simulator:
         self.cmdp = cmdp
         tables = as_tables("policies", policies, cmdp.n_states, cmdp.n_actions)
         self.n_policies = len(tables)
+        self._policies = np.ascontiguousarray(tables)
         signals = np.ascontiguousarray(cmdp.signals.reshape(1 + cmdp.n_constraints, -1).T)
         self._tables = _build_tables(
             tables, cmdp.row_start, cmdp.successors, cmdp.probabilities, signals, cmdp.n_actions
@@ -99,6 +141,7 @@ class Simulator:
         first_episode: int = 0,
         initial_states: Any = None,
         groups: Any = None,
+        visits: bool = False,
         threads: int = 1,
     ) -> Episodes:
         """Roll out one episode for every entry of ``policy_index``.
@@ -109,6 +152,7 @@ class Simulator:
             first_episode: number of the first episode; the stream of episode k depends on ``(seed, first_episode + k)``.
             initial_states: (n,) to condition on, or ``None`` to draw from the start distribution.
             groups: (n,) row of the transition counts each episode is counted in, or ``None`` for no counts.
+            visits: whether to sum over visits as well; outcomes are the same to the last bit.
             threads: how many threads share the work; the result does not depend on it.
 
         Raises:
@@ -124,22 +168,26 @@ class Simulator:
         n_groups = 0 if groups is None else int(group.max(initial=-1)) + 1
         sums = np.empty((n, 1 + self.cmdp.n_constraints))
         work = min(check_integer("threads", threads, low=1), max(1, n // THREAD_EPISODES))
-        edges = np.linspace(0, n, work + 1).astype(int)
-        counts = np.zeros((work, n_groups, self.cmdp.successors.size), dtype=np.int64)
+        # Sums of visits are rounded: in blocks of their own they do not depend on the number of threads.
+        blocks = max(1, -(-n // THREAD_EPISODES)) if visits else work
+        edges = np.linspace(0, n, blocks + 1).astype(int)
+        counts = np.zeros((blocks, n_groups, self.cmdp.successors.size), dtype=np.int64)
+        seen = [self._no_visits(int(size)) if visits else None for size in np.diff(edges)]
 
         def part(k: int) -> tuple[int, int]:
             span = slice(edges[k], edges[k + 1])
             out = _rollout(
                 *self._tables, *self._start, self.cmdp.discount, self.horizon, np.uint64(seed),
                 np.uint64(first_episode + edges[k]), index[span], states[span], group[span], sums[span], counts[k],
+                self._trail(seen[k]),
             )  # fmt: skip
             return int(out[0]), int(out[1])
 
         if work == 1:
-            totals = [part(0)]
+            totals = [part(k) for k in range(blocks)]
         else:
             with ThreadPoolExecutor(work) as pool:
-                totals = list(pool.map(part, range(work)))
+                totals = list(pool.map(part, range(blocks)))
         cut = any(t[1] for t in totals)
         return Episodes(
             returns=sums[:, 0],
@@ -149,7 +197,20 @@ class Simulator:
             tail=self._tail if cut else np.zeros_like(self._tail),
             steps=sum(t[0] for t in totals),
             transitions=counts.sum(axis=0) if groups is not None else None,
+            visits=reduce(operator.add, seen) if visits else None,
         )
+
+    def _no_visits(self, episodes: int) -> Visits:
+        """Sums for the kernel to add to."""
+        shape = (self.cmdp.n_states, self.cmdp.n_actions)
+        zeros = np.zeros(shape)
+        return Visits(episodes, np.zeros(shape, dtype=np.int64), zeros, np.zeros((1 + self.cmdp.n_constraints, *shape)))
+
+    def _trail(self, seen: Visits | None) -> Any:
+        """What the kernel needs to credit visits, or ``None``: a type of its own, so that the branch costs nothing."""
+        if seen is None:
+            return None
+        return self._policies, self.cmdp.rows, seen.count, seen.discounted, seen.to_go
 
 
 def simulate(
@@ -288,9 +349,9 @@ def _rotate(x, k):  # type: ignore[no-untyped-def]
 @njit(cache=True, nogil=True)
 def _rollout(  # type: ignore[no-untyped-def]
     outcomes, threshold, next_begin, next_length, gain, slot, begin, length, resting, start_threshold, start_alias,
-    discount, horizon, seed, first_episode, policy_index, states, groups, sums, counts,
+    discount, horizon, seed, first_episode, policy_index, states, groups, sums, counts, visits,
 ):  # fmt: skip
-    """Fill ``sums`` (n, F), ``states`` where negative, and ``counts``; return (steps, episodes cut).
+    """Fill ``sums`` (n, F), ``states`` where negative, ``counts`` and ``visits``; return (steps, episodes cut).
 
     Indices are unsigned so that no negative-index check is compiled, and the alias decision is a table look-up, not a branch:
     which side of the threshold a random number falls on cannot be predicted.
@@ -303,6 +364,9 @@ def _rollout(  # type: ignore[no-untyped-def]
     total = np.zeros(n_signals)
     steps = 0
     cut = 0
+    if visits is not None:
+        path = np.empty(horizon, np.uint32)
+        weights = np.empty(horizon)
     key = _mix(seed + golden)
     for i in range(policy_index.size):
         x0 = _mix(key ^ _mix((first_episode + np.uint64(i)) * golden + golden))
@@ -331,6 +395,9 @@ def _rollout(  # type: ignore[no-untyped-def]
                 total[f] += weight * gain[e, f]
             if counting:
                 counts[groups[i], slot[e]] += 1
+            if visits is not None:
+                path[t] = e
+                weights[t] = weight
             weight *= discount
             at = next_begin[e]
             n = next_length[e]
@@ -342,4 +409,34 @@ def _rollout(  # type: ignore[no-untyped-def]
             at = pair
         for f in range(n_signals):
             sums[i, f] = total[f] + weight * resting[at, f] / (1.0 - discount)
+        if visits is not None:
+            _credit(visits, path, weights, t, gain, slot, resting, np.int64(at), weight, discount, total)
     return steps, cut
+
+
+@njit(inline="always")
+def _credit(visits, path, weights, t, gain, slot, resting, at, weight, discount, ahead):  # type: ignore[no-untyped-def]
+    """Go back along one episode of t steps and add to every visit what followed it; ``ahead`` (F,) is overwritten.
+
+    ``weight`` is 0 for an episode that was cut; else ``at`` is the pair of policy and state in which it was absorbed.
+    """
+    tables, rows, count, discounted, to_go = visits
+    n_actions = tables.shape[2]
+    rest = 1.0 / (1.0 - discount)
+    for f in range(ahead.size):
+        ahead[f] = resting[at, f] * rest if weight > 0.0 else 0.0
+    if weight > 0.0:
+        j, s = divmod(at, tables.shape[1])
+        for a in range(n_actions):
+            share = weight * rest * tables[j, s, a]
+            discounted[s, a] += share
+            for f in range(ahead.size):
+                to_go[f, s, a] += share * ahead[f]
+    for k in range(t - 1, -1, -1):
+        e = path[k]
+        s, a = divmod(rows[slot[e]], n_actions)
+        count[s, a] += 1
+        discounted[s, a] += weights[k]
+        for f in range(ahead.size):
+            ahead[f] = gain[e, f] + discount * ahead[f]
+            to_go[f, s, a] += weights[k] * ahead[f]

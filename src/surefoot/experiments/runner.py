@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -70,9 +71,10 @@ def play(agent: Agent, task: TabularCMDP, episodes: int, seed: int) -> Trace:
 
     Batches start at 10 episodes and grow by a tenth up to 100. The simulator's streams depend on ``seed`` and the episode number only, so
     agents with the same seed meet the same chance. An agent may replace its policies between batches: a batch is played and scored with
-    the policies that the agent has when it answers ``ask``.
+    the policies that the agent has when it answers ``ask``. An agent that wants ``"visits"`` gets one more keyword of ``tell``:
+    ``visits``, the batch's :class:`~surefoot.cmdp.simulate.Visits`.
     """
-    stage = _Stage(task, "transitions" in agent.wants)
+    stage = _Stage(task, agent.wants)
     began, inside = time.perf_counter(), 0.0
     ends, deployed, weight, played, size = [], [], [], 0, float(FIRST_BATCH)
     while played < episodes:
@@ -81,9 +83,9 @@ def play(agent: Agent, task: TabularCMDP, episodes: int, seed: int) -> Trace:
         batch = agent.ask(n)
         inside += time.perf_counter() - mark
         stage.set(agent.policies)
-        outcome, counts = stage.run(batch.policy_index, seed, played)
+        outcome, more = stage.run(batch.policy_index, seed, played)
         mark = time.perf_counter()
-        agent.tell(batch.ids, outcome.returns, outcome.costs, initial_state=outcome.initial_states, transitions=counts)
+        agent.tell(batch.ids, outcome.returns, outcome.costs, initial_state=outcome.initial_states, **more)
         inside += time.perf_counter() - mark
         played += n
         ends.append(played)
@@ -104,8 +106,8 @@ def play(agent: Agent, task: TabularCMDP, episodes: int, seed: int) -> Trace:
 class _Stage:
     """The real task, ready for the policies that an agent plays now; ``values`` (J, 1+I) are their exact ones."""
 
-    def __init__(self, task: TabularCMDP, counting: bool) -> None:
-        self._task, self._counting = task, counting
+    def __init__(self, task: TabularCMDP, wants: frozenset[str]) -> None:
+        self._task, self._counting, self._crediting = task, "transitions" in wants, "visits" in wants
         self._policies: tuple[Policy, ...] = ()
 
     def set(self, policies: tuple[Policy, ...]) -> None:
@@ -115,11 +117,17 @@ class _Stage:
             self.values = evaluate_many(self._task, tables)
             self._simulator, self._policies = Simulator(self._task, tables), policies
 
-    def run(self, policy_index: IntArray, seed: int, first: int) -> tuple[Episodes, IntArray | None]:
-        """Roll out one episode per entry; also the transition counts, where they are wanted."""
+    def run(self, policy_index: IntArray, seed: int, first: int) -> tuple[Episodes, dict[str, Any]]:
+        """Roll out one episode per entry; also what is told beyond outcomes: only agents that want visits know that keyword."""
         groups = np.zeros(policy_index.size, dtype=np.int64) if self._counting else None
-        outcome = self._simulator.run(policy_index, seed=seed, first_episode=first, groups=groups)
-        return outcome, _transitions(self._task, outcome.transitions) if self._counting else None
+        outcome = self._simulator.run(
+            policy_index, seed=seed, first_episode=first, groups=groups, visits=self._crediting
+        )
+        counts = _transitions(self._task, outcome.transitions) if self._counting else None
+        more: dict[str, Any] = {"transitions": counts}
+        if self._crediting:
+            more["visits"] = outcome.visits
+        return outcome, more
 
 
 def _table(policy: object) -> FloatArray:
