@@ -1,0 +1,141 @@
+"""What meta-learners learn from: training tasks of a family, evaluated exactly and all at once.
+
+    V_tau = (I - gamma P_tau,pi)^-1 f_tau,pi,     d_tau = (I - gamma P_tau,pi')^-1 rho_tau       for T tasks tau
+
+Tasks are drawn from the family with a stream of their own, so test tasks are never among them except by the chance that both come from
+one distribution. A task in which the safe policy itself is not strictly feasible breaks the assumption of every method here and is left
+out.
+
+Gradient methods need a policy with a positive probability for every action, which the safe policy of a solved task is not.
+:func:`interior` mixes it with the uniform policy, as far as every training task keeps half the slack that the safe policy has there.
+
+Letters: T tasks, S states, A actions, I constraints, F = 1 + I signals (reward first).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from surefoot.arrays import FloatArray, freeze
+from surefoot.baselines.gradient import Units, with_uniform
+from surefoot.cmdp.model import TabularCMDP
+from surefoot.errors import AssumptionError
+from surefoot.tasks.family import TabularFamily
+
+__all__ = ["StackValues", "TaskStack", "interior", "training_stack"]
+
+TASKS = 64
+STREAM = 0x3E7A
+"""Marks the stream of training tasks, so that no other use of the same seed draws them."""
+KEPT_SLACK = 0.5
+HALVINGS = 20
+
+
+@dataclass(frozen=True, eq=False)
+class StackValues:
+    """Exact values of one policy per task.
+
+    Attributes:
+        totals: (T, F) expected return and costs of an episode.
+        advantages: (T, F, S, A).
+        states: (T, S) occupancy of states; sums to ``H_g`` per task.
+    """
+
+    totals: FloatArray
+    advantages: FloatArray
+    states: FloatArray
+
+
+@dataclass(frozen=True, eq=False)
+class TaskStack:
+    """T tasks side by side, in the papers' units.
+
+    Attributes:
+        kernels: (T, S, A, S).
+        signals: (T, F, S, A), each in [0, 1].
+        start: (T, S).
+        limits: (I,).
+        discount: ``gamma``.
+    """
+
+    kernels: FloatArray
+    signals: FloatArray
+    start: FloatArray
+    limits: FloatArray
+    discount: float
+
+    @staticmethod
+    def of(tasks: list[TabularCMDP], units: Units) -> TaskStack:
+        """Stack tasks of one shape."""
+        signals = np.stack([t.signals for t in tasks])
+        return TaskStack(
+            freeze(np.stack([t.dense for t in tasks])),
+            freeze((signals - units.low[:, None, None]) / units.scale[:, None, None]),
+            freeze(np.stack([t.start for t in tasks])),
+            units.limits,
+            units.discount,
+        )
+
+    def __len__(self) -> int:
+        return len(self.start)
+
+    @property
+    def horizon(self) -> float:
+        """``H_g``."""
+        return 1.0 / (1.0 - self.discount)
+
+    def take(self, which: FloatArray | slice) -> TaskStack:
+        """Some of the tasks."""
+        return TaskStack(self.kernels[which], self.signals[which], self.start[which], self.limits, self.discount)
+
+    def totals(self, tables: FloatArray) -> FloatArray:
+        """(T, F) values of one policy (S, A), or of one per task (T, S, A)."""
+        system, rewards = self._system(np.broadcast_to(tables, self.signals[:, 0].shape))
+        values = np.linalg.solve(system, rewards.transpose(0, 2, 1))
+        totals: FloatArray = np.einsum("ts,tsf->tf", self.start, values)
+        return totals
+
+    def evaluate(self, tables: FloatArray) -> StackValues:
+        """Values, advantages and occupancies of the same."""
+        system, rewards = self._system(np.broadcast_to(tables, self.signals[:, 0].shape))
+        values = np.linalg.solve(system, rewards.transpose(0, 2, 1)).transpose(0, 2, 1)
+        states = np.linalg.solve(system.transpose(0, 2, 1), self.start[:, :, None])[:, :, 0]
+        ahead = np.einsum("tsax,tfx->tfsa", self.kernels, values, optimize=True)
+        advantages = self.signals + self.discount * ahead - values[:, :, :, None]
+        return StackValues(np.einsum("ts,tfs->tf", self.start, values), advantages, np.maximum(states, 0.0))
+
+    def _system(self, tables: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """(T, S, S) matrices ``I - gamma P_pi`` and (T, F, S) expected signals of a step."""
+        kernels = np.matmul(tables[:, :, None, :], self.kernels)[:, :, 0, :]
+        rewards: FloatArray = np.einsum("tsa,tfsa->tfs", tables, self.signals)
+        return np.eye(kernels.shape[1]) - self.discount * kernels, rewards
+
+
+def training_stack(family: TabularFamily, safe: FloatArray, *, seed: int = 0, tasks: int = TASKS) -> TaskStack:
+    """Training tasks of the family in which the safe policy (S, A) is strictly feasible.
+
+    Raises:
+        AssumptionError: there is none among them.
+    """
+    rng = np.random.default_rng(np.random.SeedSequence([seed, STREAM]))
+    drawn = [family.cmdp(p) for p in family.sample(tasks, rng)]
+    stack = TaskStack.of(drawn, Units.of(family.criterion))
+    slack = stack.limits - stack.totals(safe)[:, 1:]
+    good = (slack > 0.0).all(axis=1)
+    if not good.any():
+        raise AssumptionError(
+            f"safe policy: must be strictly feasible in some training task, got none of {tasks}; train the policy set on this family"
+        )
+    return stack.take(good)
+
+
+def interior(stack: TaskStack, safe: FloatArray) -> FloatArray:
+    """(S, A) the safe policy mixed with the uniform one: the largest share ``2^-k`` that leaves every task half its slack."""
+    slack = stack.limits - stack.totals(safe)[:, 1:]
+    for k in range(1, HALVINGS):
+        table = with_uniform(safe, 2.0**-k)
+        if (stack.limits - stack.totals(table)[:, 1:] >= KEPT_SLACK * slack).all():
+            return table
+    return with_uniform(safe, 2.0**-HALVINGS)
