@@ -215,7 +215,7 @@ def test_what_is_lost_cannot_be_told_any_more() -> None:
     one = agent()
     one.ask(2)
     one.lost([0])
-    with pytest.raises(InvalidReport, match="got 0, which was told before"):
+    with pytest.raises(InvalidReport, match="got 0, which was told or declared lost before"):
         one.tell(0, 1.0, [0.0])
     assert one.status().pending == 1
 

@@ -32,5 +32,5 @@ def test_it_refuses_what_cannot_be_true() -> None:
     with pytest.raises(InvalidReport, match="never asked"):
         agent.tell(episode.id + 1, 3.0, [1.0])
     agent.tell(episode.id, 3.0, [1.0])
-    with pytest.raises(InvalidReport, match="told before"):
+    with pytest.raises(InvalidReport, match="told or declared lost before"):
         agent.tell(episode.id, 3.0, [1.0])

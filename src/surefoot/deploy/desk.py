@@ -129,7 +129,10 @@ class Desk:
             InvalidReport: see :class:`~surefoot.deploy.agent.Agent`.
         """
         number = _ids(ids)
-        index = np.array([self._policy_of(int(k)) for k in number], dtype=np.int64)
+        try:
+            index = np.array([self._pending[k] for k in number.tolist()], dtype=np.int64)
+        except KeyError:
+            index = np.array([self._policy_of(k) for k in number.tolist()], dtype=np.int64)
         if len(set(number.tolist())) < number.size:
             raise InvalidReport("ids must differ, got one twice in the same report; tell every episode once")
         rewards = _reals("reward", reward, (number.size,), scalar=True)
@@ -162,7 +165,7 @@ class Desk:
             return self._pending[k]
         if 0 <= k < self.opened:
             raise InvalidReport(
-                f"id must name a pending episode, got {k}, which was told before; tell every episode once"
+                f"id must name a pending episode, got {k}, which was told or declared lost before; tell every episode once"
             )
         raise InvalidReport(
             f"id must name a pending episode, got {k}, which was never asked; use the id that ask() returned"
@@ -178,9 +181,13 @@ def _ids(ids: Any) -> IntArray:
 
 def _reals(name: str, value: Any, shape: tuple[int, ...], *, scalar: bool) -> FloatArray:
     try:
-        array = np.asarray(value, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise InvalidReport(f"{name} must be numbers, got {value!r}; report floats") from error
+        given = np.asarray(value)
+        # Text that happens to read as a number, or a truth value, is a mistake at the plant.
+        array = given.astype(np.float64) if given.dtype.kind in "iuf" else None
+    except (TypeError, ValueError, OverflowError):
+        array = None
+    if array is None:
+        raise InvalidReport(f"{name} must be numbers, got {value!r}; report floats; the episode stays pending")
     if scalar and array.size == int(np.prod(shape)):
         array = array.reshape(shape)
     if array.shape != shape:

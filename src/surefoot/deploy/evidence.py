@@ -290,7 +290,7 @@ class Evidence:
     def parts(self) -> dict[str, FloatArray]:
         """(N,) log-wealth by kind of evidence, before it is averaged: ``separate``, ``joint``, ``transitions`` where there is any."""
         processes = (*self._separate, *self._extra)
-        separate = [np.nan_to_num(p.log_mean(alive=self.watched), nan=-np.inf) for p in processes]
+        separate = [p.log_mean(alive=self.watched, outside=-np.inf) for p in processes]
         found: dict[str, FloatArray] = {
             "separate": np.logaddexp.reduce(separate, axis=0) - math.log(len(processes)),
             "joint": self._joint.log_mean(),

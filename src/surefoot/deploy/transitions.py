@@ -101,12 +101,25 @@ class TransitionEvidence:
 
 def log_average(logs: FloatArray, log_weights: FloatArray) -> FloatArray:
     """(N,) ``log sum_r exp(log_weights + logs)`` over the last axis of (N, R), both below infinity, without overflow or NaN."""
-    terms = logs + log_weights
-    top = terms.max(axis=1, initial=-np.inf)
-    base = np.where(np.isfinite(top), top, 0.0)
-    with np.errstate(divide="ignore"):
-        result: FloatArray = base + np.log(np.exp(terms - base[:, None]).sum(axis=1))
-    return result
+    # The compiled loop checks no indices.
+    weights = log_weights if log_weights.shape == logs.shape else np.broadcast_to(log_weights, logs.shape).copy()
+    mean: FloatArray = _log_average(logs, weights)
+    return mean
+
+
+@njit(cache=True, nogil=True)
+def _log_average(logs, log_weights):  # type: ignore[no-untyped-def]
+    out = np.empty(logs.shape[0])
+    for i in range(logs.shape[0]):
+        top = -np.inf
+        for r in range(logs.shape[1]):
+            top = max(top, logs[i, r] + log_weights[i, r])
+        total = 0.0
+        for r in range(logs.shape[1]):
+            if top > -np.inf:
+                total += np.exp(logs[i, r] + log_weights[i, r] - top)
+        out[i] = top + np.log(total) if top > -np.inf else -np.inf
+    return out
 
 
 def encode(triples: IntArray) -> IntArray:

@@ -526,17 +526,19 @@ class IntervalWealth:
         self.lost[policy] -= batch.shape[0]
         self._refresh(policy)
 
-    def log_mean(self, weights: ArrayLike | None = None, alive: NDArray[np.bool_] | None = None) -> FloatArray:
+    def log_mean(
+        self, weights: ArrayLike | None = None, alive: NDArray[np.bool_] | None = None, outside: float = np.nan
+    ) -> FloatArray:
         """(N,) log of the average wealth per cell, over sides and bets and, with ``weights`` (J,), over policies.
 
-        The weights must have been fixed before any data. Cells outside ``alive`` are not computed and read NaN, which
-        is never above a threshold.
+        The weights must have been fixed before any data. Cells outside ``alive`` are not computed and read
+        ``outside``, by default NaN, which is never above a threshold.
         """
         shares = self.policy_weights if weights is None else self._weights(weights, self.counts.size)
         # policies never observed have wealth exactly one
         untouched = self._touched.size < shares.size
         rest = max(0.0, 1.0 - float(shares[self._touched].sum())) if untouched else 0.0
-        out = np.full(self._everyone.size, np.nan)
+        out = np.full(self._everyone.size, outside)
         _kernels.interval_mean(self._living(alive), self._touched, shares, rest, self._block, out)
         return out
 
