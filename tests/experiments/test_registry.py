@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from surefoot import PCE, FixedAgent, InvalidInput, PolicySet, SafePCE, TabularPolicy, solve
-from surefoot.experiments.registry import AgentContext, make_agent
+from surefoot.experiments.registry import AgentContext, check_agents, make_agent
 from surefoot.tasks import NoisyGridworld
 
 WORLD = NoisyGridworld()
@@ -44,15 +44,23 @@ def test_learning_agents_get_the_cover_their_constants_go_with(context: AgentCon
     [
         ("sage", "agent must be one of always-safe, .*safe-pce, got 'sage'; add :argument where needed"),
         ("", "agent must be one of .* got ''"),
-        ("robust-fixed", r"robust-fixed needs the parameters \(noise\) of a task, got ''; e.g. robust-fixed:0.36"),
-        ("robust-fixed:low", r"robust-fixed needs the parameters \(noise\) of a task, got 'low'"),
+        ("robust-fixed", r"robust-fixed needs the parameters of a task, got ''; e.g. robust-fixed:0.36"),
+        ("robust-fixed:low", r"robust-fixed needs the parameters of a task, got 'low'"),
         ("robust-fixed:0.1,0.2", r"parameters must have shape \(1\), got \(2,\)"),
         ("oracle:now", "oracle takes no argument, got 'now'; write oracle"),
         ("always-safe:0.4", "always-safe takes no argument, got '0.4'"),
         ("safe-pce:tuned", 'preset of safe-pce must be "theory" or "published", got \'tuned\'; e.g. safe-pce:theory'),
+        ("certified:sure", "certified takes cells, envelope or data, then :all or :returns, got 'sure'"),
+        ("certified:cells:guesses", "certified takes .*, got 'cells:guesses'"),
         ("pce:tuned", 'preset of pce must be "theory" or "published", got \'tuned\''),
     ],
 )
 def test_unknown_agents_are_refused(name: str, message: str, context: AgentContext) -> None:
     with pytest.raises(InvalidInput, match=message):
         make_agent(name, context)
+
+
+@pytest.mark.parametrize("name", ["certified:sure", "robust-fixed:low", "pce:tuned", "oracle:now"])
+def test_wrong_arguments_are_refused_before_anything_is_trained(name: str) -> None:
+    with pytest.raises(InvalidInput):
+        check_agents(["always-safe", name])

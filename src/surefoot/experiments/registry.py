@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from surefoot.cmdp.model import TabularCMDP
@@ -58,14 +59,17 @@ def _always_safe(context: AgentContext, argument: str) -> Agent:
     return FixedAgent(context.policy_set.safe_policy, context.family.criterion, seed=context.seed)
 
 
-def _robust_fixed(context: AgentContext, argument: str) -> Agent:
+def _parameters(argument: str) -> list[float]:
     try:
-        parameters = [float(part) for part in argument.split(",")]
+        return [float(part) for part in argument.split(",")]
     except ValueError:
-        names = ",".join(context.family.parameter_names)
         raise InvalidInput(
-            f"robust-fixed needs the parameters ({names}) of a task, got {argument!r}; e.g. robust-fixed:0.36"
+            f"robust-fixed needs the parameters of a task, got {argument!r}; e.g. robust-fixed:0.36"
         ) from None
+
+
+def _robust_fixed(context: AgentContext, argument: str) -> Agent:
+    parameters = _parameters(argument)
     policy = TabularPolicy(solve(context.family.cmdp(parameters)).value_or_raise().policy)
     return FixedAgent(policy, context.family.criterion, seed=context.seed)
 
@@ -82,7 +86,16 @@ def _pce(context: AgentContext, argument: str) -> Agent:
     return PCE(policy_set, preset=preset, delta=context.delta, episodes=context.episodes, seed=context.seed)  # type: ignore[arg-type]
 
 
+def _check_certified(argument: str) -> None:
+    trust, _, evidence = argument.partition(":")
+    if trust not in ("", "cells", "envelope", "data") or evidence not in ("", "all", "returns"):
+        raise InvalidInput(
+            f"certified takes cells, envelope or data, then :all or :returns, got {argument!r}; e.g. certified:cells:returns"
+        )
+
+
 def _certified(context: AgentContext, argument: str) -> Agent:
+    _check_certified(argument)
     trust, _, evidence = (argument or "cells").partition(":")
     kind: Any = evidence or "all"
     level: Any = trust
@@ -111,6 +124,17 @@ AGENTS: dict[str, Callable[[AgentContext, str], Agent]] = {
 """Key to factory."""
 
 
+CHECKS: dict[str, Callable[[str], object]] = {
+    "oracle": partial(_refuse_argument, "oracle"),
+    "always-safe": partial(_refuse_argument, "always-safe"),
+    "robust-fixed": _parameters,
+    "safe-pce": lambda argument: _preset("safe-pce", argument or "theory"),
+    "pce": lambda argument: _preset("pce", argument or "published"),
+    "certified": _check_certified,
+}
+"""Key to what refuses a wrong argument before anything is trained; a key may be absent."""
+
+
 def make_agent(name: str, context: AgentContext) -> Agent:
     """The agent called ``name``.
 
@@ -123,13 +147,16 @@ def make_agent(name: str, context: AgentContext) -> Agent:
 
 
 def check_agents(names: Sequence[str]) -> None:
-    """Raise where a name is unknown, before anything expensive is done for the others.
+    """Raise where a name or its argument is unknown, before anything expensive is done for the others.
 
     Raises:
-        InvalidInput: names the first unknown one and lists what there is.
+        InvalidInput: names the first wrong one and what there is.
     """
     for name in names:
         if name.partition(":")[0] not in AGENTS:
             raise InvalidInput(
                 f"agent must be one of {', '.join(sorted(AGENTS))}, got {name!r}; add :argument where needed"
             )
+        key, _, argument = name.partition(":")
+        if key in CHECKS:
+            CHECKS[key](argument)
