@@ -1,6 +1,24 @@
 """Task families: distributions over CMDPs that share states, actions and the criterion."""
 
+from surefoot.tasks.admission import QueueAdmission
+from surefoot.tasks.catalogue import FAMILIES, check_families, make_family
+from surefoot.tasks.cliff import WindyCliff
 from surefoot.tasks.family import TabularFamily, TaskFamily
 from surefoot.tasks.gridworld import NoisyGridworld
+from surefoot.tasks.inventory import StorageInventory
+from surefoot.tasks.lake import SlipperyLake
+from surefoot.tasks.streaming import StreamingBuffer
 
-__all__ = ["NoisyGridworld", "TabularFamily", "TaskFamily"]
+__all__ = [
+    "FAMILIES",
+    "NoisyGridworld",
+    "QueueAdmission",
+    "SlipperyLake",
+    "StorageInventory",
+    "StreamingBuffer",
+    "TabularFamily",
+    "TaskFamily",
+    "WindyCliff",
+    "check_families",
+    "make_family",
+]
