@@ -12,6 +12,7 @@ import pytest
 from surefoot import AssumptionError, InvalidInput, InvalidReport, PolicySet, evaluate_many, train
 from surefoot.arrays import FloatArray
 from surefoot.cmdp.model import TabularCMDP
+from surefoot.deploy import queue
 from surefoot.deploy.certified import BOUNDS_SHARE, KAPPA, WARM_UP, CertifiedAgent
 from surefoot.policyset.schema import AssumptionReport, Certificate, SignalPredictions
 from surefoot.stats.binomial import rate_test, trials_without_failure
@@ -269,6 +270,54 @@ def test_when_every_cell_is_dead_the_starts_are_dropped_and_the_safe_policy_is_p
         run(one, 100, rng)
         assert one.plan.weights.tolist() == [1.0, 0.0, 0.0, 0.0]
     assert one.status().cells_left == 0
+
+
+def set_wealth(one: CertifiedAgent, log_wealth: list[float]) -> None:
+    """Put the cells' wealth where it is wanted, as if the episodes had done it, and let it take effect."""
+    evidence = one._evidence
+    evidence._joint.log_wealth[:] = (np.asarray(log_wealth) - np.log(evidence.weights.joint))[:, None]
+    one._after_evidence()
+
+
+def test_while_every_cell_may_still_come_back_data_bounds_decide_and_no_alarm_is_raised() -> None:
+    one = agent(delta=0.05)
+    refuted = float(np.log(1.0 / (0.05 * (1.0 - BOUNDS_SHARE)))) + 0.5
+    ambitious = one.plan.weights
+    set_wealth(one, [refuted] * 3)
+    assert not one.alive.any() and one.alarm is None
+    rows = np.array([LIMIT - MARGIN, CEILING, CEILING, CEILING])
+    assert float(one.plan.weights @ rows) <= LIMIT, (
+        "nothing is proved about other policies, but the margin has room for a little"
+    )
+    assert "data bounds count" in one.status().text
+    set_wealth(one, [-40.0, refuted, refuted])
+    assert one.alive.tolist() == [True, False, False]
+    assert one.events[-1].kind == "readmitted" and one.events[-1].text == "cells 0 readmitted, 1 left"
+    assert one.plan.weights[0] < ambitious[0], "the remaining cell allows more than all three did"
+    set_wealth(one, [refuted, refuted + 10.0, refuted + 10.0])
+    assert one.alarm is None
+    set_wealth(one, [refuted + 10.0] * 3)
+    assert one.alarm == "every cell is refuted: the real task is outside the family"
+
+
+def test_a_report_that_never_comes_is_given_up_and_memory_stays_bounded(
+    monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator
+) -> None:
+    monkeypatch.setattr(queue, "PATIENCE", 200)
+    one = agent()
+    missing = one.ask()
+    largest = 0
+    for _ in range(60):
+        asked = one.ask(10)
+        one.tell(asked.ids, *outcomes(10, rng))
+        largest = max(largest, one._queue.waiting)
+    assert largest <= 210
+    assert len(one._bets) <= 22 and one._queue.waiting == 0
+    assert any(e.kind == "lost" and "episodes 0 kept too many reports waiting" in e.text for e in one.events)
+    before = one._evidence.log_wealth()
+    one.tell(missing.id, *outcomes(1, rng))
+    np.testing.assert_array_equal(one._evidence.log_wealth(), before)
+    assert one.status().pending == 0
 
 
 def test_envelope_starts_are_dropped_even_if_another_alarm_came_first() -> None:
