@@ -54,7 +54,7 @@ wheel-test: $(STAMP)
 	@$(PYTHON) -m venv $(WHEEL)/venv
 	@wheel=$$(echo $(WHEEL)/surefoot-*.whl); echo "testing $$wheel without its source"; \
 	$(WHEEL)/venv/bin/python $(PIP) -c constraints.txt "$$wheel[dev]"
-	@for f in tests pyproject.toml README.md CHANGELOG.md docs; do [ ! -e $$f ] || cp -R $$f $(WHEEL)/tree/; done
+	@for f in tests examples pyproject.toml README.md CHANGELOG.md CONTRIBUTING.md LICENSE docs; do [ ! -e $$f ] || cp -R $$f $(WHEEL)/tree/; done
 	@cd $(WHEEL)/tree && ../venv/bin/python -m pytest -q -n $(WORKERS) --dist worksteal -p no:cacheprovider
 
 clean:
