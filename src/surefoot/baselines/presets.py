@@ -24,7 +24,7 @@ from surefoot.errors import InvalidInput
 from surefoot.policyset.schema import PolicySet
 from surefoot.tasks.family import TabularFamily
 
-__all__ = ["BaselineContext", "Choice", "Preset", "choose", "multiplier"]
+__all__ = ["BaselineContext", "Choice", "Preset", "choose", "multiplier", "parse"]
 
 Preset = Literal["theory", "calibrated", "published"]
 SCHEMA = 1
@@ -81,13 +81,11 @@ class Choice:
         return (f"all confidence radii are multiplied by {self.multiplier:g}, which is outside the proof",)
 
 
-def choose(
-    agent: str, argument: str, family_name: str, presets: Sequence[Preset] = ("theory", "calibrated")
-) -> Choice:
-    """The preset that an argument names; ``""`` means ``theory``.
+def parse(agent: str, argument: str, presets: Sequence[Preset] = ("theory", "calibrated")) -> Choice | None:
+    """The preset that an argument names, or ``None`` for ``calibrated`` with the family's own multiplier; ``""`` means ``theory``.
 
     Raises:
-        InvalidInput: unknown preset, a multiplier that is no positive number, or a family that nothing was calibrated on.
+        InvalidInput: unknown preset, or a multiplier that is no positive number.
     """
     name, given, value = (argument or "theory").partition("=")
     if name not in presets or (given and name != "calibrated"):
@@ -95,7 +93,16 @@ def choose(
         raise InvalidInput(f"preset of {agent} must be one of {listed}, got {argument!r}; e.g. {agent}:theory")
     if name != "calibrated":
         return Choice(cast(Preset, name))
-    return Choice("calibrated", _positive(agent, value) if given else multiplier(family_name, agent))
+    return Choice("calibrated", _positive(agent, value)) if given else None
+
+
+def choose(agent: str, argument: str, family_name: str, presets: Sequence[Preset] = ("theory", "calibrated")) -> Choice:
+    """The preset and multiplier that an argument means on a family.
+
+    Raises:
+        InvalidInput: as in :func:`parse`, or nothing was calibrated on the family.
+    """
+    return parse(agent, argument, presets) or Choice("calibrated", multiplier(family_name, agent))
 
 
 def _positive(agent: str, value: str) -> float:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from surefoot.baselines import dope, dope_plus, opt_pess, presets
 from surefoot.cmdp.model import TabularCMDP
 from surefoot.deploy.agent import Agent
 from surefoot.deploy.certified import CertifiedAgent
@@ -120,6 +121,9 @@ AGENTS: dict[str, Callable[[AgentContext, str], Agent]] = {
     "safe-pce": _safe_pce,
     "pce": _pce,
     "certified": _certified,
+    "optpess-lp": opt_pess.make,
+    "dope": dope.make,
+    "dope-plus": dope_plus.make,
 }
 """Key to factory."""
 
@@ -131,6 +135,9 @@ CHECKS: dict[str, Callable[[str], object]] = {
     "safe-pce": lambda argument: _preset("safe-pce", argument or "theory"),
     "pce": lambda argument: _preset("pce", argument or "published"),
     "certified": _check_certified,
+    "optpess-lp": partial(presets.parse, "optpess-lp"),
+    "dope": partial(presets.parse, "dope"),
+    "dope-plus": partial(presets.parse, "dope-plus", presets=dope_plus.PRESETS),
 }
 """Key to what refuses a wrong argument before anything is trained; a key may be absent."""
 
