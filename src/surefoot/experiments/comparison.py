@@ -16,19 +16,46 @@ from typing import Any
 
 import numpy as np
 
-from surefoot.arrays import FloatArray
-from surefoot.errors import OutputExists
-from surefoot.experiments.registry import AgentContext, make_agent
+from surefoot.arrays import FloatArray, check_integer
+from surefoot.errors import InvalidInput, OutputExists
+from surefoot.experiments.registry import AgentContext, check_agents, make_agent
 from surefoot.experiments.runner import Trace, play
 from surefoot.policyset.schema import PolicySet
 from surefoot.progress import track
 from surefoot.solvers.linear_program import solve
 from surefoot.tasks.family import TabularFamily
+from surefoot.version import VERSION
 
-__all__ = ["Comparison", "compare", "new_directory", "training_header", "write_comparison"]
+__all__ = [
+    "Comparison",
+    "check_comparison",
+    "compare",
+    "comparison_header",
+    "fresh_tasks",
+    "new_directory",
+    "training_header",
+    "write_comparison",
+]
 
 CHECKPOINTS = (1_000, 5_000, 10_000, 20_000, 40_000)
 CURVE_POINTS = 400
+
+
+def check_comparison(agents: Sequence[str], episodes: int) -> None:
+    """Refuse what no comparison can be made of, before anything is trained.
+
+    Raises:
+        InvalidInput: no episodes, or agents that are unknown or named twice.
+    """
+    check_integer("episodes", episodes, low=1)
+    if not agents or len(set(agents)) < len(agents):
+        raise InvalidInput(f"agents must be distinct names, got {list(agents)}; list every agent once")
+    check_agents(agents)
+
+
+def fresh_tasks(family: TabularFamily, n: int, seed: int) -> FloatArray:
+    """(n, p) test tasks from the family; their stream is none that training draws from."""
+    return family.sample(n, np.random.default_rng(np.random.SeedSequence([seed, 0xF2E5])))
 
 
 @dataclass(frozen=True, eq=False)
@@ -180,6 +207,26 @@ def _summarise(comparison: Comparison, name: str) -> dict[str, Any]:
         "seconds": float(sum(t.seconds for t in traces)),
         "agent_seconds": float(sum(t.agent_seconds for t in traces)),
         "notes": comparison.notes[name],
+    }
+
+
+def comparison_header(
+    experiment: str, family: TabularFamily, policy_set: PolicySet, found: Comparison, *, delta: float, seed: int, seconds: float
+) -> dict[str, Any]:  # fmt: skip
+    """What a summary says before it comes to the agents; ``seconds`` is how long training took."""
+    named = [dict(zip(family.parameter_names, point.tolist())) for point in found.parameters]
+    return {
+        "schema": 1,
+        "experiment": experiment,
+        "version": VERSION,
+        "family": family.name,
+        "seed": seed,
+        "episodes": found.episodes,
+        "delta": delta,
+        "cost_limits": found.limits.tolist(),
+        "tasks": [{**point, "optimal_value": float(value)} for point, value in zip(named, found.optima)],
+        "training": training_header(policy_set, seconds),
+        "assumptions": {"holds": policy_set.assumption.holds, "statement": policy_set.assumption.statement},
     }
 
 

@@ -16,17 +16,23 @@ from typing import Any
 
 import numpy as np
 
-from surefoot.arrays import FloatArray, check_integer
+from surefoot.arrays import FloatArray
 from surefoot.cmdp.evaluate import evaluate
 from surefoot.errors import InvalidInput
-from surefoot.experiments.comparison import compare, new_directory, training_header, write_comparison
-from surefoot.experiments.registry import check_agents
+from surefoot.experiments.comparison import (
+    check_comparison,
+    compare,
+    comparison_header,
+    fresh_tasks,
+    new_directory,
+    write_comparison,
+)
 from surefoot.policyset.schema import PolicySet
 from surefoot.solvers.linear_program import OccupancyProgram
+from surefoot.tasks.family import TabularFamily
 from surefoot.tasks.gridworld import GOAL, HAZARDS, HEIGHT, PUBLISHED_NOISES, WIDTH, NoisyGridworld
 from surefoot.training.coverage import ParameterDistance
 from surefoot.training.pipeline import train
-from surefoot.version import VERSION
 
 __all__ = ["DEFAULT_AGENTS", "PUBLISHED_REGRET", "coarse_cover", "reproduce", "test_tasks"]
 
@@ -62,10 +68,7 @@ def reproduce(
         InvalidInput: an argument out of range, an unknown agent, family or task list.
         OutputExists: ``out`` is there already.
     """
-    check_integer("episodes", episodes, low=1)
-    if not agents or len(set(agents)) < len(agents):
-        raise InvalidInput(f"agents must be distinct names, got {list(agents)}; list every agent once")
-    check_agents(agents)
+    check_comparison(agents, episodes)
     world = NoisyGridworld(family)  # type: ignore[arg-type]
     points = test_tasks(world, tasks, seed)
     directory = new_directory(out)
@@ -82,20 +85,8 @@ def reproduce(
         episodes=episodes, delta=delta, seed=seed, workers=workers, progress=progress,
     )  # fmt: skip
     _write_figure1(directory, world, policy_set)
-    header = {
-        "schema": 1,
-        "experiment": "gridworld",
-        "version": VERSION,
-        "family": world.name,
-        "seed": seed,
-        "episodes": episodes,
-        "delta": delta,
-        "cost_limits": world.criterion.cost_limits.tolist(),
-        "tasks": [{"noise": float(p[0]), "optimal_value": float(v)} for p, v in zip(found.parameters, found.optima)],
-        "training": training_header(policy_set, seconds),
-        "assumptions": {"holds": policy_set.assumption.holds, "statement": policy_set.assumption.statement},
-        "published": PUBLISHED_REGRET if tasks == "published" and episodes == 40_000 else {},
-    }
+    header = comparison_header("gridworld", world, policy_set, found, delta=delta, seed=seed, seconds=seconds)
+    header["published"] = PUBLISHED_REGRET if tasks == "published" and episodes == 40_000 else {}
     return write_comparison(directory, found, header)
 
 
@@ -109,14 +100,14 @@ def test_tasks(world: NoisyGridworld, tasks: str, seed: int) -> FloatArray:
     if kind == "published" and (tasks == kind or (number.isdecimal() and int(number) > 0)):
         return np.tile(np.asarray(PUBLISHED_NOISES)[:, None], (int(number or 1), 1))
     if kind == "fresh" and number.isdecimal() and int(number) > 0:
-        return world.sample(int(number), np.random.default_rng(np.random.SeedSequence([seed, 0xF2E5])))
+        return fresh_tasks(world, int(number), seed)
     raise InvalidInput(
         f'tasks must be "published", "published:R" or "fresh:N" with R, N >= 1, got {tasks!r}; e.g. fresh:100'
     )
 
 
-def coarse_cover(world: NoisyGridworld, training_tasks: int, seed: int, progress: bool) -> PolicySet:
-    """The cover that the published constants go with: noise within .01 counts as covered."""
+def coarse_cover(world: TabularFamily, training_tasks: int, seed: int, progress: bool) -> PolicySet:
+    """The cover that the published constants go with: a parameter within .01 counts as covered."""
     return train(
         world, tasks=training_tasks, holdout=0, radius=COARSE_RADIUS, coverage=ParameterDistance(),
         seed=seed, strict=False, progress=progress,
