@@ -63,9 +63,8 @@ def gridworld(
         from surefoot.report.figures import require_matplotlib
 
         require_matplotlib()
-    names = DEFAULT_AGENTS if agents == "default" else tuple(name.strip() for name in agents.split(","))
     summary = reproduce(
-        out, family=family, agents=names, tasks=tasks, episodes=episodes, delta=delta, cells=cells, policies=policies,
+        out, family=family, agents=_names(agents, DEFAULT_AGENTS), tasks=tasks, episodes=episodes, delta=delta, cells=cells, policies=policies,
         training_tasks=training_tasks, holdout=holdout, seed=seed, workers=workers, progress=not as_json,
     )  # fmt: skip
     written = [out / "summary.json"]
@@ -80,3 +79,50 @@ def gridworld(
     click.echo(render_table(summary))
     click.echo(f"\n{summary['assumptions']['statement']}")
     click.echo("\nwritten: " + "  ".join(str(path) for path in written))
+
+
+@command.command(name="suite")
+@click.option("--episodes", default=20_000, show_default=True, help="Real episodes per run.")
+@click.option("--agents", default="default", show_default=True, help="Comma-separated names, or 'default'.")
+@click.option("--families", default="default", show_default=True, help="Comma-separated names, or 'default' for all.")
+@click.option("--tasks", default=10, show_default=True, help="Fresh test tasks per family.")
+@click.option("--cells", default=60, show_default=True, help="Largest number of cells.")
+@click.option("--policies", default=30, show_default=True, help="Size of the library besides the safe policy.")
+@click.option("--training-tasks", default=400, show_default=True, help="Fresh training tasks.")
+@click.option("--holdout", default=150, show_default=True, help="Fresh tasks that judge the finished cells.")
+@click.option(
+    "--delta",
+    default=0.05,
+    show_default=True,
+    help="Error probability of deployment and, separately, of the certificate.",
+)
+@click.option("--seed", default=0, show_default=True, help="Of everything random.")
+@click.option("--workers", default=1, show_default=True, help="Processes; results do not depend on it.")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="New directory for logs.")
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON instead of a table.")
+def suite(
+    episodes: int, agents: str, families: str, tasks: int, cells: int, policies: int, training_tasks: int, holdout: int, delta: float,
+    seed: int, workers: int, out: Path, as_json: bool,
+) -> None:  # fmt: skip
+    """Every built-in family with every agent, on fresh tasks: one table.
+
+    \b
+    Families: admission, cliff, gridworld, inventory, lake, streaming.
+    Agents: as for gridworld.
+    """
+    from surefoot.experiments.suite.run import DEFAULT_AGENTS, reproduce
+    from surefoot.report.suite import render_suite
+    from surefoot.tasks.catalogue import FAMILIES
+
+    summary = reproduce(
+        out, families=_names(families, tuple(FAMILIES)), agents=_names(agents, DEFAULT_AGENTS), tasks=tasks, episodes=episodes, delta=delta,
+        cells=cells, policies=policies, training_tasks=training_tasks, holdout=holdout, seed=seed, workers=workers, progress=not as_json,
+    )  # fmt: skip
+    click.echo(json.dumps(summary) if as_json else render_suite(summary))
+    if not as_json:
+        click.echo(f"\nwritten: {out / 'summary.json'}  and a folder per family beside it")
+
+
+def _names(given: str, default: tuple[str, ...]) -> tuple[str, ...]:
+    """The names on a comma-separated list; ``default`` stands for those that are run without one."""
+    return default if given == "default" else tuple(name.strip() for name in given.split(","))
