@@ -90,17 +90,19 @@ def exact_advantages(cmdp: TabularCMDP, table: FloatArray) -> FloatArray:
     """(F, S, A) advantages of one policy."""
     values = state_values(cmdp, table)[0]
     ahead = np.stack([np.add.reduceat(cmdp.probabilities * v[cmdp.successors], cmdp.row_start[:-1]) for v in values])
-    return cmdp.signals + cmdp.discount * ahead.reshape(cmdp.signals.shape) - values[:, :, None]
+    advantages: FloatArray = cmdp.signals + cmdp.discount * ahead.reshape(cmdp.signals.shape) - values[:, :, None]
+    return advantages
 
 
 def exact_gradient(cmdp: TabularCMDP, table: FloatArray) -> FloatArray:
     """(F, S, A) gradients of returns and costs in the logits."""
-    return occupancy(cmdp, table) * exact_advantages(cmdp, table)
+    gradient: FloatArray = occupancy(cmdp, table) * exact_advantages(cmdp, table)
+    return gradient
 
 
 def estimated_gradient(visits: Visits, table: FloatArray) -> FloatArray:
     """(F, S, A) unbiased estimate of the same from episodes of the policy ``table``."""
-    centred = visits.to_go - table * visits.to_go.sum(axis=2, keepdims=True)
+    centred: FloatArray = visits.to_go - table * visits.to_go.sum(axis=2, keepdims=True)
     return centred / visits.episodes
 
 
@@ -126,4 +128,5 @@ def shift_logits(table: FloatArray, shift: FloatArray) -> FloatArray:
 
 def with_uniform(table: FloatArray, share: float) -> FloatArray:
     """(S, A) policy that acts uniformly with probability ``share``."""
-    return (1.0 - share) * table + share / table.shape[1]
+    mixed: FloatArray = (1.0 - share) * table + share / table.shape[1]
+    return mixed

@@ -6,6 +6,8 @@ Tasks are drawn from the family with a stream of their own, so test tasks are ne
 one distribution. A task in which the safe policy itself is not strictly feasible breaks the assumption of every method here and is left
 out.
 
+What is learned is kept for the life of the process (:func:`trained`), so that playing many tasks trains once.
+
 Gradient methods need a policy with a positive probability for every action, which the safe policy of a solved task is not.
 :func:`interior` mixes it with the uniform policy, as far as every training task keeps half the slack that the safe policy has there.
 
@@ -14,23 +16,31 @@ Letters: T tasks, S states, A actions, I constraints, F = 1 + I signals (reward 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import numpy as np
 
 from surefoot.arrays import FloatArray, freeze
 from surefoot.baselines.gradient import Units, with_uniform
+from surefoot.baselines.on_policy import safe_table
 from surefoot.cmdp.model import TabularCMDP
 from surefoot.errors import AssumptionError
+from surefoot.policyset.schema import PolicySet
 from surefoot.tasks.family import TabularFamily
 
-__all__ = ["StackValues", "TaskStack", "interior", "training_stack"]
+__all__ = ["StackValues", "TaskStack", "interior", "trained", "training_stack"]
 
-TASKS = 64
+Result = TypeVar("Result")
+
+TASKS, LEAST_TASKS = 256, 8
+STACK_BYTES = 2**26
+"""Fewer tasks are drawn where their dense kernels would need more than this."""
 STREAM = 0x3E7A
 """Marks the stream of training tasks, so that no other use of the same seed draws them."""
 KEPT_SLACK = 0.5
-HALVINGS = 20
+HALVINGS = 40
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,7 +96,7 @@ class TaskStack:
         """``H_g``."""
         return 1.0 / (1.0 - self.discount)
 
-    def take(self, which: FloatArray | slice) -> TaskStack:
+    def take(self, which: Any) -> TaskStack:
         """Some of the tasks."""
         return TaskStack(self.kernels[which], self.signals[which], self.start[which], self.limits, self.discount)
 
@@ -114,12 +124,14 @@ class TaskStack:
 
 
 def training_stack(family: TabularFamily, safe: FloatArray, *, seed: int = 0, tasks: int = TASKS) -> TaskStack:
-    """Training tasks of the family in which the safe policy (S, A) is strictly feasible.
+    """Training tasks of the family in which the safe policy (S, A) is strictly feasible; no more than fit into memory.
 
     Raises:
         AssumptionError: there is none among them.
     """
     rng = np.random.default_rng(np.random.SeedSequence([seed, STREAM]))
+    fitting = max(LEAST_TASKS, STACK_BYTES // (8 * safe.size * safe.shape[0]))
+    tasks = min(tasks, fitting)
     drawn = [family.cmdp(p) for p in family.sample(tasks, rng)]
     stack = TaskStack.of(drawn, Units.of(family.criterion))
     slack = stack.limits - stack.totals(safe)[:, 1:]
@@ -132,10 +144,36 @@ def training_stack(family: TabularFamily, safe: FloatArray, *, seed: int = 0, ta
 
 
 def interior(stack: TaskStack, safe: FloatArray) -> FloatArray:
-    """(S, A) the safe policy mixed with the uniform one: the largest share ``2^-k`` that leaves every task half its slack."""
+    """(S, A) the safe policy mixed with the uniform one: the largest share ``2^-k`` that leaves every task half its slack.
+
+    Raises:
+        AssumptionError: the slack is so small that no share down to ``2^-40`` does.
+    """
     slack = stack.limits - stack.totals(safe)[:, 1:]
-    for k in range(1, HALVINGS):
+    for k in range(1, HALVINGS + 1):
         table = with_uniform(safe, 2.0**-k)
         if (stack.limits - stack.totals(table)[:, 1:] >= KEPT_SLACK * slack).all():
             return table
-    return with_uniform(safe, 2.0**-HALVINGS)
+    raise AssumptionError(
+        f"safe policy: must have slack that randomising leaves, got {slack.min():g} at worst; gradient methods need a larger margin"
+    )
+
+
+_LEARNED: dict[tuple[str, str, str], Any] = {}
+_STACKS: dict[tuple[str, str], TaskStack] = {}
+
+
+def trained(family: TabularFamily, policy_set: PolicySet, what: str, learn: Callable[[TaskStack], Result]) -> Result:
+    """``learn`` applied to the family's training tasks, once per process, family, policy set and ``what``.
+
+    Raises:
+        AssumptionError: see :func:`training_stack`.
+    """
+    key = (family.name, policy_set.hash)
+    if (*key, what) not in _LEARNED:
+        if key not in _STACKS:
+            _STACKS.clear()  # stacks are large: the last one only
+            _STACKS[key] = training_stack(family, safe_table(policy_set))
+        _LEARNED[(*key, what)] = learn(_STACKS[key])
+    result: Result = _LEARNED[(*key, what)]
+    return result

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from surefoot.baselines import dope, dope_plus, opt_pess, presets
+from surefoot.baselines import dope, dope_plus, lb_sgd, meta_srl, opt_pess, presets, safe_meta_rl
 from surefoot.cmdp.model import TabularCMDP
 from surefoot.deploy.agent import Agent
 from surefoot.deploy.certified import CertifiedAgent
@@ -124,6 +124,9 @@ AGENTS: dict[str, Callable[[AgentContext, str], Agent]] = {
     "optpess-lp": opt_pess.make,
     "dope": dope.make,
     "dope-plus": dope_plus.make,
+    "lb-sgd": lb_sgd.make,
+    "safe-meta-rl": safe_meta_rl.make,
+    "meta-srl": meta_srl.make,
 }
 """Key to factory."""
 
@@ -138,6 +141,9 @@ CHECKS: dict[str, Callable[[str], object]] = {
     "optpess-lp": partial(presets.parse, "optpess-lp"),
     "dope": partial(presets.parse, "dope"),
     "dope-plus": partial(presets.parse, "dope-plus", presets=dope_plus.PRESETS),
+    "lb-sgd": partial(presets.parse, "lb-sgd", presets=lb_sgd.PRESETS),
+    "safe-meta-rl": partial(presets.parse, "safe-meta-rl", presets=safe_meta_rl.PRESETS),
+    "meta-srl": partial(presets.parse, "meta-srl", presets=meta_srl.PRESETS),
 }
 """Key to what refuses a wrong argument before anything is trained; a key may be absent."""
 
