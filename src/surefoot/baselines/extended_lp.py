@@ -45,7 +45,8 @@ TOLERANCE = 1e-6
 TIGHTENING = 1e-7
 """The program is solved at ``b (1 - TIGHTENING)`` and verified at b."""
 UNVISITED = 1e-9
-BOX_TOLERANCE = 1e-9
+ROUNDING = 1e-9
+"""Of the linear system behind exact values, and of a kernel projected into its box."""
 MAX_SWEEPS = 200
 
 Status = Literal["optimal", "infeasible", "failed"]
@@ -149,8 +150,8 @@ class ExtendedProgram:
 
 def _accepts(proof: Check) -> bool:
     return (
-        proof.excess <= 0.0
-        and proof.outside <= BOX_TOLERANCE
+        proof.excess <= ROUNDING * max(1.0, float(np.abs(proof.costs).max(initial=0.0)))
+        and proof.outside <= ROUNDING
         and proof.gap <= TOLERANCE * max(1.0, abs(proof.value), abs(proof.bound))
     )
 

@@ -292,7 +292,9 @@ class ModelBasedAgent:
             return ()
         factor = self._factor_until_test()
         when = "never" if math.isinf(factor) else f"about 1e{math.log10(factor * self._desk.opened):.0f} episodes of it"
-        return (f"the safe policy was played throughout: the method's own test would first pass after {when}",)
+        return (
+            f"equal to always-safe: the method's own test, which would first pass after {when}, never let it leave the safe policy",
+        )
 
     def _factor_until_test(self) -> float:
         """How many times the present data the test needs if frequencies stay as they are: bisection in the logarithm."""

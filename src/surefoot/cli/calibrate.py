@@ -1,0 +1,65 @@
+"""``surefoot calibrate``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+PUBLISHED = "gridworld-published"
+
+
+@click.command(name="calibrate")
+@click.option("--agents", required=True, help="Comma-separated names without presets, e.g. dope,optpess-lp.")
+@click.option(
+    "--family", default="gridworld", show_default=True, help="Family from the catalogue, or gridworld-published."
+)
+@click.option("--episodes", default=40_000, show_default=True, help="Episodes per task and multiplier.")
+@click.option("--tasks", default=4, show_default=True, help="Training tasks.")
+@click.option("--delta", default=0.05, show_default=True, help="Error probability of the deployment.")
+@click.option("--seed", default=0, show_default=True, help="Of everything random.")
+@click.option("--workers", default=1, show_default=True, help="Processes; results do not depend on it.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="Table to merge the answer into; by default the library's own, which presets read.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the entries as JSON instead of a table.")
+def command(
+    agents: str, family: str, episodes: int, tasks: int, delta: float, seed: int, workers: int, out: Path | None, as_json: bool
+) -> None:  # fmt: skip
+    """Choose the multiplier of an agent's calibrated preset on training tasks.
+
+    Every agent gets the same budget: thirteen multipliers from 1e-6 to 1, each on the same training tasks. Chosen is the smallest mean regret among
+    multipliers without a violating episode; ties go to the largest.
+
+    \b
+    Example:  surefoot calibrate --agents dope,dope-plus,optpess-lp --workers 2
+    """
+    import surefoot.baselines
+    from surefoot.experiments.calibrate import Search, calibrate, merge
+    from surefoot.tasks.catalogue import make_family
+    from surefoot.tasks.gridworld import NoisyGridworld
+
+    world = NoisyGridworld("published") if family == PUBLISHED else make_family(family)
+    names = [name.strip() for name in agents.split(",")]
+    search = Search(episodes=episodes, tasks=tasks, delta=delta, seed=seed)
+    entries = calibrate(world, names, search, workers=workers, progress=not as_json)
+    path = Path(surefoot.baselines.__path__[0]) / "calibrated.json" if out is None else out
+    merge(path, world.name, entries)
+    click.echo(json.dumps(entries) if as_json else "\n".join(_lines(entries)))
+    if not as_json:
+        click.echo(f"\nwritten: {path}")
+
+
+def _lines(entries: dict[str, dict[str, object]]) -> list[str]:
+    lines = [f"{'agent':<16}{'multiplier':>12}{'mean regret':>14}{'violating episodes':>20}"]
+    for agent, entry in entries.items():
+        rows: list[tuple[str, dict[str, object]]] = [("always-safe", entry["always_safe"])]  # type: ignore[list-item]
+        rows += [(f"{row['multiplier']:g}", row) for row in entry["table"]]  # type: ignore[attr-defined]
+        for label, row in rows:
+            chosen = "  chosen" if row.get("multiplier") == entry["multiplier"] else ""
+            total = sum(row["violating_episodes"])  # type: ignore[call-overload]
+            lines.append(f"{agent:<16}{label:>12}{row['mean_regret']:>14,.0f}{total:>20,}{chosen}")
+    return lines
