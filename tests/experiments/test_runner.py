@@ -174,3 +174,14 @@ def test_visits_are_told_to_agents_that_want_them_and_to_no_other(run: tuple[Any
         np.add.at(counts, (rows[:, 0], rows[:, 1]), rows[:, 3])
         np.testing.assert_array_equal(told["visits"].count, counts)
         assert told["visits"].episodes == len(told["ids"])
+
+
+def test_long_runs_may_grow_their_batches_further(rng: np.random.Generator) -> None:
+    task, table = random_cmdp(rng), random_policy(rng, 4, 3)
+    sizes = []
+    for largest in (100, 400):
+        agent = Alternating((TabularPolicy(table),), [[1.0]])
+        trace = play(agent, task, 9_000, seed=1, largest_batch=largest)  # type: ignore[arg-type]
+        sizes.append(np.diff(trace.ends, prepend=0))
+    assert [int(s.max()) for s in sizes] == [100, 400]
+    np.testing.assert_array_equal(sizes[0][:20], sizes[1][:20])

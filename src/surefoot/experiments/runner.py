@@ -66,12 +66,12 @@ class Trace:
         return int(np.diff(self.ends, prepend=0)[bad].sum())
 
 
-def play(agent: Agent, task: TabularCMDP, episodes: int, seed: int) -> Trace:
+def play(agent: Agent, task: TabularCMDP, episodes: int, seed: int, *, largest_batch: int = LARGEST_BATCH) -> Trace:
     """Run one agent on one task for K episodes.
 
-    Batches start at 10 episodes and grow by a tenth up to 100. The simulator's streams depend on ``seed`` and the episode number only, so
-    agents with the same seed meet the same chance. An agent may replace its policies between batches: a batch is played and scored with
-    the policies that the agent has when it answers ``ask``. An agent that wants ``"visits"`` gets one more keyword of ``tell``:
+    Batches start at 10 episodes and grow by a tenth up to ``largest_batch``. The simulator's streams depend on ``seed`` and the episode number
+    only, so agents with the same seed meet the same chance. An agent may replace its policies between batches: a batch is played and
+    scored with the policies that the agent has when it answers ``ask``. An agent that wants ``"visits"`` gets one more keyword of ``tell``:
     ``visits``, the batch's :class:`~surefoot.cmdp.simulate.Visits`.
     """
     stage = _Stage(task, agent.wants)
@@ -91,7 +91,7 @@ def play(agent: Agent, task: TabularCMDP, episodes: int, seed: int) -> Trace:
         ends.append(played)
         deployed.append(batch.weights @ stage.values)
         weight.append(1.0 - batch.weights[0])
-        size = min(size * GROWTH, float(LARGEST_BATCH))
+        size = min(size * GROWTH, float(largest_batch))
     scores = np.asarray(deployed)
     return Trace(
         ends=np.asarray(ends, dtype=np.int64),
