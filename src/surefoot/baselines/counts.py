@@ -178,10 +178,10 @@ class TransitionCounts:
         bad = (table < 0) | (table >= np.array([n, a, n, 2**53]))
         if bad.any():
             row, axis = first_where(bad)
-            part = ("state", "action", "successor", "count")[axis]
+            part = ("a state", "an action", "a successor", "a count")[axis]
             bound = (n, a, n, 2**53)[axis]
             raise InvalidReport(
-                f"transitions[{row}, {axis}] must be a {part} in [0, {bound}), got {table[row, axis]}; the episodes stay pending"
+                f"transitions[{row}, {axis}] must be {part} in [0, {bound}), got {table[row, axis]}; the episodes stay pending"
             )
         return table.astype(np.int64)
 

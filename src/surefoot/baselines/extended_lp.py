@@ -143,16 +143,19 @@ class ExtendedProgram:
         answer = solver.getSolution()
         duals = np.asarray(answer.row_dual)[-problem.limits.size :] if problem.limits.size else np.zeros(0)
         policy, kernel = _recover(problem, np.asarray(answer.col_value), fallback)
-        scale = _reward_scale(problem)
-        proof = check(problem, policy, kernel, np.maximum(-duals, 0.0) * scale)
-        return ExtendedSolution("optimal" if _accepts(proof) else "failed", policy, kernel, proof, iterations)
+        multipliers = np.maximum(-duals, 0.0) * _reward_scale(problem)
+        proof = check(problem, policy, kernel, multipliers)
+        accepted = _accepts(proof, float(multipliers @ problem.limits))
+        return ExtendedSolution("optimal" if accepted else "failed", policy, kernel, proof, iterations)
 
 
-def _accepts(proof: Check) -> bool:
+def _accepts(proof: Check, price: float) -> bool:
+    """``price``: value of the whole budget, a share of which the tightened limits give away on purpose."""
+    allowed = TOLERANCE * max(1.0, abs(proof.value), abs(proof.bound)) + 2.0 * TIGHTENING * price
     return (
         proof.excess <= ROUNDING * max(1.0, float(np.abs(proof.costs).max(initial=0.0)))
         and proof.outside <= ROUNDING
-        and proof.gap <= TOLERANCE * max(1.0, abs(proof.value), abs(proof.bound))
+        and proof.gap <= allowed
     )
 
 

@@ -79,7 +79,7 @@ class Choice:
         if self.preset != "calibrated":
             return ()
         if self.multiplier >= 1.0:
-            return ("no smaller multiplier did better without violating on training tasks: calibrated is theory here",)
+            return ("the multiplier is 1: calibrated is theory here",)
         return (f"all confidence radii are multiplied by {self.multiplier:g}, which is outside the proof",)
 
 
