@@ -125,7 +125,10 @@ def test_an_empty_report_changes_nothing() -> None:
         ([[0, 0, 1]], r"transitions must be \(m, 4\) whole numbers \(s, a, s', count\), got \(1, 3\)"),
         ([0, 0, 1, 1], r"transitions must be \(m, 4\) whole numbers .* got \(4,\)"),
         ([[0.0, 0.0, 1.0, 1.0]], r"transitions must be \(m, 4\) whole numbers .* of float64"),
-        ([[0, 0, 1, 1], [2, 0, 1, 1]], r"transitions\[1, 0\] must be a state in \[0, 2\), got 2; the episodes stay pending"),
+        (
+            [[0, 0, 1, 1], [2, 0, 1, 1]],
+            r"transitions\[1, 0\] must be a state in \[0, 2\), got 2; the episodes stay pending",
+        ),
         ([[0, -1, 1, 1]], r"transitions\[0, 1\] must be an action in \[0, 2\), got -1"),
         ([[0, 0, 5, 1]], r"transitions\[0, 2\] must be a successor in \[0, 2\), got 5"),
         ([[0, 0, 1, -3]], r"transitions\[0, 3\] must be a count in \[0, 9007199254740992\), got -3"),
@@ -140,7 +143,9 @@ def test_bad_reports_are_refused_and_change_nothing(report: Any, message: str) -
 
 def test_estimates_of_a_full_support_sum_to_one(rng: np.random.Generator) -> None:
     c = TransitionCounts(Support(4, 3))
-    rows = np.column_stack([rng.integers(0, 4, 50), rng.integers(0, 3, 50), rng.integers(0, 4, 50), rng.integers(1, 9, 50)])
+    rows = np.column_stack(
+        [rng.integers(0, 4, 50), rng.integers(0, 3, 50), rng.integers(0, 4, 50), rng.integers(1, 9, 50)]
+    )
     c.add(c.check(rows))
     found: Estimate = c.estimate()
     np.testing.assert_allclose(c.support.sum(found.probabilities), 1.0)

@@ -63,7 +63,10 @@ def attainable(problem: Problem) -> Iterator[tuple[float, float]]:
                 kernel[s, support.successors[spans[p]]] = row
             occupied = np.linalg.solve(np.eye(n) - problem.discount * kernel.T, problem.start)
             states = np.arange(n)
-            yield float(occupied @ problem.rewards[states, actions]), float(occupied @ problem.costs[0, states, actions])
+            yield (
+                float(occupied @ problem.rewards[states, actions]),
+                float(occupied @ problem.costs[0, states, actions]),
+            )
 
 
 def best_of_hull(points: FloatArray, limit: float) -> float:
@@ -112,7 +115,9 @@ def test_the_optimum_is_that_of_the_hull_of_all_vertex_models(seed: int, states:
 
 @given(st.integers(0, 2**32), st.integers(1, 4), st.integers(1, 3), st.integers(0, 2), st.floats(0.0, 0.4))
 @settings(max_examples=60)
-def test_the_two_forms_of_the_program_agree(seed: int, states: int, actions: int, constraints: int, width: float) -> None:
+def test_the_two_forms_of_the_program_agree(
+    seed: int, states: int, actions: int, constraints: int, width: float
+) -> None:
     rng = np.random.default_rng(seed)
     cmdp = random_cmdp(rng, states=states, actions=actions, constraints=constraints)
     problem = problem_of(cmdp, width * rng.random(cmdp.probabilities.size))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 
 from surefoot import TabularCMDP, evaluate
@@ -64,17 +62,34 @@ def corner(center: FloatArray, radius: FloatArray, support: Support, rng: np.ran
     return kernel
 
 
-def with_kernel(cmdp: TabularCMDP, kernel: FloatArray) -> TabularCMDP:
-    """The same signals on another kernel (E,) over the support of ``cmdp``."""
+def with_kernel(
+    cmdp: TabularCMDP,
+    kernel: FloatArray,
+    rewards: FloatArray | None = None,
+    costs: FloatArray | None = None,
+    support: Support | None = None,
+) -> TabularCMDP:
+    """Another kernel (E,) over a support, by default that of ``cmdp``, with its signals or others."""
+    entries = support_of(cmdp) if support is None else support
     dense = np.zeros((cmdp.rewards.size, cmdp.n_states))
-    dense[cmdp.rows, cmdp.successors] = kernel
-    return replace(cmdp, transitions=dense.reshape(cmdp.n_states, cmdp.n_actions, cmdp.n_states))
+    dense[entries.rows, entries.successors] = kernel
+    return TabularCMDP(
+        dense.reshape(cmdp.n_states, cmdp.n_actions, cmdp.n_states),
+        cmdp.rewards if rewards is None else rewards,
+        cmdp.costs if costs is None else costs,
+        cmdp.cost_limits,
+        cmdp.start,
+        cmdp.discount,
+    )
 
 
 def values_under(
-    cmdp: TabularCMDP, kernel: FloatArray, policy: FloatArray, signals: tuple[FloatArray, FloatArray]
+    cmdp: TabularCMDP,
+    kernel: FloatArray,
+    policy: FloatArray,
+    signals: tuple[FloatArray, FloatArray],
+    support: Support | None = None,
 ) -> tuple[float, FloatArray]:
     """Value and costs of a policy under another kernel and other signals."""
-    rewards, costs = signals
-    found = evaluate(replace(with_kernel(cmdp, kernel), rewards=rewards, costs=costs), policy)
+    found = evaluate(with_kernel(cmdp, kernel, *signals, support), policy)
     return found.reward, found.costs
