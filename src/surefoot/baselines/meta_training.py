@@ -3,8 +3,9 @@
     V_tau = (I - gamma P_tau,pi)^-1 f_tau,pi,     d_tau = (I - gamma P_tau,pi')^-1 rho_tau       for T tasks tau
 
 Tasks are drawn from the family with a stream of their own, so test tasks are never among them except by the chance that both come from
-one distribution. A task in which the safe policy itself is not strictly feasible breaks the assumption of every method here and is left
-out.
+one distribution. Behind them come the corners of the family's declared support, where it is finite: rare tasks decide whether a policy is
+feasible in all of them. A task in which the safe policy itself is not strictly feasible breaks the assumption of every method here and is
+left out.
 
 What is learned is kept for the life of the process (:func:`trained`), so that playing many tasks trains once.
 
@@ -18,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import product
 from typing import Any, TypeVar
 
 import numpy as np
@@ -39,6 +41,7 @@ STACK_BYTES = 2**26
 """Fewer tasks are drawn where their dense kernels would need more than this."""
 STREAM = 0x3E7A
 """Marks the stream of training tasks, so that no other use of the same seed draws them."""
+MOST_DIMENSIONS = 6
 KEPT_SLACK = 0.5
 HALVINGS = 40
 
@@ -124,7 +127,7 @@ class TaskStack:
 
 
 def training_stack(family: TabularFamily, safe: FloatArray, *, seed: int = 0, tasks: int = TASKS) -> TaskStack:
-    """Training tasks of the family in which the safe policy (S, A) is strictly feasible; no more than fit into memory.
+    """Sampled tasks, then corners, in which the safe policy (S, A) is strictly feasible; no more samples than fit into memory.
 
     Raises:
         AssumptionError: there is none among them.
@@ -132,15 +135,23 @@ def training_stack(family: TabularFamily, safe: FloatArray, *, seed: int = 0, ta
     rng = np.random.default_rng(np.random.SeedSequence([seed, STREAM]))
     fitting = max(LEAST_TASKS, STACK_BYTES // (8 * safe.size * safe.shape[0]))
     tasks = min(tasks, fitting)
-    drawn = [family.cmdp(p) for p in family.sample(tasks, rng)]
+    points = [*family.sample(tasks, rng), *_corners(family.support)]
+    drawn = [family.cmdp(p) for p in points]
     stack = TaskStack.of(drawn, Units.of(family.criterion))
     slack = stack.limits - stack.totals(safe)[:, 1:]
     good = (slack > 0.0).all(axis=1)
     if not good.any():
         raise AssumptionError(
-            f"safe policy: must be strictly feasible in some training task, got none of {tasks}; train the policy set on this family"
+            f"safe policy: must be strictly feasible in some training task, got none of {len(points)}; train the policy set on this family"
         )
     return stack.take(good)
+
+
+def _corners(support: FloatArray) -> list[FloatArray]:
+    """(p,) parameters at the corners of a finite support; none where there would be too many."""
+    if not np.isfinite(support).all() or len(support) > MOST_DIMENSIONS:
+        return []
+    return [np.asarray(point) for point in product(*support)]
 
 
 def interior(stack: TaskStack, safe: FloatArray) -> FloatArray:
