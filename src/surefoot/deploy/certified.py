@@ -181,7 +181,7 @@ class CertifiedAgent:
         p_max: float = 0.05,
         delta_coverage: float = 0.05,
         losses: Literal["worst", "independent"] = "worst",
-        monitor_delta: float = 0.01,
+        monitor_delta: float = 0.001,
     ) -> None:
         _check_choice("trust", trust, ("cells", "data", "envelope"))
         _check_choice("evidence", evidence, ("all", "returns"))
