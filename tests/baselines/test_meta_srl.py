@@ -122,7 +122,7 @@ def context(family: object, policy_set: PolicySet, episodes: int = 6_000) -> Sim
 def test_theory_says_that_its_bound_is_empty() -> None:
     agent = make(context(Arm(), arm_set()), "")
     assert agent.notes[0].startswith("violations while learning are allowed by the method")
-    assert "times the limit: the bound is empty" in agent.notes[1]
+    assert "times the limit: the bound is empty" in agent.notes[2]
 
 
 def test_theory_hardly_moves_on_the_gridworld_and_allows_any_cost() -> None:

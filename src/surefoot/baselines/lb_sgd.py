@@ -257,6 +257,7 @@ def make(context: BaselineContext, argument: str) -> OnPolicyAgent:
     start: FloatArray | None = None
     if 2.0 * radii.value(context.episodes) <= units.limits.min(initial=np.inf):
         safe = safe_table(context.policy_set)
+        notes += ("the start is not the safe policy itself: a little of the uniform one is mixed in",)
         start = trained(context.family, context.policy_set, "interior", lambda stack: interior(stack, safe))
     else:
         notes += ("no data could prove a single step safe in so few episodes: the safe policy is played throughout",)

@@ -198,7 +198,10 @@ def make(context: BaselineContext, argument: str) -> OnPolicyAgent:
 
 
 def _notes(choice: Choice, schedule: Schedule, units: Units) -> tuple[str, ...]:
-    notes = ["violations while learning are allowed by the method: only their average is bounded, by its tolerance"]
+    notes = [
+        "violations while learning are allowed by the method: only their average is bounded, by its tolerance",
+        "the start is not the safe policy: it is meta-trained and keeps every action possible",
+    ]
     if (schedule.tolerance >= units.limits).any():
         notes.append(
             f"the tolerance is {schedule.tolerance / units.limits.min():.2g} times the limit: the bound is empty"
