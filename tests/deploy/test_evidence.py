@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from surefoot import PolicySet, Simulator
 from surefoot.arrays import FloatArray, IntArray
-from surefoot.deploy.evidence import CHEAPER_SHARE, FINAL, Evidence, EvidenceKind, Weights
+from surefoot.deploy.evidence import CHEAPER_SHARE, FINAL, RETURN, Evidence, EvidenceKind, Weights
 from surefoot.policyset.schema import KernelBoxes, SignalPredictions
 from surefoot.stats.binomial import rate_test
 from surefoot.tasks import NoisyGridworld
@@ -294,10 +294,11 @@ def test_a_refuted_cell_comes_back_when_what_refuted_it_is_gone() -> None:
     need = math.log(20.0 / found.weights.transitions)
     found._transitions.log_wealth[:] = [[need + 0.1], [-50.0], [-50.0]]
     assert [part.tolist() for part in found.review()] == [[0], []]
-    found._transitions.log_wealth[0] = 0.1
-    assert found.log_wealth()[0] > 0.0
+    found._joint.log_wealth[:] = -np.inf
+    low = math.log((RETURN - found.weights.separate) / found.weights.transitions)
+    found._transitions.log_wealth[0] = low + 0.01
     assert [part.tolist() for part in found.review()] == [[], []]
-    found._transitions.log_wealth[0] = -0.1
+    found._transitions.log_wealth[0] = low - 0.01
     assert [part.tolist() for part in found.review()] == [[], [0]]
     assert found.alive.all()
     assert found.ever_refuted.tolist() == [True, False, False]

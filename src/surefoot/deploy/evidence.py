@@ -10,8 +10,8 @@ starting at one whenever the real task lies in ``H_i``, whatever policies were p
 
 Cell i is refuted when ``E_i >= 1/delta_e``. By Ville's inequality the cell that contains the real task is ever refuted with probability at
 most ``delta_e``; no union over cells, signals or time is paid. A refuted cell is followed until its wealth has reached
-``1/(FINAL delta_e)``; if the wealth falls back to where it started, one, the cell is readmitted. More hypotheses only make the deployment
-more careful, so readmitting needs no proof; it ends the harm that the rare refutation of the true cell does.
+``1/(FINAL delta_e)``; if the wealth falls to ``RETURN``, below where it started, the cell is readmitted. More hypotheses only make the
+deployment more careful, so readmitting needs no proof; it ends the harm that the rare refutation of the true cell does.
 
 All processes are read at the same index: the longest prefix of the ask order that is told or lost. A lost episode takes the smallest
 factor any outcome could have given in each component, unless the user declared losses independent of outcomes.
@@ -45,6 +45,8 @@ JOINT_RATIO = 2.0
 SEPARATE_BETS = 4
 FINAL = 0.02
 """A refuted cell is out for good when its wealth has reached ``1/(FINAL delta_e)``."""
+RETURN = 0.2
+"""It is readmitted when its wealth has fallen to this. At 1, wrong cells come back often: 3% more regret on 60 tasks drawn from the gridworld."""
 SAFE_SHARE = 0.25
 """Of the separate bets' weight, what goes to the safe policy, which every deployment plays."""
 
@@ -254,10 +256,10 @@ class Evidence:
         self.watched &= self.alive
 
     def review(self) -> tuple[IntArray, IntArray]:
-        """Refute cells whose wealth has reached ``1/delta_e``, readmit those whose wealth is back at one; the indices of both."""
+        """Refute cells whose wealth has reached ``1/delta_e``, readmit those whose wealth has fallen to ``RETURN``; the indices of both."""
         wealth, impossible = self.log_wealth(), ~self.possible
         dying = self.alive & ((wealth >= self._threshold) | impossible)
-        back = self.watched & ~self.alive & (wealth <= 0.0) & ~impossible
+        back = self.watched & ~self.alive & (wealth <= math.log(RETURN)) & ~impossible
         self.watched &= ~((wealth >= self._final) | impossible)
         self._refute(dying)
         self.alive |= back
