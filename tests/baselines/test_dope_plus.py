@@ -116,7 +116,7 @@ def pair(seed: int, exponent: float) -> tuple[DOPEPlus, Estimate, TabularCMDP, F
 @pytest.mark.parametrize("seed", range(25))
 def test_the_total_variance_of_the_value_ahead(seed: int, rng: np.random.Generator) -> None:
     """``sum d~ Var_P~(V) <= (2 H C / gamma^2) (V_c(pi;P~) + sum d~ |e|)``, V being the cost-to-go under the *other* kernel."""
-    rule, data, truth, other = pair(seed, 2.0)
+    _, data, truth, other = pair(seed, 2.0)
     twin = with_kernel(truth, other, support=data.support)
     gamma, scale = truth.discount, truth.costs.max() / (1.0 - truth.discount)
     for policy in rng.dirichlet(np.ones(2), size=(10, 3)):

@@ -291,10 +291,10 @@ class ModelBasedAgent:
         if self._reasons["test"] < self.solves or not self.solves:
             return ()
         factor = self._factor_until_test()
-        when = "never" if math.isinf(factor) else f"about 1e{math.log10(factor * self._desk.opened):.0f} episodes of it"
-        return (
-            f"equal to always-safe: the method's own test, which would first pass after {when}, never let it leave the safe policy",
-        )
+        if math.isinf(factor):
+            return ("equal to always-safe so far: no number of such episodes would pass the method's own test",)
+        needed = f"about 1e{math.log10(factor * self._desk.opened):.0f} episodes of the safe policy"
+        return (f"equal to always-safe so far: the method's own test would first pass after {needed}",)
 
     def _factor_until_test(self) -> float:
         """How many times the present data the test needs if frequencies stay as they are: bisection in the logarithm."""

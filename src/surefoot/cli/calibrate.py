@@ -17,6 +17,9 @@ PUBLISHED = "gridworld-published"
 )
 @click.option("--episodes", default=40_000, show_default=True, help="Episodes per task and multiplier.")
 @click.option("--tasks", default=4, show_default=True, help="Training tasks.")
+@click.option("--cells", default=60, show_default=True, help="Largest number of cells of the policy set.")
+@click.option("--policies", default=30, show_default=True, help="Size of its library besides the safe policy.")
+@click.option("--policy-set-tasks", default=500, show_default=True, help="Fresh tasks that it is trained on.")
 @click.option("--delta", default=0.05, show_default=True, help="Error probability of the deployment.")
 @click.option("--seed", default=0, show_default=True, help="Of everything random.")
 @click.option("--workers", default=1, show_default=True, help="Processes; results do not depend on it.")
@@ -27,7 +30,8 @@ PUBLISHED = "gridworld-published"
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the entries as JSON instead of a table.")
 def command(
-    agents: str, family: str, episodes: int, tasks: int, delta: float, seed: int, workers: int, out: Path | None, as_json: bool
+    agents: str, family: str, episodes: int, tasks: int, cells: int, policies: int, policy_set_tasks: int, delta: float, seed: int,
+    workers: int, out: Path | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Choose the multiplier of an agent's calibrated preset on training tasks.
 
@@ -44,7 +48,9 @@ def command(
 
     world = NoisyGridworld("published") if family == PUBLISHED else make_family(family)
     names = [name.strip() for name in agents.split(",")]
-    search = Search(episodes=episodes, tasks=tasks, delta=delta, seed=seed)
+    search = Search(
+        tasks=tasks, episodes=episodes, delta=delta, cells=cells, policies=policies, policy_set_tasks=policy_set_tasks, seed=seed
+    )  # fmt: skip
     entries = calibrate(world, names, search, workers=workers, progress=not as_json)
     path = Path(surefoot.baselines.__path__[0]) / "calibrated.json" if out is None else out
     merge(path, world.name, entries)
