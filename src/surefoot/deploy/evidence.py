@@ -83,6 +83,15 @@ class _Tables:
 
 
 _CACHE: WeakKeyDictionary[PolicySet, dict[bool, _Tables]] = WeakKeyDictionary()
+_PREDICTIONS: WeakKeyDictionary[PolicySet, dict[bytes, PredictionTable]] = WeakKeyDictionary()
+
+
+def _predictions(policy_set: PolicySet, ceilings: FloatArray) -> PredictionTable:
+    known, key = _PREDICTIONS.setdefault(policy_set, {}), ceilings.tobytes()
+    if key not in known:
+        known.clear()  # one is enough: deployments of one policy set share their ceilings
+        known[key] = PredictionTable.of(policy_set, ceilings)
+    return known[key]
 
 
 def _tables(policy_set: PolicySet, with_kernel: bool) -> _Tables:
@@ -127,7 +136,7 @@ class Evidence:
         self.weights = Weights.of(kind, cells.kernel is not None)
         self._threshold, self._independent = -math.log(delta), independent_losses
         self._final = self._threshold - math.log(final)
-        self.table = PredictionTable.of(policy_set, ceilings)
+        self.table = _predictions(policy_set, ceilings)
         tables = _tables(policy_set, self.weights.transitions > 0.0)
         self.alive, self.watched = np.ones((2, len(cells)), dtype=bool)
         self.ever_refuted = np.zeros(len(cells), dtype=bool)
