@@ -22,7 +22,8 @@ class Agent(Protocol):
 
     Attributes:
         policies: what the indices in episodes and batches refer to; index 0 is the safe policy.
-        wants: which optional arguments of :meth:`tell` this agent makes use of.
+        wants: which optional arguments of :meth:`tell` this agent makes use of. An agent that names ``"visits"`` takes one more, sums over
+            the visits of every state and action; policy-gradient baselines learn from them, and no other agent is told.
     """
 
     @property
