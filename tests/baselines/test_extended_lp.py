@@ -235,21 +235,44 @@ def test_the_bound_holds_for_any_multipliers_and_any_pair(seed: int) -> None:
     assert expected is not None and proof.bound >= expected - 1e-7
 
 
-@pytest.mark.parametrize("lie", ["occupancy", "mass"])
+@pytest.mark.parametrize("lie", ["dear", "poor", "dreamt", "leaking"])
 def test_a_lying_solver_is_caught(lie: str, monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator) -> None:
     """A plan that the independent check rejects is no plan, whatever the solver said."""
-    cmdp, _ = with_margin(random_cmdp(rng), 0.5)
+    cmdp, cheapest = with_margin(random_cmdp(rng), 0.5)
     problem = problem_of(cmdp, 0.05)
+    dear = np.eye(cmdp.n_actions)[cmdp.costs[0].argmax(axis=1)]
+    wide = solved(problem_of(cmdp, 0.2))
     honest = extended_lp._recover
 
     def spoilt(problem: Problem, columns: FloatArray, fallback: FloatArray) -> tuple[FloatArray, FloatArray]:
         policy, kernel = honest(problem, columns, fallback)
-        return (policy[:, ::-1], kernel) if lie == "occupancy" else (policy, 0.999 * kernel)
+        lies = {
+            "dear": (dear, kernel),  # above the limit
+            "poor": (cheapest, cmdp.probabilities),  # feasible, but far from optimal
+            "dreamt": (wide.policy, wide.kernel),  # feasible and better than anything true, by a kernel outside the box
+            "leaking": (policy, 0.999 * kernel),  # a kernel that loses mass
+        }
+        return lies[lie]
 
-    assert solved(problem).status == "optimal"
+    assert solved(problem).status == wide.status == "optimal"
     monkeypatch.setattr(extended_lp, "_recover", spoilt)
     found = solved(problem)
     assert found.status == "failed" and found.proof is not None
+    assert (found.proof.excess > 0.01) == (lie == "dear")
+    assert (found.proof.outside > 1e-4) == (lie in ("dreamt", "leaking"))
+    assert (found.proof.gap < -1e-3) == (lie == "dreamt")
+
+
+@pytest.mark.parametrize("sweeps", [1, 2])
+def test_the_bound_holds_even_if_policy_iteration_is_cut_short(
+    sweeps: int, monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator
+) -> None:
+    cmdp, _ = with_margin(random_cmdp(rng), 0.5)
+    problem = problem_of(cmdp, 0.1)
+    expected = textbook(problem)
+    monkeypatch.setattr(extended_lp, "MAX_SWEEPS", sweeps)
+    proof = check(problem, random_policy(rng, 4, 3), cmdp.probabilities, np.array([0.5]))
+    assert expected is not None and proof.bound >= expected
 
 
 def test_entries_follow_the_support_and_nothing_else() -> None:

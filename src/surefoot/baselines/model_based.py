@@ -261,11 +261,10 @@ class ModelBasedAgent:
             self._silent += reports.ids.size
             return
         self._counts.add(table)
-        starts = self._told < self._phase <= self._told + reports.ids.size
         self._told += reports.ids.size
         if self._counts.outside:
             self._play(None)
-        elif starts or (self._told >= self._phase and self._counts.due):
+        elif self._told >= self._phase and self._counts.due:
             self._replan()
 
     def _replan(self) -> None:
