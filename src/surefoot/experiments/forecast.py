@@ -1,0 +1,274 @@
+"""How long a deployment will take, from the policy set alone.
+
+For a truth at the centre of cell i the real agent is run on episodes that the set's own predictions make (:mod:`surefoot.experiments.imagined`) until
+
+* *half*: its mixture ``w`` puts one half on anything but the safe policy, ``1 - w_0 >= 1/2``;
+* *optimal*: it is eps-optimal, ``V_r(w) >= V*_i - eps (V*_i - V_r(pi_s))``: all but a share ``eps`` of what can be gained over the safe policy.
+
+Counted are the episodes asked before. R truths, every cell equally often up to one, give the median and the 10% and 90% quantiles; a run that does not get
+there within the horizon K counts as beyond it, so a quantile is exact or it is "more than K". Trust levels meet the same truths with the same chance.
+
+This is a forecast, not a promise: the plant may lie between centres, outside all cells, or report late. What is promised (safety) does not rest on it.
+
+Letters: R runs, K episodes, J policies, N cells.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from surefoot.arrays import check_integer, check_real
+from surefoot.deploy.certified import CertifiedAgent
+from surefoot.errors import AssumptionError, InvalidInput
+from surefoot.experiments.imagined import Imagination, ImaginedPlant, imagine
+from surefoot.experiments.runner import FIRST_BATCH, GROWTH, LARGEST_BATCH
+from surefoot.policyset.schema import PolicySet
+from surefoot.progress import track
+from surefoot.version import VERSION
+
+__all__ = ["TRUST_LEVELS", "Settings", "forecast", "render_forecast"]
+
+TRUST_LEVELS = ("cells", "envelope", "data")
+QUANTILES = {"low": 0.1, "median": 0.5, "high": 0.9}
+CHUNKS_PER_WORKER = 4
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is forecast.
+
+    Attributes:
+        runs: R per trust level.
+        episodes: K, after which a run is given up.
+        eps: share of the gain over the safe policy that may be missing, in (0, 1).
+        delta: error probability of the deployment.
+        evidence: ``"all"``, or ``"returns"`` where the plant will not report transitions.
+        margin, cost_ceilings, p_max, delta_coverage: as for :class:`~surefoot.deploy.certified.CertifiedAgent`.
+        spread: see :func:`~surefoot.experiments.imagined.imagine`.
+        seed: of everything random.
+    """
+
+    runs: int = 30
+    episodes: int = 20_000
+    eps: float = 0.1
+    delta: float = 0.05
+    evidence: str = "all"
+    margin: float | None = None
+    cost_ceilings: tuple[float, ...] | None = None
+    p_max: float = 0.05
+    delta_coverage: float = 0.05
+    spread: float = 0.3
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("runs", "episodes"):
+            check_integer(name, getattr(self, name), low=1)
+        check_real("eps", self.eps, low=0.0, high=1.0, open_low=True, open_high=True)
+        check_integer("seed", self.seed, low=0)
+
+    def agent(self, policy_set: PolicySet, trust: str, evidence: str, seed: int) -> CertifiedAgent:
+        """The agent that will be deployed.
+
+        Raises:
+            AssumptionError: it refuses the policy set at this trust level.
+        """
+        return CertifiedAgent(
+            policy_set, trust=trust, delta=self.delta, seed=seed, evidence=evidence, margin=self.margin,  # type: ignore[arg-type]
+            cost_ceilings=self.cost_ceilings, p_max=self.p_max, delta_coverage=self.delta_coverage,
+        )  # fmt: skip
+
+
+def forecast(
+    policy_set: PolicySet,
+    trust: Sequence[str] = TRUST_LEVELS,
+    settings: Settings | None = None,
+    *,
+    workers: int = 1,
+    progress: bool = True,
+) -> dict[str, Any]:
+    """Forecast deployments of a policy set; the result does not depend on ``workers``.
+
+    A trust level that the agent refuses is listed with the reason instead of numbers.
+
+    Returns:
+        What JSON can hold; quantiles that lie beyond the horizon are ``None``.
+
+    Raises:
+        InvalidInput: an argument out of range.
+    """
+    chosen = Settings() if settings is None else settings
+    if not trust or set(trust) - set(TRUST_LEVELS) or len(set(trust)) < len(trust):
+        raise InvalidInput(f"trust must be distinct names among {', '.join(TRUST_LEVELS)}, got {list(trust)}; fix it")
+    imagination = imagine(policy_set, chosen.spread)
+    refused = {level: _refusal(policy_set, level, chosen) for level in trust}
+    levels = [level for level in trust if refused[level] is None]
+    jobs = [(level, run, cell) for run, cell in enumerate(_truths(policy_set, chosen)) for level in levels]
+    found = _run_all(imagination, chosen, jobs, workers, progress)
+    runs: dict[str, list[dict[str, Any]]] = {level: [] for level in levels}
+    for (level, _, _), result in zip(jobs, found):
+        runs[level].append(result)
+    return {
+        "schema": 1,
+        "experiment": "forecast",
+        "version": VERSION,
+        "family": policy_set.training.family,
+        "policy_set": policy_set.hash,
+        "cells": len(policy_set.cells),
+        "policies": len(policy_set.policies),
+        **asdict(chosen),
+        "assumption": imagination.statement,
+        "deviation": imagination.deviation.tolist(),
+        "transitions": imagination.transitions and chosen.evidence == "all",
+        "trust": {t: {"refused": refused[t]} if refused[t] else _summary(runs[t]) for t in trust},
+    }
+
+
+def _refusal(policy_set: PolicySet, level: str, settings: Settings) -> str | None:
+    try:
+        settings.agent(policy_set, level, settings.evidence, 0)
+    except AssumptionError as error:
+        return str(error)
+    return None
+
+
+def _truths(policy_set: PolicySet, settings: Settings) -> list[int]:
+    """(R,) cells, each equally often up to one, in random order."""
+    rng = np.random.default_rng([settings.seed, 0])
+    order = rng.permutation(len(policy_set.cells))
+    return [int(k) for k in np.resize(order, settings.runs)]
+
+
+Job = tuple[str, int, int]
+
+
+def _run_all(
+    imagination: Imagination, settings: Settings, jobs: list[Job], workers: int, progress: bool
+) -> list[dict[str, Any]]:
+    total = len(jobs)
+    if workers == 1:
+        return list(track(_some(imagination, settings, jobs), "forecasting", total, show=progress))
+    from joblib import Parallel, delayed
+
+    # Dealt out like cards, so that slow trust levels and easy cells are shared evenly.
+    deals = [jobs[k :: workers * CHUNKS_PER_WORKER] for k in range(workers * CHUNKS_PER_WORKER)]
+    pool = Parallel(n_jobs=workers, return_as="generator", batch_size=1)
+    running: Iterable[list[dict[str, Any]]] = pool(delayed(_list)(imagination, settings, deal) for deal in deals)
+    results: list[dict[str, Any]] = [{} for _ in jobs]
+    for k, part in enumerate(track(running, "forecasting", len(deals), show=progress)):
+        results[k :: len(deals)] = part
+    return results
+
+
+def _list(imagination: Imagination, settings: Settings, jobs: list[Job]) -> list[dict[str, Any]]:
+    return list(_some(imagination, settings, jobs))
+
+
+def _some(imagination: Imagination, settings: Settings, jobs: list[Job]) -> Iterator[dict[str, Any]]:
+    """One result per job; neighbouring jobs share a truth, which is built once."""
+    built: dict[int, ImaginedPlant] = {}
+    for level, run, cell in jobs:
+        if cell not in built:
+            built = {cell: imagination.plant(cell)}
+        yield _one(imagination, built[cell], settings, level, run, cell)
+
+
+def _one(
+    imagination: Imagination, plant: ImaginedPlant, settings: Settings, level: str, run: int, cell: int
+) -> dict[str, Any]:
+    """Deploy once, until both goals are reached or the horizon is."""
+    policy_set = imagination.policy_set
+    evidence = settings.evidence if imagination.transitions else "returns"
+    chance, draws = _seeds(settings.seed, run)
+    agent = settings.agent(policy_set, level, evidence, draws)
+    reward, best = plant.values[:, 0], float(policy_set.cells.optimal_center[cell])
+    gain = max(best - float(reward[0]), 0.0)
+    reached: dict[str, int | None] = {"half": None, "optimal": None}
+    asked, size, missing = 0, float(FIRST_BATCH), 1.0
+    while asked < settings.episodes and None in reached.values():
+        n = min(int(size), settings.episodes - asked)
+        batch = agent.ask(n)
+        lack = best - float(batch.weights @ reward)
+        goals = {"half": batch.weights[0] <= 0.5, "optimal": lack <= settings.eps * gain + 1e-9}
+        for name, there in goals.items():
+            if there and reached[name] is None:
+                reached[name] = asked
+        missing = lack / gain if gain > 0.0 else 0.0
+        seen = plant.run(batch.policy_index, chance, asked)
+        told = seen.transitions if "transitions" in agent.wants else None
+        agent.tell(batch.ids, seen.returns, seen.costs, initial_state=seen.initial_states, transitions=told)
+        asked, size = asked + n, min(size * GROWTH, float(LARGEST_BATCH))
+    return {"cell": cell, **reached, "gained": 1.0 - missing, "alarm": agent.alarm}
+
+
+def _seeds(seed: int, run: int) -> tuple[int, int]:
+    children = np.random.SeedSequence([seed, 1, run]).spawn(2)
+    chance, draws = (int(s.generate_state(1, np.uint64)[0] >> 1) for s in children)
+    return chance, draws
+
+
+def _summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
+    return {
+        "refused": None,
+        "half": _quantiles([r["half"] for r in runs]),
+        "optimal": _quantiles([r["optimal"] for r in runs]),
+        "gained": float(np.median([r["gained"] for r in runs])),
+        "alarms": sum(r["alarm"] is not None for r in runs),
+        "runs": runs,
+    }
+
+
+def _quantiles(counts: list[int | None]) -> dict[str, Any]:
+    """Quantiles of episodes, ``None`` beyond the horizon, and the share of runs that got there."""
+    numbers = np.sort([np.inf if n is None else n for n in counts])
+    at = {name: float(np.quantile(numbers, q, method="inverted_cdf")) for name, q in QUANTILES.items()}
+    whole = {name: int(value) if np.isfinite(value) else None for name, value in at.items()}
+    return {**whole, "reached": float(np.isfinite(numbers).mean())}
+
+
+def render_forecast(found: dict[str, Any]) -> str:
+    """The forecast as text for people."""
+    head = (
+        f"forecast for {found['family']}: {found['cells']} cells, {found['policies']} policies, delta {found['delta']:g}; "
+        f"{found['runs']} simulated deployments per trust level"
+    )
+    title = f"within {found['eps']:.0%} of the optimum"
+    lines = [head, "", f"  {'trust':<10}{'half the weight':>28}{title:>32}"]
+    for level, row in found["trust"].items():
+        if row["refused"]:
+            lines.append(f"  {level:<10}refused: {row['refused']}")
+        else:
+            half, optimal = (_cell(row[k], found["episodes"]) for k in ("half", "optimal"))
+            lines.append(f"  {level:<10}{half:>28}{optimal:>32}")
+    return "\n".join([*lines, "", *_notes(found)])
+
+
+def _cell(quantiles: dict[str, Any], horizon: int) -> str:
+    """``480 (220 to 1 300)``."""
+
+    def number(n: int | None) -> str:
+        return f">{horizon:,}".replace(",", " ") if n is None else f"{n:,}".replace(",", " ")
+
+    median, low, high = (number(quantiles[k]) for k in ("median", "low", "high"))
+    return f"{median} ({low} to {high})" if (median, median) != (low, high) else median
+
+
+def _notes(found: dict[str, Any]) -> list[str]:
+    lines = [
+        "  Real episodes until the weight on anything but the safe policy reaches one half, and until all but the stated share of the possible",
+        "  gain is made: median (10% to 90%) over truths at the centres of cells, each equally likely. 0 means from the first episode.",
+        f"  {found['assumption']}",
+    ]
+    if not found["transitions"]:
+        lines.append("  The plant reports returns and costs, no transitions.")
+    for level, row in found["trust"].items():
+        if not row["refused"] and row["optimal"]["median"] is None:
+            lines.append(
+                f"  {level}: after {found['episodes']} episodes the median deployment has made {row['gained']:.0%} of the gain."
+            )
+        if not row["refused"] and row["alarms"]:
+            lines.append(f"  {level}: {row['alarms']} of {found['runs']} simulated deployments raised a false alarm.")
+    return [*lines, "  A forecast, not a promise: the real plant may differ. Safety does not rest on it."]
