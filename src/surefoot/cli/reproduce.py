@@ -123,6 +123,82 @@ def suite(
         click.echo(f"\nwritten: {out / 'summary.json'}  and a folder per family beside it")
 
 
+@command.command(name="lower-bound")
+@click.option("--agents", default="default", show_default=True, help="Comma-separated names, or 'default'.")
+@click.option("--accuracies", default="0.3,0.2,0.15,0.1", show_default=True, help="Levels of eps.")
+@click.option("--margins", default="1,0.7,0.5,0.35", show_default=True, help="Levels of xi.")
+@click.option("--task-counts", default="4,8,16", show_default=True, help="Levels of the number of tasks.")
+@click.option("--horizons", default="5,7,10,14", show_default=True, help="Levels of 1/(1 - gamma).")
+@click.option(
+    "--base",
+    default="0.15,0.5,4,10",
+    show_default=True,
+    help="eps, xi, tasks and horizon where the others stay while one varies.",
+)
+@click.option("--runs", default=48, show_default=True, help="Runs per measured agent and setting.")
+@click.option(
+    "--share", default=0.04, show_default=True, help="Length of a run, as a share of the theorem's expression."
+)
+@click.option("--delta", default=0.05, show_default=True, help="Error probability; below one over the number of tasks.")
+@click.option("--seed", default=0, show_default=True, help="Of everything random.")
+@click.option("--workers", default=1, show_default=True, help="Processes; results do not depend on it.")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="New directory for logs and the figure.")
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON instead of tables.")
+@click.option("--no-figures", is_flag=True, help="Write logs only; the figure needs the extra [figures].")
+def lower_bound(
+    agents: str, accuracies: str, margins: str, task_counts: str, horizons: str, base: str, runs: int, share: float, delta: float,
+    seed: int, workers: int, out: Path, as_json: bool, no_figures: bool,
+) -> None:  # fmt: skip
+    """Episodes needed on the hard instance of Theorem 5.1, as one factor at a time varies, and the exponents.
+
+    A number is the smallest n such that in a share 1 - delta of the runs everything deployed after n episodes is eps-optimal and
+    feasible. Numbers of agents with the constants of the proofs are computed, not played, and labelled so.
+    """
+    from surefoot.experiments.lower_bound.run import DEFAULT_AGENTS, Levels, Setting, reproduce
+    from surefoot.report.lower_bound import draw_lower_bound, render_lower_bound, require_matplotlib
+
+    if not no_figures:
+        require_matplotlib()
+    eps, xi, count, horizon = _numbers("base", base, 4)
+    levels = Levels(
+        base=Setting(eps, xi, _whole("base", count), horizon),
+        accuracy=_numbers("accuracies", accuracies),
+        margin=_numbers("margins", margins),
+        tasks=tuple(_whole("task-counts", n) for n in _numbers("task-counts", task_counts)),
+        horizon=_numbers("horizons", horizons),
+    )
+    summary = reproduce(
+        out, agents=_names(agents, DEFAULT_AGENTS), levels=levels, runs=runs, delta=delta, share=share, seed=seed, workers=workers,
+        progress=not as_json,
+    )  # fmt: skip
+    written = [out / "summary.json"] if no_figures else [out / "summary.json", draw_lower_bound(out)]
+    click.echo(json.dumps(summary) if as_json else render_lower_bound(summary))
+    if not as_json:
+        click.echo("\nwritten: " + "  ".join(str(path) for path in written))
+
+
+def _numbers(name: str, given: str, size: int | None = None) -> tuple[float, ...]:
+    """The numbers on a comma-separated list."""
+    from surefoot.errors import InvalidInput
+
+    try:
+        values = tuple(float(part) for part in given.split(","))
+    except ValueError:
+        values = ()
+    if not values or (size is not None and len(values) != size):
+        wanted = "numbers" if size is None else f"{size} numbers"
+        raise InvalidInput(f"{name} must be {wanted} with commas between them, got {given!r}; e.g. 0.2,0.1")
+    return values
+
+
+def _whole(name: str, value: float) -> int:
+    from surefoot.errors import InvalidInput
+
+    if not value.is_integer():
+        raise InvalidInput(f"{name} must hold whole numbers of tasks, got {value:g}; e.g. 4,8,16")
+    return int(value)
+
+
 def _names(given: str, default: tuple[str, ...]) -> tuple[str, ...]:
     """The names on a comma-separated list; ``default`` stands for those that are run without one."""
     return default if given == "default" else tuple(name.strip() for name in given.split(","))

@@ -5,12 +5,14 @@ from surefoot.tasks.catalogue import FAMILIES, check_families, make_family
 from surefoot.tasks.cliff import WindyCliff
 from surefoot.tasks.family import TabularFamily, TaskFamily
 from surefoot.tasks.gridworld import NoisyGridworld
+from surefoot.tasks.hard_instance import HardInstance
 from surefoot.tasks.inventory import StorageInventory
 from surefoot.tasks.lake import SlipperyLake
 from surefoot.tasks.streaming import StreamingBuffer
 
 __all__ = [
     "FAMILIES",
+    "HardInstance",
     "NoisyGridworld",
     "QueueAdmission",
     "SlipperyLake",

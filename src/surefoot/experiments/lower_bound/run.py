@@ -43,7 +43,7 @@ from surefoot.experiments.lower_bound.analytic import (
 )
 from surefoot.experiments.lower_bound.listed import listed_set
 from surefoot.experiments.registry import AgentContext, make_agent
-from surefoot.experiments.runner import VIOLATION_TOLERANCE, Trace, play
+from surefoot.experiments.runner import LARGEST_BATCH, VIOLATION_TOLERANCE, Trace, play
 from surefoot.policyset.schema import PolicySet
 from surefoot.progress import track
 from surefoot.tasks.hard_instance import HardInstance
@@ -61,7 +61,7 @@ CHUNK = 4
 REPLICATES = 2000
 CONFIDENCE = 0.95
 BATCHES = 100
-"""The largest batch is this fraction of a run: what is measured is rounded up to it."""
+"""Batches grow up to a run's length over this: what is measured is rounded up to a batch."""
 
 
 @dataclass(frozen=True)
@@ -259,7 +259,7 @@ class _Plan:
         policy_set = _policy_set(family, self.delta)
         counts = [
             noise_free_episodes(
-                policy_set, family.cmdp(task), _Good(family, task), delta=self.delta, safe_start=safe_start
+                policy_set, family.cmdp(task), _Good.of(family, task), delta=self.delta, safe_start=safe_start
             )
             for task in range(family.n_tasks)
         ]
@@ -306,15 +306,24 @@ def _finite(value: float) -> float | None:
 
 @dataclass(frozen=True)
 class _Good:
-    """Whether a mixture is eps-optimal and feasible in one task, from its exact values."""
+    """Whether a mixture is eps-optimal and feasible, from its exact values.
 
-    family: HardInstance
-    task: int
+    Attributes:
+        worst: smallest return that is eps-optimal.
+        limit: largest cost that is feasible.
+    """
+
+    worst: float
+    limit: float
+
+    @staticmethod
+    def of(family: HardInstance, task: int) -> _Good:
+        """In one task; rounding is allowed for."""
+        worst = family.optimal_value(task) - family.accuracy * (1.0 + 1e-9)
+        return _Good(worst, float(family.criterion.cost_limits[0]) + VIOLATION_TOLERANCE)
 
     def __call__(self, value: float, costs: FloatArray) -> bool:
-        short = self.family.optimal_value(self.task) - value
-        feasible = costs[0] <= self.family.criterion.cost_limits[0] + VIOLATION_TOLERANCE
-        return bool(short <= self.family.accuracy * (1.0 + 1e-9) and feasible)
+        return bool(value >= self.worst and costs[0] <= self.limit)
 
 
 @lru_cache(maxsize=4)
@@ -334,8 +343,8 @@ def _play(
             int(s.generate_state(1, np.uint64)[0] >> 1) for s in np.random.SeedSequence([seed, setting, run]).spawn(2)
         )
         agent = make_agent(name, AgentContext(family, policy_set, policy_set, model, episodes, delta, draws))
-        trace = play(agent, model, episodes, chance, largest_batch=max(1, episodes // BATCHES))
-        rows.append([_settled(trace, _Good(family, task)), trace.violating(model.cost_limits) > 0, trace.seconds])
+        trace = play(agent, model, episodes, chance, largest_batch=max(LARGEST_BATCH, episodes // BATCHES))
+        rows.append([_settled(trace, _Good.of(family, task)), trace.violating(model.cost_limits) > 0, trace.seconds])
     return np.asarray(rows, dtype=np.float64)
 
 
