@@ -16,13 +16,17 @@ import click
 )  # fmt: skip
 @click.option("--runs", default=30, show_default=True, help="Simulated deployments per trust level.")
 @click.option("--episodes", default=20_000, show_default=True, help="Episodes after which one is given up.")
-@click.option("--eps", default=0.1, show_default=True, help="Share of the gain over the safe policy that may be missing.")
+@click.option(
+    "--eps", default=0.1, show_default=True, help="Share of the gain over the safe policy that may be missing."
+)
 @click.option("--delta", default=0.05, show_default=True, help="Error probability of the deployment.")
 @click.option(
     "--evidence", default="all", show_default=True, type=click.Choice(["all", "returns"]),
     help="What the plant will report besides returns and costs: 'all' with transitions, 'returns' without.",
 )  # fmt: skip
-@click.option("--margin", type=float, help="The safe policy's margin in the real task; by default what training verified.")
+@click.option(
+    "--margin", type=float, help="The safe policy's margin in the real task; by default what training verified."
+)
 @click.option(
     "--cost-ceiling", "ceilings", type=float, multiple=True, help="Largest possible episode cost, once per constraint."
 )

@@ -5,10 +5,12 @@ For a truth at the centre of cell i the real agent is run on episodes that the s
 * *half*: its mixture ``w`` puts one half on anything but the safe policy, ``1 - w_0 >= 1/2``;
 * *optimal*: it is eps-optimal, ``V_r(w) >= V*_i - eps (V*_i - V_r(pi_s))``: all but a share ``eps`` of what can be gained over the safe policy.
 
-Counted are the episodes asked before. R truths, every cell equally often up to one, give the median and the 10% and 90% quantiles; a run that does not get
-there within the horizon K counts as beyond it, so a quantile is exact or it is "more than K". Trust levels meet the same truths with the same chance.
+Counted are the episodes asked before. R truths, every cell equally often up to one, give the median and the 10% and 90% quantiles; a run that does
+not get there within the horizon K counts as beyond it, so a quantile is exact or it is "more than K". Trust levels meet the same truths with the
+same chance.
 
-This is a forecast, not a promise: the plant may lie between centres, outside all cells, or report late. What is promised (safety) does not rest on it.
+This is a forecast, not a promise: the plant may lie between centres, outside all cells, or report late. What is promised (safety) does not rest
+on it.
 
 Letters: R runs, K episodes, J policies, N cells.
 """
@@ -100,11 +102,12 @@ def forecast(
     Raises:
         InvalidInput: an argument out of range.
     """
+    check_integer("workers", workers, low=1)
     chosen = Settings() if settings is None else settings
     if not trust or set(trust) - set(TRUST_LEVELS) or len(set(trust)) < len(trust):
         raise InvalidInput(f"trust must be distinct names among {', '.join(TRUST_LEVELS)}, got {list(trust)}; fix it")
-    imagination = imagine(policy_set, chosen.spread)
     refused = {level: _refusal(policy_set, level, chosen) for level in trust}
+    imagination = imagine(policy_set, chosen.spread)
     levels = [level for level in trust if refused[level] is None]
     jobs = [(level, run, cell) for run, cell in enumerate(_truths(policy_set, chosen)) for level in levels]
     found = _run_all(imagination, chosen, jobs, workers, progress)

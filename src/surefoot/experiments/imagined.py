@@ -36,15 +36,15 @@ __all__ = ["Draws", "Imagination", "ImaginedPlant", "Outcome", "Rollouts", "imag
 
 LARGEST_TABLE = 1000
 """Rollouts are tried up to this many pairs (s, a); the least-squares problem is dense."""
-PAIRS = 160
-"""Signals are fitted to at most this many pairs of cell and policy."""
+PAIRS = 200
+"""Signals are fitted to so many pairs of cell and policy."""
 FIDELITY = 0.02
 """A task found by least squares is played on if its values are those predicted up to this share of their range."""
-ROUNDS, CENTER_WEIGHT = 2, 10.0
+ROUNDS, CENTER_WEIGHT = 2, 1e4
 """How often signals and start are found in turn; how much one value at a centre counts, in values given one initial state averaged over all."""
 NEWTON_STEPS = 40
-START_WEIGHT = 1e-3
-"""Weight of the pull towards a uniform start where predictions leave the start distribution open."""
+START_PULL, ROUGH_PULL = 1e-3, 0.1
+"""Weight of the pull towards a uniform start, where predictions leave the start distribution open; the second where they are read off intervals."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,7 +148,9 @@ class Rollouts:
         """See :class:`ImaginedPlant`."""
         groups = np.zeros(policy_index.size, dtype=np.int64)
         seen = self._simulator.run(policy_index, seed=seed, first_episode=first, groups=groups)
-        counts = np.zeros(self._task.successors.size, dtype=np.int64) if seen.transitions is None else seen.transitions[0]
+        counts = (
+            np.zeros(self._task.successors.size, dtype=np.int64) if seen.transitions is None else seen.transitions[0]
+        )
         used = np.flatnonzero(counts)
         states, actions = np.divmod(self._task.rows[used], self._task.n_actions)
         rows = np.stack([states, actions, self._task.successors[used], counts[used]], axis=1)
@@ -173,7 +175,7 @@ class Draws:
         else:
             middles = _middles(policy_set)
             self._states = conditional.initial_states
-            self._start = _start(middles.reshape(-1, self._states.size), _centers(policy_set).ravel())
+            self._start = _start(middles.reshape(-1, self._states.size), _centers(policy_set).ravel(), ROUGH_PULL)
             # What the middles of intervals miss is the same for every initial state, so that means are exact.
             means = middles[cell] + (self.values - middles[cell] @ self._start)[:, :, None]
         unit = np.where(high > low, high - low, 1.0)[:, None]
@@ -273,12 +275,12 @@ def _kernel(boxes: KernelBoxes, cell: int, n_states: int, n_actions: int) -> Flo
 
 
 def _pairs(policy_set: PolicySet) -> list[tuple[int, int]]:
-    """At most ``PAIRS`` pairs of cell and policy, spread evenly over both."""
+    """Pairs of cell and policy that signals are fitted to: every policy at least once, cells evenly, all pairs where there are few."""
     n, j = len(policy_set.cells), len(policy_set.policies)
-    columns = min(j, max(1, int(np.ceil(np.sqrt(PAIRS * j / n)))))
-    cells = np.unique(np.linspace(0, n - 1, max(1, PAIRS // columns)).astype(int))
-    policies = np.unique(np.linspace(0, j - 1, columns).astype(int))
-    return [(int(i), int(k)) for i in cells for k in policies]
+    many = min(max(PAIRS, j), n * j)
+    return (
+        [(q * n // many, q % j) for q in range(many)] if many < n * j else [(i, k) for i in range(n) for k in range(j)]
+    )
 
 
 def _fit(policy_set: PolicySet) -> _Model:
@@ -348,7 +350,7 @@ class _Squares:
 
 def _within(gram: FloatArray, target: FloatArray, low: float, high: float) -> FloatArray:
     """(x,) minimiser of ``x.gram x / 2 - target.x`` between ``low`` and ``high``, by projected Newton steps (Bertsekas 1982)."""
-    point = np.clip(np.linalg.solve(gram, target), low, high)
+    point: FloatArray = np.clip(np.linalg.solve(gram, target), low, high)
     for _ in range(NEWTON_STEPS):
         slope = gram @ point - target
         free = ~(((point <= low) & (slope > 0.0)) | ((point >= high) & (slope < 0.0)))
@@ -356,21 +358,15 @@ def _within(gram: FloatArray, target: FloatArray, low: float, high: float) -> Fl
             break
         step = np.zeros_like(point)
         step[free] = -np.linalg.solve(gram[np.ix_(free, free)], slope[free])
-        length = 1.0
-        while length > 1e-6:
-            tried = np.clip(point + length * step, low, high)
-            move = tried - point
+        for length in 0.5 ** np.arange(20):
+            move = np.clip(point + length * step, low, high) - point
             if slope @ move + 0.5 * move @ gram @ move <= 1e-4 * slope @ move:
                 break
-            length *= 0.5
-        point = tried
+        point = point + move
     return point
 
 
-
-
-
-def _start(rows: FloatArray, wanted: FloatArray) -> FloatArray:
+def _start(rows: FloatArray, wanted: FloatArray, pull: float = START_PULL) -> FloatArray:
     """(B,) probabilities for which ``rows @ rho = wanted``, nearly, as close to uniform as that leaves open."""
     from scipy.optimize import nnls
 
@@ -378,8 +374,8 @@ def _start(rows: FloatArray, wanted: FloatArray) -> FloatArray:
     gram, target = rows.T @ rows, rows.T @ wanted
     scale = gram.trace() / size
     # The sum is imposed by weight; a residue is divided out.
-    gram += START_WEIGHT**2 * scale * np.eye(size) + 1e6 * scale * np.ones((size, size))
-    target += START_WEIGHT**2 * scale / size + 1e6 * scale
+    gram += pull**2 * scale * np.eye(size) + 1e6 * scale * np.ones((size, size))
+    target += pull**2 * scale / size + 1e6 * scale
     factor = np.linalg.cholesky(gram)
     weights, _ = nnls(factor.T, np.linalg.solve(factor, target))
     total: float = weights.sum()
