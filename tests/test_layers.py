@@ -24,8 +24,8 @@ TIERS = [
     ["cmdp"],
     ["solvers"],
     ["tasks", "policyset"],  # a family may solve one of its tasks: that is how the gridworld finds its safe policy
-    ["training", "deploy", "journal"],
-    ["baselines", "gym"],
+    ["training", "deploy"],
+    ["baselines", "gym", "journal"],
     ["experiments", "report"],
     ["cli"],
     ["__main__"],

@@ -5,11 +5,17 @@
     SurefootError
     ├── InvalidInput (ValueError)        an argument breaks a rule; the message names it, the rule, the value, the remedy
     │   └── InvalidReport                a report about an episode was refused; the episode stays pending
+    │       └── ConflictError            the episode (or the request) is known already, with other contents
     ├── SolverError                      a solver stopped without an answer that the certificate accepts
     ├── InfeasibleError                  a CMDP has no feasible policy and the caller insisted on one
     ├── AssumptionError                  the task family breaks an assumption that the method rests on
     ├── PolicySetError                   a policy-set file cannot be trusted (damaged, truncated, hostile, other version)
     ├── LedgerError                      an error probability was spent twice, or more of it than there is
+    ├── JournalError                     a journal cannot be trusted: damaged, cut short, edited, not a journal
+    │   ├── JournalUnavailable           the database cannot be reached, written or locked; nothing was recorded, try again
+    │   ├── ReplayError                  what the journal records is not what its events lead to
+    │   └── SettingsMismatch             a deployment was reopened with another policy set, version or setting
+    ├── PausedError                      the deployment is paused and hands out no episodes
     ├── OutputExists                     a run directory is there already and is never overwritten
     └── MissingExtra (ImportError)       an optional dependency is not installed; the message names the extra
 
@@ -20,13 +26,19 @@ from __future__ import annotations
 
 __all__ = [
     "AssumptionError",
+    "ConflictError",
     "InfeasibleError",
     "InvalidInput",
     "InvalidReport",
+    "JournalError",
+    "JournalUnavailable",
     "LedgerError",
     "MissingExtra",
     "OutputExists",
+    "PausedError",
     "PolicySetError",
+    "ReplayError",
+    "SettingsMismatch",
     "SolverError",
     "SurefootError",
 ]
@@ -42,6 +54,10 @@ class InvalidInput(SurefootError, ValueError):
 
 class InvalidReport(InvalidInput):
     """A report about an episode was refused; nothing was recorded and the episode stays pending."""
+
+
+class ConflictError(InvalidReport):
+    """An episode was told or declared lost before with other contents, or a request key was used for another request."""
 
 
 class SolverError(SurefootError):
@@ -62,6 +78,26 @@ class PolicySetError(SurefootError):
 
 class LedgerError(SurefootError):
     """An error probability was spent twice, or more of it than there is."""
+
+
+class JournalError(SurefootError):
+    """A journal cannot be trusted."""
+
+
+class JournalUnavailable(JournalError):
+    """The database behind a journal cannot be reached, written or locked; whether the last operation was recorded shows on the next try."""
+
+
+class ReplayError(JournalError):
+    """Recomputing a journal's events leads to other decisions than it records."""
+
+
+class SettingsMismatch(JournalError):
+    """A deployment was reopened with another policy set, library version or setting than it was opened with."""
+
+
+class PausedError(SurefootError):
+    """The deployment is paused and hands out no episodes."""
 
 
 class OutputExists(SurefootError, FileExistsError):

@@ -14,6 +14,7 @@ __all__ = ["cli", "main"]
 COMMANDS = {
     "calibrate": "Choose the multiplier of a baseline's calibrated preset on training tasks.",
     "plan": "Forecast from a policy set how many real episodes a deployment will need.",
+    "deploy": "Operate a durable deployment: open, ask, tell, pause, abort, verify, ...",
     "reproduce": "Reproduce a published experiment: logs, figures and a report in a new directory.",
     "show": "Describe a policy set in plain words.",
     "train": "Train a policy set on a built-in task family.",

@@ -1,0 +1,252 @@
+"""``surefoot deploy``: one durable deployment, from any shell on any machine that reaches its database."""
+
+from __future__ import annotations
+
+import functools
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from surefoot.journal import Deployment
+
+DISAGREES, PAUSED, CONFLICT, JOURNAL = 4, 5, 6, 7
+"""Exit statuses, besides 2 for errors you can mend and 3 for a refused assumption."""
+
+Options = Callable[..., Any]
+
+
+@click.group(name="deploy")
+def command() -> None:
+    """Operate a durable deployment on a real plant.
+
+    URL is the path of a SQLite file (plant.db) or a database URL (postgresql://user@host/name). What is certified is the mixture that
+    episodes are drawn from; discarding draws selectively voids it.
+
+    \b
+    Exit status: 0 done                     4 verify found a disagreement
+                 2 an error you can mend    5 paused, nothing is handed out
+                 3 a refused assumption     6 contradicts what was recorded before
+                                            7 the journal is damaged or out of reach
+
+    \b
+    Example:  surefoot deploy open plant.db --policy-set set.sf
+              surefoot deploy ask plant.db --json
+              surefoot deploy tell plant.db 0 --reward 3.2 --cost 0.4
+    """
+
+
+def operation(function: Options) -> click.Command:
+    """A subcommand on URL with ``--name`` and ``--json``; typed errors become exit statuses."""
+
+    @functools.wraps(function)
+    def run(*, as_json: bool, **arguments: Any) -> None:
+        from surefoot.errors import SurefootError
+
+        try:
+            found, text = function(**arguments)
+        except SurefootError as error:
+            _fail(error, as_json)
+        else:
+            click.echo(json.dumps(found) if as_json else text)
+            if found.get("ok") is False:
+                sys.exit(DISAGREES)
+
+    run = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")(run)
+    run = click.option("--name", default="default", show_default=True, help="Which deployment in the database.")(run)
+    run = click.argument("url")(run)
+    name = function.__name__.removeprefix("deploy_")
+    return command.command(name=name)(run)
+
+
+def _fail(error: Exception, as_json: bool) -> None:
+    """Report an error on the stream that fits, and leave with its status."""
+    from surefoot.errors import AssumptionError, ConflictError, JournalError, PausedError
+
+    kinds = ((AssumptionError, 3), (PausedError, PAUSED), (ConflictError, CONFLICT), (JournalError, JOURNAL))
+    status = next((status for kind, status in kinds if isinstance(error, kind)), 2)
+    if as_json:
+        click.echo(json.dumps({"error": type(error).__name__, "message": str(error), "status": status}))
+    else:
+        click.echo(f"error: {error}", err=True)
+    sys.exit(status)
+
+
+def _opened(url: str, name: str) -> Deployment:
+    from surefoot.journal import Deployment
+
+    return Deployment.open(url, name=name, create=False)
+
+
+@operation
+@click.option("--policy-set", type=click.Path(path_type=Path), help="File from training; not needed to look again.")
+@click.option("--trust", type=click.Choice(["cells", "data", "envelope"]), help="What is assumed.  [default: cells]")
+@click.option("--delta", type=float, help="Bound on the probability of any violation.  [default: 0.05]")
+@click.option("--seed", type=int, help="Of the draws.  [default: 0]")
+@click.option("--evidence", type=click.Choice(["all", "returns"]), help="What the plant reports.  [default: all]")
+@click.option("--margin", type=float, help="Margin of the safe policy you vouch for.  [default: the training's]")
+@click.option("--cost-ceiling", "ceilings", type=float, multiple=True, help="Largest possible episode cost, once each.")
+@click.option("--p-max", type=float, help="Refuse a policy set that may leave more uncovered.  [default: 0.05]")
+@click.option("--delta-coverage", type=float, help="Error of that certificate.  [default: 0.05]")
+@click.option("--losses", type=click.Choice(["independent", "worst"]), help="What a lost episode is.  [default: worst]")
+@click.option("--approve", is_flag=True, help="New plans wait for 'surefoot deploy approve'.")
+def deploy_open(
+    url: str, name: str, policy_set: Path | None, ceilings: tuple[float, ...], approve: bool, **settings: Any
+) -> tuple[dict[str, Any], str]:
+    """Open a deployment, or check that it agrees with these settings. They hold for good."""
+    from surefoot.journal import Deployment
+    from surefoot.policyset.schema import PolicySet
+
+    found = None if policy_set is None else PolicySet.load(policy_set)
+    with Deployment.open(
+        url, found, name=name, cost_ceilings=ceilings or None, approve=approve or None, **settings
+    ) as plant:
+        status = plant.status()
+        return status.as_dict(), status.text
+
+
+@operation
+@click.option("-n", "n", default=1, show_default=True, help="How many episodes.")
+@click.option("--request", help="Your key: asking again with it gives the same episodes.")
+def deploy_ask(url: str, name: str, n: int, request: str | None) -> tuple[dict[str, Any], str]:
+    """Draw episodes from the mixture certified now. Run every one of them with the policy drawn."""
+    with _opened(url, name) as plant:
+        tickets = plant.ask(n, request=request)
+    weights = {str(j): float(w) for j, w in enumerate(tickets[0].weights) if w > 0.0}
+    episodes = [{"id": t.id, "policy": t.policy_index, "reason": t.reason} for t in tickets]
+    lines = [f"episode {t.id}: run policy {t.policy_index} ({t.reason})" for t in tickets]
+    return {"episodes": episodes, "weights": weights, "certified": "the mixture, not the single draw"}, "\n".join(lines)
+
+
+@operation
+@click.argument("episode", type=int, required=False)
+@click.option("--reward", type=float, help="Discounted return.")
+@click.option("--cost", "costs", type=float, multiple=True, help="Discounted cost, once per constraint.")
+@click.option("--initial-state", type=int, help="First state.")
+@click.option("--transitions", help="Rows [s, a, s', count] as JSON.")
+@click.option("--signals", help="Declared signals as JSON.")
+@click.option(
+    "--report", type=click.File(), help="JSON object with ids, reward, costs, ... of many episodes; '-' reads stdin."
+)
+def deploy_tell(
+    url: str, name: str, episode: int | None, reward: float | None, costs: tuple[float, ...], report: Any, **extra: Any
+) -> tuple[dict[str, Any], str]:
+    """Report an episode (or, with --report, many). The same report again changes nothing."""
+    body = _batch(report) if report is not None else _single(episode, reward, costs, extra)
+    with _opened(url, name) as plant:
+        plant.tell(**body)
+        status = plant.status()
+    return {"told": body["ids"], "seq": status.seq, "pending": status.pending}, f"told; {status.pending} pending"
+
+
+def _single(episode: int | None, reward: float | None, costs: tuple[float, ...], extra: Any) -> dict[str, Any]:
+    if episode is None or reward is None:
+        raise click.UsageError("give EPISODE, --reward and one --cost per constraint, or --report")
+    parts = {name: _parsed(name, extra[name]) for name in ("transitions", "signals") if extra[name] is not None}
+    return {"ids": episode, "reward": reward, "costs": list(costs), "initial_state": extra["initial_state"], **parts}
+
+
+def _batch(report: Any) -> dict[str, Any]:
+    body = _parsed("report", report.read())
+    known = {"ids", "reward", "costs", "initial_state", "transitions", "signals"}
+    if not isinstance(body, dict) or not {"ids", "reward", "costs"} <= set(body) <= known:
+        raise click.UsageError(f"--report must hold an object with ids, reward, costs and at most {sorted(known)}")
+    return body
+
+
+def _parsed(name: str, text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise click.UsageError(f"--{name} must hold JSON, got {text[:60]!r} ({error})") from error
+
+
+@operation
+@click.argument("episodes", type=int, nargs=-1, required=True)
+def deploy_lost(url: str, name: str, episodes: tuple[int, ...]) -> tuple[dict[str, Any], str]:
+    """Declare episodes lost: they count as the ceiling, for good."""
+    with _opened(url, name) as plant:
+        plant.lost(list(episodes))
+        status = plant.status()
+    return {"lost": list(episodes), "seq": status.seq, "pending": status.pending}, f"lost; {status.pending} pending"
+
+
+@operation
+def deploy_status(url: str, name: str) -> tuple[dict[str, Any], str]:
+    """Where it stands: what is deployed and why, the certified cost bounds, notes and alarms."""
+    return _after(url, name, lambda plant: None)
+
+
+@operation
+@click.option("--reason", default="paused by the operator", show_default=True)
+def deploy_pause(url: str, name: str, reason: str) -> tuple[dict[str, Any], str]:
+    """Hand out no episodes until resumed; reports are still taken."""
+    return _after(url, name, lambda plant: plant.pause(reason))
+
+
+@operation
+def deploy_resume(url: str, name: str) -> tuple[dict[str, Any], str]:
+    """End a pause."""
+    return _after(url, name, lambda plant: plant.resume())
+
+
+@operation
+@click.argument("weight", type=float)
+def deploy_cap(url: str, name: str, weight: float) -> tuple[dict[str, Any], str]:
+    """Bound the total weight off the safe policy by WEIGHT; 1 lifts the bound."""
+    return _after(url, name, lambda plant: plant.cap(weight))
+
+
+@operation
+@click.option("--reason", default="aborted by the operator", show_default=True)
+def deploy_abort(url: str, name: str, reason: str) -> tuple[dict[str, Any], str]:
+    """Return to the safe policy for good, from every state; once more changes nothing."""
+    return _after(url, name, lambda plant: plant.abort(reason))
+
+
+@operation
+@click.option("--plan", type=int, help="Its number in the status, so that nobody approves what they have not seen.")
+def deploy_approve(url: str, name: str, plan: int | None) -> tuple[dict[str, Any], str]:
+    """Let the plan that waits be played."""
+    return _after(url, name, lambda plant: plant.approve(plan))
+
+
+def _after(url: str, name: str, act: Callable[[Deployment], None]) -> tuple[dict[str, Any], str]:
+    """Act, then say where the deployment stands."""
+    with _opened(url, name) as plant:
+        act(plant)
+        status = plant.status()
+    return status.as_dict(), status.text
+
+
+@operation
+def deploy_verify(url: str, name: str) -> tuple[dict[str, Any], str]:
+    """Recompute every decision from the events, by other code than made it. Exit status 4 at the first disagreement."""
+    with _opened(url, name) as plant:
+        found = plant.verify()
+    text = f"{found.checked} events checked: every decision follows from the events before it"
+    if not found.ok:
+        text = f"after {found.checked} events: {found.first_disagreement}"
+    return {"ok": found.ok, "checked": found.checked, "first_disagreement": found.first_disagreement}, text
+
+
+@operation
+@click.option("--since", default=0, show_default=True, help="Only events after this number.")
+@click.option("--limit", default=0, show_default=True, help="At most so many; 0 for all.")
+def deploy_log(url: str, name: str, since: int, limit: int) -> tuple[dict[str, Any], str]:
+    """Print events, one per line."""
+    from itertools import islice
+
+    with _opened(url, name) as plant:
+        events = list(islice(plant.events(since), limit or None))
+    rows = [{"seq": e.seq, "at": e.at, "kind": e.kind, "body": e.body, "digest": e.digest} for e in events]
+    return {"events": rows}, "\n".join(f"{e.seq:>7}  {e.at}  {e.kind:<10}  {_shortened(e.body)}" for e in events)
+
+
+def _shortened(body: dict[str, Any], width: int = 120) -> str:
+    text = json.dumps(body, sort_keys=True)
+    return text if len(text) <= width else text[: width - 3] + "..."

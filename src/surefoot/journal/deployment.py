@@ -1,0 +1,503 @@
+"""A deployment on a real plant: ask, tell, operate; every step durable before it takes effect.
+
+    plant = Deployment.open("plant.db", policy_set)
+    (ticket,) = plant.ask()                        run ticket.policy for one whole episode
+    plant.tell(ticket.id, reward=3.2, costs=[0.4])
+
+Every operation takes the deployment's lock, folds what others wrote, computes, appends, commits, and only then returns. If anything fails on
+the way the state in memory is thrown away and folded again from the journal, which alone is the truth. So any number of processes may work on one
+deployment, and any of them may die at any moment.
+
+``ask`` may be repeated with the same ``request`` key and ``tell`` and ``lost`` with the same report: what was recorded before is returned or accepted
+silently, what contradicts it is refused. What is certified is the *mixture* that episodes are drawn from, in ask order; a pending episode counts as
+lost until it is told.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Self, TypeVar
+
+from surefoot.arrays import FloatArray, check_integer, check_real, freeze
+from surefoot.deploy.certified import Trust
+from surefoot.deploy.evidence import EvidenceKind
+from surefoot.errors import ConflictError, InvalidInput, InvalidReport, JournalError, PausedError
+from surefoot.journal import snapshot
+from surefoot.journal.events import FORMAT, Entry, Event
+from surefoot.journal.fold import Fold, dense, opening
+from surefoot.journal.reports import Report, episode_ids
+from surefoot.journal.settings import Settings, check_origin
+from surefoot.journal.status import DeploymentStatus
+from surefoot.journal.store import Store, Transaction
+from surefoot.journal.verify import Verification, verify
+from surefoot.policy import Policy
+from surefoot.policyset.schema import PolicySet
+
+__all__ = ["Deployment", "Ticket"]
+
+T = TypeVar("T")
+
+LONGEST_NAME = 200
+LARGEST_ASK = 100_000
+REFUSALS = (InvalidReport, PausedError)
+"""Raised before any state moved."""
+
+
+@dataclass(frozen=True, eq=False)
+class Ticket:
+    """One episode to run.
+
+    Attributes:
+        id: to be given back with the report.
+        policy_index, policy: run this one for the whole episode, whatever one thinks of the draw.
+        weights: (J,) the certified mixture it was drawn from.
+        reason: why this policy has its weight.
+    """
+
+    id: int
+    policy_index: int
+    policy: Policy = field(repr=False)
+    weights: FloatArray = field(repr=False)
+    reason: str
+
+
+class Deployment:
+    """See the module's docstring; made by :meth:`open`. May be shared by threads, not by forked processes."""
+
+    def __init__(self, store: Store, policy_set: PolicySet, settings: Settings) -> None:
+        self._store, self.policy_set, self.settings = store, policy_set, settings
+        self._lock = threading.RLock()
+        self._fold: Fold | None = None
+        self._pace = snapshot.Pace()
+        self._closed = False
+
+    # ------------------------------------------------------------------------------------------------------- opening
+
+    @classmethod
+    def open(
+        cls,
+        url: str | os.PathLike[str],
+        policy_set: PolicySet | None = None,
+        *,
+        name: str = "default",
+        create: bool = True,
+        trust: Trust | None = None,
+        delta: float | None = None,
+        seed: int | None = None,
+        evidence: EvidenceKind | None = None,
+        margin: float | None = None,
+        cost_ceilings: Any = None,
+        p_max: float | None = None,
+        delta_coverage: float | None = None,
+        losses: Literal["worst", "independent"] | None = None,
+        monitor_delta: float | None = None,
+        approve: bool | None = None,
+    ) -> Self:
+        """Open a deployment, or continue it.
+
+        Args:
+            url: a database URL (``sqlite:///...``, ``postgresql://...``) or the path of a SQLite file.
+            policy_set: from training. A deployment that exists finds its own in the journal.
+            name: several deployments may share a database.
+            create: ``False`` to refuse what does not exist yet.
+            approve: every plan that raises a weight off the safe policy waits for :meth:`approve`.
+            trust, delta, seed, evidence, margin, cost_ceilings, p_max, delta_coverage, losses, monitor_delta: as in
+                :class:`~surefoot.deploy.certified.CertifiedAgent`, with its defaults; fixed for good when the deployment is created.
+
+        Raises:
+            SettingsMismatch: it exists with another policy set, minor version of the library, or setting.
+            JournalError: damaged, cut short, or out of reach.
+            AssumptionError: refused by the agent.
+        """
+        _check_text("name", name)
+        given = {
+            "trust": trust, "delta": delta, "seed": seed, "evidence": evidence, "margin": margin, "cost_ceilings": cost_ceilings, "p_max": p_max,
+            "delta_coverage": delta_coverage, "losses": losses, "monitor_delta": monitor_delta, "approve": approve,
+        }  # fmt: skip
+        store = Store(url, name)
+        try:
+            first = _first_event(store, create)
+            if first is None:
+                first = _create(store, policy_set, Settings.given(**given))
+            policy_set = _own_policy_set(store, first) if policy_set is None else policy_set
+            check_origin(first.body, policy_set)
+            settings = Settings.recorded(first.body)
+            settings.agree(**given)
+            plant = cls(store, policy_set, settings)
+            with store.reading() as transaction:
+                store.check_mark(transaction)
+                plant._caught_up(transaction)
+        except BaseException:
+            store.close()
+            raise
+        return plant
+
+    def close(self) -> None:
+        """Leave a snapshot, so that reopening is quick, and let go of the database."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+            fold, self._fold = self._fold, None
+            if fold is not None and self._pace.worth_keeping:
+                self._keep_snapshot(fold)
+            self._store.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    # ---------------------------------------------------------------------------------------------------- ask and tell
+
+    def ask(self, n: int = 1, *, request: str | None = None) -> tuple[Ticket, ...]:
+        """Open n episodes of the mixture certified now; the draws are durable before they are returned.
+
+        Args:
+            n: how many.
+            request: the caller's key; asking again with it returns the same episodes, whatever happened in between.
+
+        Raises:
+            PausedError: nothing is handed out.
+            ConflictError: the key was used for another number of episodes.
+        """
+        check_integer("n", n, low=1, high=LARGEST_ASK)
+        if request is not None:
+            _check_text("request", request)
+
+        def work(transaction: Transaction, fold: Fold) -> tuple[list[Entry], tuple[Ticket, ...]]:
+            known = None if request is None else transaction.request(request)
+            if known is not None:
+                return [], self._again(transaction, known, n)
+            entries = fold.advance("asked", {"n": int(n), "request": request})
+            # Consequences come after the draw: the tickets show the plan they were drawn from.
+            return entries, self._tickets(entries[0].body, fold.plan)
+
+        return self._operate(work)
+
+    def ticket(self, episode: int) -> Ticket:
+        """The ticket of an episode that was asked before: the same draw.
+
+        Raises:
+            InvalidReport: it never was.
+        """
+        check_integer("episode", episode, low=0)
+        with self._lock, self._reading() as transaction:
+            event = transaction.asked(episode)
+            if event is None:
+                raise InvalidReport(f"id must name an episode that was asked, got {episode}; use the ids of ask()")
+            plan = transaction.event(event.body["plan"])
+            return self._tickets(event.body, {} if plan is None else plan.body)[episode - int(event.body["first"])]
+
+    def tell(
+        self,
+        ids: Any,
+        reward: Any,
+        costs: Any,
+        *,
+        initial_state: Any = None,
+        transitions: Any = None,
+        signals: Any = None,
+    ) -> None:
+        """Report episodes, in any order and from any process; the arguments of :meth:`surefoot.deploy.agent.Agent.tell`.
+
+        The same report again is accepted and changes nothing.
+
+        Raises:
+            InvalidReport: NaN, out of range, never asked, wrong shape; nothing is recorded and the episodes stay pending.
+            ConflictError: an episode was told differently, or declared lost, before.
+        """
+        n_constraints = self.policy_set.criterion.n_constraints
+        report = Report.of(ids, reward, costs, initial_state, transitions, signals, n_constraints)
+
+        def work(transaction: Transaction, fold: Fold) -> tuple[list[Entry], None]:
+            fresh = _not_told_before(transaction, fold, report)
+            return ([] if fresh is None else fold.advance("told", fresh.body(), fresh)), None
+
+        self._operate(work)
+
+    def lost(self, ids: Any) -> None:
+        """Declare episodes lost: they count as the ceiling, for good. Saying so again changes nothing.
+
+        Raises:
+            InvalidReport: never asked.
+            ConflictError: told before.
+        """
+        number = episode_ids(ids)
+
+        def work(transaction: Transaction, fold: Fold) -> tuple[list[Entry], None]:
+            fresh = [k for k in number.tolist() if not _lost_before(transaction, fold, k)]
+            return (fold.advance("lost", {"ids": fresh}) if fresh else []), None
+
+        self._operate(work)
+
+    # --------------------------------------------------------------------------------------------------------- operate
+
+    def pause(self, reason: str = "paused by the operator") -> None:
+        """Hand out no episodes until :meth:`resume`; reports are still taken."""
+        self._steer("paused", {"reason": _check_text("reason", reason)}, lambda fold: fold.operator.paused is not None)
+
+    def resume(self) -> None:
+        """End a pause."""
+        self._steer("resumed", {}, lambda fold: fold.operator.paused is None)
+
+    def cap(self, weight: float) -> None:
+        """Bound the total weight off the safe policy; 1 lifts the bound."""
+        value = check_real("weight", weight, low=0.0, high=1.0)
+        self._steer("capped", {"weight": value}, lambda fold: fold.operator.cap == value)
+
+    def abort(self, reason: str = "aborted by the operator") -> None:
+        """Return to the safe policy for good, from every state; once more changes nothing."""
+        self._steer(
+            "aborted", {"reason": _check_text("reason", reason)}, lambda fold: fold.operator.aborted is not None
+        )
+
+    def approve(self, plan: int | None = None) -> None:
+        """Let the waiting plan be played.
+
+        Args:
+            plan: what the status called it, so that nobody approves what they have not seen; by default what stands now.
+
+        Raises:
+            ConflictError: no plan waits, or another one does.
+        """
+        number = None if plan is None else check_integer("plan", plan, low=1)
+
+        def work(transaction: Transaction, fold: Fold) -> tuple[list[Entry], None]:
+            return fold.advance("approved", {"plan": fold.plan_seq if number is None else number}), None
+
+        self._operate(work)
+
+    # ------------------------------------------------------------------------------------------------------------ look
+
+    def status(self) -> DeploymentStatus:
+        """Where it stands, with what other processes did."""
+        with self._lock, self._reading() as transaction:
+            return DeploymentStatus.of(self._caught_up(transaction), self._store.name)
+
+    def events(self, since: int = 0) -> Iterator[Event]:
+        """Events after number ``since``, checked against their digests."""
+        start = check_integer("since", since, low=0)
+        while True:
+            with self._lock, self._reading() as transaction:
+                page = transaction.page(start)
+            yield from page
+            if not page:
+                return
+            start = page[-1].seq
+
+    def verify(self) -> Verification:
+        """Recompute every decision from the events by other code than made it; see :mod:`surefoot.journal.verify`."""
+        return verify(self.policy_set, self.events())
+
+    # ----------------------------------------------------------------------------------------------------------- inside
+
+    def _operate(self, work: Callable[[Transaction, Fold], tuple[list[Entry], T]]) -> T:
+        """Lock, catch up, compute, append, commit; then return. Whatever fails costs the state in memory, never the journal."""
+        with self._lock:
+            self._check_open()
+            try:
+                with self._store.writing() as transaction:
+                    fold = self._caught_up(transaction)
+                    began = time.perf_counter()
+                    entries, answer = work(transaction, fold)
+                    self._pace.spent(time.perf_counter() - began)
+                    if entries:
+                        fold.moved(entries, transaction.append(entries, fold.seq, fold.digest))
+            except REFUSALS:
+                raise
+            except BaseException:
+                self._fold = None
+                raise
+            if entries and self._pace.due():
+                self._keep_snapshot(fold)
+            return answer
+
+    def _steer(self, kind: str, body: dict[str, Any], done: Callable[[Fold], bool]) -> None:
+        def work(transaction: Transaction, fold: Fold) -> tuple[list[Entry], None]:
+            return ([] if done(fold) else fold.advance(kind, body)), None
+
+        self._operate(work)
+
+    def _caught_up(self, transaction: Transaction) -> Fold:
+        """The fold of all events so far."""
+        fold = self._fold
+        if fold is None:
+            fold = snapshot.restored(transaction, self.policy_set, self.settings)
+            fold = Fold(self.policy_set, self.settings) if fold is None else fold
+            self._pace.restart()
+        began = time.perf_counter()
+        self._fold = None  # unless replay gets through
+        fold.replay(transaction.events(fold.seq, fold.digest))
+        self._fold = fold
+        self._pace.spent(time.perf_counter() - began)
+        return fold
+
+    @contextmanager
+    def _reading(self) -> Iterator[Transaction]:
+        self._check_open()
+        try:
+            with self._store.reading() as transaction:
+                yield transaction
+        except InvalidReport:
+            raise
+        except BaseException:
+            self._fold = None
+            raise
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise InvalidInput("the deployment must be open, got one that was closed; open it again")
+
+    def _keep_snapshot(self, fold: Fold) -> None:
+        """A cache: failing to write it loses nothing."""
+        began = time.perf_counter()
+        body = snapshot.encode(fold)
+        try:
+            with self._store.writing() as transaction:
+                transaction.keep_snapshot(fold.seq, fold.digest, body)
+        except JournalError:
+            pass
+        self._pace.kept(time.perf_counter() - began)
+
+    def _tickets(self, asked: dict[str, Any], plan: dict[str, Any]) -> tuple[Ticket, ...]:
+        policies, reasons = self.policy_set.policies, plan.get("reasons", {})
+        weights = freeze(dense(plan.get("weights", {}), len(policies)))
+        return tuple(
+            Ticket(asked["first"] + k, j, policies[j], weights, reasons.get(str(j), ""))
+            for k, j in enumerate(asked["draws"])
+        )
+
+    def _again(self, transaction: Transaction, event: Event, n: int) -> tuple[Ticket, ...]:
+        """The answer to a request that was answered before."""
+        if len(event.body["draws"]) != n:
+            raise ConflictError(
+                f"request {event.body['request']!r} was used to ask for {len(event.body['draws'])} episodes, got {n}; use a new key"
+            )
+        plan = transaction.event(event.body["plan"])
+        return self._tickets(event.body, {} if plan is None else plan.body)
+
+
+def _not_told_before(transaction: Transaction, fold: Fold, report: Report) -> Report | None:
+    """The part of a report that is new; ``None`` if nothing is.
+
+    Raises:
+        ConflictError: an episode was told otherwise, or lost, before.
+        InvalidReport: an episode was never asked.
+    """
+    known = {k for k, episode in enumerate(report.ids.tolist()) if not fold.agent.is_pending(episode)}
+    if not known:
+        return report
+    for k in sorted(known):
+        episode = int(report.ids[k])
+        _check_asked(fold, episode)
+        closed = transaction.closed(episode)
+        if closed is None or closed.kind == "lost":
+            raise ConflictError(
+                f"id must name a pending episode, got {episode}, which was declared lost; what is lost stays lost"
+            )
+        if closed.body == report.body():
+            return None
+        earlier = Report.recorded(closed.body)
+        same = earlier.episode(earlier.ids.tolist().index(episode)) == report.episode(k)
+        if not same or report.transitions is not None:
+            raise ConflictError(
+                f"id must name a pending episode, got {episode}, which was told before (event {closed.seq}) with other values or in another "
+                "group; the first report stands"
+            )
+    return report.without(known) if len(known) < report.ids.size else None
+
+
+def _lost_before(transaction: Transaction, fold: Fold, episode: int) -> bool:
+    if fold.agent.is_pending(episode):
+        return False
+    _check_asked(fold, episode)
+    closed = transaction.closed(episode)
+    if closed is not None and closed.kind == "told":
+        raise ConflictError(
+            f"id must name a pending episode, got {episode}, which was told (event {closed.seq}); its report stands"
+        )
+    return True
+
+
+def _check_asked(fold: Fold, episode: int) -> None:
+    if not 0 <= episode < fold.opened:
+        raise InvalidReport(
+            f"id must name a pending episode, got {episode}, which was never asked; use the id that ask() returned"
+        )
+
+
+def _check_text(name: str, value: Any) -> str:
+    if not isinstance(value, str) or not value or len(value) > LONGEST_NAME or not value.isprintable():
+        raise InvalidInput(
+            f"{name} must be 1 to {LONGEST_NAME} printable characters, got {ascii(value)[:80]}; shorten or clean it"
+        )
+    return value
+
+
+def _first_event(store: Store, create: bool) -> Event | None:
+    """The event that opened the deployment, if there is one."""
+    found = None
+    if not store.sqlite or Path(store.file).exists():
+        with store.reading() as transaction:
+            if transaction.exists():
+                found = transaction.first()
+                store.check_mark(transaction)
+    if found is None and not create:
+        raise InvalidInput(
+            f"name must be that of a deployment in {store.shown}, got {store.name!r}; open it first (surefoot deploy open)"
+        )
+    if found is not None and (found.kind != "opened" or found.body.get("format") != FORMAT):
+        raise JournalError(
+            f"event 1 must open the deployment in format {FORMAT}, got {found.kind} {ascii(found.body.get('format'))[:20]}; was it written by a "
+            "later surefoot?"
+        )
+    return found
+
+
+def _create(store: Store, policy_set: PolicySet | None, settings: Settings) -> Event:
+    """Open the deployment; if somebody else does at this moment, theirs counts."""
+    if policy_set is None:
+        raise InvalidInput("policy_set must be given to open a new deployment, got none; load one with PolicySet.load")
+    body, file = opening(policy_set, settings, store.name), _file_of(policy_set)
+    fold = Fold(policy_set, settings)
+    entries = fold.advance("opened", body)
+    store.create()
+    with store.writing() as transaction:
+        transaction.register()
+        found = transaction.first()
+        if found is None:
+            store.check_mark(transaction)
+            transaction.keep_policy_set(policy_set.hash, file)
+            transaction.append(entries, 0, "")
+            found = transaction.first()
+    if found is None:
+        raise JournalError(f"{store.shown} must keep what was written, and did not; use another disk")
+    return found
+
+
+def _file_of(policy_set: PolicySet) -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "set.sf"
+        policy_set.save(path)
+        return path.read_bytes()
+
+
+def _own_policy_set(store: Store, first: Event) -> PolicySet:
+    """The set that the journal keeps."""
+    with store.reading() as transaction:
+        body = transaction.policy_set(str(first.body.get("policy_set")))
+    if body is None:
+        raise InvalidInput("policy_set must be given, for the journal does not keep it (too large); load the file")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "set.sf"
+        path.write_bytes(body)
+        return PolicySet.load(path)

@@ -1,0 +1,119 @@
+"""Events: what a journal consists of.
+
+    digest_k = SHA-256(digest_{k-1}, k, kind_k, at_k, body_k),        digest_0 = ""
+
+The chain makes every event vouch for all before it: an event that was edited, dropped or reordered breaks it from there on. Bodies are
+canonical JSON (sorted keys, no spaces, ASCII, shortest floats that read back exactly), so equal contents have equal bytes.
+
+========== =====================================================================================================================
+kind       body
+========== =====================================================================================================================
+opened     format, name, version, policy_set (its hash), settings, criterion, ceilings, cells, policies, margin, ledger, family, ...
+asked      first (id of the first episode), draws (policy index of each), plan (seq of the ``planned`` event drawn from), settled (how many
+           episodes' evidence the bets rest on), request (the caller's key) if there was one
+told       ids, reward, costs, and initial_state, transitions, signals where they were reported
+lost       ids
+planned    weights {policy: weight}, bounds, value, certified, reasons {policy: text}, cells_left, waiting (a plan that waits for approval)
+eliminated cells, log_wealth (where known), cells_left
+readmitted cells, cells_left
+target     policy, text
+noted      text
+flagged    policy, text: draws seem to be discarded selectively
+alarm      text
+paused     reason
+resumed    (empty)
+capped     weight
+approved   plan (seq of the ``planned`` event whose waiting plan is approved)
+aborted    reason
+========== =====================================================================================================================
+
+``at`` is the wall clock of whoever wrote the event. Nothing depends on it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from surefoot.errors import JournalError
+
+__all__ = ["FORMAT", "PRIMARY", "Entry", "Event", "canonical", "chained", "now", "parse"]
+
+FORMAT = 1
+"""Version of the bodies."""
+
+PRIMARY = frozenset({"opened", "asked", "told", "lost", "paused", "resumed", "capped", "approved", "aborted"})
+"""Kinds that somebody caused; all others are their consequences and follow them."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An event that is not yet in a journal."""
+
+    kind: str
+    body: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Event:
+    """One line of a journal.
+
+    Attributes:
+        seq: its number, from 1 without gaps.
+        at: wall-clock time in UTC (ISO 8601), for people only.
+        kind: see the module's docstring.
+        body: plain values.
+        digest: of this event and all before it.
+    """
+
+    seq: int
+    at: str
+    kind: str
+    body: dict[str, Any]
+    digest: str = ""
+
+
+def canonical(body: dict[str, Any]) -> str:
+    """The one JSON text of ``body``; floats read back exactly.
+
+    Raises:
+        JournalError: NaN or infinity, which JSON lacks.
+    """
+    try:
+        return json.dumps(body, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    except ValueError as error:
+        raise JournalError(f"an event must hold finite numbers, got {error}; nothing was recorded") from error
+
+
+def parse(seq: int, text: str) -> dict[str, Any]:
+    """The body of event ``seq``.
+
+    Raises:
+        JournalError: no JSON object.
+    """
+    try:
+        body = json.loads(text)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise JournalError(
+            f"event {seq} must hold JSON, got {ascii(text)[:80]} ({error}); restore the journal from a copy"
+        ) from error
+    if not isinstance(body, dict):
+        raise JournalError(
+            f"event {seq} must hold a JSON object, got {type(body).__name__}; restore the journal from a copy"
+        )
+    return body
+
+
+def chained(previous: str, seq: int, kind: str, at: str, body: str) -> str:
+    """Digest of an event and, through ``previous``, of all before it."""
+    text = f"{previous}\n{seq}\n{kind}\n{at}\n{body}"
+    # Text that UTF-8 cannot hold was not written by this module; it must give some digest, not an error.
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def now() -> str:
+    """The wall clock; only people read it."""
+    return datetime.now(UTC).isoformat(timespec="microseconds")

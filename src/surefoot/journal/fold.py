@@ -1,0 +1,349 @@
+"""The state of a deployment: the fold of its events, and nothing else.
+
+    state_k = advance(state_{k-1}, event_k)
+
+Somebody causes an event (asked, told, lost, paused, ...); what follows from it (cells eliminated, a new plan, an alarm) is computed here and
+recorded behind it. Live and on replay the same function runs on the same plain values, so replay equals live. On replay every consequence is
+compared with the recorded one: draws and everything discrete must agree exactly. A recorded plan that differs (another machine's rounding can tip
+a linear program to another optimum) is adopted if it is certified by this computation too, and counted in ``deviations``; else replay stops.
+
+Plans are made at once after every event, never when somebody happens to look: looking changes nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from surefoot.arrays import FloatArray
+from surefoot.deploy.planner import Plan
+from surefoot.errors import ConflictError, JournalError, PausedError, ReplayError, SurefootError
+from surefoot.journal.discards import Discards
+from surefoot.journal.events import FORMAT, PRIMARY, Entry, Event
+from surefoot.journal.operator import Operator, SteeredAgent
+from surefoot.journal.reports import Report
+from surefoot.journal.settings import Settings
+from surefoot.policyset.schema import PolicySet
+from surefoot.version import VERSION
+
+__all__ = ["Fold", "dense", "opening"]
+
+SAME = 1e-9
+"""Relative difference up to which recomputed numbers count as the recorded ones."""
+
+
+class Fold:
+    """See the module's docstring.
+
+    Args:
+        policy_set, settings: of the deployment.
+
+    Attributes:
+        agent: the certified agent.
+        discards: watches for draws that go missing selectively.
+        seq, digest: of the last event folded; 0 and "" before the first.
+        plan_seq: number of the ``planned`` event that is in force.
+        alarm_seq: number of the ``alarm`` event, or 0.
+        deviations: plans that were adopted although this machine computes another one.
+        flags: texts of ``flagged`` events.
+        plan: body of the ``planned`` event that is in force.
+    """
+
+    def __init__(self, policy_set: PolicySet, settings: Settings) -> None:
+        self.policy_set, self.settings = policy_set, settings
+        self.agent = SteeredAgent(policy_set, Operator(settings.approve), **settings.for_agent())
+        self.discards = Discards(len(policy_set.policies))
+        self.seq, self.digest = 0, ""
+        self.plan_seq = self.alarm_seq = self.deviations = 0
+        self.flags: list[str] = []
+        self.plan: dict[str, Any] = {}
+
+    @property
+    def operator(self) -> Operator:
+        """Standing instructions."""
+        return self.agent.operator
+
+    @property
+    def opened(self) -> int:
+        """Episodes asked so far."""
+        return self.discards.opened
+
+    def advance(self, kind: str, body: dict[str, Any], report: Report | None = None) -> list[Entry]:
+        """One event that somebody caused, completed, and its consequences.
+
+        Args:
+            kind: of the event.
+            body: what is known of it beforehand.
+            report: ``told`` only, the same as the body.
+
+        Raises:
+            InvalidReport, PausedError: refused; the state has not moved. After any other error it may have.
+        """
+        before = _Before(self.agent)
+        with np.errstate(all="ignore"):  # a broken sensor may report numbers whose squares overflow
+            primary = self._dispatch(kind, body, report)
+            return [primary, *self._consequences(before)]
+
+    def moved(self, entries: Sequence[Entry | Event], digest: str) -> None:
+        """These entries are in the journal now; ``digest`` is that of the last."""
+        for entry in entries:
+            self.seq += 1
+            if entry.kind == "planned":
+                self.plan, self.plan_seq = entry.body, self.seq
+            elif entry.kind == "alarm":
+                self.alarm_seq = self.seq
+        self.digest = digest
+
+    def replay(self, events: Iterable[Event]) -> None:
+        """Fold what a journal records from event ``seq + 1`` on.
+
+        Raises:
+            ReplayError: the recomputation leads elsewhere.
+            JournalError: an event is not what this library writes.
+        """
+        group: list[Event] = []
+        for event in events:
+            if event.kind in PRIMARY and group:
+                self._replay(group)
+                group = []
+            group.append(event)
+        if group:
+            self._replay(group)
+
+    def _replay(self, group: list[Event]) -> None:
+        first = group[0]
+        try:
+            self._match(group, self.advance(first.kind, first.body))
+        except (JournalError, MemoryError):
+            raise
+        except (SurefootError, LookupError, TypeError, ValueError, OverflowError, AttributeError) as error:
+            raise ReplayError(
+                f"event {first.seq} ({first.kind}) must follow from those before it, got: {error}; restore the journal from a copy"
+            ) from error
+        self.moved(group, group[-1].digest)
+
+    # ------------------------------------------------------------------------------------------------ what happens
+
+    def _dispatch(self, kind: str, body: dict[str, Any], report: Report | None) -> Entry:
+        if kind == "asked":
+            return self._ask(body)
+        if kind == "told":
+            self._tell(Report.recorded(body) if report is None else report)
+        elif kind == "lost":
+            self.agent.lost(np.asarray(body["ids"], dtype=np.int64))
+            self.discards.declared_lost(body["ids"])
+        elif kind == "approved":
+            self._approve(body)
+        elif kind == "opened":
+            self._check_first()
+        elif kind in _STEERING:
+            _STEERING[kind](self.agent, body)
+        else:
+            raise ReplayError(f"an event of kind {kind!r} must follow from another; restore the journal from a copy")
+        return Entry(kind, body)
+
+    def _check_first(self) -> None:
+        if self.seq:
+            raise ReplayError(f"a journal must be opened once, got a second time after event {self.seq}; restore it")
+
+    def _ask(self, body: dict[str, Any]) -> Entry:
+        if self.operator.paused is not None:
+            raise PausedError(f"the deployment is paused ({self.operator.paused}); resume it to ask for episodes")
+        settled = self.agent.settled
+        batch = self.agent.ask(len(body["draws"]) if "draws" in body else body["n"])
+        self.discards.asked(batch.policy_index, batch.weights)
+        found = {
+            "first": int(batch.ids[0]),
+            "draws": batch.policy_index.tolist(),
+            "plan": self.plan_seq,
+            "settled": settled,
+        }
+        if body.get("request") is not None:
+            found["request"] = body["request"]
+        return Entry("asked", found)
+
+    def _tell(self, report: Report) -> None:
+        self.agent.tell(
+            report.ids,
+            report.reward,
+            report.costs,
+            initial_state=report.initial_state,
+            transitions=report.transitions,
+            signals=report.signals,
+        )
+        self.discards.told(report.ids.tolist())
+
+    def _approve(self, body: dict[str, Any]) -> None:
+        if body["plan"] != self.plan_seq:
+            raise ConflictError(
+                f"plan must be {self.plan_seq}, the one that stands now, got {body['plan']}; look at the status again, approve what it shows"
+            )
+        self.agent.approve()
+
+    # ----------------------------------------------------------------------------------------- what follows from it
+
+    def _consequences(self, before: _Before) -> list[Entry]:
+        """What changed; the plan comes last, for it rests on the rest."""
+        entries = [*self._cells(before), *self._remarks(before), *self._flagged()]
+        agent = self.agent
+        if agent.alarm is not None and before.alarm is None:
+            entries.append(Entry("alarm", {"text": agent.alarm}))
+        plan = agent.plan
+        agent.fresh.clear()
+        if plan is not before.plan or agent.waiting is not before.waiting or not self.plan:
+            body = self._planned(plan)
+            if body != self.plan:
+                entries.append(Entry("planned", body))
+        return entries
+
+    def _cells(self, before: _Before) -> list[Entry]:
+        alive, entries = self.agent.alive, []
+        gone, back = np.flatnonzero(before.alive & ~alive), np.flatnonzero(~before.alive & alive)
+        left = int(alive.sum())
+        if gone.size:
+            wealth = [w if math.isfinite(w) else None for w in self.agent.log_wealth()[gone].tolist()]
+            entries.append(Entry("eliminated", {"cells": gone.tolist(), "log_wealth": wealth, "cells_left": left}))
+        if back.size:
+            entries.append(Entry("readmitted", {"cells": back.tolist(), "cells_left": left}))
+        return entries
+
+    def _remarks(self, before: _Before) -> list[Entry]:
+        texts = list(self.agent.noted[before.noted :])
+        # Declared losses are events of their own; this kind also says that a missing report is no longer waited for.
+        texts += [text for kind, text in self.agent.fresh if kind == "lost" and "declared" not in text]
+        found = [Entry("noted", {"text": text}) for text in texts]
+        targets = [text for kind, text in self.agent.fresh if kind == "target"]
+        return found + [Entry("target", {"policy": self.agent.target, "text": text}) for text in targets]
+
+    def _flagged(self) -> list[Entry]:
+        policy = self.discards.review()
+        if policy is None:
+            return []
+        text = (
+            f"episodes go missing more often than chance allows when policy {policy} is drawn ({self.discards.missing[policy]} so far); what is "
+            "certified is the mixture, and discarding draws selectively voids that"
+        )
+        self.flags.append(text)
+        return [Entry("flagged", {"policy": policy, "text": text})]
+
+    def _planned(self, plan: Plan) -> dict[str, Any]:
+        waiting = self.agent.waiting
+        return {
+            **_plain(plan),
+            "cells_left": int(self.agent.alive.sum()),
+            "waiting": None if waiting is None else _plain(waiting),
+        }
+
+    # --------------------------------------------------------------------------- recorded against recomputed
+
+    def _match(self, recorded: list[Event], expected: list[Entry]) -> None:
+        """Compare a group of the journal with its recomputation; adopt the recorded plan where it differs and is certified."""
+        theirs = [event for event in recorded if event.kind != "planned"]
+        ours = [entry for entry in expected if entry.kind != "planned"]
+        for k in range(max(len(theirs), len(ours))):
+            if k >= len(theirs) or k >= len(ours) or not _same(theirs[k], ours[k]):
+                raise _differ(recorded[0], theirs[k : k + 1], ours[k : k + 1])
+        plans = [event for event in recorded if event.kind == "planned"]
+        if plans or any(entry.kind == "planned" for entry in expected):
+            self._follow(recorded[0], plans[-1].body if plans else self.plan)
+
+    def _follow(self, first: Event, body: dict[str, Any]) -> None:
+        """Play the recorded plan: exactly what was drawn from, wherever this is computed."""
+        ours = self._planned(self.agent.plan)
+        if ours == body:
+            return
+        plan, waiting = self._plan_of(body), None if body["waiting"] is None else self._plan_of(body["waiting"])
+        same = np.allclose(plan.weights, self.agent.plan.weights, rtol=0.0, atol=SAME)
+        if not same and plan.weights[0] < 1.0 and not self.agent.certifies(plan.weights):
+            raise _differ(first, [Event(first.seq, first.at, "planned", body)], [Entry("planned", ours)])
+        self.deviations += not same
+        self.agent.adopt(plan, waiting)
+
+    def _plan_of(self, body: dict[str, Any]) -> Plan:
+        return Plan(
+            dense(body["weights"], len(self.policy_set.policies)),
+            np.asarray(body["bounds"], dtype=np.float64),
+            float(body["value"]),
+            bool(body["certified"]),
+            {int(j): str(text) for j, text in body["reasons"].items()},
+        )
+
+
+class _Before:
+    """What consequences are told apart by."""
+
+    def __init__(self, agent: SteeredAgent) -> None:
+        self.alive, self.alarm, self.noted = agent.alive, agent.alarm, len(agent.noted)
+        self.plan, self.waiting = agent.plan, agent.waiting
+
+
+_STEERING: dict[str, Callable[[SteeredAgent, dict[str, Any]], None]] = {
+    "paused": lambda agent, body: agent.pause(body["reason"]),
+    "resumed": lambda agent, body: agent.pause(None),
+    "capped": lambda agent, body: agent.steer(cap=body["weight"]),
+    "aborted": lambda agent, body: agent.steer(aborted=body["reason"], paused=None),
+}
+
+
+def dense(weights: dict[str, float], size: int) -> FloatArray:
+    """(J,) weights from the sparse form of a body."""
+    result = np.zeros(size)
+    for j, weight in weights.items():
+        result[int(j)] = weight
+    return result
+
+
+def _plain(plan: Plan) -> dict[str, Any]:
+    return {
+        "weights": {str(j): float(plan.weights[j]) for j in np.flatnonzero(plan.weights).tolist()},
+        "bounds": plan.bounds.tolist(),
+        "value": float(plan.value),
+        "certified": bool(plan.certified),
+        "reasons": {str(j): text for j, text in plan.reasons.items()},
+    }
+
+
+def _same(event: Event, entry: Entry) -> bool:
+    """Equal but for words, which may show rounded numbers, and wealths, which may differ by rounding."""
+    if event.kind != entry.kind:
+        return False
+    if event.kind in PRIMARY:
+        return event.body == entry.body
+    return all(event.body.get(name) == entry.body.get(name) for name in ("cells", "cells_left", "policy"))
+
+
+def _differ(first: Event, theirs: Sequence[Event], ours: Sequence[Entry]) -> ReplayError:
+    recorded = f"{theirs[0].kind} {ascii(theirs[0].body)[:200]}" if theirs else "nothing more"
+    computed = f"{ours[0].kind} {ascii(ours[0].body)[:200]}" if ours else "nothing more"
+    return ReplayError(
+        f"event {first.seq} ({first.kind}) must lead to what was recorded, {recorded}, got {computed}; run verify, compare the library's "
+        "version, or restore the journal from a copy"
+    )
+
+
+def opening(policy_set: PolicySet, settings: Settings, name: str) -> dict[str, Any]:
+    """Body of the first event: all that a reader of the journal needs to know about what was opened."""
+    fold = SteeredAgent(policy_set, Operator(), **settings.for_agent())
+    criterion, certificate = policy_set.criterion, policy_set.certificate
+    return {
+        "format": FORMAT,
+        "name": name,
+        "version": VERSION,
+        "policy_set": policy_set.hash,
+        "settings": settings.as_dict(),
+        "cost_names": list(criterion.cost_names),
+        "cost_limits": criterion.cost_limits.tolist(),
+        "cost_ceilings": fold.ceilings.tolist(),
+        "discount": float(criterion.discount),
+        "cells": len(policy_set.cells),
+        "policies": len(policy_set.policies),
+        "margin": fold.margin,
+        "family": policy_set.training.family,
+        "assumption": policy_set.assumption.statement,
+        "ledger": [{"name": e.name, "delta": e.delta, "purpose": e.purpose} for e in fold.ledger.entries],
+        "holdout": None if certificate is None else certificate.holdout,
+        "uncovered_upper": None if certificate is None else certificate.uncovered_upper,
+    }

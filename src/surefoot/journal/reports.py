@@ -1,0 +1,181 @@
+"""Reports in one normal form, so that the same report has the same bytes whoever sends it, and a retry can be told from a contradiction.
+
+Whether the numbers can be true is for the agent to check; here they only have to *be* numbers. Letters: n episodes, I constraints, X signals.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from surefoot.arrays import FloatArray, IntArray
+from surefoot.errors import InvalidReport
+
+__all__ = ["Report", "episode_ids"]
+
+LARGEST_COUNT = 2**53
+
+
+@dataclass(frozen=True, eq=False)
+class Report:
+    """What the plant measured in n episodes.
+
+    Attributes:
+        ids: (n,).
+        reward: (n,).
+        costs: (n, I).
+        initial_state: (n,) or ``None``.
+        transitions: (m, 4) rows ``(s, a, s', count)``, sorted and counted once, or ``None``.
+        signals: (n, X) or ``None``.
+    """
+
+    ids: IntArray
+    reward: FloatArray
+    costs: FloatArray
+    initial_state: IntArray | None
+    transitions: IntArray | None
+    signals: FloatArray | None
+
+    @staticmethod
+    def of(
+        ids: Any, reward: Any, costs: Any, initial_state: Any, transitions: Any, signals: Any, n_constraints: int
+    ) -> Report:
+        """Normalise what a caller gave.
+
+        Raises:
+            InvalidReport: no numbers, or not as many as there are episodes.
+        """
+        number = episode_ids(ids)
+        n = number.size
+        starts = None if initial_state is None else _whole("initial_state", np.atleast_1d(_array(initial_state)), (n,))
+        return Report(
+            number,
+            _reals("reward", reward, (n,)),
+            _reals("costs", costs, (n, n_constraints)),
+            starts,
+            None if transitions is None else _counted(transitions),
+            None if signals is None else _reals("signals", signals, (n, None)),
+        )
+
+    def body(self) -> dict[str, Any]:
+        """Plain values."""
+        found = {"ids": self.ids.tolist(), "reward": self.reward.tolist(), "costs": self.costs.tolist()}
+        for name in ("initial_state", "transitions", "signals"):
+            value = getattr(self, name)
+            if value is not None:
+                found[name] = value.tolist()
+        return found
+
+    @staticmethod
+    def recorded(body: dict[str, Any]) -> Report:
+        """From the body of a ``told`` event, which this module wrote."""
+        ids = np.asarray(body["ids"], dtype=np.int64)
+        rows = body.get("transitions")
+        starts, signals = body.get("initial_state"), body.get("signals")
+        return Report(
+            ids,
+            np.asarray(body["reward"], dtype=np.float64),
+            np.asarray(body["costs"], dtype=np.float64).reshape(ids.size, -1),
+            None if starts is None else np.asarray(starts, dtype=np.int64),
+            None if rows is None else np.asarray(rows, dtype=np.int64).reshape(-1, 4),
+            None if signals is None else np.asarray(signals, dtype=np.float64).reshape(ids.size, -1),
+        )
+
+    def episode(self, position: int) -> dict[str, Any]:
+        """What was said about one episode alone."""
+        found: dict[str, Any] = {"reward": float(self.reward[position]), "costs": self.costs[position].tolist()}
+        if self.initial_state is not None:
+            found["initial_state"] = int(self.initial_state[position])
+        if self.signals is not None:
+            found["signals"] = self.signals[position].tolist()
+        return found
+
+    def without(self, positions: set[int]) -> Report:
+        """The report of the other episodes; only without transitions, which cannot be taken apart."""
+        keep = [k for k in range(self.ids.size) if k not in positions]
+        starts = None if self.initial_state is None else self.initial_state[keep]
+        signals = None if self.signals is None else self.signals[keep]
+        return Report(self.ids[keep], self.reward[keep], self.costs[keep], starts, None, signals)
+
+
+def episode_ids(ids: Any) -> IntArray:
+    """(n,) whole numbers from one id or several, each once.
+
+    Raises:
+        InvalidReport: anything else.
+    """
+    number = _whole("ids", np.atleast_1d(_array(ids)), (None,))
+    if not number.size:
+        raise InvalidReport("ids must name an episode, got none; use the ids that ask() returned")
+    if np.unique(number).size < number.size:
+        raise InvalidReport("ids must differ, got one twice in the same report; tell every episode once")
+    return number
+
+
+def _array(value: Any) -> Any:
+    try:
+        return np.asarray(value)
+    except (TypeError, ValueError, OverflowError):
+        # Ragged lists; an array of objects is refused by its dtype.
+        return np.empty(0, dtype=object)
+
+
+def _whole(name: str, array: Any, shape: tuple[int | None, ...]) -> IntArray:
+    if array.dtype.kind not in "iu" or array.ndim != len(shape):
+        raise InvalidReport(
+            f"{name} must be whole numbers, got {array.dtype} of shape {array.shape}; the episodes stay pending"
+        )
+    if any(want is not None and got != want for got, want in zip(array.shape, shape)):
+        raise InvalidReport(f"{name} must have shape {shape}, got {array.shape}; report one per episode")
+    if array.dtype.kind == "u" and array.size and int(array.max()) >= 2**63:
+        raise InvalidReport(f"{name} must be below 2^63, got {int(array.max())}; the episodes stay pending")
+    result: IntArray = array.astype(np.int64)
+    return result
+
+
+def _reals(name: str, value: Any, shape: tuple[int | None, ...]) -> FloatArray:
+    given = _array(value)
+    if given.dtype.kind not in "iuf":
+        raise InvalidReport(f"{name} must be numbers, got {_shown(value)}; report floats; the episode stays pending")
+    array = given.astype(np.float64)
+    n = shape[0] or 0
+    if array.ndim < len(shape) and n == 1:
+        # One episode may be reported without the axis of episodes.
+        array = array.reshape(1, -1) if len(shape) == 2 else array.reshape(-1)
+    if array.ndim != len(shape) or any(want is not None and got != want for got, want in zip(array.shape, shape)):
+        raise InvalidReport(
+            f"{name} must have shape {shape}, got {given.shape}; report one value per episode and constraint"
+        )
+    if not np.isfinite(array).all():
+        raise InvalidReport(
+            f"{name} must be finite, got {_shown(value)}; the episode stays pending and counts as lost until it is told"
+        )
+    # Minus zero would be another text for the same number.
+    result: FloatArray = array + 0.0
+    return result
+
+
+def _shown(value: Any) -> str:
+    return ascii(value)[:80]
+
+
+def _counted(transitions: Any) -> IntArray:
+    """Rows sorted by ``(s, a, s')``, equal ones added up, empty ones dropped."""
+    rows = _array(transitions)
+    if rows.size == 0 and rows.dtype != object:
+        return np.zeros((0, 4), dtype=np.int64)
+    if rows.ndim != 2 or rows.shape[1] != 4 or rows.dtype.kind not in "iu" or rows.min() < 0:
+        raise InvalidReport(
+            f"transitions must be rows (s, a, s', count) of whole numbers >= 0, got shape {rows.shape} of {rows.dtype}; the episodes stay "
+            "pending"
+        )
+    if int(rows.max()) >= LARGEST_COUNT or float(rows[:, 3].sum(dtype=np.float64)) >= LARGEST_COUNT:
+        raise InvalidReport("transitions must stay below 2^53, got more; the episodes stay pending")
+    rows = rows.astype(np.int64)
+    rows = rows[np.lexsort((rows[:, 2], rows[:, 1], rows[:, 0]))]
+    first = np.flatnonzero(np.r_[True, (rows[1:, :3] != rows[:-1, :3]).any(axis=1)])
+    counted = np.column_stack([rows[first, :3], np.add.reduceat(rows[:, 3], first)])
+    result: IntArray = counted[counted[:, 3] > 0]
+    return result

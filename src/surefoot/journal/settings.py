@@ -1,0 +1,113 @@
+"""What a deployment is opened with, once and for good: the first event records it, reopening must agree with it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import numpy as np
+
+from surefoot.arrays import check_integer, check_real
+from surefoot.deploy.certified import Trust
+from surefoot.deploy.evidence import EvidenceKind
+from surefoot.errors import InvalidInput, JournalError, SettingsMismatch
+from surefoot.policyset.schema import PolicySet
+from surefoot.version import VERSION
+
+__all__ = ["Settings"]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Arguments of :class:`~surefoot.deploy.certified.CertifiedAgent`, and whether new plans wait for approval.
+
+    Attributes:
+        trust, delta, seed, evidence, margin, p_max, delta_coverage, losses, monitor_delta: as in the agent.
+        cost_ceilings: I declared ceilings, or ``None``.
+        approve: a plan that raises a weight off the safe policy waits until somebody approves it.
+    """
+
+    trust: Trust = "cells"
+    delta: float = 0.05
+    seed: int = 0
+    evidence: EvidenceKind = "all"
+    margin: float | None = None
+    cost_ceilings: tuple[float, ...] | None = None
+    p_max: float = 0.05
+    delta_coverage: float = 0.05
+    losses: str = "worst"
+    monitor_delta: float = 0.001
+    approve: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("delta", "p_max", "delta_coverage", "monitor_delta"):
+            object.__setattr__(self, name, check_real(name, getattr(self, name), low=0.0, high=1.0))
+        if self.margin is not None:
+            object.__setattr__(self, "margin", check_real("margin", self.margin))
+        if self.cost_ceilings is not None:
+            values = np.atleast_1d(np.asarray(self.cost_ceilings, dtype=np.float64))
+            object.__setattr__(self, "cost_ceilings", tuple(values.tolist()))
+        object.__setattr__(self, "seed", check_integer("seed", self.seed, low=0))
+        if not isinstance(self.approve, bool):
+            raise InvalidInput(f"approve must be True or False, got {self.approve!r}; choose one")
+
+    @staticmethod
+    def given(**values: Any) -> Settings:
+        """Defaults, except where a value is not ``None``."""
+        return Settings(**{name: value for name, value in values.items() if value is not None})
+
+    @staticmethod
+    def recorded(body: dict[str, Any]) -> Settings:
+        """The settings of an ``opened`` event."""
+        found, names = body.get("settings"), {field.name for field in fields(Settings)}
+        if not isinstance(found, dict) or set(found) != names:
+            raise JournalError("event 1 must record the settings, got others; was it written by a later surefoot?")
+        try:
+            return Settings(**found)
+        except (InvalidInput, TypeError, ValueError) as error:
+            raise JournalError(f"event 1 must record valid settings, got: {error}; restore the journal") from error
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        found = asdict(self)
+        found["cost_ceilings"] = None if self.cost_ceilings is None else list(self.cost_ceilings)
+        return found
+
+    def for_agent(self) -> dict[str, Any]:
+        """Keyword arguments of the agent."""
+        found = self.as_dict()
+        del found["approve"]
+        return found
+
+    def agree(self, **values: Any) -> None:
+        """Compare settings given on reopening, ``None`` for not given, with these.
+
+        Raises:
+            SettingsMismatch: the first that differs, by name.
+        """
+        wanted, mine = Settings.given(**values).as_dict(), self.as_dict()
+        for name in sorted(name for name, value in values.items() if value is not None):
+            if wanted[name] != mine[name]:
+                raise SettingsMismatch(
+                    f"{name} must be {mine[name]!r}, with which this deployment was opened, got {wanted[name]!r}; leave it out, or open a "
+                    "deployment of another name"
+                )
+
+
+def check_origin(body: dict[str, Any], policy_set: PolicySet) -> None:
+    """Whether this library and this policy set may continue a journal.
+
+    Raises:
+        SettingsMismatch: another policy set, or another minor version of the library.
+    """
+    if body.get("policy_set") != policy_set.hash:
+        raise SettingsMismatch(
+            f"policy_set must have the hash {str(body.get('policy_set'))[:16]}..., with which this deployment was opened, got "
+            f"{policy_set.hash[:16]}...; bring that file, or open a deployment of another name"
+        )
+    theirs, ours = str(body.get("version")), VERSION
+    if theirs.split(".")[:2] != ours.split(".")[:2]:
+        raise SettingsMismatch(
+            f"version must be {'.'.join(theirs.split('.')[:2])}.x, with which this deployment was opened, got {ours}; install "
+            f'"surefoot=={theirs}" to continue it, or open a deployment of another name'
+        )

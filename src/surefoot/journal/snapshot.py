@@ -1,0 +1,228 @@
+"""A fold as plain values, so that a long journal reopens quickly. A cache: never needed, never the truth.
+
+What changes in the objects of a deployment is listed here by class and attribute. Everything else is rebuilt from the policy set and the
+settings. The values are stored as one JSON text and arrays (``numpy.savez`` without pickle), with a SHA-256 in front. A snapshot is used only if it
+reads back whole, was written by the same version, and belongs to an event that the journal still holds with the same digest; else the journal
+is folded from the start.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import zipfile
+from collections import deque
+from typing import Any
+
+import numpy as np
+
+from surefoot.deploy.bounds import CostBounds
+from surefoot.deploy.certified import Event as AgentEvent
+from surefoot.deploy.certified import _Asked
+from surefoot.deploy.desk import Desk
+from surefoot.deploy.estimate import Estimate
+from surefoot.deploy.evidence import Evidence
+from surefoot.deploy.monitor import Monitor
+from surefoot.deploy.planner import Plan
+from surefoot.deploy.queue import InOrder, Told
+from surefoot.deploy.returns import ReturnsEvidence, Scale
+from surefoot.deploy.transitions import TransitionEvidence
+from surefoot.errors import SurefootError
+from surefoot.journal.discards import Discards
+from surefoot.journal.fold import Fold
+from surefoot.journal.operator import Operator, SteeredAgent
+from surefoot.journal.settings import Settings
+from surefoot.journal.store import Transaction
+from surefoot.policyset.schema import PolicySet
+from surefoot.stats.betting import IntervalWealth, MeanUpperBounds
+from surefoot.version import VERSION
+
+__all__ = ["Pace", "encode", "restored"]
+
+STATE: dict[type, tuple[str, ...]] = {
+    Fold: ("agent", "discards", "seq", "digest", "plan_seq", "alarm_seq", "deviations", "flags", "plan"),
+    Discards: ("log_wealth", "missing", "flagged", "opened", "next", "open", "lost"),
+    SteeredAgent: (
+        "operator", "waiting", "_desk", "_bounds", "_evidence", "_guess", "_monitor", "_queue", "_bets", "_target", "_alarm", "_outside",
+        "events", "_stale", "_plan", "_planned_bounds",
+    ),
+    Desk: ("_rng", "_pending", "opened"),
+    CostBounds: ("values", "_processes", "_threshold", "_since", "selections"),
+    MeanUpperBounds: ("mantissa", "exponent", "counts", "lost", "_pending"),
+    IntervalWealth: ("mantissa", "exponent", "counts", "lost", "_pending", "_block", "_touched"),
+    Evidence: (
+        "alive", "watched", "ever_refuted", "notes", "_transitions", "_joint", "_joint_bets", "_separate", "_extra", "_conditional",
+    ),
+    TransitionEvidence: ("log_wealth", "impossible", "_rows"),
+    ReturnsEvidence: ("log_wealth", "scale"),
+    Scale: ("_sums", "_counts"),
+    Estimate: ("returns", "transitions", "_scale"),
+    Monitor: ("_log_wealth", "rejected"),
+    InOrder: ("settled", "_groups", "_arrived", "_lost"),
+}  # fmt: skip
+"""Objects that exist in a fresh fold too; their state is put into it."""
+
+VALUES: dict[str, type] = {
+    "asked": _Asked,
+    "told": Told,
+    "plan": Plan,
+    "event": AgentEvent,
+    "operator": Operator,
+}
+"""Frozen values, made anew."""
+NAMES = {kind: name for name, kind in VALUES.items()}
+
+FORMAT = 1
+
+
+class Pace:
+    """When a snapshot is due: when folding what came since the last one would take noticeably long, and writing one does not."""
+
+    LEAST, SHARE = 0.5, 50.0
+
+    def __init__(self) -> None:
+        self._since = 0.0
+        self._cost = 0.0
+
+    def spent(self, seconds: float) -> None:
+        """Computing took so long."""
+        self._since += seconds
+
+    def kept(self, seconds: float) -> None:
+        """A snapshot was written, in so many seconds."""
+        self._since, self._cost = 0.0, seconds
+
+    def restart(self) -> None:
+        """The state was rebuilt."""
+        self._since = 0.0
+
+    def due(self) -> bool:
+        """Whether it pays now."""
+        return self._since > max(self.LEAST, self.SHARE * self._cost)
+
+    @property
+    def worth_keeping(self) -> bool:
+        """Whether there is anything to save at the end."""
+        return self._since > 0.1
+
+
+# ------------------------------------------------------------------------------------------------------------ writing
+
+
+def encode(fold: Fold) -> bytes:
+    """The snapshot of a fold."""
+    arrays: dict[str, Any] = {}
+    text = json.dumps({"format": FORMAT, "version": VERSION, "fold": _dump(fold, arrays)}, separators=(",", ":"))
+    stream = io.BytesIO()
+    np.savez(stream, allow_pickle=False, text=np.frombuffer(text.encode(), dtype=np.uint8), **arrays)
+    body = stream.getvalue()
+    return hashlib.sha256(body).digest() + body
+
+
+def _dump(value: Any, arrays: dict[str, Any]) -> Any:
+    """JSON for ``value``: scalars as they are, all else as [kind, ...]; arrays go to ``arrays``."""
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, float):
+        return ["float", value.hex()]
+    if isinstance(value, np.ndarray | np.generic):
+        # Many pending episodes refer to one mixture; the values stay alive meanwhile, so identity tells them apart.
+        name = f"a{id(value)}"
+        arrays[name] = value
+        return ["array", name, isinstance(value, np.generic)]
+    if isinstance(value, np.random.Generator):
+        return ["random", _dump(value.bit_generator.state, arrays)]
+    if type(value) in STATE:
+        return ["state", {name: _dump(getattr(value, name), arrays) for name in STATE[type(value)]}]
+    if type(value) in NAMES:
+        parts = {name: _dump(getattr(value, name), arrays) for name in value.__dataclass_fields__}
+        return ["value", NAMES[type(value)], parts]
+    return _dump_many(value, arrays)
+
+
+def _dump_many(value: Any, arrays: dict[str, Any]) -> Any:
+    if isinstance(value, dict):
+        return ["dict", [[_dump(key, arrays), _dump(item, arrays)] for key, item in value.items()]]
+    for kind, name in ((list, "list"), (tuple, "tuple"), (deque, "deque"), (set, "set")):
+        if isinstance(value, kind):
+            return [name, [_dump(item, arrays) for item in (sorted(value) if kind is set else value)]]
+    raise TypeError(f"a snapshot cannot hold {type(value).__name__}")
+
+
+# ------------------------------------------------------------------------------------------------------------ reading
+
+
+def restored(transaction: Transaction, policy_set: PolicySet, settings: Settings) -> Fold | None:
+    """The fold that the journal's snapshot holds, if it can be trusted."""
+    row = transaction.snapshot()
+    if row is None:
+        return None
+    seq, digest, body = row
+    if transaction.digest(seq) != digest or hashlib.sha256(body[32:]).digest() != body[:32]:
+        return None
+    try:
+        fold = decode(body[32:], policy_set, settings)
+    except (
+        ArithmeticError,
+        AttributeError,
+        LookupError,
+        OSError,
+        SurefootError,
+        TypeError,
+        ValueError,
+        zipfile.BadZipFile,
+    ):
+        return None
+    return fold if fold is not None and (fold.seq, fold.digest) == (seq, digest) else None
+
+
+def decode(body: bytes, policy_set: PolicySet, settings: Settings) -> Fold | None:
+    """The fold in a snapshot without its checksum; ``None`` if another version wrote it."""
+    with np.load(io.BytesIO(body), allow_pickle=False) as arrays:
+        found = json.loads(arrays["text"].tobytes())
+        if (found["format"], found["version"]) != (FORMAT, VERSION):
+            return None
+        fold = Fold(policy_set, settings)
+        _fill(fold, found["fold"][1], dict(arrays))
+    return fold
+
+
+def _fill(target: Any, parts: dict[str, Any], arrays: dict[str, Any]) -> None:
+    """Put state into an object of a fresh fold."""
+    whole = target._rows if isinstance(target, TransitionEvidence) else None
+    for name in STATE[type(target)]:
+        setattr(target, name, _built(parts[name], getattr(target, name), arrays))
+    if whole is not None and target._rows.size < whole.size:
+        target._ratios = np.ascontiguousarray(target._ratios[:, target._rows])
+
+
+def _built(node: Any, present: Any, arrays: dict[str, Any]) -> Any:
+    """The value of a node; state goes into the object that is ``present`` in its place."""
+    if not isinstance(node, list):
+        return node
+    kind, content = node[0], node[1]
+    if kind == "state":
+        _fill(present, content, arrays)
+        return present
+    if kind == "array":
+        return arrays[content][()] if node[2] else arrays[content]
+    if kind == "float":
+        return float.fromhex(content)
+    if kind == "random":
+        generator = np.random.Generator(np.random.PCG64())
+        generator.bit_generator.state = _built(content, None, arrays)
+        return generator
+    if kind == "value":
+        return VALUES[content](**{name: _built(part, None, arrays) for name, part in node[2].items()})
+    if kind == "dict":
+        return {_built(key, None, arrays): _built(item, None, arrays) for key, item in content}
+    return _built_many(kind, content, present, arrays)
+
+
+def _built_many(kind: str, content: list[Any], present: Any, arrays: dict[str, Any]) -> Any:
+    here = present if isinstance(present, list) and len(present) == len(content) else [None] * len(content)
+    items = [_built(item, old, arrays) for item, old in zip(content, here)]
+    if kind == "deque":
+        return deque(items, maxlen=present.maxlen)
+    return {"list": list, "tuple": tuple, "set": set}[kind](items)

@@ -1,0 +1,159 @@
+"""Where a deployment stands, for programs and for people.
+
+What is certified is always the *mixture*: one policy is drawn per episode, and expected costs are bounded over that draw. A single draw may be a
+policy that alone would exceed the limit, and leaving out draws that one does not like voids the bound.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from surefoot.journal.fold import Fold
+
+__all__ = ["DeploymentStatus"]
+
+
+@dataclass(frozen=True)
+class DeploymentStatus:
+    """A moment of a deployment; all values are plain.
+
+    Attributes:
+        name: of the deployment.
+        state: ``"running"``, ``"paused"``, ``"aborted"`` or ``"alarm"`` (the safe policy is played for good).
+        why: the reason of a pause, an abort or an alarm; else empty.
+        seq: the last event.
+        episodes, pending: asked so far; of these neither told nor lost.
+        weights: policy index to weight of what is played now; 0 is the safe policy.
+        reasons: policy index to why.
+        plan: number of the event that recorded this mixture; ``approve`` takes it.
+        certified_costs, cost_limits: by name of the constraint.
+        certified: ``False`` after an alarm: then the safe policy's cost is what the user assumed.
+        cells_left, cells: surviving hypotheses, and all.
+        cap: bound on the weight off the safe policy.
+        waiting: weights of a plan that waits for approval, or ``None``.
+        trust, delta: the promise.
+        ledger: name to part of delta.
+        next: what is being learned.
+        notes: limitations that set in, flags, deviations.
+        policy_set: hash.
+    """
+
+    name: str
+    state: str
+    why: str
+    seq: int
+    episodes: int
+    pending: int
+    weights: dict[int, float]
+    reasons: dict[int, str]
+    plan: int
+    certified_costs: dict[str, float]
+    cost_limits: dict[str, float]
+    certified: bool
+    cells_left: int
+    cells: int
+    cap: float
+    waiting: dict[int, float] | None
+    trust: str
+    delta: float
+    ledger: dict[str, float]
+    next: str
+    notes: tuple[str, ...]
+    policy_set: str
+
+    @staticmethod
+    def of(fold: Fold, name: str) -> DeploymentStatus:
+        """Read a state."""
+        agent, plan = fold.agent, fold.plan
+        now, criterion, state, why = agent.status(), fold.policy_set.criterion, *_state(fold)
+        return DeploymentStatus(
+            name=name,
+            state=state,
+            why=why,
+            seq=fold.seq,
+            episodes=now.episodes,
+            pending=now.pending,
+            weights={int(j): weight for j, weight in plan["weights"].items()},
+            reasons={int(j): text for j, text in plan["reasons"].items()},
+            plan=fold.plan_seq,
+            certified_costs=dict(zip(criterion.cost_names, plan["bounds"])),
+            cost_limits=dict(zip(criterion.cost_names, criterion.cost_limits.tolist())),
+            certified=agent.alarm is None,
+            cells_left=now.cells_left,
+            cells=now.cells,
+            cap=fold.operator.cap,
+            waiting=None if plan["waiting"] is None else {int(j): w for j, w in plan["waiting"]["weights"].items()},
+            trust=fold.settings.trust,
+            delta=fold.settings.delta,
+            ledger={entry.name: entry.delta for entry in now.ledger.entries},
+            next=now.next,
+            notes=(*now.notes, *fold.flags, *_deviations(fold)),
+            policy_set=fold.policy_set.hash,
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values that JSON can hold."""
+        found = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        for name in ("weights", "reasons", "waiting"):
+            part = found[name]
+            found[name] = None if part is None else {str(j): value for j, value in part.items()}
+        return {**found, "notes": list(self.notes), "statement": self.statement}
+
+    @property
+    def statement(self) -> str:
+        """What is promised, in one sentence."""
+        rests = {
+            "cells": "the real task lies in some cell of the policy set",
+            "envelope": "no library policy costs more in reality than in the worst cell, and the safe policy has its margin",
+            "data": "the safe policy has its margin and no episode costs more than the declared ceilings",
+        }[self.trust]
+        return (
+            f"With probability at least {1.0 - self.delta:g} every mixture deployed so far meets every cost limit in expectation, if {rests}. What "
+            "is certified is the mixture, not the single draw: discarding draws selectively voids it."
+        )
+
+    @property
+    def text(self) -> str:
+        """A paragraph for people."""
+        said = {"running": "running", "paused": "PAUSED", "aborted": "ABORTED (safe policy only)", "alarm": "ALARM"}
+        head = f"Deployment {self.name!r}: {said[self.state]}{f': {self.why}' if self.why else ''}"
+        played = [f"  policy {j} with weight {w:.3f}: {self.reasons.get(j, '')}" for j, w in self.weights.items()]
+        costs = [
+            f"  expected {name} of the mixture at most {cost:.4g}, limit {self.cost_limits[name]:.4g}"
+            f"{'' if self.certified else ' (assumed, no longer certified)'}"
+            for name, cost in self.certified_costs.items()
+        ]
+        lines = [
+            head,
+            f"after {self.episodes} episodes ({self.pending} pending), event {self.seq}; deployed now (plan {self.plan}):",
+            *played,
+            *costs,
+            f"  cells left {self.cells_left} of {self.cells}; next: {self.next}",
+            *([f"  capped: at most {self.cap:g} off the safe policy"] if self.cap < 1.0 else []),
+            *([f"  a plan waits for approval: {_listed(self.waiting)}"] if self.waiting is not None else []),
+            *(f"  note: {note}" for note in self.notes),
+            self.statement,
+        ]
+        return "\n".join(lines)
+
+
+def _listed(weights: dict[int, float]) -> str:
+    return ", ".join(f"policy {j} with weight {w:.3f}" for j, w in weights.items())
+
+
+def _state(fold: Fold) -> tuple[str, str]:
+    operator = fold.operator
+    if operator.paused is not None:
+        return "paused", operator.paused
+    if operator.aborted is not None:
+        return "aborted", operator.aborted
+    return ("running", "") if fold.agent.alarm is None else ("alarm", fold.agent.alarm)
+
+
+def _deviations(fold: Fold) -> list[str]:
+    if not fold.deviations:
+        return []
+    return [
+        f"{fold.deviations} recorded plans differ from what this machine computes; they are certified by its computation and are followed"
+    ]

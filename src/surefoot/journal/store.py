@@ -1,0 +1,489 @@
+"""Where events lie: two or three tables in a SQLite file or a PostgreSQL database, written through SQLAlchemy.
+
+    events(deployment, seq, at, kind, body, digest; first, last, request)      append-only; the truth
+    deployments(name)                                                          a row to lock, on PostgreSQL
+    policy_sets(hash, body)                                                    the files that deployments were opened with
+    snapshots(deployment, seq, digest, body)                                   a cache; may be deleted at any time
+
+``first``, ``last`` (smallest and largest episode id in the body) and ``request`` only index what the body says.
+
+Who writes holds the lock of the whole deployment from before it reads until its commit, so that what it appends follows from *all* events
+before it: ``BEGIN IMMEDIATE`` on SQLite (write-ahead log, ``synchronous=FULL``: a commit returns when it is on the disk), ``SELECT ... FOR
+UPDATE`` of the deployment's row on PostgreSQL (``synchronous_commit`` at least ``on``).
+
+Beside a SQLite file lies ``<file>-mark-...``, one per deployment: number and digest of the last event that was acknowledged, written after
+every commit without waiting for the disk. A journal that ends before its mark has
+lost events (an older copy, a truncated log, a disk that lied about writing) and is refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sqlite3
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import event as sa_event
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+from surefoot.errors import InvalidInput, JournalError, JournalUnavailable, MissingExtra
+from surefoot.journal.events import Entry, Event, canonical, chained, now, parse
+
+__all__ = ["Store", "Transaction"]
+
+BUSY_SECONDS = 60.0
+CHUNK = 2000
+"""Events read at once; what is in memory does not grow with the journal."""
+LARGEST_SET = 2**28
+"""A policy set of more bytes is not kept beside the events."""
+CREATION_LOCK = 0x5AFEF007
+
+METADATA = sa.MetaData()
+DEPLOYMENTS = sa.Table("deployments", METADATA, sa.Column("name", sa.Text, primary_key=True))
+EVENTS = sa.Table(
+    "events",
+    METADATA,
+    sa.Column("deployment", sa.Text, primary_key=True),
+    sa.Column("seq", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("at", sa.Text, nullable=False),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("body", sa.Text, nullable=False),
+    sa.Column("digest", sa.Text, nullable=False),
+    sa.Column("first", sa.BigInteger),
+    sa.Column("last", sa.BigInteger),
+    sa.Column("request", sa.Text),
+)
+sa.Index(
+    "events_by_episode",
+    EVENTS.c.deployment,
+    EVENTS.c.kind,
+    EVENTS.c.first,
+    EVENTS.c.last,
+    sqlite_where=EVENTS.c.first.is_not(None),
+    postgresql_where=EVENTS.c.first.is_not(None),
+)
+sa.Index(
+    "events_by_request",
+    EVENTS.c.deployment,
+    EVENTS.c.request,
+    unique=True,
+    sqlite_where=EVENTS.c.request.is_not(None),
+    postgresql_where=EVENTS.c.request.is_not(None),
+)
+POLICY_SETS = sa.Table(
+    "policy_sets",
+    METADATA,
+    sa.Column("hash", sa.Text, primary_key=True),
+    sa.Column("body", sa.LargeBinary, nullable=False),
+)
+SNAPSHOTS = sa.Table(
+    "snapshots",
+    METADATA,
+    sa.Column("deployment", sa.Text, primary_key=True),
+    sa.Column("seq", sa.BigInteger, nullable=False),
+    sa.Column("digest", sa.Text, nullable=False),
+    sa.Column("body", sa.LargeBinary, nullable=False),
+)
+
+_ROW = (EVENTS.c.seq, EVENTS.c.at, EVENTS.c.kind, EVENTS.c.body, EVENTS.c.digest)
+_NAMED: sa.BindParameter[str] = sa.bindparam("named")
+_AFTER: sa.BindParameter[int] = sa.bindparam("after")
+_LIMIT: sa.BindParameter[int] = sa.bindparam("many")
+_READ = (
+    sa.select(*_ROW).where(EVENTS.c.deployment == _NAMED, EVENTS.c.seq > _AFTER).order_by(EVENTS.c.seq).limit(_LIMIT)
+)
+
+
+class Store:
+    """One deployment's part of a database, through one connection that is made when needed and thrown away after any error.
+
+    Not for use from two threads at once, nor after a fork.
+
+    Args:
+        url: a SQLAlchemy URL, or the path of a SQLite file.
+        name: of the deployment.
+    """
+
+    def __init__(self, url: str | os.PathLike[str], name: str) -> None:
+        self.name, self.url = name, _url(url)
+        self.sqlite = self.url.get_backend_name() == "sqlite"
+        self.shown = self.url.render_as_string(hide_password=True)
+        self.file = str(self.url.database).removeprefix("file:").split("?")[0] if self.sqlite else ""
+        self._engine = _engine(self.url, self.sqlite)
+        self._connection: sa.Connection | None = None
+        self._mark = _Mark(self.file, name) if self.sqlite else None
+        self._process = os.getpid()
+
+    def close(self) -> None:
+        """Let go of the database."""
+        self._drop()
+        self._engine.dispose()
+        if self._mark is not None:
+            self._mark.close()
+
+    @contextmanager
+    def reading(self) -> Iterator[Transaction]:
+        """Read one consistent state."""
+        with self._transaction(write=False) as transaction:
+            yield transaction
+
+    @contextmanager
+    def writing(self) -> Iterator[Transaction]:
+        """Hold the deployment's lock; commit at the end, or change nothing."""
+        with self._transaction(write=True, lock=True) as transaction:
+            yield transaction
+        if self._mark is not None and transaction.written is not None:
+            self._mark.write(*transaction.written)
+
+    def create(self) -> None:
+        """Make the tables, if there are none."""
+        if self.sqlite:
+            self._write_ahead()
+        with self._transaction(write=True) as transaction:
+            if not self.sqlite:
+                transaction.run(sa.select(sa.func.pg_advisory_xact_lock(CREATION_LOCK)))
+            METADATA.create_all(transaction.connection)
+
+    def _write_ahead(self) -> None:
+        """Turn the write-ahead log on; the file remembers it. Several processes may try at once, and SQLite does not queue them."""
+        for _ in range(100):
+            raw = self._engine.raw_connection()
+            try:
+                cursor = raw.cursor()
+                cursor.execute("PRAGMA journal_mode=WAL")
+                if cursor.fetchone() == ("wal",):
+                    return
+            except sqlite3.OperationalError as error:
+                if "locked" not in str(error):
+                    raise JournalUnavailable(
+                        f"{self.shown} must be writable, got: {error}; mend that, try again"
+                    ) from error
+            finally:
+                raw.close()
+            time.sleep(0.02)
+        raise JournalUnavailable(f"{self.shown} must support a write-ahead log, and does not; use a local disk")
+
+    def check_mark(self, transaction: Transaction) -> None:
+        """Refuse a journal that ends before the last event it acknowledged.
+
+        Raises:
+            JournalError: events are missing at its end, or were replaced.
+        """
+        if self._mark is None:
+            return
+        seq, digest = self._mark.read()
+        if not seq:
+            return
+        found = transaction.digest(seq)
+        if found != digest:
+            raise JournalError(
+                f"the journal must hold event {seq}, which was acknowledged, got {'none' if found is None else 'another'}: its end is lost (a "
+                f"truncated file, an older copy). Restore it; or, to carry on from what is left, delete {self._mark.path}"
+            )
+
+    @contextmanager
+    def _transaction(self, *, write: bool, lock: bool = False) -> Iterator[Transaction]:
+        if os.getpid() != self._process:
+            raise JournalError("a journal must be used by the process that opened it, got a fork; open it again there")
+        try:
+            transaction = self._begin(write, lock)
+            with transaction.context:
+                yield transaction
+        except SQLAlchemyError as error:
+            self._drop()
+            raise self._explained(error) from error
+        except (KeyboardInterrupt, SystemExit, GeneratorExit):
+            self._drop()
+            raise
+
+    def _begin(self, write: bool, lock: bool) -> Transaction:
+        """A transaction; where an old connection turns out to be dead before anything was done with it, one on a new connection."""
+        fresh = self._connection is None
+        try:
+            if self._connection is None:
+                self._connection = self._engine.connect()
+            self._connection.info["surefoot_write"] = write
+            transaction = Transaction(self._connection, self.name, self._connection.begin())
+            if not self.sqlite:
+                transaction.lock() if lock else transaction.run(sa.select(1))
+        except DBAPIError as error:
+            self._drop()
+            if fresh or not error.connection_invalidated:
+                raise
+            return self._begin(write, lock)
+        return transaction
+
+    def _drop(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            try:
+                connection.invalidate()
+                connection.close()
+            except SQLAlchemyError:
+                pass  # it is gone already
+
+    def _explained(self, error: SQLAlchemyError) -> JournalError:
+        text = str(error.orig if isinstance(error, DBAPIError) else error).strip().split("\n")[0]
+        damaged = ("malformed", "not a database", "disk image", "Could not decode", "no such column", "no such table")
+        if any(sign in text for sign in damaged) and "disk I/O" not in text:
+            return JournalError(f"{self.shown} must be a sound journal, got: {text}; restore it from a copy")
+        return JournalUnavailable(
+            f"{self.shown} must be reachable and writable, got: {text}; mend that and try again (every operation may be repeated)"
+        )
+
+
+class Transaction:
+    """What can be asked of the database while it holds still.
+
+    Attributes:
+        context: begins and ends it.
+        written: seq and digest of the last event appended, or ``None``.
+    """
+
+    def __init__(self, connection: sa.Connection, name: str, context: sa.RootTransaction) -> None:
+        self.connection, self.name, self.context = connection, name, context
+        self.written: tuple[int, str] | None = None
+
+    def run(self, statement: Any, values: Any = None) -> sa.CursorResult[Any]:
+        """Execute."""
+        result: sa.CursorResult[Any] = self.connection.execute(statement, values)
+        return result
+
+    def lock(self) -> None:
+        """Wait for whoever writes to this deployment, and keep others out until the end."""
+        self.run(sa.select(DEPLOYMENTS.c.name).where(DEPLOYMENTS.c.name == self.name).with_for_update()).all()
+
+    def register(self) -> None:
+        """Make the deployment's row; whoever does so at the same time waits here."""
+        if self.connection.dialect.name == "postgresql":
+            self.run(sa.select(sa.func.pg_advisory_xact_lock(CREATION_LOCK)))
+        if self.run(sa.select(DEPLOYMENTS.c.name).where(DEPLOYMENTS.c.name == self.name)).first() is None:
+            self.run(DEPLOYMENTS.insert(), {"name": self.name})
+        self.lock()
+
+    def exists(self) -> bool:
+        """Whether the tables are there."""
+        return bool(sa.inspect(self.connection).has_table("events"))
+
+    def events(self, seq: int, digest: str) -> Iterator[Event]:
+        """Events after number ``seq``, whose digest is ``digest``.
+
+        Raises:
+            JournalError: a gap, or a digest that does not follow.
+        """
+        while page := self.page(seq, digest):
+            yield from page
+            seq, digest = page[-1].seq, page[-1].digest
+
+    def page(self, seq: int, digest: str | None = None) -> list[Event]:
+        """At most :data:`CHUNK` events after number ``seq``; its digest is looked up where it is not given."""
+        if digest is None:
+            digest = self.digest(seq) if seq else ""
+        found: list[Event] = []
+        for row in self.run(_READ, {"named": self.name, "after": seq, "many": CHUNK}).all():
+            seq += 1
+            if row.seq != seq:
+                raise JournalError(
+                    f"event {seq} must follow event {seq - 1}, got {row.seq}; restore the journal from a copy"
+                )
+            if digest is None or chained(digest, seq, row.kind, row.at, row.body) != row.digest:
+                raise JournalError(
+                    f"event {seq} must match its digest, got another: it or one before it was edited or damaged; restore the journal from a "
+                    "copy"
+                )
+            digest = row.digest
+            found.append(Event(seq, row.at, row.kind, parse(seq, row.body), row.digest))
+        return found
+
+    def append(self, entries: Sequence[Entry], seq: int, digest: str) -> str:
+        """Write entries behind event ``seq``; returns the last one's digest."""
+        at, rows = now(), []
+        for entry in entries:
+            seq += 1
+            body = canonical(entry.body)
+            digest = chained(digest, seq, entry.kind, at, body)
+            rows.append(
+                {"deployment": self.name, "seq": seq, "at": at, "kind": entry.kind, "body": body, "digest": digest}
+                | indexed(entry)
+            )
+        self.run(EVENTS.insert(), rows)
+        self.written = (seq, digest)
+        return digest
+
+    def first(self) -> Event | None:
+        """The event that opened the deployment."""
+        return next(self.events(0, ""), None)
+
+    def last(self) -> tuple[int, str]:
+        """Number and digest of the last event; 0 and "" without one."""
+        query = sa.select(EVENTS.c.seq, EVENTS.c.digest).where(EVENTS.c.deployment == self.name)
+        row = self.run(query.order_by(EVENTS.c.seq.desc()).limit(1)).first()
+        return (0, "") if row is None else (int(row.seq), str(row.digest))
+
+    def digest(self, seq: int) -> str | None:
+        """Digest of one event."""
+        query = sa.select(EVENTS.c.digest).where(EVENTS.c.deployment == self.name, EVENTS.c.seq == seq)
+        found: str | None = self.run(query).scalar()
+        return found
+
+    def event(self, seq: int) -> Event | None:
+        """One event."""
+        return self._one(EVENTS.c.seq == seq)
+
+    def asked(self, episode: int) -> Event | None:
+        """The event by which an episode was asked."""
+        found = self._one(EVENTS.c.kind == "asked", EVENTS.c.first <= episode, order=EVENTS.c.first.desc())
+        return found if found is not None and episode < found.body["first"] + len(found.body["draws"]) else None
+
+    def closed(self, episode: int) -> Event | None:
+        """The event by which an episode was told or declared lost."""
+        columns = sa.select(EVENTS.c.seq, EVENTS.c.first).where(
+            EVENTS.c.deployment == self.name,
+            EVENTS.c.kind.in_(("told", "lost")),
+            EVENTS.c.first <= episode,
+            EVENTS.c.last >= episode,
+        )
+        # Reports that span the episode without holding it are rare; those that start nearest come first.
+        for row in self.run(columns.order_by(EVENTS.c.first.desc())).all():
+            found = self.event(int(row.seq))
+            if found is not None and episode in found.body["ids"]:
+                return found
+        return None
+
+    def request(self, key: str) -> Event | None:
+        """The event that answered a request."""
+        return self._one(EVENTS.c.request == key)
+
+    def _one(self, *conditions: Any, order: Any = None) -> Event | None:
+        query = sa.select(*_ROW).where(EVENTS.c.deployment == self.name, *conditions)
+        row = self.run((query if order is None else query.order_by(order)).limit(1)).first()
+        return None if row is None else Event(row.seq, row.at, row.kind, parse(row.seq, row.body), row.digest)
+
+    def keep_policy_set(self, digest: str, body: bytes) -> None:
+        """Store a policy-set file beside the events."""
+        if len(body) <= LARGEST_SET and self.policy_set(digest) is None:
+            self.run(POLICY_SETS.insert(), {"hash": digest, "body": body})
+
+    def policy_set(self, digest: str) -> bytes | None:
+        """A policy-set file."""
+        found: bytes | None = self.run(sa.select(POLICY_SETS.c.body).where(POLICY_SETS.c.hash == digest)).scalar()
+        return found
+
+    def keep_snapshot(self, seq: int, digest: str, body: bytes) -> None:
+        """Replace the deployment's snapshot."""
+        self.run(SNAPSHOTS.delete().where(SNAPSHOTS.c.deployment == self.name))
+        self.run(SNAPSHOTS.insert(), {"deployment": self.name, "seq": seq, "digest": digest, "body": body})
+
+    def snapshot(self) -> tuple[int, str, bytes] | None:
+        """The deployment's snapshot: seq, digest, body."""
+        query = sa.select(SNAPSHOTS.c.seq, SNAPSHOTS.c.digest, SNAPSHOTS.c.body)
+        row = self.run(query.where(SNAPSHOTS.c.deployment == self.name)).first()
+        return None if row is None or not isinstance(row.body, bytes) else (int(row.seq), str(row.digest), row.body)
+
+
+def indexed(entry: Entry) -> dict[str, Any]:
+    """The columns by which an event is found."""
+    body, found = entry.body, {"first": None, "last": None, "request": None}
+    if entry.kind == "asked":
+        found["first"], found["last"] = body["first"], body["first"] + len(body["draws"]) - 1
+        found["request"] = body.get("request")
+    elif entry.kind in ("told", "lost"):
+        found["first"], found["last"] = min(body["ids"]), max(body["ids"])
+    return found
+
+
+class _Mark:
+    """Number and digest of the last acknowledged event, beside a SQLite file."""
+
+    def __init__(self, file: str, name: str) -> None:
+        self.path = Path(f"{file}-mark-{hashlib.sha256(name.encode()).hexdigest()[:8]}")
+        self._descriptor: int | None = None
+
+    def read(self) -> tuple[int, str]:
+        """(0, "") where there is none, or none that is whole."""
+        try:
+            words = self.path.read_text(encoding="ascii").split()
+            seq, digest, check = int(words[0]), words[1], words[2]
+        except (OSError, ValueError, IndexError):
+            return 0, ""
+        return (seq, digest) if check == _checksum(seq, digest) else (0, "")
+
+    def write(self, seq: int, digest: str) -> None:
+        """Overwrite it in place, without waiting for the disk; it is an aid, so that failing to write it is no error."""
+        line = f"{seq:020d} {digest} {_checksum(seq, digest)}\n".encode("ascii")
+        try:
+            if self._descriptor is None:
+                self._descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT, 0o644)
+            os.pwrite(self._descriptor, line, 0)
+        except OSError:
+            self.close()
+
+    def close(self) -> None:
+        """Let go of the file."""
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+def _checksum(seq: int, digest: str) -> str:
+    return hashlib.sha256(f"{seq} {digest}".encode()).hexdigest()[:16]
+
+
+def _url(url: Any) -> sa.URL:
+    """A URL with a driver; a path becomes a SQLite file."""
+    text = os.fspath(url) if isinstance(url, str | os.PathLike) else ""
+    if not isinstance(text, str) or not text or "\0" in text:
+        raise InvalidInput(
+            f"url must be a database URL or a path, got {text!r}; e.g. plant.db or postgresql://host/name"
+        )
+    if "://" not in text:
+        return sa.URL.create("sqlite", database=os.path.abspath(text))
+    try:
+        found = sa.make_url(text)
+    except (SQLAlchemyError, ValueError) as error:
+        raise InvalidInput("url must be a database URL or a path, got one that cannot be read; check it") from error
+    if found.drivername in ("postgresql", "postgres"):
+        found = found.set(drivername="postgresql+psycopg")
+    if found.get_backend_name() not in ("sqlite", "postgresql"):
+        raise InvalidInput(f"url must name SQLite or PostgreSQL, got {found.get_backend_name()}; use one of them")
+    if found.get_backend_name() == "sqlite" and found.database in (None, "", ":memory:"):
+        raise InvalidInput("url must name a file, got a database in memory, which survives nothing; give a path")
+    return found
+
+
+def _engine(url: sa.URL, sqlite: bool) -> sa.Engine:
+    arguments: dict[str, Any] = {"timeout": BUSY_SECONDS, "check_same_thread": False} if sqlite else {}
+    try:
+        engine = sa.create_engine(url, poolclass=sa.NullPool, connect_args=arguments)
+    except ModuleNotFoundError as error:
+        raise MissingExtra("psycopg", "postgres") from error
+    sa_event.listen(engine, "connect", _prepare_sqlite if sqlite else _prepare_postgresql)
+    if sqlite:
+        sa_event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _prepare_sqlite(connection: Any, record: Any) -> None:
+    connection.isolation_level = None  # transactions begin where this module says so
+    cursor = connection.cursor()
+    for pragma in ("synchronous=FULL", "fullfsync=ON", "checkpoint_fullfsync=ON", "cell_size_check=ON"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _begin_sqlite(connection: sa.Connection) -> None:
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if connection.info.get("surefoot_write") else "BEGIN")
+
+
+def _prepare_postgresql(connection: Any, record: Any) -> None:
+    cursor = connection.cursor()
+    cursor.execute("SHOW synchronous_commit")
+    if cursor.fetchone()[0] == "off":
+        cursor.execute("SET synchronous_commit TO on")
+    cursor.close()
+    connection.commit()
