@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from surefoot import PCE, FixedAgent, InvalidInput, PolicySet, SafePCE, TabularPolicy, solve
-from surefoot.experiments.registry import AgentContext, check_agents, make_agent
+from surefoot.experiments.registry import AGENTS, AgentContext, all_agents, check_agents, make_agent
 from surefoot.tasks import NoisyGridworld
 
 WORLD = NoisyGridworld()
@@ -64,3 +64,12 @@ def test_unknown_agents_are_refused(name: str, message: str, context: AgentConte
 def test_wrong_arguments_are_refused_before_anything_is_trained(name: str) -> None:
     with pytest.raises(InvalidInput):
         check_agents(["always-safe", name])
+
+
+def test_all_agents_are_runnable_names_and_miss_no_key() -> None:
+    names = all_agents("robust-fixed:0.36")
+    check_agents(names)
+    assert len(set(names)) == len(names)
+    assert {name.partition(":")[0] for name in names} == set(AGENTS)
+    assert names[:3] == ("oracle", "always-safe", "robust-fixed:0.36")
+    assert {"dope-plus:published", "certified:cells:returns", "optpess-lp:calibrated"} < set(names)

@@ -368,7 +368,7 @@ def test_the_adversary_decides_by_the_outcome(mode: str) -> None:
 def test_reports_arrive_late_split_by_outcome_and_lost_ones_never(monkeypatch: pytest.MonkeyPatch) -> None:
     with_mutants(monkeypatch)
     from surefoot.deploy.certified import CertifiedAgent
-    from surefoot.experiments.registry import AGENTS
+    from surefoot.experiments.registry import AGENTS, Recipe
 
     heard: list[Any] = []
 
@@ -381,7 +381,7 @@ def test_reports_arrive_late_split_by_outcome_and_lost_ones_never(monkeypatch: p
             heard.append(("lost", self._desk.opened, list(ids), 0))
             super().lost(ids)
 
-    monkeypatch.setitem(AGENTS, "listening", lambda c, _: Listening(c.policy_set, delta=c.delta, seed=c.seed))
+    monkeypatch.setitem(AGENTS, "listening", Recipe(lambda c, _: Listening(c.policy_set, delta=c.delta, seed=c.seed)))
     run = DECEITS.index("hide costs")
     play_jobs(small_world(), [Job("listening", "lost", run, (0.34,))], Settings(600, 0.05, 3))
     told = [k for kind, _, ids, _ in heard if kind == "told" for k in ids]

@@ -10,7 +10,7 @@ import pytest
 
 import surefoot as sf
 from surefoot.deploy.certified import CertifiedAgent
-from surefoot.experiments.registry import AGENTS, AgentContext
+from surefoot.experiments.registry import AGENTS, AgentContext, Recipe
 from surefoot.experiments.validation.scenarios import Atlas, World
 from surefoot.tasks import NoisyGridworld
 
@@ -76,7 +76,7 @@ def with_mutants(monkeypatch: pytest.MonkeyPatch) -> None:
         return make
 
     for name, kind in (("hasty", Hasty), ("halving", Halving), ("fragile", Fragile), ("honest", CertifiedAgent)):
-        monkeypatch.setitem(AGENTS, name, factory(kind))
+        monkeypatch.setitem(AGENTS, name, Recipe(factory(kind)))
 
 
 def points(*noises: float) -> Any:

@@ -22,7 +22,7 @@ from surefoot.policyset.schema import PolicySet
 from surefoot.solvers.linear_program import solve
 from surefoot.tasks.family import TabularFamily
 
-__all__ = ["AGENTS", "AgentContext", "check_agents", "make_agent"]
+__all__ = ["AGENTS", "AgentContext", "Recipe", "all_agents", "check_agents", "make_agent"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,38 +114,52 @@ def _refuse_argument(name: str, argument: str) -> None:
         raise InvalidInput(f"{name} takes no argument, got {argument!r}; write {name}")
 
 
-AGENTS: dict[str, Callable[[AgentContext, str], Agent]] = {
-    "oracle": _oracle,
-    "always-safe": _always_safe,
-    "robust-fixed": _robust_fixed,
-    "safe-pce": _safe_pce,
-    "pce": _pce,
-    "certified": _certified,
-    "optpess-lp": opt_pess.make,
-    "dope": dope.make,
-    "dope-plus": dope_plus.make,
-    "lb-sgd": lb_sgd.make,
-    "safe-meta-rl": safe_meta_rl.make,
-    "meta-srl": meta_srl.make,
-}
-"""Key to factory."""
+@dataclass(frozen=True)
+class Recipe:
+    """How agents of one key are made.
+
+    Attributes:
+        make: the agent, from the context and what follows the colon in its name.
+        check: refuses a wrong argument before anything is trained.
+        variants: arguments that ``--agents all`` runs; none where an argument only makes sense for one family.
+    """
+
+    make: Callable[[AgentContext, str], Agent]
+    check: Callable[[str], object] = lambda argument: None
+    variants: tuple[str, ...] = ("",)
 
 
-CHECKS: dict[str, Callable[[str], object]] = {
-    "oracle": partial(_refuse_argument, "oracle"),
-    "always-safe": partial(_refuse_argument, "always-safe"),
-    "robust-fixed": _parameters,
-    "safe-pce": lambda argument: _preset("safe-pce", argument or "theory"),
-    "pce": lambda argument: _preset("pce", argument or "published"),
-    "certified": _check_certified,
-    "optpess-lp": partial(presets.parse, "optpess-lp"),
-    "dope": partial(presets.parse, "dope"),
-    "dope-plus": partial(presets.parse, "dope-plus", presets=dope_plus.PRESETS),
-    "lb-sgd": partial(presets.parse, "lb-sgd", presets=lb_sgd.PRESETS),
-    "safe-meta-rl": partial(presets.parse, "safe-meta-rl", presets=safe_meta_rl.PRESETS),
-    "meta-srl": partial(presets.parse, "meta-srl", presets=meta_srl.PRESETS),
+def _trivial(name: str, make: Callable[[AgentContext, str], Agent]) -> Recipe:
+    return Recipe(make, partial(_refuse_argument, name))
+
+
+def _paper(key: str, module: Any) -> Recipe:
+    """A baseline with a module of its own: a function ``make`` and, where there are more than two, ``PRESETS``."""
+    variants = tuple(getattr(module, "PRESETS", ("theory", "calibrated")))
+    return Recipe(module.make, partial(presets.parse, key, presets=variants), variants)
+
+
+AGENTS: dict[str, Recipe] = {
+    "oracle": _trivial("oracle", _oracle),
+    "always-safe": _trivial("always-safe", _always_safe),
+    "robust-fixed": Recipe(_robust_fixed, _parameters, ()),
+    "safe-pce": Recipe(_safe_pce, lambda a: _preset("safe-pce", a or "theory"), ("theory", "published")),
+    "pce": Recipe(_pce, lambda a: _preset("pce", a or "published"), ("theory", "published")),
+    "certified": Recipe(_certified, _check_certified, ("cells", "cells:returns", "envelope", "data")),
+    "optpess-lp": _paper("optpess-lp", opt_pess),
+    "dope": _paper("dope", dope),
+    "dope-plus": _paper("dope-plus", dope_plus),
+    "lb-sgd": _paper("lb-sgd", lb_sgd),
+    "safe-meta-rl": _paper("safe-meta-rl", safe_meta_rl),
+    "meta-srl": _paper("meta-srl", meta_srl),
 }
-"""Key to what refuses a wrong argument before anything is trained; a key may be absent."""
+"""Key to recipe."""
+
+
+def all_agents(*extra: str) -> tuple[str, ...]:
+    """Every registered agent in every variant, for ``--agents all``; ``extra`` names follow the trivial agents."""
+    names = [f"{key}:{v}" if v else key for key, recipe in AGENTS.items() for v in recipe.variants]
+    return (*names[:2], *extra, *names[2:])
 
 
 def make_agent(name: str, context: AgentContext) -> Agent:
@@ -156,7 +170,7 @@ def make_agent(name: str, context: AgentContext) -> Agent:
     """
     check_agents((name,))
     key, _, argument = name.partition(":")
-    return AGENTS[key](context, argument)
+    return AGENTS[key].make(context, argument)
 
 
 def check_agents(names: Sequence[str]) -> None:
@@ -171,5 +185,4 @@ def check_agents(names: Sequence[str]) -> None:
                 f"agent must be one of {', '.join(sorted(AGENTS))}, got {name!r}; add :argument where needed"
             )
         key, _, argument = name.partition(":")
-        if key in CHECKS:
-            CHECKS[key](argument)
+        AGENTS[key].check(argument)

@@ -40,7 +40,10 @@ DEFAULT_AGENTS = (
     "oracle", "always-safe", "robust-fixed:0.36", "safe-pce:theory", "safe-pce:published", "pce",
     "certified:cells", "certified:envelope", "certified:data",
 )  # fmt: skip
-PUBLISHED_REGRET = {"safe-pce:published": 40_000.0, "pce": 13_000.0}
+PUBLISHED_REGRET = {
+    "safe-pce:published": 40_000.0, "pce": 13_000.0, "pce:published": 13_000.0, "safe-meta-rl:published": 92_000.0,
+    "dope-plus:published": 106_000.0, "dope:calibrated": 107_000.0, "lb-sgd:published": 154_000.0,
+}  # fmt: skip
 COARSE_RADIUS, COARSE_TASKS = 0.01, 500
 FIGURE_POLICIES = (0.1, 0.3)
 FIGURE_NOISES = 91
