@@ -15,7 +15,7 @@ def command() -> None:
 
 @command.command(name="gridworld")
 @click.option("--episodes", default=40_000, show_default=True, help="Real episodes per run.")
-@click.option("--agents", default="default", show_default=True, help="Comma-separated names, or 'default'.")
+@click.option("--agents", default="default", show_default=True, help="Comma-separated names, 'default', or 'all'.")
 @click.option(
     "--tasks",
     default="published",
@@ -54,17 +54,20 @@ def gridworld(
 
     \b
     Agents: oracle, always-safe, robust-fixed:NOISE, safe-pce:theory|published, pce[:theory],
-    certified:cells|cells:returns|envelope|data.
+    certified:cells|cells:returns|envelope|data, and with :theory or :calibrated optpess-lp, dope, dope-plus, lb-sgd, safe-meta-rl,
+    meta-srl (some also :published).
     """
     from surefoot.experiments.gridworld.run import DEFAULT_AGENTS, reproduce
+    from surefoot.experiments.registry import all_agents
     from surefoot.report.table import render_table
 
     if not no_figures:
         from surefoot.report.figures import require_matplotlib
 
         require_matplotlib()
+    names = _names(agents, DEFAULT_AGENTS, all_agents("robust-fixed:0.36"))
     summary = reproduce(
-        out, family=family, agents=_names(agents, DEFAULT_AGENTS), tasks=tasks, episodes=episodes, delta=delta, cells=cells, policies=policies,
+        out, family=family, agents=names, tasks=tasks, episodes=episodes, delta=delta, cells=cells, policies=policies,
         training_tasks=training_tasks, holdout=holdout, seed=seed, workers=workers, progress=not as_json,
     )  # fmt: skip
     written = [out / "summary.json"]
@@ -83,7 +86,7 @@ def gridworld(
 
 @command.command(name="suite")
 @click.option("--episodes", default=20_000, show_default=True, help="Real episodes per run.")
-@click.option("--agents", default="default", show_default=True, help="Comma-separated names, or 'default'.")
+@click.option("--agents", default="default", show_default=True, help="Comma-separated names, 'default', or 'all'.")
 @click.option("--families", default="default", show_default=True, help="Comma-separated names, or 'default' for all.")
 @click.option("--tasks", default=10, show_default=True, help="Fresh test tasks per family.")
 @click.option("--cells", default=60, show_default=True, help="Largest number of cells.")
@@ -110,12 +113,14 @@ def suite(
     Families: admission, cliff, gridworld, inventory, lake, streaming.
     Agents: as for gridworld.
     """
+    from surefoot.experiments.registry import all_agents
     from surefoot.experiments.suite.run import DEFAULT_AGENTS, reproduce
     from surefoot.report.suite import render_suite
     from surefoot.tasks.catalogue import FAMILIES
 
+    names = _names(agents, DEFAULT_AGENTS, all_agents())
     summary = reproduce(
-        out, families=_names(families, tuple(FAMILIES)), agents=_names(agents, DEFAULT_AGENTS), tasks=tasks, episodes=episodes, delta=delta,
+        out, families=_names(families, tuple(FAMILIES)), agents=names, tasks=tasks, episodes=episodes, delta=delta,
         cells=cells, policies=policies, training_tasks=training_tasks, holdout=holdout, seed=seed, workers=workers, progress=not as_json,
     )  # fmt: skip
     click.echo(json.dumps(summary) if as_json else render_suite(summary))
@@ -199,6 +204,8 @@ def _whole(name: str, value: float) -> int:
     return int(value)
 
 
-def _names(given: str, default: tuple[str, ...]) -> tuple[str, ...]:
-    """The names on a comma-separated list; ``default`` stands for those that are run without one."""
+def _names(given: str, default: tuple[str, ...], everything: tuple[str, ...] | None = None) -> tuple[str, ...]:
+    """The names on a comma-separated list; ``default`` stands for those that are run without one, ``all`` for ``everything``."""
+    if given == "all" and everything is not None:
+        return everything
     return default if given == "default" else tuple(name.strip() for name in given.split(","))
