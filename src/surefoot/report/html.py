@@ -79,6 +79,12 @@ KNOWN_AGENTS = {
     "robust-fixed": "Plays for ever the policy that is best for one unfavourable task, chosen beforehand.",
     "safe-pce": "The published method: mixes its best guess with the safe policy and moves towards the guess.",
     "pce": "The published method without its safety part: plays its best guess at once.",
+    "optpess-lp": "Learns the transition law; plays what a pessimistic cost allows (Liu et al. 2021).",
+    "dope": "The same with a plausible law chosen in its favour (Bura et al. 2022).",
+    "dope-plus": "The same with sharper error bounds, here with constants of our own (Yu et al. 2025).",
+    "lb-sgd": "Follows the gradient of the return behind a barrier at the limit (Ni and Kamgarpour 2025).",
+    "safe-meta-rl": "Adapts a policy trained on many tasks in closed-form steps that guard the limit (Xu and Zhu 2025).",
+    "meta-srl": "Adapts such a policy and steps back when the limit is exceeded: episodes above it are expected (Khattar et al. 2023).",
     "certified": "Plays only mixtures that it can certify to respect the limit, with the stated error probability.",
 }
 
