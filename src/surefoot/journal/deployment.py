@@ -261,7 +261,7 @@ class Deployment:
         )
 
     def approve(self, plan: int | None = None) -> None:
-        """Let the waiting plan be played.
+        """Let the waiting plan be played; naming the same plan again changes nothing.
 
         Args:
             plan: what the status called it, so that nobody approves what they have not seen; by default what stands now.
@@ -272,6 +272,8 @@ class Deployment:
         number = None if plan is None else check_integer("plan", plan, low=1)
 
         def work(transaction: Transaction, fold: Fold) -> tuple[list[Entry], None]:
+            if number is not None and number == fold.operator.approved_plan:
+                return [], None
             return fold.advance("approved", {"plan": fold.plan_seq if number is None else number}), None
 
         self._operate(work)

@@ -181,7 +181,7 @@ class Fold:
             raise ConflictError(
                 f"plan must be {self.plan_seq}, the one that stands now, got {body['plan']}; look at the status again, approve what it shows"
             )
-        self.agent.approve()
+        self.agent.approve(body["plan"])
 
     # ----------------------------------------------------------------------------------------- what follows from it
 

@@ -36,6 +36,7 @@ class Operator:
         paused, aborted: the reason, or ``None``.
         cap: bound on the total weight off the safe policy.
         approved: (J,) weights that somebody approved last, or ``None``.
+        approved_plan: number of the event that proposed them, or 0.
     """
 
     approve: bool = False
@@ -43,6 +44,7 @@ class Operator:
     aborted: str | None = None
     cap: float = 1.0
     approved: FloatArray | None = None
+    approved_plan: int = 0
 
     def play(self, proposed: Plan, program: Program) -> tuple[Plan, Plan | None]:
         """What is played instead of ``proposed``, and what waits for approval."""
@@ -117,15 +119,15 @@ class SteeredAgent(CertifiedAgent):
         """Note a pause or its end; no plan depends on it."""
         self.operator = replace(self.operator, paused=reason)
 
-    def approve(self) -> None:
-        """The waiting plan may be played.
+    def approve(self, plan: int) -> None:
+        """The waiting plan, proposed by event ``plan``, may be played.
 
         Raises:
             ConflictError: no plan waits.
         """
         if self.waiting is None:
             raise ConflictError("approve needs a plan that waits, and none does; see the status")
-        self.steer(approved=self.waiting.weights)
+        self.steer(approved=self.waiting.weights, approved_plan=plan)
 
     def certifies(self, weights: FloatArray) -> bool:
         """Whether a mixture satisfies every row now."""

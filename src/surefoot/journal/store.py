@@ -90,7 +90,16 @@ SNAPSHOTS = sa.Table(
     sa.Column("body", sa.LargeBinary, nullable=False),
 )
 
-_ROW = (EVENTS.c.seq, EVENTS.c.at, EVENTS.c.kind, EVENTS.c.body, EVENTS.c.digest)
+_ROW = (
+    EVENTS.c.seq,
+    EVENTS.c.at,
+    EVENTS.c.kind,
+    EVENTS.c.body,
+    EVENTS.c.digest,
+    EVENTS.c.first,
+    EVENTS.c.last,
+    EVENTS.c.request,
+)
 _NAMED: sa.BindParameter[str] = sa.bindparam("named")
 _AFTER: sa.BindParameter[int] = sa.bindparam("after")
 _LIMIT: sa.BindParameter[int] = sa.bindparam("many")
@@ -280,12 +289,12 @@ class Transaction:
             yield from page
             seq, digest = page[-1].seq, page[-1].digest
 
-    def page(self, seq: int, digest: str | None = None) -> list[Event]:
-        """At most :data:`CHUNK` events after number ``seq``; its digest is looked up where it is not given."""
+    def page(self, seq: int, digest: str | None = None, many: int = CHUNK) -> list[Event]:
+        """At most ``many`` events after number ``seq``; its digest is looked up where it is not given."""
         if digest is None:
             digest = self.digest(seq) if seq else ""
         found: list[Event] = []
-        for row in self.run(_READ, {"named": self.name, "after": seq, "many": CHUNK}).all():
+        for row in self.run(_READ, {"named": self.name, "after": seq, "many": many}).all():
             seq += 1
             if row.seq != seq:
                 raise JournalError(
@@ -297,7 +306,9 @@ class Transaction:
                     "copy"
                 )
             digest = row.digest
-            found.append(Event(seq, row.at, row.kind, parse(seq, row.body), row.digest))
+            event = Event(seq, row.at, row.kind, parse(seq, row.body), row.digest)
+            _check_index(event, {"first": row.first, "last": row.last, "request": row.request})
+            found.append(event)
         return found
 
     def append(self, entries: Sequence[Entry], seq: int, digest: str) -> str:
@@ -317,7 +328,7 @@ class Transaction:
 
     def first(self) -> Event | None:
         """The event that opened the deployment."""
-        return next(self.events(0, ""), None)
+        return self.event(1)
 
     def last(self) -> tuple[int, str]:
         """Number and digest of the last event; 0 and "" without one."""
@@ -333,7 +344,8 @@ class Transaction:
 
     def event(self, seq: int) -> Event | None:
         """One event."""
-        return self._one(EVENTS.c.seq == seq)
+        found = self.page(seq - 1, many=1)
+        return found[0] if found else None
 
     def asked(self, episode: int) -> Event | None:
         """The event by which an episode was asked."""
@@ -360,9 +372,9 @@ class Transaction:
         return self._one(EVENTS.c.request == key)
 
     def _one(self, *conditions: Any, order: Any = None) -> Event | None:
-        query = sa.select(*_ROW).where(EVENTS.c.deployment == self.name, *conditions)
-        row = self.run((query if order is None else query.order_by(order)).limit(1)).first()
-        return None if row is None else Event(row.seq, row.at, row.kind, parse(row.seq, row.body), row.digest)
+        query = sa.select(EVENTS.c.seq).where(EVENTS.c.deployment == self.name, *conditions)
+        seq = self.run((query if order is None else query.order_by(order)).limit(1)).scalar()
+        return None if seq is None else self.event(int(seq))
 
     def keep_policy_set(self, digest: str, body: bytes) -> None:
         """Store a policy-set file beside the events."""
@@ -386,7 +398,7 @@ class Transaction:
         return None if row is None or not isinstance(row.body, bytes) else (int(row.seq), str(row.digest), row.body)
 
 
-def indexed(entry: Entry) -> dict[str, Any]:
+def indexed(entry: Entry | Event) -> dict[str, Any]:
     """The columns by which an event is found."""
     body, found = entry.body, {"first": None, "last": None, "request": None}
     if entry.kind == "asked":
@@ -395,6 +407,18 @@ def indexed(entry: Entry) -> dict[str, Any]:
     elif entry.kind in ("told", "lost"):
         found["first"], found["last"] = min(body["ids"]), max(body["ids"])
     return found
+
+
+def _check_index(event: Event, columns: dict[str, Any]) -> None:
+    """What an event is found by is no part of its digest; it must say what the body says."""
+    try:
+        right = indexed(event) == columns
+    except (LookupError, TypeError, ValueError):
+        right = False
+    if not right:
+        raise JournalError(
+            f"event {event.seq} must be indexed as its body says, got another; restore the journal from a copy"
+        )
 
 
 class _Mark:

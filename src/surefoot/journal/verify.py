@@ -1,14 +1,42 @@
-"""Recompute every decision from the events alone."""
+"""An audit: recompute every decision from the events alone, by other code than made it, and name the first that does not follow.
+
+What is checked, event by event: the chain of digests; every draw, from the seed and the mixture in force; every mixture in force at a
+draw, against rows of bounds recomputed here; every new plan against those rows and, as a linear program solved through another interface,
+for being the best of them; every cell eliminated or readmitted, by e-values recomputed here (:mod:`surefoot.journal.recompute`); alarms,
+targets, caps, approvals, pauses, flags; that no report was taken twice or for an episode never asked. Only choices (constants, grids,
+rivals) are shared with the code that made the decisions. Where a recomputed number lies within rounding of a threshold the recorded
+decision stands.
+
+Letters: N cells, J policies, I constraints, H rows.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import hashlib
+import json
+import math
+from collections import deque
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any, NoReturn
 
-from surefoot.journal.events import Event
+import numpy as np
+
+from surefoot.arrays import FloatArray
+from surefoot.deploy.certified import BOUNDS_SHARE, CAP, KAPPA, TARGET_SLACK, WARM_UP
+from surefoot.deploy.evidence import FINAL, RETURN
+from surefoot.deploy.planner import INSIDE
+from surefoot.deploy.queue import PATIENCE
+from surefoot.errors import SurefootError
+from surefoot.journal.discards import FRACTIONS, HORIZON, LEVEL
+from surefoot.journal.events import PRIMARY, Event
+from surefoot.journal.recompute import CellWealth, CostWatch, DataBounds, Group, Guess, PredictedBoxes, log_sum
 from surefoot.policyset.schema import PolicySet
 
 __all__ = ["Verification", "verify"]
+
+CLOSE = 1e-6
+"""Relative difference between two computations of the same number."""
 
 
 @dataclass(frozen=True)
@@ -17,7 +45,7 @@ class Verification:
 
     Attributes:
         ok: every decision follows from the events before it.
-        checked: events looked at.
+        checked: events that do.
         first_disagreement: in plain words, or ``None``.
     """
 
@@ -26,6 +54,563 @@ class Verification:
     first_disagreement: str | None
 
 
+class _Disagreement(Exception):
+    """An event that does not follow."""
+
+
 def verify(policy_set: PolicySet, events: Iterable[Event]) -> Verification:
-    """See the module's docstring."""
-    return Verification(True, sum(1 for _ in events), None)
+    """Audit a journal; see the module's docstring. Memory does not grow with it."""
+    audit, checked = _Audit(policy_set), 0
+    try:
+        for group in _groups(events):
+            audit.check(group)
+            checked += len(group)
+    except _Disagreement as error:
+        return Verification(False, checked, str(error))
+    except SurefootError as error:
+        return Verification(False, checked, f"event {checked + 1}: {error}")
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        return Verification(False, checked, f"event {checked + 1} or what follows from it cannot be read: {error!r}")
+    return Verification(True, checked, None)
+
+
+def _groups(events: Iterable[Event]) -> Iterator[list[Event]]:
+    """What somebody caused, with its consequences; digests are checked on the way."""
+    group: list[Event] = []
+    digest = ""
+    for seq, event in enumerate(events, start=1):
+        body = json.dumps(event.body, sort_keys=True, separators=(",", ":"))
+        text = "\n".join((digest, str(seq), event.kind, event.at, body))
+        digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+        if event.seq != seq or event.digest != digest:
+            yield group
+            raise _Disagreement(
+                f"event {seq} breaks the chain of digests: it or one before it was edited, lost or moved"
+            )
+        if event.kind in PRIMARY and group:
+            yield group
+            group = []
+        group.append(event)
+    yield group
+
+
+class _Audit:
+    """One walk through a journal."""
+
+    def __init__(self, policy_set: PolicySet) -> None:
+        self.policy_set = policy_set
+        self.seq = 0
+        self.group: list[Event] = []
+
+    def check(self, group: list[Event]) -> None:
+        """Everything about one group.
+
+        Raises:
+            _Disagreement: the first thing that does not follow.
+        """
+        if not group:
+            return
+        self.group, first, self.replan = group, group[0], False
+        self.seq = first.seq
+        self.expected_alarm: str | None = None
+        if (first.kind == "opened") != (first.seq == 1):
+            self._object("a journal opens once, at its first event")
+        known = PRIMARY | {"planned", "eliminated", "readmitted", "target", "noted", "flagged", "alarm"}
+        if any(event.kind not in known for event in group) or first.kind not in PRIMARY:
+            self._object(f"kinds {[event.kind for event in group]} do not follow from each other")
+        getattr(self, f"_{first.kind}")(first.body)
+        self._check_alarm()
+        self._check_flag()
+        self._check_plan()
+
+    def _object(self, text: str) -> NoReturn:
+        raise _Disagreement(f"event {self.seq} ({self.group[0].kind}): {text}")
+
+    def _recorded(self, kind: str) -> list[dict[str, Any]]:
+        return [event.body for event in self.group if event.kind == kind]
+
+    # ------------------------------------------------------------------------------------------------------- opening
+
+    def _opened(self, body: dict[str, Any]) -> None:
+        if body["policy_set"] != self.policy_set.hash:
+            self._object("the policy set has another hash")
+        settings, criterion = body["settings"], self.policy_set.criterion
+        self.settings, self.trust, delta = settings, settings["trust"], settings["delta"]
+        self.limits = np.array(criterion.cost_limits)
+        self._check_certificate()
+        margin = self.policy_set.safe_margin if settings["margin"] is None else settings["margin"]
+        self.ceilings = self._ceilings(settings["cost_ceilings"], self.trust)
+        paid = [entry["delta"] for entry in body["ledger"]]
+        if not math.isclose(body["margin"], margin) or body["margin"] <= 0.0 or math.fsum(paid) > delta * (1.0 + 1e-9):
+            self._object("margin and ledger do not follow from the settings")
+        if not np.allclose(body["cost_ceilings"], self.ceilings):
+            self._object("the declared ceilings do not follow from the settings")
+        self._start(margin, delta)
+
+    def _start(self, margin: float, delta: float) -> None:
+        cells_pay, set_ = self.trust == "cells", self.policy_set
+        start = np.tile(self.ceilings, (len(set_.policies), 1))
+        if self.trust == "envelope":
+            start = np.minimum(start, set_.cells.predictions.cost_upper.max(axis=0))
+        start[0] = np.minimum(start[0], self.limits - margin)
+        self.data_start = np.tile(self.ceilings, (len(set_.policies), 1))
+        self.data_start[0] = np.minimum(self.data_start[0], self.limits - margin)
+        share = delta * BOUNDS_SHARE if cells_pay else delta
+        self.bounds = DataBounds(start, self.ceilings, self.limits, share, selected=not cells_pay)
+        boxes = PredictedBoxes(set_, self._ceilings(None, "cells"))
+        level = delta * (1 - BOUNDS_SHARE) if cells_pay else self.settings["monitor_delta"]
+        independent = self.settings["losses"] == "independent"
+        self.wealth = CellWealth(
+            set_, self.settings["evidence"], boxes, level, independent=independent, final=FINAL if cells_pay else 1.0
+        )
+        self.guess = None if cells_pay else Guess(set_, boxes)
+        if not cells_pay:
+            self.bounds.select(0, 0)
+        self.watch = CostWatch(self.limits, self.ceilings)
+        self.random = np.random.Generator(np.random.PCG64(np.random.SeedSequence(self.settings["seed"])))
+        self.order, self.opened, self.target = _AskOrder(), 0, 0
+        self.open: dict[int, int] = {}
+        self.asks: deque[tuple[int, list[int], FloatArray | None]] = deque()
+        self.missing = _Missing(len(set_.policies))
+        self.plan: dict[str, Any] = {}
+        self.plan_seq = 0
+        self.alarm = self.outside = self.aborted = self.paused = False
+        self.cap, self.approved = 1.0, np.eye(len(set_.policies))[0]
+        self.replan = True
+
+    def _check_certificate(self) -> None:
+        """``cells`` was allowed: the exact binomial limit of the hold-out's misses, by the beta quantile."""
+        from scipy.stats import beta
+
+        if self.trust != "cells":
+            return
+        found = self.policy_set.certificate
+        p = 1.0
+        if found is not None and found.uncovered < found.holdout:
+            level = 1.0 - self.settings["delta_coverage"] / 2
+            p = float(beta.ppf(level, found.uncovered + 1, found.holdout - found.uncovered)) + found.simulation_error
+        if p > self.settings["p_max"] + 1e-9:
+            self._object(f"trust 'cells' needs coverage p <= {self.settings['p_max']}, the hold-out shows {p:.4g}")
+
+    def _ceilings(self, declared: Any, trust: str) -> FloatArray:
+        if declared is not None:
+            return np.array(declared, dtype=np.float64)
+        theirs = np.array(self.policy_set.criterion.cost_ceilings, dtype=np.float64)
+        ours = np.array(self.policy_set.bounds.cost_ceilings, dtype=np.float64)
+        return theirs if trust == "data" else np.where(ours > 0.0, ours, theirs)
+
+    # ------------------------------------------------------------------------------------------------------ episodes
+
+    def _asked(self, body: dict[str, Any]) -> None:
+        if self.paused:
+            self._object("an episode was asked while the deployment was paused")
+        draws, weights = body["draws"], self._weights(self.plan)
+        if (body["first"], body["plan"], body["settled"]) != (self.opened, self.plan_seq, self.order.settled):
+            self._object(
+                f"first, plan and settled must be {self.opened}, {self.plan_seq}, {self.order.settled}, got {body['first']}, {body['plan']}, "
+                f"{body['settled']}"
+            )
+        if not draws or not self._certified(weights):
+            self._object("episodes were drawn from a mixture that the bounds at that moment do not certify")
+        edges = np.array([math.fsum(weights[: j + 1]) for j in range(weights.size)])
+        for k, (drawn, u) in enumerate(zip(draws, self.random.random(len(draws)).tolist())):
+            low = edges[drawn - 1] if drawn else 0.0
+            if weights[drawn] <= 0.0 or not low - 1e-12 <= u <= edges[drawn] + 1e-12:
+                self._object(
+                    f"episode {self.opened + k} was drawn as policy {drawn}, the seed and the mixture give another"
+                )
+        self.bounds.asked(self.opened, draws)
+        self.asks.append((self.opened, draws, self.wealth.bets()))
+        self.open.update((self.opened + k, j) for k, j in enumerate(draws))
+        self.missing.asked(draws, weights)
+        self.opened += len(draws)
+
+    def _told(self, body: dict[str, Any]) -> None:
+        policies = [self._close(k) for k in body["ids"]]
+        group = Group(body, policies)
+        low, high = self.policy_set.criterion.return_range
+        reward, costs, room = group.outcomes[:, 0], group.outcomes[:, 1:], 1e-5
+        sane = np.isfinite(group.outcomes).all() and costs.shape[1] == self.limits.size and (costs >= -room).all()
+        if not sane or (reward < low - room * (1 + abs(low))).any() or (reward > high + room * (1 + abs(high))).any():
+            self._object("a report was taken that cannot be true")
+        if (costs > self.ceilings * (1.0 + 1e-9)).any():
+            self._expect("an episode cost more than the declared ceiling")
+        self.bounds.told(group)
+        self.order.add(group)
+        self.missing.closed(body["ids"], lost=False)
+        self._settle()
+
+    def _lost(self, body: dict[str, Any]) -> None:
+        for k in body["ids"]:
+            self._close(k)
+        self.order.lost.update(body["ids"])
+        self.missing.closed(body["ids"], lost=True)
+        self._settle()
+
+    def _close(self, episode: int) -> int:
+        if episode not in self.open:
+            self._object(f"episode {episode} was told or lost twice, or never asked")
+        return self.open.pop(episode)
+
+    def _expect(self, why: str) -> None:
+        if not self.alarm:
+            self.expected_alarm = self.expected_alarm or why
+
+    def _settle(self) -> None:
+        """Let what is complete in ask order take effect."""
+        groups, lost = self.order.release()
+        alive = self.wealth.alive.copy()
+        if groups or lost:
+            if self.trust != "data":
+                for k in lost:
+                    _, draws, bets, first = self._ask_of(k)
+                    self.wealth.forfeit(draws[k - first], bets)
+                for group in groups:
+                    self.wealth.settle(group, [self._ask_of(k)[2] for k in group.ids.tolist()])
+            for group in groups:
+                if self.guess is not None and self.target == 0:
+                    self.guess.update(group)
+            self._watch(groups, lost)
+            while self.asks and self.asks[0][0] + len(self.asks[0][1]) <= self.order.settled:
+                self.asks.popleft()
+            if self.trust != "data":
+                self._review(alive)
+            if self.guess is not None and self.target == 0 and self.order.settled >= WARM_UP:
+                self._choose_target()
+        self._check_cells(alive)
+
+    def _ask_of(self, episode: int) -> tuple[int, list[int], FloatArray | None, int]:
+        low, high = 0, len(self.asks)
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (middle, high) if self.asks[middle][0] <= episode else (low, middle)
+        first, draws, bets = self.asks[low]
+        return low, draws, bets, first
+
+    def _watch(self, groups: list[Group], lost: list[int]) -> None:
+        costs = {int(k): row[1:] for group in groups for k, row in zip(group.ids, group.outcomes)}
+        costs |= {k: np.zeros(self.limits.size) for k in lost}
+        before = self.watch.peak
+        self.watch.update(np.array([costs[k] for k in sorted(costs)]).reshape(len(costs), self.limits.size))
+        level = -math.log(self.settings["monitor_delta"])
+        if before < level and self.watch.peak >= level:
+            self._expect("the real costs refute that every mixture met the limit")
+
+    # --------------------------------------------------------------------------------------------------------- cells
+
+    def _review(self, before: Any) -> None:
+        wealth, dying, back = self.wealth.review()
+        gone = [k for body in self._recorded("eliminated") for k in body["cells"]]
+        returned = [k for body in self._recorded("readmitted") for k in body["cells"]]
+        early = before & ~self.wealth.alive  # by a report that no task of the family can produce
+        for k in range(dying.size):
+            near = abs(wealth[k] - self.wealth.threshold) < CLOSE and not early[k]
+            if (k in gone) != bool(dying[k] or early[k]) and not near:
+                verb = "was" if k in gone else "was not"
+                self._object(
+                    f"cell {k} {verb} eliminated, its log e-value is {wealth[k]:.6f} and the threshold {self.wealth.threshold:.6f}"
+                )
+            if (k in returned) != bool(back[k]) and not abs(wealth[k] - math.log(RETURN)) < CLOSE:
+                self._object(f"cell {k} was readmitted or not against its log e-value {wealth[k]:.6f}")
+        self._check_wealth(wealth)
+        self.wealth.watched &= ~((wealth >= self.wealth.final) | self.wealth.impossible)
+        self.wealth.alive = before.copy()
+        self.wealth.alive[gone], self.wealth.alive[returned] = False, True
+        self.replan |= bool(gone or returned) and self.trust == "cells"
+        if not self.wealth.watched.any() and not self.outside:
+            self.outside = True
+            self.bounds.drop_start(self.data_start)
+            self._expect("every cell is refuted")
+
+    def _check_wealth(self, wealth: FloatArray) -> None:
+        for body in self._recorded("eliminated"):
+            for k, recorded in zip(body["cells"], body["log_wealth"]):
+                if recorded is not None and not math.isclose(recorded, wealth[k], rel_tol=CLOSE, abs_tol=CLOSE):
+                    self._object(f"cell {k} has the log e-value {wealth[k]:.9g}, recorded is {recorded:.9g}")
+
+    def _check_cells(self, before: Any) -> None:
+        """Whatever is recorded about cells happened, and nothing else."""
+        gone = sorted(k for body in self._recorded("eliminated") for k in body["cells"])
+        back = sorted(k for body in self._recorded("readmitted") for k in body["cells"])
+        alive = self.wealth.alive
+        if gone != np.flatnonzero(before & ~alive).tolist() or back != np.flatnonzero(~before & alive).tolist():
+            self._object(f"cells {gone} were recorded as eliminated and {back} as readmitted, which does not follow")
+        for body in (*self._recorded("eliminated"), *self._recorded("readmitted")):
+            if body["cells_left"] != int(alive.sum()):
+                self._object(f"cells_left must be {int(alive.sum())}, got {body['cells_left']}")
+
+    def _choose_target(self) -> None:
+        recorded = [body["policy"] for body in self._recorded("target")]
+        if len(self.policy_set.policies) == 1:
+            return
+        if len(recorded) != 1 or not any(self._promising(cell, recorded[0]) for cell in self._best_cells()):
+            self._object(f"the target must be the policy that promises most in the likeliest cell, got {recorded}")
+        self.target = recorded[0]
+        self.bounds.select(self.target, self.opened)
+        self.replan = True
+
+    def _best_cells(self) -> list[int]:
+        """The likeliest cells, up to rounding."""
+        scores = np.zeros(1) if self.guess is None else self.guess.scores()
+        top = float(scores.max())
+        return np.flatnonzero(scores >= top - 1e-9 * (1.0 + abs(top))).tolist()
+
+    def _promising(self, cell: int, policy: int) -> bool:
+        reward = self.policy_set.cells.predictions.reward_center[cell]
+        cost = self.policy_set.cells.predictions.cost_center[cell]
+        limits = (1.0 - TARGET_SLACK) * self.limits
+        gains = [
+            (alpha := _share(cost[0], cost[j], limits)) * reward[j] + (1.0 - alpha) * reward[0]
+            for j in range(1, len(reward))
+        ]
+        return policy >= 1 and gains[policy - 1] >= max(gains) - 1e-9 * (1.0 + abs(max(gains)))
+
+    # ------------------------------------------------------------------------------------------------------ operator
+
+    def _paused(self, body: dict[str, Any]) -> None:
+        self.paused = True
+
+    def _resumed(self, body: dict[str, Any]) -> None:
+        self.paused = False
+
+    def _capped(self, body: dict[str, Any]) -> None:
+        self.cap, self.replan = body["weight"], True
+        if not 0.0 <= self.cap <= 1.0:
+            self._object(f"a cap must lie in [0, 1], got {self.cap}")
+
+    def _aborted(self, body: dict[str, Any]) -> None:
+        self.aborted, self.paused, self.replan = True, False, True
+
+    def _approved(self, body: dict[str, Any]) -> None:
+        if body["plan"] != self.plan_seq or self.plan.get("waiting") is None:
+            self._object(f"plan {body['plan']} was approved, waiting was {self.plan_seq}")
+        self.approved, self.replan = self._weights(self.plan["waiting"]), True
+
+    def _check_alarm(self) -> None:
+        recorded = self._recorded("alarm")
+        level = -math.log(self.settings["monitor_delta"])
+        if self.expected_alarm is not None and not recorded:
+            self._object(f"an alarm is missing: {self.expected_alarm}")
+        if recorded and self.expected_alarm is None and (self.alarm or self.watch.peak < level - CLOSE):
+            self._object(f"an alarm was raised without cause: {recorded[0]['text']}")
+        self.alarm |= bool(recorded)
+        self.replan |= bool(recorded)
+
+    def _check_flag(self) -> None:
+        due, recorded = self.missing.rejected(), bool(self._recorded("flagged"))
+        if due != recorded and not self.missing.near():
+            self._object("draws seem to be discarded selectively, or not, against what is recorded")
+        self.missing.flagged |= recorded
+
+    # --------------------------------------------------------------------------------------------------------- plans
+
+    def _weights(self, body: dict[str, Any]) -> FloatArray:
+        result = np.zeros(len(self.policy_set.policies))
+        for j, weight in body["weights"].items():
+            result[int(j)] = weight
+        if (result < 0.0).any() or abs(math.fsum(result) - 1.0) > 1e-9:
+            self._object(f"weights must be a mixture, got {body['weights']}")
+        return result
+
+    def _rows(self) -> FloatArray:
+        """(H, J, I)."""
+        if self.trust == "cells" and self.wealth.alive.any():
+            return np.minimum(self.policy_set.cells.predictions.cost_upper[self.wealth.alive], self.bounds.values)
+        return self.bounds.values[None]
+
+    def _certified(self, weights: FloatArray) -> bool:
+        """Whether a mixture may be played now: the safe policy always, another one if every row allows it."""
+        if weights[0] == 1.0:
+            return True
+        costs = np.tensordot(self._rows(), weights, axes=(1, 0))
+        return not self.alarm and not self.aborted and bool((costs <= self.limits + 1e-9 * (1.0 + self.limits)).all())
+
+    def _check_plan(self) -> None:
+        recorded = [event for event in self.group if event.kind == "planned"]
+        if len(recorded) > 1 or (recorded and recorded[0] is not self.group[-1]) or not (recorded or self.plan):
+            self._object("a plan must come last, and once")
+        if recorded:
+            self.plan, self.plan_seq = recorded[0].body, recorded[0].seq
+        if recorded or self.replan:
+            self._check_played()
+
+    def _check_played(self) -> None:
+        """The plan in force follows from bounds, cells and instructions as they are now."""
+        plan, weights = self.plan, self._weights(self.plan)
+        if not self._certified(weights):
+            self._object(
+                "a plan was made that the recomputed bounds do not certify, or that is not safe after an alarm or abort"
+            )
+        costs = np.tensordot(self._rows(), weights, axes=(1, 0)).max(axis=0, initial=-np.inf)
+        if not np.allclose(costs, plan["bounds"], rtol=CLOSE, atol=CLOSE):
+            self._object(f"the plan's certified costs are {costs.tolist()}, recorded are {plan['bounds']}")
+        if plan["cells_left"] != int(self.wealth.alive.sum()):
+            self._object(f"cells_left must be {int(self.wealth.alive.sum())}, got {plan['cells_left']}")
+        if self.alarm or self.aborted:
+            return
+        if float(weights[1:].sum()) > self.cap + 1e-9:
+            self._object(f"the weight off the safe policy exceeds the cap {self.cap:g}")
+        self._check_approval(plan, weights)
+
+    def _check_approval(self, plan: dict[str, Any], weights: FloatArray) -> None:
+        waiting = plan["waiting"]
+        proposed = weights if waiting is None else self._weights(waiting)
+        certified = plan["certified"] if waiting is None else waiting["certified"]
+        if self.settings["approve"]:
+            exceeds = bool((proposed[1:] > self.approved[1:] + 1e-12).any())
+            if exceeds != (waiting is not None) and not (waiting is None and weights[0] == 1.0):
+                self._object("a plan was played that nobody approved, or waits without need")
+            if waiting is not None and not self._follows_approved(weights):
+                self._object("what is played while a plan waits is neither what was approved nor the safe policy")
+        elif waiting is not None:
+            self._object("a plan waits though nobody asked for approvals")
+        capped = waiting is None and self.cap < 1.0 and float(weights[1:].sum()) >= self.cap - 1e-9
+        if certified and not capped:
+            self._check_optimal(proposed)
+
+    def _follows_approved(self, weights: FloatArray) -> bool:
+        scale = min(1.0, self.cap / max(float(self.approved[1:].sum()), 1e-300))
+        return weights[0] == 1.0 or bool(np.allclose(weights[1:], scale * self.approved[1:], atol=1e-9))
+
+    def _check_optimal(self, weights: FloatArray) -> None:
+        found = []
+        for objective, candidate in self._objectives():
+            best = self._optimum(objective, candidate)
+            value = float(objective @ weights)
+            if best is None or abs(value - best) <= CLOSE * (1.0 + abs(best)):
+                return
+            found.append((value, best))
+        self._object(
+            f"the plan's predicted return is {found[0][0]:.9g}, the best certified mixture has {found[0][1]:.9g}"
+        )
+
+    def _objectives(self) -> list[tuple[FloatArray, int]]:
+        """What the plan may aim at: predicted returns in the candidate's cell, and the candidate."""
+        cells, alive = self.policy_set.cells, self.wealth.alive
+        if self.trust == "cells" and alive.any():
+            best = max(np.flatnonzero(alive).tolist(), key=lambda k: cells.optimal_upper[k])
+            return [(cells.predictions.reward_center[best], int(cells.policy_index[best]))]
+        if self.guess is not None:
+            return [(cells.predictions.reward_center[k], self.target) for k in self._best_cells()]
+        wealth = np.where(self.wealth.watched, self.wealth.log_wealth(), np.inf)
+        near = np.flatnonzero(wealth <= wealth.min() + CLOSE) if np.isfinite(wealth.min()) else [0]
+        return [(cells.predictions.reward_center[k], self.target) for k in near]
+
+    def _optimum(self, objective: FloatArray, candidate: int) -> float | None:
+        """The best predicted return over all rows at once; ``None`` where the solver gives no answer."""
+        from scipy.optimize import linprog
+
+        rows = self._rows()
+        inside = self.limits - INSIDE * (1.0 + np.abs(self.limits))
+        matrix = rows.transpose(0, 2, 1).reshape(-1, objective.size)
+        floor = 0.0
+        if candidate:
+            alpha = min(_share(row[0], row[candidate], inside) for row in rows)
+            floor = KAPPA[self.trust] * min(0.999999 * alpha, CAP)
+        limits = [(floor if j == candidate and candidate else 0.0, 1.0) for j in range(objective.size)]
+        found = linprog(
+            -objective, A_ub=matrix, b_ub=np.tile(inside, len(rows)), A_eq=np.ones((1, objective.size)), b_eq=[1.0], bounds=limits, method="highs"
+        )  # fmt: skip
+        return -float(found.fun) if found.status == 0 else None
+
+
+def _share(safe: FloatArray, other: FloatArray, limits: FloatArray) -> float:
+    """Largest share of a policy that the safe one carries within the limits."""
+    shares = [(d - s) / (o - s) for s, o, d in zip(safe, other, limits) if o > s]
+    return float(min(1.0, max(0.0, min(shares, default=1.0))))
+
+
+class _AskOrder:
+    """Which reports may take effect: the longest complete prefix of the ask order that splits no group.
+
+    Attributes:
+        settled: episodes below have taken effect.
+        lost: given up, not yet settled.
+    """
+
+    def __init__(self) -> None:
+        self.settled = 0
+        self.lost: set[int] = set()
+        self._groups: list[Group] = []
+        self._here: set[int] = set()
+
+    def add(self, group: Group) -> None:
+        """A report arrived."""
+        if int(group.ids.min()) < self.settled:
+            self.lost.update(k for k in group.ids.tolist() if k >= self.settled)
+            return
+        self._groups.append(group)
+        self._here.update(group.ids.tolist())
+
+    def release(self) -> tuple[list[Group], list[int]]:
+        """Groups by their first id, and lost episodes, that take effect now."""
+        found = self._prefix()
+        if len(self._here) + len(self.lost) > PATIENCE:
+            here = sorted(self._here | self.lost)
+            self.lost.update(set(range(self.settled, here[len(here) // 2])).difference(here))
+            more = self._prefix()
+            found = found[0] + more[0], found[1] + more[1]
+        return found
+
+    def _prefix(self) -> tuple[list[Group], list[int]]:
+        end = self.settled
+        while end in self._here or end in self.lost:
+            end += 1
+        if end == self.settled:
+            return [], []
+        split = [g for g in self._groups if int(g.ids.min()) < end <= int(g.ids.max())]
+        while split:
+            end = min(int(g.ids.min()) for g in split)
+            split = [g for g in self._groups if int(g.ids.min()) < end <= int(g.ids.max())]
+        ready = sorted((g for g in self._groups if int(g.ids.max()) < end), key=lambda g: int(g.ids[0]))
+        self._groups = [g for g in self._groups if int(g.ids.max()) >= end]
+        lost = sorted(k for k in self.lost if k < end)
+        self.lost.difference_update(lost)
+        for group in ready:
+            self._here.difference_update(group.ids.tolist())
+        self.settled = end
+        return ready, lost
+
+
+class _Missing:
+    """The e-process on which draws go missing, see :mod:`surefoot.journal.discards`."""
+
+    def __init__(self, policies: int) -> None:
+        self._logs = np.zeros((policies, len(FRACTIONS)))
+        self._open: dict[int, tuple[int, FloatArray, bool]] = {}
+        self._opened = self._next = 0
+        self.flagged = False
+
+    def asked(self, draws: list[int], weights: FloatArray) -> None:
+        for j in draws:
+            self._open[self._opened] = (j, weights, False)
+            self._opened += 1
+        self._judge()
+
+    def closed(self, ids: list[int], *, lost: bool) -> None:
+        for k in ids:
+            if k in self._open and lost:
+                self._open[k] = (*self._open[k][:2], True)
+            elif not lost:
+                self._open.pop(k, None)
+        self._judge()
+
+    def _judge(self) -> None:
+        for k in range(self._next, self._opened):
+            drawn, weights, lost = self._open.get(k, (0, None, False))
+            if weights is not None:
+                if not lost and self._opened - k <= HORIZON:
+                    break
+                del self._open[k]
+                for j in np.flatnonzero((weights > 0.0) & (weights < 1.0)).tolist():
+                    self._logs[j] += np.log1p(np.array(FRACTIONS) * (((j == drawn) / weights[j]) - 1.0))
+            self._next = k + 1
+
+    def _level(self) -> float:
+        return float(log_sum(self._logs)) - math.log(self._logs.size)
+
+    def rejected(self) -> bool:
+        return not self.flagged and self._level() >= -math.log(LEVEL)
+
+    def near(self) -> bool:
+        return abs(self._level() + math.log(LEVEL)) < CLOSE

@@ -1,0 +1,534 @@
+"""The statistics of a deployment a second time, for audits: plain numpy, logarithms, no compiled code, nothing shared but choices.
+
+What is *chosen* (constants, grids of bets and means, which rivals to bet on) is imported, for any choice is valid. What is *proved with* those
+choices is computed here anew, by other means where there are any:
+
+* data bounds: running sums of ``log(1 - c + c (1 - x/H) v)`` and a grid within a grid for the crossing, instead of scaled products and
+  Newton's steps;
+* transition ratios ``Q / P*``: bisection over all pairs at once, and the supremum over the box by its dual
+  ``min_t t + sum max(lo (r - t), hi (r - t))`` instead of a greedy knapsack;
+* joint and separate bets: broadcast over cells and rivals, episode by episode.
+
+Letters: N cells, R rivals, J policies, I constraints, F = 1 + I signals, B initial states, K bets, G grid means, E support, n episodes.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from surefoot.arrays import FloatArray, IntArray
+from surefoot.deploy.bounds import SELECTION_SHARES
+from surefoot.deploy.evidence import (
+    CHEAPER_SHARE,
+    JOINT_RATIO,
+    NEAREST_RIVAL,
+    RETURN,
+    RIVAL_RATIO,
+    SAFE_SHARE,
+    SEPARATE_BETS,
+    Weights,
+)
+from surefoot.deploy.monitor import FRACTIONS
+from surefoot.deploy.returns import CAP, PRIOR_EPISODES, PRIOR_FRACTION
+from surefoot.deploy.rivals import Rivals, choose_rivals
+from surefoot.policyset.schema import PolicySet
+from surefoot.stats.betting import bet_grid, mean_grid
+
+__all__ = ["CellWealth", "CostWatch", "DataBounds", "Group", "Guess", "PredictedBoxes", "log_sum"]
+
+
+def log_sum(logs: FloatArray, axis: int | tuple[int, ...] | None = None) -> Any:
+    """``log sum exp``; ``-inf`` for nothing but ``-inf``."""
+    top = np.max(logs, axis=axis, keepdims=True)
+    safe = np.where(np.isfinite(top), top, 0.0)
+    with np.errstate(divide="ignore"):
+        return np.log(np.sum(np.exp(logs - safe), axis=axis)) + np.squeeze(safe, axis=axis)
+
+
+class Group:
+    """Episodes that were told together.
+
+    Attributes:
+        ids, policies: (n,).
+        outcomes: (n, F).
+        starts: (n,) or ``None``.
+        rows: (m, 4) or ``None``.
+        signals: (n, X) or ``None``.
+    """
+
+    def __init__(self, body: dict[str, Any], policies: list[int]) -> None:
+        n = len(body["ids"])
+        self.ids, self.policies = np.array(body["ids"], dtype=np.int64), np.array(policies, dtype=np.int64)
+        self.outcomes = np.column_stack(
+            [np.array(body["reward"], float), np.array(body["costs"], float).reshape(n, -1)]
+        )
+        self.starts = None if body.get("initial_state") is None else np.array(body["initial_state"], dtype=np.int64)
+        rows, signals = body.get("transitions"), body.get("signals")
+        self.rows = None if rows is None else np.array(rows, dtype=np.int64).reshape(-1, 4)
+        self.signals = None if signals is None else np.array(signals, float).reshape(n, -1)
+
+
+class PredictedBoxes:
+    """Predicted intervals and values of every point, with the unconditional ones in the last of B + 1 columns.
+
+    Attributes:
+        lower, upper: (N, J, F, B+1).
+        points: (P, J, F, B+1).
+        states: (B,).
+        low, high: (F,).
+    """
+
+    def __init__(self, policy_set: PolicySet, ceilings: FloatArray) -> None:
+        cells = policy_set.cells
+        whole, given, far = cells.predictions, cells.conditional, cells.outside
+        self.states = np.zeros(0, dtype=np.int64) if given is None else given.initial_states
+        n, j, i = whole.cost_lower.shape
+        b = self.states.size
+        self.lower, self.upper = np.empty((2, n, j, 1 + i, b + 1))
+        for table, side in ((self.lower, "lower"), (self.upper, "upper")):
+            table[:, :, 0, b], table[:, :, 1:, b] = getattr(whole, f"reward_{side}"), getattr(whole, f"cost_{side}")
+            if given is not None:
+                table[:, :, 0, :b], table[:, :, 1:, :b] = (
+                    getattr(given, f"reward_{side}"),
+                    getattr(given, f"cost_{side}"),
+                )
+        self.points = np.empty((n + (0 if far is None else len(far.reward)), j, 1 + i, b + 1))
+        self.points[:n] = 0.5 * (self.lower + self.upper)
+        self.points[:n, :, 0, b], self.points[:n, :, 1:, b] = whole.reward_center, whole.cost_center
+        if far is not None:
+            self.points[n:, :, 0, b], self.points[n:, :, 1:, b] = far.reward, far.cost
+            if given is not None:
+                self.points[n:, :, 0, :b], self.points[n:, :, 1:, :b] = far.reward_by_state, far.cost_by_state
+        reward_low, reward_high = policy_set.criterion.return_range
+        self.low, self.high = np.array([reward_low, *np.zeros(i)]), np.array([reward_high, *ceilings])
+
+    def columns(self, starts: IntArray | None, n: int) -> IntArray:
+        """(n,) column of each episode."""
+        known = {int(state): k for k, state in enumerate(self.states)}
+        if starts is None:
+            return np.full(n, len(known), dtype=np.int64)
+        return np.array([known.get(label, len(known)) for label in starts.tolist()], dtype=np.int64)
+
+
+class DataBounds:
+    """``B_j``: time-uniform upper bounds on costs.
+
+    Attributes:
+        values: (J, I).
+    """
+
+    def __init__(
+        self, start: FloatArray, ceilings: FloatArray, limits: FloatArray, delta: float, *, selected: bool
+    ) -> None:
+        self.values, self._ceilings, self._delta = np.minimum(start, ceilings), ceilings, delta
+        shape, grid = start.shape, bet_grid()
+        self._fractions, self._log_weights = grid.fractions, np.log(grid.weights)
+        self._means = [mean_grid(float(c), float(d) if 0.0 < d < c else None) for c, d in zip(ceilings, limits)]
+        self._odds = [c / (c - m) for c, m in zip(ceilings, self._means)]
+        self._logs = np.zeros((*shape, self._fractions.size, self._odds[0].size if self._odds else 0))
+        self._lost = np.zeros(shape[0], dtype=np.int64)
+        share = math.log(max(shape[1], 1)) if selected else math.log(shape[0] * shape[1])
+        self._share = share
+        self._threshold = np.full(shape[0], np.inf if selected else share - math.log(delta))
+        self._since = np.full(shape[0], 2**62 if selected else 0)
+        self._selections = 0
+
+    def select(self, policy: int, first: int) -> None:
+        """A policy is to be judged by the episodes asked from ``first`` on."""
+        level = self._delta * SELECTION_SHARES[self._selections]
+        self._selections += 1
+        self._since[policy], self._threshold[policy] = first, self._share - math.log(level)
+        self._logs[policy], self._lost[policy] = 0.0, 0
+
+    def asked(self, first: int, draws: list[int]) -> None:
+        """Asked episodes count as the ceiling."""
+        for k, policy in enumerate(draws):
+            self._lost[policy] += first + k >= self._since[policy]
+
+    def told(self, group: Group) -> None:
+        """Reported costs replace ceilings."""
+        for policy in set(group.policies.tolist()):
+            mine = (group.policies == policy) & (group.ids >= self._since[policy])
+            if not mine.any():
+                continue
+            self._lost[policy] -= int(mine.sum())
+            for i, ceiling in enumerate(self._ceilings):
+                x = np.clip(group.outcomes[mine, 1 + i], 0.0, ceiling)
+                c = self._fractions[:, None, None]
+                factors = 1.0 - c + c * (1.0 - x[None, None] / ceiling) * self._odds[i][None, :, None]
+                self._logs[policy, i] += np.log(factors).sum(axis=2)
+                self.values[policy, i] = min(self.values[policy, i], self._bound(policy, i))
+
+    def drop_start(self, start: FloatArray) -> None:
+        """Only data counts, or ``start``."""
+        for policy, i in np.ndindex(*self.values.shape):
+            known = np.isfinite(self._threshold[policy])
+            found = self._bound(policy, i) if known else np.inf
+            self.values[policy, i] = min(found, start[policy, i], self._ceilings[i])
+
+    def _bound(self, policy: int, i: int) -> float:
+        """Where the chord of the log-wealth in the odds crosses the threshold, by a grid within a grid."""
+        ceiling, threshold = float(self._ceilings[i]), float(self._threshold[policy])
+        worst = self._lost[policy] * np.log1p(-self._fractions)
+        logs = self._logs[policy, i] + (worst + self._log_weights)[:, None]
+        totals = log_sum(logs, axis=0)
+        if totals[-1] < threshold:
+            return ceiling
+        above = max(1, int(np.argmax(totals >= threshold)))
+        low, high = 0.0, 1.0
+        for _ in range(3):
+            share = np.linspace(low, high, 65)
+            on_chord = log_sum(logs[:, above - 1 : above] * (1.0 - share) + logs[:, above : above + 1] * share, axis=0)
+            first = min(64, max(1, int(np.argmax(on_chord >= threshold))))
+            low, high = float(share[first - 1]), float(share[first])
+        odds = self._odds[i][above - 1] + high * (self._odds[i][above] - self._odds[i][above - 1])
+        return float(min(ceiling, ceiling - ceiling / odds))
+
+
+class CostWatch:
+    """The monitor's e-process.
+
+    Attributes:
+        peak: largest log of the average wealth so far.
+    """
+
+    def __init__(self, limits: FloatArray, ceilings: FloatArray) -> None:
+        unit = np.where(limits > 0.0, limits, np.maximum(ceilings, 1e-12))
+        self._limits, self._bets = limits, np.array(FRACTIONS) / unit[:, None]
+        self._logs = np.zeros(self._bets.shape)
+        self.peak = 0.0
+
+    def update(self, costs: FloatArray) -> None:
+        """Costs (n, I) in ask order."""
+        for row in costs:
+            self._logs = self._logs + np.log1p(self._bets * (row - self._limits)[:, None])
+            if self._logs.size:
+                self.peak = max(self.peak, float(log_sum(self._logs)) - math.log(self._logs.size))
+
+
+class _Residuals:
+    """Sums of squares of residuals (B+1, F, F), shrunk towards all initial states together."""
+
+    def __init__(self, boxes: PredictedBoxes) -> None:
+        f = boxes.low.size
+        self._prior = (PRIOR_FRACTION * (boxes.high - boxes.low)) ** 2
+        self._sums, self._counts = np.zeros((boxes.states.size + 1, f, f)), np.zeros(boxes.states.size + 1)
+
+    def update(self, columns: IntArray, residuals: FloatArray) -> None:
+        for column, residual in zip(columns.tolist(), residuals):
+            self._sums[column] += np.outer(residual, residual)
+            self._counts[column] += 1.0
+
+    def inverse(self) -> FloatArray:
+        pooled = (self._sums.sum(axis=0) + np.diag(self._prior)) / (self._counts.sum() + 1.0)
+        found = [
+            np.linalg.inv((s + PRIOR_EPISODES * pooled) / (c + PRIOR_EPISODES) + 1e-9 * np.diag(self._prior))
+            for s, c in zip(self._sums, self._counts)
+        ]
+        return np.array(found)
+
+
+class CellWealth:
+    """E-processes of the cells.
+
+    Attributes:
+        alive, watched: (N,).
+    """
+
+    def __init__(
+        self,
+        policy_set: PolicySet,
+        kind: str,
+        boxes: PredictedBoxes,
+        delta: float,
+        *,
+        independent: bool,
+        final: float,
+    ) -> None:
+        cells, self._boxes = policy_set.cells, boxes
+        self._shares = Weights.of(kind, cells.kernel is not None)  # type: ignore[arg-type]
+        self.threshold, self._independent = -math.log(delta), independent
+        self.final = self.threshold - math.log(final)
+        self.alive, self.watched = np.ones((2, len(cells)), dtype=bool)
+        self.impossible = np.zeros(len(cells), dtype=bool)
+        self._transitions = None
+        if self._shares.transitions > 0.0 and cells.kernel is not None:
+            self._transitions = _Ratios(policy_set)
+        self._rivals = choose_rivals(cells, JOINT_RATIO, CHEAPER_SHARE, NEAREST_RIVAL)
+        self._joint, self._residuals = np.zeros(self._rivals.index.shape), _Residuals(boxes)
+        self._joint_on = self._transitions is None
+        whole = boxes.states.size
+        signals = cells.signals
+        declared = [] if signals is None else range(len(signals.names))
+        self._separate = [
+            _Separate(boxes.lower[:, :, f, whole], boxes.upper[:, :, f, whole], boxes.low[f], boxes.high[f])
+            for f in range(boxes.low.size)
+        ]
+        if signals is not None:
+            self._extra = [
+                _Separate(signals.lower[..., x], signals.upper[..., x], *signals.bounds[x]) for x in declared
+            ]
+        else:
+            self._extra = []
+        self._conditional: bool | None = None
+
+    def bets(self) -> FloatArray | None:
+        """What is fixed for the episodes asked now."""
+        decided = self._conditional is not None or not self._boxes.states.size
+        return self._residuals.inverse() if self._joint_on and decided else None
+
+    def settle(self, group: Group, bets: list[FloatArray | None]) -> None:
+        """Multiply in a group; ``bets`` was fixed for each of its episodes when it was asked."""
+        room = 1e-6 * (1.0 + np.abs(self._boxes.high))
+        inside = (group.outcomes >= self._boxes.low - room) & (group.outcomes <= self._boxes.high + room)
+        if not inside.all():
+            self.alive &= ~self.watched
+            self.watched[:] = False
+            return
+        columns = self._columns(group)
+        self._settle_joint(group, columns, bets)
+        clipped = np.clip(group.outcomes, self._boxes.low, self._boxes.high)
+        for policy in sorted(set(group.policies.tolist())):
+            mine = group.policies == policy
+            for f, process in enumerate(self._separate):
+                process.update(policy, clipped[mine, f], self.watched)
+            for x, process in enumerate(self._extra):
+                if group.signals is None:
+                    process.lose(policy, int(mine.sum()))
+                else:
+                    process.update(policy, group.signals[mine, x], self.watched)
+        if self._transitions is not None:
+            if group.rows is None:
+                self._give_up_transitions()
+            else:
+                self.impossible |= self._transitions.update(group.rows)
+
+    def _columns(self, group: Group) -> IntArray:
+        n, whole = group.ids.size, self._boxes.states.size
+        if self._conditional is None:
+            self._conditional = group.starts is not None
+        if self._conditional and group.starts is not None:
+            return self._boxes.columns(group.starts, n)
+        if self._conditional and whole:
+            self.watched &= self.alive
+            self._joint[:] = -np.inf
+        return np.full(n, whole)
+
+    def _settle_joint(self, group: Group, columns: IntArray, bets: list[FloatArray | None]) -> None:
+        whole = self._boxes.states.size
+        rows, used = np.flatnonzero(self.watched), []
+        start = 0
+        while start < len(bets):
+            stop = start + 1
+            while stop < len(bets) and bets[stop] is bets[start]:
+                stop += 1
+            kept = [k for k in range(start, stop) if columns[k] < whole or not (self._conditional and whole)]
+            fixed = bets[start]
+            if fixed is not None and kept:
+                used.append((kept, fixed))
+            start = stop
+        for kept, fixed in used:
+            for k in kept:
+                j, b = int(group.policies[k]), int(columns[k])
+                direction, offset, _ = self._directions(rows, j, b, fixed)
+                self._joint[rows] += np.log1p(direction @ group.outcomes[k] - offset)
+            middle = (
+                0.5 * (self._boxes.lower + self._boxes.upper)[rows[:, None], group.policies[kept], :, columns[kept]]
+            )
+            told = group.outcomes[kept]
+            self._residuals.update(columns[kept], told - middle.mean(axis=0) if rows.size else told)
+
+    def _directions(
+        self, rows: IntArray, j: int, b: int, fixed: FloatArray
+    ) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Bets of all pairs: directions (n, R, F), offsets (n, R), and the smallest ``u . x - offset`` (n, R)."""
+        boxes = self._boxes
+        low, high = boxes.lower[rows, j, :, b][:, None], boxes.upper[rows, j, :, b][:, None]
+        rival = boxes.points[self._rivals.index[rows], j, :, b]
+        gap = np.maximum(rival - high, 0.0) + np.minimum(rival - low, 0.0)
+
+        def support(u: FloatArray) -> Any:
+            return np.maximum(u * low, u * high).sum(axis=2)
+
+        full = gap @ fixed[b].T
+        plain = gap * np.diag(fixed[b])
+        gains = (full * rival).sum(axis=2) > support(full)
+        u = np.where(gains[..., None], full, plain)
+        u = np.where((gap != 0.0).any(axis=2)[..., None], u, 0.0)
+        offset = support(u)
+        least = np.minimum(u * boxes.low, u * boxes.high).sum(axis=2) - offset
+        shrink = np.where(least < -CAP, -CAP / np.where(least < 0.0, least, -1.0), 1.0)
+        return u * shrink[..., None], offset * shrink, np.maximum(least, -CAP)
+
+    def forfeit(self, policy: int, fixed: FloatArray | None) -> None:
+        """A lost episode: the smallest factors."""
+        if self._independent:
+            return
+        self.watched &= self.alive
+        for process in (*self._separate, *self._extra):
+            process.lose(policy, 1)
+        if fixed is not None:
+            rows = np.flatnonzero(self.watched)
+            worst = [self._directions(rows, policy, b, fixed)[2] for b in range(len(fixed))]
+            self._joint[rows] += np.log1p(np.minimum(np.min(worst, axis=0), 0.0))
+        if self._transitions is not None:
+            self._give_up_transitions()
+
+    def _give_up_transitions(self) -> None:
+        if self._transitions is not None:
+            self.watched &= self.alive
+            self._transitions.logs[:] = -np.inf
+            self._joint_on = True
+
+    def log_wealth(self) -> FloatArray:
+        """(N,)."""
+        processes = (*self._separate, *self._extra)
+        separate = log_sum(np.array([p.log_mean() for p in processes]), axis=0) - math.log(len(processes))
+        # What is no longer watched did not move with the rest; it never comes back.
+        separate = np.where(self.watched, separate, -np.inf)
+        parts = [(self._shares.separate, separate), (self._shares.joint, _averaged(self._joint, self._rivals))]
+        if self._transitions is not None:
+            parts.append((self._shares.transitions, _averaged(self._transitions.logs, self._transitions.rivals)))
+        return np.asarray(log_sum(np.array([math.log(share) + part for share, part in parts]), axis=0))
+
+    def review(self) -> tuple[FloatArray, Any, Any]:
+        """Wealths, and masks of the cells to refute and to readmit."""
+        wealth = self.log_wealth()
+        dying = self.alive & ((wealth >= self.threshold) | self.impossible)
+        back = self.watched & ~self.alive & (wealth <= math.log(RETURN)) & ~self.impossible
+        return wealth, dying, back
+
+
+def _averaged(logs: FloatArray, rivals: Rivals) -> Any:
+    return log_sum(logs + rivals.log_weights, axis=1)
+
+
+class _Separate:
+    """Bets on one signal, per cell and policy; logs (J, N, 2, K)."""
+
+    def __init__(self, lower: FloatArray, upper: FloatArray, low: float, high: float) -> None:
+        self._minus, self._plus = np.clip(lower, low, high).T, np.clip(upper, low, high).T
+        self._low, self._high = float(low), float(high)
+        self._fractions = bet_grid(SEPARATE_BETS, 0.02, tilt=0.0).fractions / (self._high - self._low)
+        j, n = self._minus.shape
+        self._logs, self._lost = np.zeros((j, n, 2, self._fractions.size)), np.zeros(j)
+        worst = np.stack([self._low - self._plus, self._minus - self._high], axis=2)[..., None] * self._fractions
+        self._worst, self._each = np.log1p(worst), np.zeros((j, n))
+        others = np.full(j, (1.0 - SAFE_SHARE) / max(j - 1, 1))
+        others[0] = 1.0 - others[1:].sum()
+        self._log_shares = np.log(others)
+
+    def update(self, policy: int, values: FloatArray, watched: Any) -> None:
+        values = np.clip(values, self._low, self._high)
+        minus, plus = self._minus[policy, watched], self._plus[policy, watched]
+        bets = np.stack([values[:, None] - plus, minus - values[:, None]], axis=2)
+        self._logs[policy, watched] += np.log1p(bets[..., None] * self._fractions).sum(axis=0)
+        self.lose(policy, 0)
+
+    def lose(self, policy: int, count: int) -> None:
+        """Episodes went missing; the average of one policy's bets (N,) anew."""
+        self._lost[policy] += count
+        logs = self._logs[policy] + self._lost[policy] * self._worst[policy]
+        self._each[policy] = log_sum(logs, axis=(1, 2)) - math.log(2 * self._fractions.size)
+
+    def log_mean(self) -> FloatArray:
+        return np.asarray(log_sum(self._each + self._log_shares[:, None], axis=0))
+
+
+class _Ratios:
+    """Transition evidence: logs (N, R) and the logarithms of the e-variables (E, N, R)."""
+
+    def __init__(self, policy_set: PolicySet) -> None:
+        cells = policy_set.cells
+        kernel = cells.kernel
+        if kernel is None:
+            raise ValueError("the cells have no kernel")
+        self.rivals = choose_rivals(cells, RIVAL_RATIO, CHEAPER_SHARE, NEAREST_RIVAL)
+        points = kernel.center if cells.outside is None else np.concatenate([kernel.center, cells.outside.kernel])
+        self._where = {tuple(triple): e for e, triple in enumerate(kernel.support.tolist())}
+        self._excluded = kernel.upper.T <= 0.0
+        self._ratios = np.zeros((len(kernel.support), *self.rivals.index.shape))
+        pairs = [tuple(pair) for pair in kernel.support[:, :2].tolist()]
+        start = 0
+        for end in range(1, len(pairs) + 1):
+            if end == len(pairs) or pairs[end] != pairs[start]:
+                box = (kernel.lower[:, start:end], kernel.upper[:, start:end])
+                self._ratios[start:end] = _e_variables(points[:, start:end], *box, self.rivals.index)
+                start = end
+        self._ratios[np.broadcast_to(self._excluded[:, :, None], self._ratios.shape)] = 0.0
+        self.logs = np.zeros(self.rivals.index.shape)
+
+    def update(self, rows: IntArray) -> Any:
+        """Count transitions; (N,) which cells exclude one of them."""
+        gone = np.zeros(len(self.logs), dtype=bool)
+        found = [(self._where.get((s, a, t)), count) for s, a, t, count in rows.tolist() if count > 0]
+        if any(entry is None for entry, _ in found):
+            return ~gone
+        for entry, count in found:
+            gone |= self._excluded[entry]
+            self.logs += count * self._ratios[entry]
+        return gone
+
+
+def _e_variables(points: FloatArray, lower: FloatArray, upper: FloatArray, index: IntArray) -> FloatArray:
+    """(e, N, R) ``log Q/P*`` for the successors of one (s, a), ``P*`` the member of the box nearest to the rival."""
+    rival = points[index].transpose(2, 0, 1)
+    lo, hi = lower.T[:, :, None], upper.T[:, :, None]
+    left, right = np.zeros(index.shape), np.full(index.shape, 2.0)
+    for _ in range(45):
+        short = (np.clip(right * rival, lo, hi).sum(axis=0) < 1.0) & (right < 1e12)
+        right = np.where(short, 2.0 * right, right)
+        if not short.any():
+            break
+    for _ in range(56):
+        middle = 0.5 * (left + right)
+        short = np.clip(middle * rival, lo, hi).sum(axis=0) < 1.0
+        left, right = np.where(short, middle, left), np.where(short, right, middle)
+    nearest = np.clip(right * rival, lo, hi)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = np.where(nearest > 0.0, rival / nearest, 0.0)
+        worst = np.min([t + np.maximum(lo * (ratio - t), hi * (ratio - t)).sum(axis=0) for t in ratio], axis=0)
+        return np.asarray(np.log(ratio / np.maximum(worst, 1.0)))
+
+
+class Guess:
+    """Scores of the cells by likelihood; decides what is tried, never what is safe.
+
+    Attributes:
+        returns, transitions: (N,).
+    """
+
+    def __init__(self, policy_set: PolicySet, boxes: PredictedBoxes) -> None:
+        self._boxes, kernel, n = boxes, policy_set.cells.kernel, len(policy_set.cells)
+        self._residuals = _Residuals(boxes)
+        self.returns, self.transitions = np.zeros((2, n))
+        self._logs = None if kernel is None else np.log(np.maximum(kernel.center, 1e-12)).T
+        self._keys = [] if kernel is None else [tuple(triple) for triple in kernel.support.tolist()]
+        self._order = {key: e for e, key in enumerate(self._keys)}
+
+    def update(self, group: Group) -> None:
+        """Score a group."""
+        n = len(self.returns)
+        columns = self._boxes.columns(group.starts, group.ids.size)
+        residual = group.outcomes - self._boxes.points[np.arange(n)[:, None], group.policies, :, columns]
+        inverse = self._residuals.inverse()[columns]
+        for k in range(group.ids.size):
+            self.returns -= 0.5 * np.sum((residual[:, k] @ inverse[k]) * residual[:, k], axis=1)
+        self._residuals.update(columns, residual[int(self.scores().argmax())])
+        if group.rows is not None and self._logs is not None:
+            for s, a, t, count in group.rows.tolist():
+                self.transitions += count * self._logs[self._position((s, a, t))]
+
+    def _position(self, key: tuple[int, int, int]) -> int:
+        # A transition outside the support counts as the next one in order: a guess may be rough.
+        from bisect import bisect_left
+
+        found = self._order.get(key)
+        return min(bisect_left(self._keys, key), len(self._keys) - 1) if found is None else found
+
+    def scores(self) -> FloatArray:
+        """(N,)."""
+        return self.transitions if self.transitions.any() else self.returns
