@@ -1,0 +1,74 @@
+"""Step curves: thinning never hides the largest value, and pixels are where they belong."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from surefoot.report.curves import STRETCHES, Curve, Mark, step_chart
+
+
+def curve_of(pairs: list[tuple[int, float]]) -> Curve:
+    curve = Curve()
+    for at, value in pairs:
+        curve.add(at, value)
+    return curve
+
+
+@given(st.lists(st.tuples(st.integers(0, 10**6), st.floats(-10, 10)), min_size=1, max_size=200))
+def test_thinning_keeps_the_largest_and_the_last_value(pairs: list[tuple[int, float]]) -> None:
+    pairs.sort(key=lambda pair: pair[0])
+    points = curve_of(pairs).points
+    assert max(value for _, value in points) == max(value for _, value in pairs)
+    assert points[-1] == pairs[-1]
+    assert [at for at, _ in points] == sorted(at for at, _ in points)
+    assert set(points) <= set(pairs)
+
+
+def test_memory_is_bounded_and_every_excess_is_kept() -> None:
+    curve = Curve()
+    for at in range(100_000):
+        curve.add(at, 2.0 if at == 34_567 else 1.0)
+    assert len(curve.points) <= 2 * STRETCHES
+    assert (34_567, 2.0) in curve.points
+
+
+@pytest.mark.parametrize(("at", "value"), [(0, float("nan")), (0, float("inf")), (-1, 0.0)])
+def test_what_cannot_be_drawn_is_refused(at: int, value: float) -> None:
+    with pytest.raises(ValueError, match="finite values"):
+        Curve().add(at, value)
+
+
+def paths(svg: str) -> list[str]:
+    return re.findall(r'<path d="([^"]*)"', svg)
+
+
+def test_a_step_is_drawn_where_it_happens() -> None:
+    svg = step_chart("cost", curve_of([(0, 1.0), (50, 0.5)]), 100, width=366, height=162, limit=1.0)
+    # 300 pixels for 100 episodes from 52 on, 100 pixels for values from 0 to 1 above 122.
+    assert "M52.0 22.0H202.0V72.0H352.0" in paths(svg)
+    assert "M52 22.0H352" in paths(svg)
+    assert ">limit 1</text>" in svg
+
+
+def test_the_description_holds_the_numbers() -> None:
+    svg = step_chart("cost", curve_of([(0, 1.0), (50, 0.5)]), 100, width=366, limit=1.5)
+    assert 'aria-label="cost over 100 episodes: from 1 to 0.5, between 0.5 and 1, limit 1.5"' in svg
+    assert "cost: nothing yet" in step_chart("cost", Curve(), 1, width=366)
+
+
+def test_marks_are_labelled_unless_labels_would_overlap() -> None:
+    svg = step_chart(
+        "cost", curve_of([(0, 1.0)]), 100, width=366, marks=[Mark(10, "<a>"), Mark(11, "b"), Mark(100, "c")]
+    )
+    assert [t for t in ("&lt;a&gt;", ">b<", ">c<") if t in svg] == ["&lt;a&gt;", ">c<"]
+    assert svg.count("stroke-dasharray") == 3
+
+
+def test_shares_are_labelled_in_percent() -> None:
+    svg = step_chart("weight", curve_of([(0, 0.2)]), 10, width=366, top=1.0, percent=True)
+    assert ">100%</text>" in svg
+    assert ">1</text>" not in svg

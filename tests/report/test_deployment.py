@@ -1,0 +1,268 @@
+"""The page about a deployment: what it says, what it hides, and what it makes of hostile or damaged events."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from surefoot.errors import InvalidInput
+from surefoot.report.deployment import render
+from tests.report.journals import OPENED, Line, Story
+
+VOID = {"meta", "path"}
+
+
+class Page(HTMLParser):
+    """Tags, attributes and visible text; notices what is not closed."""
+
+    def __init__(self, source: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[str] = []
+        self.attributes: list[tuple[str, str | None]] = []
+        self.words: list[str] = []
+        self.feed(source)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += attrs
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += attrs
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] not in ("style", "title"):
+            self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return re.sub(r"\s+", " ", "".join(f" {word}" for word in self.words))
+
+
+def running() -> Story:
+    story = Story().open().run(40)
+    story.add("eliminated", cells=[3, 4], log_wealth=[5.0, None], cells_left=10)
+    return story.plan({0: 0.25, 2: 0.75}, [1.4], left=10).run(60)
+
+
+def page(story: Story, **options: Any) -> Page:
+    return Page(render(story.lines, **options))
+
+
+def test_the_page_is_self_contained() -> None:
+    source = render(running().lines)
+    found = Page(source)
+    assert not {"script", "link", "img", "iframe", "object", "form", "base"} & set(found.tags)
+    assert not {"src", "href", "srcset", "action"} & {name for name, _ in found.attributes}
+    assert "url(" not in source and "@import" not in source
+    assert "default-src 'none'; style-src 'unsafe-inline'" in [value for _, value in found.attributes]
+
+
+def test_it_says_what_is_deployed_and_what_is_promised() -> None:
+    text = page(running()).text
+    assert "north line" in text
+    assert "policy 2 75% reason 2" in text
+    assert "the safe policy 25% reason 0" in text
+    assert "mixture , not the single draw" in text
+    assert "With probability at least 95%, no mixture that was ever deployed costs more" in text
+    assert "the real task lies in one of the cells" in text
+    assert "10 cells left of 12" in text
+    assert "1.4 at most, expected wear per episode limit 1.5" in text
+    assert "100 episodes handed out 100 reported, 0 pending" in text
+
+
+def test_it_says_what_delta_was_spent_on() -> None:
+    text = page(running()).text
+    assert "elimination 4.9% chance refutes the very cell that the real task lies in" in text
+    assert "other 0.1% a purpose" in text
+    assert "monitor, beside 0.1% a false alarm" in text
+    assert "coverage, beside 2.7% a task of the family lies in no cell" in text
+
+
+def test_curves_carry_the_numbers() -> None:
+    spoken = [value for name, value in page(running()).attributes if name == "aria-label"]
+    assert "certified wear per episode over 100 episodes: from 1.1 to 1.4, between 1.1 and 1.4, limit 1.5" in spoken
+    assert "weight off the safe policy over 100 episodes: from 0 to 0.75, between 0 and 0.75" in spoken
+    assert "cells left over 100 episodes: from 12 to 10, between 10 and 12" in spoken
+
+
+def test_one_chart_per_constraint() -> None:
+    story = Story()
+    story.add("opened", **{**OPENED, "cost_names": ["wear", "noise"], "cost_limits": [1.5, 4.0]})
+    story.plan({0: 1.0}, [1.0, 3.0])
+    text = page(story).text
+    assert "certified wear per episode" in text and "certified noise per episode" in text
+    assert "3 at most, expected noise per episode limit 4" in text
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "said"),
+    [
+        ("alarm", {"text": "costs are too high"}, "Alarm costs are too high Raised after 100 episodes"),
+        ("aborted", {"reason": "fire"}, "Aborted fire Only the safe policy is handed out, for good."),
+        ("paused", {"reason": "lunch"}, "Paused lunch No episodes are handed out; reports are still taken."),
+        ("capped", {"weight": 0.3}, "Capped At most 30% of all episodes leave the safe policy."),
+    ],
+)
+def test_every_state_is_told_first(kind: str, body: dict[str, Any], said: str) -> None:
+    text = page(running().add(kind, **body)).text
+    assert said in text
+    assert text.index(said) < text.index("What is deployed now")
+    assert ("Running No alarm" in text) == (kind == "capped")
+
+
+def test_what_ended_is_not_told_any_more() -> None:
+    story = running().add("paused", reason="lunch").add("resumed").add("capped", weight=0.3).add("capped", weight=1.0)
+    text = page(story).text
+    assert "Running No alarm" in text
+    assert "Capped" not in text and "No episodes are handed out" not in text
+    assert "paused: lunch" in text
+
+
+def test_a_plan_that_waits_is_told() -> None:
+    waiting = {"weights": {"0": 0.5, "3": 0.5}, "bounds": [1.4]}
+    text = page(running().plan({0: 1.0}, [1.1], waiting=waiting)).text
+    assert "A new plan waits for approval 50% the safe policy, 50% policy 3." in text
+
+
+def test_after_an_alarm_nothing_is_promised() -> None:
+    source = render(running().add("alarm", text="too dear").run(5).lines)
+    text = Page(source).text
+    assert "Nothing any more" in text
+    assert "With probability at least" not in text
+    assert "assumed, no longer certified" in text
+    assert 'fill-opacity=".7"' in source
+    assert 'fill-opacity=".7"' not in render(running().lines)
+
+
+def test_every_alarm_and_warning_is_listed() -> None:
+    story = running()
+    for k in range(30):
+        story.add("flagged", policy=1, text=f"flag number {k}.")
+    story.add("alarm", text="first").add("alarm", text="second")
+    text = page(story).text
+    assert all(f"flag number {k}." in text for k in range(30))
+    assert "Alarm first" in text and "Alarm second" in text
+
+
+def test_no_alarm_is_said_too() -> None:
+    assert "Alarms None so far." in page(running()).text
+
+
+def test_long_tables_are_folded_and_bounded() -> None:
+    story = Story().open()
+    for _ in range(3000):
+        story.run(1)
+    short, source = render(running().lines), render(story.lines)
+    assert "6 002 events, the first 50 and the last 450 shown" in Page(source).text.replace("\u202f", " ")
+    assert "rows left out; the journal has them all" in source
+    assert len(source) < 300_000
+    assert "<details><summary>" in source
+    assert short.count("<details>") == 1
+
+
+def test_who_audited_and_which_journal() -> None:
+    text = page(running(), verified="8 events checked, all sound").text
+    assert "12" * 32 in text and "ab" * 32 in text
+    assert "8 events checked, all sound" in text
+    assert "not run for this page" in page(running()).text
+
+
+HOSTILE = "<script>alert('x')</script>\"><img src=x onerror=y>\u202e\x00"
+
+
+def test_no_string_of_a_journal_becomes_markup() -> None:
+    story = Story()
+    changes = dict.fromkeys(("name", "version", "policy_set", "family", "assumption"), HOSTILE)
+    ledger = [{"name": HOSTILE, "delta": 0.05, "purpose": HOSTILE}]
+    settings = {**OPENED["settings"], "trust": HOSTILE}
+    story.open(**changes, ledger=ledger, cost_names=[HOSTILE], settings=settings).run(3)
+    for kind in ("noted", "target", "flagged", "alarm"):
+        story.add(kind, text=HOSTILE, policy=1)
+    story.add("paused", reason=HOSTILE).add("aborted", reason=HOSTILE).add(HOSTILE, **{HOSTILE: HOSTILE})
+    story.lines.append(Line(len(story.lines) + 1, HOSTILE, "resumed", {}, HOSTILE))
+    story.plan({0: 1.0}, [1.0])
+    story.lines[-1].body["reasons"] = {"0": HOSTILE}
+    source = render(story.lines, policy_names={0: HOSTILE}, verified=HOSTILE)
+    found = Page(source)
+    assert not {"script", "img"} & set(found.tags)
+    assert not {name for name, _ in found.attributes if name.startswith("on") or name == "src"}
+    assert "\u202e" not in source and "\x00" not in source
+
+
+def test_policies_may_have_names() -> None:
+    assert "policy 2 (fast & loose) 75%" in page(running(), policy_names={2: "fast & loose"}).text
+
+
+def test_an_unknown_kind_is_listed_as_it_is() -> None:
+    assert "polished shine: 3" in page(running().add("polished", shine=3)).text
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ([], "event 1 must be as a deployment's journal holds it"),
+        (running().lines[1:], "event 2 must be .* the first event must open the deployment"),
+        ([*running().lines, running().lines[0]], "event 1 must be .* opened once"),
+        (running().add("planned", weights={"x": 1.0}).lines, "event 9 must be"),
+        (running().add("asked", draws=[]).lines, "event 9 must be .* KeyError 'first'"),
+        (running().plan({0: 1.0}, [1.0, 2.0]).lines, "event 9 must be .* every constraint"),
+        ([Line(1, "", "opened", {**OPENED, "settings": {}})], "event 1 must be .* KeyError"),
+    ],
+)
+def test_events_that_no_journal_holds_are_refused(lines: list[Line], message: str) -> None:
+    with pytest.raises(InvalidInput, match=message):
+        render(lines)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=6,
+)
+KINDS = ["opened", "asked", "told", "lost", "planned", "eliminated", "capped", "paused", "aborted", "alarm", "approved"]
+FIELDS = [
+    "weights",
+    "bounds",
+    "cells_left",
+    "cells",
+    "first",
+    "draws",
+    "ids",
+    "text",
+    "reason",
+    "weight",
+    "waiting",
+    "plan",
+    "settings",
+]
+
+
+@given(
+    kind=st.sampled_from(KINDS), body=st.dictionaries(st.sampled_from(FIELDS), JSON, max_size=5), twist=st.booleans()
+)
+def test_whatever_a_body_holds_the_answer_is_a_page_or_a_typed_error(
+    kind: str, body: dict[str, Any], twist: bool
+) -> None:
+    lines = running().lines
+    known = next((line.body for line in lines if line.kind == kind), {})
+    line = Line(1 if kind == "opened" else 9, "", kind, {**known, **body} if twist else body)
+    try:
+        source = render([line, *lines[1:]] if kind == "opened" else [*lines, line])
+    except InvalidInput as error:
+        assert "must be as a deployment's journal holds it" in str(error)
+    else:
+        assert source.endswith("</html>\n")
