@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from surefoot.cli.deploy_report import report
+
 if TYPE_CHECKING:
     from surefoot.journal import Deployment
 
@@ -38,6 +40,9 @@ def command() -> None:
               surefoot deploy ask plant.db --json
               surefoot deploy tell plant.db 0 --reward 3.2 --cost 0.4
     """
+
+
+command.add_command(report)
 
 
 def operation(function: Options) -> click.Command:
