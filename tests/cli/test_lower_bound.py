@@ -12,7 +12,7 @@ from tests.cli.running import run
 
 TINY = (
     "reproduce lower-bound --agents pce:theory,always-safe --accuracies 0.25,0.15 --margins 0.8,0.5 --task-counts 2,3 --horizons 6,8 "
-    "--base 0.15,0.5,2,8 --runs 2 --share 0.0002 --seed 5"
+    "--base 0.15,0.5,2,8 --runs 2 --share 0.0002 --shortest 100 --seed 5"
 ).split()
 
 

@@ -34,7 +34,7 @@ LEVELS = Levels(
 )  # fmt: skip
 AGENTS = ("certified:cells", "always-safe", "safe-pce:theory", "pce:theory")
 TINY: dict[str, Any] = {
-    "agents": AGENTS, "levels": LEVELS, "runs": 6, "share": 0.0005, "seed": 5, "progress": False,
+    "agents": AGENTS, "levels": LEVELS, "runs": 6, "share": 0.0005, "shortest": 500, "seed": 5, "progress": False,
 }  # fmt: skip
 
 
@@ -225,6 +225,7 @@ def test_workers_change_nothing(run: tuple[Path, dict[str, Any]], tmp_path: Path
         ({"agents": ()}, "agents must be distinct names"),
         ({"runs": 0}, "runs must be an integer >= 1, got 0"),
         ({"workers": 0}, "workers must be an integer >= 1, got 0"),
+        ({"shortest": 0}, "shortest must be an integer >= 1, got 0"),
         ({"share": 0.0}, r"share must be a number in \(0, inf\], got 0"),
         ({"delta": 0.4}, r"delta must be a number in \(0, 0.333333\), got 0.4"),
         (

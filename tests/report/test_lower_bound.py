@@ -72,7 +72,7 @@ def test_the_figure_has_a_panel_per_factor_with_bounds_and_agents() -> None:
     first, second = figure.axes
     labels = first.get_legend_handles_labels()[1]
     assert labels == [
-        "theorem 5.1, constant 1", "corollary 4.3 without its constant", "no agent needs fewer",
+        "theorem 5.1 without its constant", "corollary 4.3 without its constant", "no agent needs fewer",
         "certified:cells (measured)", "pce:theory (computed)",
     ]  # fmt: skip
     assert (first.get_xscale(), first.get_yscale()) == ("log", "log")

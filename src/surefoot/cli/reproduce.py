@@ -140,10 +140,11 @@ def suite(
     show_default=True,
     help="eps, xi, tasks and horizon where the others stay while one varies.",
 )
-@click.option("--runs", default=48, show_default=True, help="Runs per measured agent and setting.")
+@click.option("--runs", default=40, show_default=True, help="Runs per measured agent and setting.")
 @click.option(
-    "--share", default=0.04, show_default=True, help="Length of a run, as a share of the theorem's expression."
+    "--share", default=0.025, show_default=True, help="Length of a run, as a share of the theorem's expression."
 )
+@click.option("--shortest", default=50_000, show_default=True, help="Length of a run where that is less.")
 @click.option("--delta", default=0.05, show_default=True, help="Error probability; below one over the number of tasks.")
 @click.option("--seed", default=0, show_default=True, help="Of everything random.")
 @click.option("--workers", default=1, show_default=True, help="Processes; results do not depend on it.")
@@ -151,7 +152,7 @@ def suite(
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON instead of tables.")
 @click.option("--no-figures", is_flag=True, help="Write logs only; the figure needs the extra [figures].")
 def lower_bound(
-    agents: str, accuracies: str, margins: str, task_counts: str, horizons: str, base: str, runs: int, share: float, delta: float,
+    agents: str, accuracies: str, margins: str, task_counts: str, horizons: str, base: str, runs: int, share: float, shortest: int, delta: float,
     seed: int, workers: int, out: Path, as_json: bool, no_figures: bool,
 ) -> None:  # fmt: skip
     """Episodes needed on the hard instance of Theorem 5.1, as one factor at a time varies, and the exponents.
@@ -173,8 +174,8 @@ def lower_bound(
         horizon=_numbers("horizons", horizons),
     )
     summary = reproduce(
-        out, agents=_names(agents, DEFAULT_AGENTS), levels=levels, runs=runs, delta=delta, share=share, seed=seed, workers=workers,
-        progress=not as_json,
+        out, agents=_names(agents, DEFAULT_AGENTS), levels=levels, runs=runs, delta=delta, share=share, shortest=shortest, seed=seed,
+        workers=workers, progress=not as_json,
     )  # fmt: skip
     written = [out / "summary.json"] if no_figures else [out / "summary.json", draw_lower_bound(out)]
     click.echo(json.dumps(summary) if as_json else render_lower_bound(summary))

@@ -1,8 +1,8 @@
 """The table and the figure of ``surefoot reproduce lower-bound``, from ``summary.json`` alone.
 
 One panel per factor, both axes logarithmic: episodes that each agent needs, measured (filled, with intervals; an arrow where runs were too short) or
-computed (hollow), beside the theorem's expression and the corollary's, both without constants, and above the floor that no agent can go below on this
-instance. The table is the empirical counterpart of a table of exponents.
+computed (hollow), beside the theorem's expression and the corollary's, both without constants, so that only their slopes can be compared, and above
+the floor that no agent can go below on this instance. The table is the empirical counterpart of a table of exponents.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ LABELS = {
     "horizon": "effective horizon 1/(1 - gamma)",
 }
 BOUNDS = {
-    "theorem": ("theorem 5.1, constant 1", (0, (6, 2.5))),
+    "theorem": ("theorem 5.1 without its constant", (0, (6, 2.5))),
     "upper_bound": ("corollary 4.3 without its constant", (0, (1, 1.5))),
     "floor": ("no agent needs fewer", "solid"),
 }

@@ -129,9 +129,10 @@ def reproduce(
     *,
     agents: Sequence[str] = DEFAULT_AGENTS,
     levels: Levels | None = None,
-    runs: int = 48,
+    runs: int = 40,
     delta: float = 0.05,
-    share: float = 0.04,
+    share: float = 0.025,
+    shortest: int = 50_000,
     seed: int = 0,
     workers: int = 1,
     progress: bool = True,
@@ -145,6 +146,7 @@ def reproduce(
         runs: R, per measured agent and setting.
         delta: error probability, of agents and of the measurement.
         share: length of a run, as a share of the theorem's expression with constant 1.
+        shortest: length of a run where that is less.
         seed: of everything random.
         workers: processes; the result does not depend on it.
         progress: draw a progress bar where that makes sense.
@@ -154,7 +156,7 @@ def reproduce(
         OutputExists: ``out`` is there already.
     """
     check_comparison(agents, 1)
-    for name, value in (("runs", runs), ("workers", workers)):
+    for name, value in (("runs", runs), ("shortest", shortest), ("workers", workers)):
         check_integer(name, value, low=1)
     check_integer("seed", seed, low=0)
     check_real("share", share, low=0.0, open_low=True)
@@ -162,7 +164,7 @@ def reproduce(
     settings = list(dict.fromkeys(s for group in sweeps.values() for s in group))
     largest = max(s.tasks for s in settings)
     check_real("delta", delta, low=0.0, high=1.0 / largest, open_low=True, open_high=True)
-    plan = _Plan([s.family() for s in settings], runs, delta, share, seed)
+    plan = _Plan([s.family() for s in settings], runs, delta, share, shortest, seed)
     directory, began = new_directory(out), time.perf_counter()
     measured = {name: plan.measure(name, workers, progress) for name in agents if name not in COMPUTED}
     rows = [plan.row(k, s, agents, measured) for k, s in enumerate(settings)]
@@ -175,6 +177,7 @@ def reproduce(
         "delta": delta,
         "confidence": CONFIDENCE,
         "share": share,
+        "shortest": shortest,
         "scale": SCALE,
         "agents": {name: "computed" if name in COMPUTED else "measured" for name in agents},
         "factors": {factor: {"theorem": exponent} for factor, exponent in FACTORS.items()},
@@ -210,11 +213,12 @@ class _Plan:
     runs: int
     delta: float
     share: float
+    shortest: int
     seed: int
 
     def episodes(self, k: int) -> int:
         """Length of a run."""
-        return max(10, math.ceil(self.share * theorem_episodes(self.families[k])))
+        return max(self.shortest, math.ceil(self.share * theorem_episodes(self.families[k])))
 
     def tasks(self, k: int) -> IntArray:
         """(R,) numbers of the runs' tasks."""
