@@ -13,7 +13,8 @@ from surefoot import AssumptionError, InvalidInput, InvalidReport, PolicySet, ev
 from surefoot.arrays import FloatArray
 from surefoot.cmdp.model import TabularCMDP
 from surefoot.deploy import queue
-from surefoot.deploy.certified import BOUNDS_SHARE, KAPPA, WARM_UP, CertifiedAgent
+from surefoot.deploy.certified import BOUNDS_SHARE, KAPPA, MOST_KAPPA, STALLED, WARM_UP, CertifiedAgent
+from surefoot.deploy.planner import largest_weight
 from surefoot.policyset.schema import AssumptionReport, Certificate, SignalPredictions
 from surefoot.stats.binomial import rate_test, trials_without_failure
 from surefoot.tasks import NoisyGridworld
@@ -318,6 +319,20 @@ def test_a_report_that_never_comes_is_given_up_and_memory_stays_bounded(
     one.tell(missing.id, *outcomes(1, rng))
     np.testing.assert_array_equal(one._evidence.log_wealth(), before)
     assert one.status().pending == 0
+
+
+def test_exploration_doubles_while_nothing_changes_among_the_cells() -> None:
+    one, found = agent(), []
+    for settled in (STALLED, 2 * STALLED - 1, 2 * STALLED, 4 * STALLED, 1000 * STALLED):
+        one._queue.settled = settled
+        one._after_evidence()
+        found.append(one._kappa)
+        program = one._program()
+        assert program.kappa == one._kappa
+        assert one.plan.weights[program.candidate] >= 0.999 * one._kappa * largest_weight(program)
+    assert found == [KAPPA["cells"], KAPPA["cells"], 2 * KAPPA["cells"], 4 * KAPPA["cells"], MOST_KAPPA]
+    set_wealth(one, [-1.0, -1.0, 50.0])
+    assert one._kappa == KAPPA["cells"], "a change among the cells starts anew"
 
 
 def test_envelope_starts_are_dropped_even_if_another_alarm_came_first() -> None:

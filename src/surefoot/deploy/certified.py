@@ -25,6 +25,7 @@ Letters: N cells, J policies (0 is safe), I constraints, n episodes.
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterable
@@ -60,6 +61,9 @@ TARGET_SLACK = 0.05
 """A target's predicted costs stay below the limits by this share: what can be proved below the limit gets its full weight."""
 KAPPA = {"cells": 0.02, "envelope": 1.0, "data": 1.0}
 CAP = 1.0
+STALLED, MOST_KAPPA = 4000, 0.3
+"""Exploration doubles, up to ``MOST_KAPPA``, whenever the number of episodes has doubled (from ``STALLED`` on) without a change among the
+cells: on tasks whose cells differ only where the candidate goes, a small share of it teaches next to nothing."""
 NOTICEABLE = 0.003
 """Data bounds are planned with again when one fell by this share of the limit."""
 EVENTS_KEPT = 1000
@@ -235,6 +239,7 @@ class CertifiedAgent:
         self._target = 0
         self._alarm: str | None = None
         self._outside = False
+        self._changed, self._kappa = 0, KAPPA[self.trust]
         self.events: deque[Event] = deque(maxlen=EVENTS_KEPT)
         self._stale, self._plan = False, self._make_plan()
         if not cells_pay:
@@ -415,10 +420,20 @@ class CertifiedAgent:
             if which.size:
                 self._note_event(kind, f"cells {_listed(which)} {verb}, {int(evidence.alive.sum())} left")
                 self._stale |= self.trust == "cells"
+                self._changed = self._queue.settled
+        kappa = self._exploration()
+        self._stale |= kappa != self._kappa
+        self._kappa = kappa
         if not evidence.watched.any() and not self._outside:
             self._outside, self._stale = True, True
             self._bounds.drop_start(self._data_start())
             self._raise_alarm("every cell is refuted: the real task is outside the family")
+
+    def _exploration(self) -> float:
+        """``kappa`` now."""
+        least = KAPPA[self.trust]
+        doublings = math.floor(math.log2(max(self._queue.settled, 1) / max(self._changed, STALLED)))
+        return min(least * 2.0 ** max(doublings, 0), max(least, MOST_KAPPA))
 
     def _data_start(self) -> FloatArray:
         start = np.broadcast_to(self._ceilings, self._bounds.values.shape).copy()
@@ -474,7 +489,7 @@ class CertifiedAgent:
             names=names,
             limits=self._limits,
             candidate=candidate,
-            kappa=KAPPA[self.trust],
+            kappa=self._kappa,
             cap=CAP,
         )
 
