@@ -27,6 +27,7 @@ TIERS = [
     ["training", "deploy"],
     ["baselines", "gym", "journal"],
     ["experiments", "report"],
+    ["service"],
     ["cli"],
     ["__main__"],
 ]

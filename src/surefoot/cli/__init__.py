@@ -16,6 +16,7 @@ COMMANDS = {
     "plan": "Forecast from a policy set how many real episodes a deployment will need.",
     "deploy": "Operate a durable deployment: open, ask, tell, pause, abort, verify, ...",
     "reproduce": "Reproduce a published experiment: logs, figures and a report in a new directory.",
+    "serve": "Serve a deployment over HTTP, for controllers in any language.",
     "show": "Describe a policy set in plain words.",
     "train": "Train a policy set on a built-in task family.",
     "validate": "Try an agent's guarantee on tasks and reports that make it hard.",

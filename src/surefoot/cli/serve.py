@@ -1,0 +1,48 @@
+"""``surefoot serve``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command(name="serve")
+@click.argument("url")
+@click.option("--name", default="default", show_default=True, help="Which deployment in the database.")
+@click.option(
+    "--host", default="127.0.0.1", show_default=True, help="Address to bind; anything but the loopback needs a token."
+)
+@click.option("--port", default=8321, show_default=True, help="0 for any free one.")
+@click.option(
+    "--token-file", type=click.Path(path_type=Path, dir_okay=False),
+    help="File with the bearer token, readable by its owner only. Else the environment variable SUREFOOT_TOKEN.",
+)  # fmt: skip
+@click.option("--max-body", default=4 * 2**20, show_default=True, help="Largest request body in bytes.")
+@click.option("--rate", default=200.0, show_default=True, help="Requests per second.")
+@click.option(
+    "--tls-certificate", type=click.Path(path_type=Path, exists=True), help="Serve HTTPS with this certificate."
+)
+@click.option("--tls-key", type=click.Path(path_type=Path, exists=True), help="Its private key.")
+def command(
+    url: str, name: str, host: str, port: int, token_file: Path | None, max_body: int, rate: float,
+    tls_certificate: Path | None, tls_key: Path | None,
+) -> None:  # fmt: skip
+    """Serve a deployment over HTTP, for controllers in any language.
+
+    URL is the path of a SQLite file or a database URL; open the deployment first with 'surefoot deploy open'. The description of the service is at
+    /openapi.json, the report page at /report. Without a token only this machine is served.
+
+    \b
+    Example:  surefoot serve plant.db --token-file token.txt
+    """
+    from surefoot.journal import Deployment
+    from surefoot.service import Limits, read_token, serve
+
+    token = read_token(token_file)
+    limits = Limits(body_bytes=max_body, rate=rate, burst=max(1, round(2 * rate)))
+    with Deployment.open(url, name=name, create=False) as plant:
+        serve(
+            plant, host=host, port=port, token=token, limits=limits, tls_certificate=tls_certificate, tls_key=tls_key,
+            ready=lambda address: click.echo(f"serving {name!r} on {address}" + ("" if token else ", without a token")),
+        )  # fmt: skip

@@ -1,0 +1,20 @@
+"""A small HTTP service around one deployment, so that controllers in any language can take part.
+
+Comes with an extra: ``pip install "surefoot[service]"``.
+"""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+from surefoot.errors import MissingExtra
+
+if missing := [package for package in ("sqlalchemy", "starlette", "uvicorn") if find_spec(package) is None]:
+    raise MissingExtra(missing[0], "service")
+
+from surefoot.service.app import make_app
+from surefoot.service.guard import Limits
+from surefoot.service.server import serve
+from surefoot.service.token import read_token
+
+__all__ = ["Limits", "make_app", "read_token", "serve"]

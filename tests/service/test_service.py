@@ -1,0 +1,366 @@
+"""The HTTP service: operations, errors, guards. No network: the application is called as a server would call it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import surefoot as sf
+from surefoot.service import Limits, make_app
+from surefoot.service.openapi import STATUSES
+from surefoot.service.operations import OPERATIONS
+from tests.experiments.validation_worlds import small_set
+from tests.service.client import Answer, call
+
+TOKEN = "a-token-of-thirty-two-characters"
+BEARER = f"Bearer {TOKEN}"
+MANY = Limits(rate=1e6, burst=10**6, stranger_rate=1e6, stranger_burst=10**6)
+
+
+@pytest.fixture
+def plant(tmp_path: Path) -> Iterator[sf.Deployment]:
+    with sf.Deployment.open(tmp_path / "plant.db", small_set()) as deployment:
+        yield deployment
+
+
+@pytest.fixture
+def app(plant: sf.Deployment) -> Any:
+    return make_app(plant, limits=MANY)
+
+
+def ask(app: Any, n: int = 1, key: str = "k1") -> Answer:
+    return call(app, "POST", "/ask", {"n": n}, idempotency_key=key)
+
+
+def good(ids: Any) -> dict[str, Any]:
+    n = len(ids) if isinstance(ids, list) else None
+    reward, costs = (30.0, [0.5]) if n is None else ([30.0] * n, [[0.5]] * n)
+    return {"ids": ids, "reward": reward, "costs": costs, "initial_state": 0 if n is None else [0] * n}
+
+
+# ------------------------------------------------------------------------------------------------- operations
+
+
+def test_an_episode_from_asking_to_telling(app: Any, plant: sf.Deployment) -> None:
+    answer = ask(app, 3)
+    assert answer.status == 200
+    assert [e["id"] for e in answer.json["episodes"]] == [0, 1, 2]
+    assert sum(answer.json["weights"].values()) == pytest.approx(1.0)
+    assert "the mixture" in answer.json["certified"] and "discarding draws" in answer.json["certified"]
+    told = call(app, "POST", "/tell", good([2, 0]))
+    assert (told.status, told.json["pending"]) == (200, 1)
+    lost = call(app, "POST", "/lost", {"ids": 1})
+    assert (lost.status, lost.json["pending"]) == (200, 0)
+    assert [e.kind for e in plant.events() if e.kind in ("asked", "told", "lost")] == ["asked", "told", "lost"]
+
+
+def test_a_request_that_is_repeated_gets_the_same_episodes(app: Any) -> None:
+    first, again, other = ask(app, 2), ask(app, 2), ask(app, 2, key="k2")
+    assert first.json == again.json
+    assert [e["id"] for e in other.json["episodes"]] == [2, 3]
+    assert ask(app, 3).status == 409
+    draw = call(app, "GET", "/episodes/1")
+    assert draw.json["episodes"] == [first.json["episodes"][1]]
+
+
+def test_a_report_that_is_repeated_changes_nothing_and_another_is_a_conflict(app: Any, plant: sf.Deployment) -> None:
+    ask(app)
+    seqs = [call(app, "POST", "/tell", good(0)).json["seq"] for _ in range(2)]
+    assert seqs[0] == seqs[1]
+    contrary = call(app, "POST", "/tell", {**good(0), "reward": 29.0})
+    assert (contrary.status, contrary.json["error"]) == (409, "ConflictError")
+    assert plant.status().pending == 0
+
+
+def test_a_policy_can_be_run_from_what_is_sent(app: Any, plant: sf.Deployment) -> None:
+    policy = ask(app).json["episodes"][0]["policy"]
+    answer = call(app, "GET", f"/policies/{policy}")
+    wanted = plant.policy_set.policies[policy]
+    assert isinstance(wanted, sf.TabularPolicy)
+    assert answer.json["table"] == wanted.table.tolist()
+    assert call(app, "GET", "/policies/7").status == 404
+    assert call(app, "GET", "/policies/-1").status == 404
+
+
+def test_pause_resume_abort(app: Any) -> None:
+    assert call(app, "POST", "/pause", {"reason": "lunch"}).json["state"] == "paused"
+    refused = ask(app)
+    assert (refused.status, refused.json["error"]) == (423, "PausedError")
+    assert "lunch" in refused.json["message"]
+    assert call(app, "POST", "/resume", {}).json["state"] == "running"
+    for _ in range(2):
+        assert call(app, "POST", "/abort", {"reason": "fire"}).json["state"] == "aborted"
+    assert call(app, "GET", "/status").json["why"] == "fire"
+    assert {e["policy"] for e in ask(app, 20).json["episodes"]} == {0}
+
+
+def test_the_status_is_that_of_the_library(app: Any, plant: sf.Deployment) -> None:
+    found, wanted = call(app, "GET", "/status").json, plant.status()
+    assert found == {**json.loads(json.dumps(wanted.as_dict())), "text": wanted.text}
+
+
+def test_the_page_is_served_and_made_anew_when_something_happened(
+    app: Any, plant: sf.Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = call(app, "GET", "/report")
+    assert (first.status, first.headers["content-type"]) == (200, "text/html; charset=utf-8")
+    assert "frame-ancestors 'none'" in first.headers["content-security-policy"]
+    reads: list[int] = []
+    events = plant.events
+    monkeypatch.setattr(plant, "events", lambda since=0: reads.append(since) or events(since))
+    assert call(app, "GET", "/report").body == first.body
+    assert reads == []
+    ask(app, 7)
+    assert b"<b>7</b>" in call(app, "GET", "/report").body
+    assert reads == [0]
+
+
+# ------------------------------------------------------------------------------------------------------ errors
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "kind", "message"),
+    [
+        ({"ids": 0, "reward": 1.0, "costs": [0.1], "colour": 3}, 400, "UnknownField", "'colour'"),
+        ({"ids": 0, "reward": 1.0}, 400, "MissingField", "a body must hold costs"),
+        ([1], 400, "InvalidBody", "must be an object"),
+        (good(99), 422, "InvalidReport", "never asked"),
+        ({**good(0), "reward": 1e9}, 422, "InvalidReport", "must lie in"),
+        ({**good(0), "costs": [0.1, 0.2]}, 422, "InvalidReport", "costs must have shape"),
+        ({**good(0), "reward": "30"}, 422, "InvalidReport", "reward must be numbers"),
+        ({**good(0), "transitions": [[0, 0, 0]]}, 422, "InvalidReport", "transitions must be rows"),
+        ({**good(0), "reward": True}, 422, "InvalidReport", "reward must be numbers"),
+        ({**good(0), "ids": None}, 422, "InvalidReport", "ids must be whole numbers"),
+    ],
+)
+def test_a_refused_report_says_why_and_leaves_the_episode_pending(
+    app: Any, plant: sf.Deployment, body: Any, status: int, kind: str, message: str
+) -> None:
+    ask(app)
+    answer = call(app, "POST", "/tell", body)
+    assert (answer.status, answer.json["error"]) == (status, kind), answer.json
+    assert message in answer.json["message"]
+    assert plant.status().pending == 1
+
+
+@pytest.mark.parametrize(
+    "raw", [b"{", b"\xff", b"[" * 100_000, b'{"ids": NaN}', b'{"ids": ' + b"9" * 5000 + b"}", b'{"ids": 1e999}']
+)
+def test_what_is_no_json_is_refused(app: Any, raw: bytes) -> None:
+    answer = call(app, "POST", "/lost", raw=raw, content_type="application/json")
+    assert answer.status in (400, 422)
+    assert answer.json["error"] in ("InvalidJSON", "InvalidReport")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "options", "status", "kind"),
+    [
+        ("GET", "/nothing", {}, 404, "NotFound"),
+        ("GET", "/ask/", {}, 404, "NotFound"),
+        ("GET", "/ask", {}, 405, "MethodNotAllowed"),
+        ("GET", "/episodes/0", {}, 404, "NoSuchEpisode"),
+        ("GET", "/episodes/x", {}, 404, "NotFound"),
+        ("POST", "/ask", {"body": {}}, 400, "MissingKey"),
+        ("POST", "/ask", {"body": {}, "idempotency_key": "\x01"}, 400, "InvalidInput"),
+        ("POST", "/ask", {"body": {"n": 0}, "idempotency_key": "a"}, 400, "InvalidInput"),
+        ("POST", "/ask", {"body": {"n": 1.5}, "idempotency_key": "a"}, 400, "InvalidInput"),
+        ("POST", "/ask", {"body": {"n": 10**9}, "idempotency_key": "a"}, 400, "InvalidInput"),
+        ("POST", "/pause", {"raw": b"reason=x", "content_type": "application/x-www-form-urlencoded"}, 415, "NotJSON"),
+        ("POST", "/pause", {"raw": b"{}"}, 415, "NotJSON"),
+        ("POST", "/pause", {"body": {"reason": ""}}, 400, "InvalidInput"),
+        ("POST", "/resume", {"body": {"reason": "x"}}, 400, "UnknownField"),
+    ],
+)
+def test_other_mistakes_are_told_in_json(
+    app: Any, method: str, path: str, options: dict[str, Any], status: int, kind: str
+) -> None:
+    answer = call(app, method, path, options.pop("body", None), **options)
+    assert (answer.status, answer.json["error"]) == (status, kind), answer.json
+    assert answer.headers["content-type"] == "application/json"
+
+
+def test_a_journal_out_of_reach_asks_to_try_again(
+    app: Any, plant: sf.Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(*arguments: Any, **options: Any) -> None:
+        raise sf.JournalUnavailable("the database must be reachable, got nothing; try again")
+
+    monkeypatch.setattr(plant, "tell", gone)
+    answer = call(app, "POST", "/tell", good(0))
+    assert (answer.status, answer.headers["retry-after"]) == (503, "1")
+
+
+def test_a_mistake_of_the_service_is_logged_and_hidden(
+    app: Any, plant: sf.Deployment, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(plant, "lost", lambda ids: 1 / 0)
+    answer = call(app, "POST", "/lost", {"ids": 0})
+    assert (answer.status, answer.json["error"]) == (500, "InternalError")
+    assert b"ZeroDivision" not in answer.body
+    assert "ZeroDivisionError" in caplog.text
+
+
+# ------------------------------------------------------------------------------------------------------ guards
+
+
+def test_without_the_token_nothing_is_served(plant: sf.Deployment) -> None:
+    app = make_app(plant, TOKEN, MANY)
+    paths = [(op.method, op.path.replace("{number}", "0")) for op in OPERATIONS]
+    for method, path in [*paths, ("GET", "/report"), ("GET", "/openapi.json"), ("GET", "/nothing")]:
+        for header in (
+            {},
+            {"authorization": TOKEN},
+            {"authorization": BEARER + "x"},
+            {"authorization": f"Basic {TOKEN}"},
+        ):
+            answer = call(app, method, path, {} if method == "POST" else None, **header)
+            assert (answer.status, answer.headers["www-authenticate"]) == (401, "Bearer")
+            assert TOKEN.encode() not in answer.body
+    assert call(app, "GET", "/status", authorization=BEARER).status == 200
+    assert call(app, "GET", "/status", authorization=f"bearer {TOKEN}", host="plant.example").status == 200
+
+
+def test_without_a_token_only_names_of_this_machine_are_served(app: Any) -> None:
+    for host in ("localhost:1", "127.0.0.1", "127.8.9.1:80", "[::1]:8321"):
+        assert call(app, "GET", "/status", host=host).status == 200
+    for host in ("plant.example:80", "", "127.0.0.1.evil.example", "[::2]", "0.0.0.0"):
+        assert call(app, "GET", "/status", host=host).status == 421
+
+
+def test_a_body_too_large_is_refused_before_it_is_read(plant: sf.Deployment) -> None:
+    app = make_app(plant, limits=Limits(body_bytes=100))
+    announced = call(app, "POST", "/tell", raw=[], content_type="application/json", content_length="101")
+    in_parts = call(app, "POST", "/tell", raw=[b" " * 60, b" " * 60, b""], content_type="application/json")
+    for answer in (announced, in_parts):
+        assert (answer.status, answer.json["error"]) == (413, "TooLarge")
+    fits = call(app, "POST", "/resume", raw=[b"{", b" " * 90, b"}"], content_type="application/json")
+    assert fits.status == 200
+
+
+def test_a_body_that_never_ends_is_given_up(plant: sf.Deployment) -> None:
+    app = make_app(plant, limits=Limits(body_seconds=0.0))
+    answer = call(app, "POST", "/tell", raw=b"{", hang=True, content_type="application/json")
+    assert (answer.status, answer.json["error"]) == (408, "TooSlow")
+
+
+def test_requests_that_come_too_fast_are_told_when_to_come_again(plant: sf.Deployment) -> None:
+    now = [100.0]
+    limits = Limits(rate=2.0, burst=3, stranger_rate=0.5, stranger_burst=1)
+    app = make_app(plant, TOKEN, limits, clock=lambda: now[0])
+
+    def status(header: str) -> int:
+        return call(app, "GET", "/openapi.json", authorization=header).status
+
+    assert [status(BEARER) for _ in range(4)] == [200, 200, 200, 429]
+    assert [status("Bearer wrong") for _ in range(3)] == [401, 429, 429]
+    assert int(call(app, "GET", "/status", authorization="x").headers["retry-after"]) == 2
+    now[0] += 1.0
+    assert [status(BEARER) for _ in range(3)] == [200, 200, 429]
+    now[0] -= 50.0
+    assert status(BEARER) == 429
+    now[0] += 1e6
+    assert [status(BEARER) for _ in range(4)] == [200, 200, 200, 429]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"body_bytes": 0}, "body_bytes must be an integer >= 1"),
+        ({"rate": 0.0}, "rate must be a number in"),
+        ({"burst": 1.5}, "burst must be an integer"),
+    ],
+)
+def test_limits_out_of_range_are_refused(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(sf.InvalidInput, match=message):
+        Limits(**change)
+
+
+# ------------------------------------------------------------------------------------------------- description
+
+
+def test_the_description_names_every_operation_and_its_fields(plant: sf.Deployment) -> None:
+    found = call(make_app(plant, TOKEN, MANY), "GET", "/openapi.json", authorization=BEARER).json
+    assert found["openapi"] == "3.1.0"
+    assert found["security"] == [{"token": []}]
+    assert set(found["paths"]) == {op.path for op in OPERATIONS} | {"/report", "/openapi.json"}
+    for op in OPERATIONS:
+        said = found["paths"][op.path][op.method.lower()]
+        assert {"200", "401", "429", "500"} <= set(said["responses"])
+        if op.method == "POST":
+            schema = said["requestBody"]["content"]["application/json"]["schema"]
+            assert (set(schema["properties"]), schema["additionalProperties"]) == (set(op.fields), False)
+    assert "security" not in call(make_app(plant), "GET", "/openapi.json").json
+
+
+def references(value: Any) -> Iterator[str]:
+    if isinstance(value, dict):
+        yield from [value["$ref"]] if "$ref" in value else []
+        value = list(value.values())
+    if isinstance(value, list):
+        for item in value:
+            yield from references(item)
+
+
+def test_references_in_the_description_lead_somewhere(app: Any) -> None:
+    found = call(app, "GET", "/openapi.json").json
+    assert set(references(found)) == {"#/components/schemas/Error"}
+    assert set(found["components"]["schemas"]["Error"]["required"]) == {"error", "message"}
+
+
+# ----------------------------------------------------------------------------------------------------- fuzzing
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=8)
+    | st.integers(0, 3)
+    | st.floats(0.0, 2.0),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=8,
+)
+FIELDS = sorted({name for op in OPERATIONS for name in op.fields} | {"colour"})
+BODIES = st.dictionaries(st.sampled_from(FIELDS), JSON, max_size=6).map(lambda b: json.dumps(b).encode()) | st.binary(
+    max_size=40
+)
+REPORTS = st.fixed_dictionaries(
+    {"ids": JSON | st.just(0), "reward": JSON | st.just(1.0), "costs": JSON | st.just([0.1])},
+    optional={"initial_state": JSON, "transitions": JSON | st.lists(st.lists(st.integers(-1, 50), min_size=4, max_size=4)), "signals": JSON},
+).map(lambda b: json.dumps(b).encode())  # fmt: skip
+PATHS = st.sampled_from(
+    [op.path.replace("{number}", "0") for op in OPERATIONS] + ["/report", "/", "/episodes/%00"]
+) | st.text(max_size=12).map(lambda text: "/" + text.replace("?", ""))
+KEYS = st.text(alphabet=st.characters(max_codepoint=255), max_size=12)
+
+
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    method=st.sampled_from(["GET", "POST", "PUT", "HEAD", "X"]),
+    path=PATHS,
+    raw=BODIES,
+    key=KEYS,
+    kind=st.sampled_from(["application/json", "text/plain", "\xff"]),
+)
+def test_no_request_makes_the_service_fail(app: Any, method: str, path: str, raw: bytes, key: str, kind: str) -> None:
+    if b"n" in raw and path == "/ask":
+        raw = raw.replace(b'"n": ', b'"n": -')
+    answer = call(app, method, path, raw=raw, content_type=kind, idempotency_key=key)
+    assert answer.status == 200 or answer.status in set(STATUSES) - {500, 503}
+    if answer.status != 200:
+        assert set(answer.json) == {"error", "message"}
+
+
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(raw=REPORTS)
+def test_no_report_makes_the_service_fail(app: Any, plant: sf.Deployment, raw: bytes) -> None:
+    ask(app)
+    answer = call(app, "POST", "/tell", raw=raw, content_type="application/json")
+    assert answer.status in (200, 400, 409, 422)
+    assert call(app, "GET", "/status").status == 200
