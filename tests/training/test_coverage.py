@@ -99,3 +99,12 @@ def test_tasks_of_different_shapes_are_refused() -> None:
         InvalidInput, match=r"tasks of a family must share \(S, A, I\), got \[\(3, 2, 2\), \(4, 2, 2\)\]"
     ):
         CMDPDistance().distances(Odd(), points, points)
+
+
+def test_a_certain_transition_that_rounds_above_one_has_probability_one() -> None:
+    """Boxes end at one: a task would lie in no cell for the sake of the last binary digit."""
+    kernel = np.array([[[np.nextafter(1.0, 2.0)]]])
+    task = TabularCMDP(kernel, np.ones((1, 1)), np.zeros((0, 1, 1)), np.zeros(0), np.ones(1), 0.9)
+    assert task.probabilities[0] > 1.0
+    row, inside = kernel_rows(task, joint_support([task]))
+    assert row.tolist() == [1.0] and inside

@@ -131,7 +131,8 @@ def kernel_rows(cmdp: TabularCMDP, keys: IntArray) -> tuple[FloatArray, bool]:
     where = np.minimum(np.searchsorted(keys, own), keys.size - 1)
     inside = keys[where] == own
     probabilities = np.zeros(keys.size)
-    probabilities[where[inside]] = cmdp.probabilities[inside]
+    # A row may sum to one plus rounding; a certain transition has probability one all the same.
+    probabilities[where[inside]] = np.minimum(cmdp.probabilities[inside], 1.0)
     return probabilities, bool(inside.all())
 
 
