@@ -132,7 +132,6 @@ class Deployment:
             settings.agree(**given)
             plant = cls(store, policy_set, settings)
             with store.reading() as transaction:
-                store.check_mark(transaction)
                 plant._caught_up(transaction)
         except BaseException:
             store.close()
@@ -449,10 +448,8 @@ def _first_event(store: Store, create: bool) -> Event | None:
     """The event that opened the deployment, if there is one."""
     found = None
     if not store.sqlite or Path(store.file).exists():
-        with store.reading() as transaction:
-            if transaction.exists():
-                found = transaction.first()
-                store.check_mark(transaction)
+        with store.reading(whole=True) as transaction:
+            found = transaction.first() if transaction.exists() else None
     if found is None and not create:
         raise InvalidInput(
             f"name must be that of a deployment in {store.shown}, got {store.name!r}; open it first (surefoot deploy open)"
@@ -477,7 +474,7 @@ def _create(store: Store, policy_set: PolicySet | None, settings: Settings) -> E
         transaction.register()
         found = transaction.first()
         if found is None:
-            store.check_mark(transaction)
+            store.refuse_rest()
             transaction.keep_policy_set(policy_set.hash, file)
             transaction.append(entries, 0, "")
             found = transaction.first()

@@ -184,6 +184,13 @@ class DataBounds:
             on_chord = log_sum(logs[:, above - 1 : above] * (1.0 - share) + logs[:, above : above + 1] * share, axis=0)
             first = min(64, max(1, int(np.argmax(on_chord >= threshold))))
             low, high = float(share[first - 1]), float(share[first])
+        # Between the last two points the curve is straight to within rounding.
+        rise = float(on_chord[first] - on_chord[first - 1])
+        high = (
+            low + (high - low) * min(1.0, max(0.0, (threshold - float(on_chord[first - 1])) / rise))
+            if rise > 0.0
+            else high
+        )
         odds = self._odds[i][above - 1] + high * (self._odds[i][above] - self._odds[i][above - 1])
         return float(min(ceiling, ceiling - ceiling / odds))
 

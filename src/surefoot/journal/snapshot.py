@@ -1,7 +1,7 @@
 """A fold as plain values, so that a long journal reopens quickly. A cache: never needed, never the truth.
 
 What changes in the objects of a deployment is listed here by class and attribute. Everything else is rebuilt from the policy set and the
-settings. The values are stored as one JSON text and arrays (``numpy.savez`` without pickle), with a SHA-256 in front. A snapshot is used only if it
+settings. The values are stored as one JSON text and raw arrays, with a SHA-256 in front. A snapshot is used only if it
 reads back whole, was written by the same version, and belongs to an event that the journal still holds with the same digest; else the journal
 is folded from the start.
 """
@@ -9,9 +9,8 @@ is folded from the start.
 from __future__ import annotations
 
 import hashlib
-import io
 import json
-import zipfile
+import math
 from collections import deque
 from typing import Any
 
@@ -75,6 +74,9 @@ NAMES = {kind: name for name, kind in VALUES.items()}
 
 FORMAT = 1
 
+Arrays = dict[int, tuple[int, Any]]
+"""By identity: place and array, for many pending episodes refer to one mixture."""
+
 
 class Pace:
     """When a snapshot is due: when folding what came since the last one would take noticeably long, and writing one does not."""
@@ -112,25 +114,25 @@ class Pace:
 
 def encode(fold: Fold) -> bytes:
     """The snapshot of a fold."""
-    arrays: dict[str, Any] = {}
-    text = json.dumps({"format": FORMAT, "version": VERSION, "fold": _dump(fold, arrays)}, separators=(",", ":"))
-    stream = io.BytesIO()
-    np.savez(stream, allow_pickle=False, text=np.frombuffer(text.encode(), dtype=np.uint8), **arrays)
-    body = stream.getvalue()
+    arrays: Arrays = {}
+    state = _dump(fold, arrays)
+    found = [np.ascontiguousarray(value) for _, value in arrays.values()]
+    listed = [[array.dtype.str, np.shape(value)] for array, (_, value) in zip(found, arrays.values())]
+    head = {"format": FORMAT, "version": VERSION, "fold": state, "arrays": listed}
+    text = json.dumps(head, separators=(",", ":")).encode("ascii")
+    body = b"".join([len(text).to_bytes(8, "little"), text, *(array.tobytes() for array in found)])
     return hashlib.sha256(body).digest() + body
 
 
-def _dump(value: Any, arrays: dict[str, Any]) -> Any:
+def _dump(value: Any, arrays: Arrays) -> Any:
     """JSON for ``value``: scalars as they are, all else as [kind, ...]; arrays go to ``arrays``."""
     if value is None or isinstance(value, bool | int | str):
         return value
     if isinstance(value, float):
         return ["float", value.hex()]
     if isinstance(value, np.ndarray | np.generic):
-        # Many pending episodes refer to one mixture; the values stay alive meanwhile, so identity tells them apart.
-        name = f"a{id(value)}"
-        arrays[name] = value
-        return ["array", name, isinstance(value, np.generic)]
+        place, _ = arrays.setdefault(id(value), (len(arrays), value))
+        return ["array", place, isinstance(value, np.generic)]
     if isinstance(value, np.random.Generator):
         return ["random", _dump(value.bit_generator.state, arrays)]
     if type(value) in STATE:
@@ -141,7 +143,7 @@ def _dump(value: Any, arrays: dict[str, Any]) -> Any:
     return _dump_many(value, arrays)
 
 
-def _dump_many(value: Any, arrays: dict[str, Any]) -> Any:
+def _dump_many(value: Any, arrays: Arrays) -> Any:
     if isinstance(value, dict):
         return ["dict", [[_dump(key, arrays), _dump(item, arrays)] for key, item in value.items()]]
     for kind, name in ((list, "list"), (tuple, "tuple"), (deque, "deque"), (set, "set")):
@@ -171,7 +173,6 @@ def restored(transaction: Transaction, policy_set: PolicySet, settings: Settings
         SurefootError,
         TypeError,
         ValueError,
-        zipfile.BadZipFile,
     ):
         return None
     return fold if fold is not None and (fold.seq, fold.digest) == (seq, digest) else None
@@ -179,16 +180,22 @@ def restored(transaction: Transaction, policy_set: PolicySet, settings: Settings
 
 def decode(body: bytes, policy_set: PolicySet, settings: Settings) -> Fold | None:
     """The fold in a snapshot without its checksum; ``None`` if another version wrote it."""
-    with np.load(io.BytesIO(body), allow_pickle=False) as arrays:
-        found = json.loads(arrays["text"].tobytes())
-        if (found["format"], found["version"]) != (FORMAT, VERSION):
-            return None
-        fold = Fold(policy_set, settings)
-        _fill(fold, found["fold"][1], dict(arrays))
+    start = 8 + int.from_bytes(body[:8], "little")
+    head = json.loads(body[8:start])
+    if (head["format"], head["version"]) != (FORMAT, VERSION):
+        return None
+    arrays = []
+    for kind, shape in head["arrays"]:
+        count = math.prod(shape)
+        array = np.frombuffer(body, dtype=np.dtype(kind), count=count, offset=start).reshape(shape).copy()
+        arrays.append(array)
+        start += array.nbytes
+    fold = Fold(policy_set, settings)
+    _fill(fold, head["fold"][1], arrays)
     return fold
 
 
-def _fill(target: Any, parts: dict[str, Any], arrays: dict[str, Any]) -> None:
+def _fill(target: Any, parts: dict[str, Any], arrays: list[Any]) -> None:
     """Put state into an object of a fresh fold."""
     whole = target._rows if isinstance(target, TransitionEvidence) else None
     for name in STATE[type(target)]:
@@ -197,7 +204,7 @@ def _fill(target: Any, parts: dict[str, Any], arrays: dict[str, Any]) -> None:
         target._ratios = np.ascontiguousarray(target._ratios[:, target._rows])
 
 
-def _built(node: Any, present: Any, arrays: dict[str, Any]) -> Any:
+def _built(node: Any, present: Any, arrays: list[Any]) -> Any:
     """The value of a node; state goes into the object that is ``present`` in its place."""
     if not isinstance(node, list):
         return node
@@ -220,7 +227,7 @@ def _built(node: Any, present: Any, arrays: dict[str, Any]) -> Any:
     return _built_many(kind, content, present, arrays)
 
 
-def _built_many(kind: str, content: list[Any], present: Any, arrays: dict[str, Any]) -> Any:
+def _built_many(kind: str, content: list[Any], present: Any, arrays: list[Any]) -> Any:
     here = present if isinstance(present, list) and len(present) == len(content) else [None] * len(content)
     items = [_built(item, old, arrays) for item, old in zip(content, here)]
     if kind == "deque":

@@ -136,9 +136,16 @@ class Store:
             self._mark.close()
 
     @contextmanager
-    def reading(self) -> Iterator[Transaction]:
-        """Read one consistent state."""
+    def reading(self, *, whole: bool = False) -> Iterator[Transaction]:
+        """Read one consistent state.
+
+        Args:
+            whole: refuse a journal that ends before the last event it acknowledged.
+        """
+        # The mark is read first: what others add meanwhile only makes the journal longer.
+        marked = self._mark.read() if whole and self._mark is not None else (0, "")
         with self._transaction(write=False) as transaction:
+            self._check_mark(transaction, *marked)
             yield transaction
 
     @contextmanager
@@ -177,23 +184,29 @@ class Store:
             time.sleep(0.02)
         raise JournalUnavailable(f"{self.shown} must support a write-ahead log, and does not; use a local disk")
 
-    def check_mark(self, transaction: Transaction) -> None:
-        """Refuse a journal that ends before the last event it acknowledged.
+    def refuse_rest(self) -> None:
+        """A new deployment must not begin where an acknowledged one is lost.
 
         Raises:
-            JournalError: events are missing at its end, or were replaced.
+            JournalError: there is a mark.
         """
-        if self._mark is None:
-            return
-        seq, digest = self._mark.read()
+        seq, _ = (0, "") if self._mark is None else self._mark.read()
+        if seq:
+            raise self._cut_short(seq, None)
+
+    def _check_mark(self, transaction: Transaction, seq: int, digest: str) -> None:
         if not seq:
             return
-        found = transaction.digest(seq)
+        found = transaction.digest(seq) if transaction.exists() else None
         if found != digest:
-            raise JournalError(
-                f"the journal must hold event {seq}, which was acknowledged, got {'none' if found is None else 'another'}: its end is lost (a "
-                f"truncated file, an older copy). Restore it; or, to carry on from what is left, delete {self._mark.path}"
-            )
+            raise self._cut_short(seq, found)
+
+    def _cut_short(self, seq: int, found: str | None) -> JournalError:
+        path = "" if self._mark is None else self._mark.path
+        return JournalError(
+            f"the journal must hold event {seq}, which was acknowledged, got {'none' if found is None else 'another'}: its end is lost (a truncated "
+            f"file, an older copy). Restore it; or, to carry on from what is left, delete {path}"
+        )
 
     @contextmanager
     def _transaction(self, *, write: bool, lock: bool = False) -> Iterator[Transaction]:

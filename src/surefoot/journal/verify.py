@@ -37,6 +37,8 @@ __all__ = ["Verification", "verify"]
 
 CLOSE = 1e-6
 """Relative difference between two computations of the same number."""
+CERTIFIED = 1e-8
+"""Relative excess over a limit that two computations of the same bound may differ by."""
 
 
 @dataclass(frozen=True)
@@ -423,7 +425,9 @@ class _Audit:
         if weights[0] == 1.0:
             return True
         costs = np.tensordot(self._rows(), weights, axes=(1, 0))
-        return not self.alarm and not self.aborted and bool((costs <= self.limits + 1e-9 * (1.0 + self.limits)).all())
+        return (
+            not self.alarm and not self.aborted and bool((costs <= self.limits + CERTIFIED * (1.0 + self.limits)).all())
+        )
 
     def _check_plan(self) -> None:
         recorded = [event for event in self.group if event.kind == "planned"]

@@ -1,0 +1,94 @@
+"""Processes that die at any statement, that race and that crowd; a database that goes away. On SQLite and on PostgreSQL."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from surefoot import JournalUnavailable, PolicySet
+from tests.journal.plants import BACKENDS, Plant, Postgres, as_recorded, drive, open_plant
+
+ROOT = Path(__file__).parents[2]
+NewUrl = Callable[[str], str]
+
+
+def harness(*arguments: str) -> dict[str, Any]:
+    """Run the harness in a process of its own."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.journal.harness", *arguments],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_killed_at_any_statement_it_recovers_what_was_heard_and_ends_up_the_same(backend: str, new_url: NewUrl) -> None:
+    url = new_url(backend)
+    found = harness("crash", url.replace("plant.db", "{n}.db") if backend == "sqlite" else url)
+    assert found["faults"] == []
+    assert found["points"] > 40
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_eight_processes_lose_duplicate_and_reorder_nothing(backend: str, new_url: NewUrl) -> None:
+    found = harness("crowd", new_url(backend), "240", "8")
+    assert found["statuses"] == [0] * 8
+    assert found["asked_in_order"] and found["told_once"] and found["right"]
+    assert (found["pending"], found["audit"]) == (0, None)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_processes_that_open_it_at_once_share_one_deployment(backend: str, new_url: NewUrl) -> None:
+    found = harness("race", new_url(backend), "4")
+    assert found["statuses"] == [0] * 4
+    assert (found["opened"], found["asked"], found["told"], found["pending"], found["audit"]) == (1, 5, 5, 0, None)
+
+
+if "postgresql" in BACKENDS:
+
+    def test_a_server_that_goes_away_and_comes_back_costs_nothing(postgres: Postgres, tiny_set: PolicySet) -> None:
+        truth, url = Plant(tiny_set), postgres.url()
+        with open_plant(url, tiny_set) as plant:
+            drive(plant, truth, 5)
+            (ticket,) = plant.ask(request="held")
+            before = as_recorded(plant.events())
+            postgres.stop()
+            try:
+                report = truth.report(ticket.id, ticket.policy_index)
+                for act in (lambda: plant.ask(), lambda: plant.tell(ticket.id, **report), plant.status):
+                    with pytest.raises(JournalUnavailable, match="try again"):
+                        act()
+            finally:
+                postgres.start()
+            assert as_recorded(plant.events()) == before
+            assert plant.ask(request="held")[0].policy_index == ticket.policy_index
+            plant.tell(ticket.id, **report)
+            drive(plant, truth, 5)
+            assert plant.verify().ok
+
+    def test_a_connection_that_died_unnoticed_is_replaced(postgres: Postgres, tiny_set: PolicySet) -> None:
+        with open_plant(postgres.url(), tiny_set) as plant:
+            drive(plant, Plant(tiny_set), 2)
+            postgres.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname LIKE 'plant%'")
+            drive(plant, Plant(tiny_set), 2)
+            assert plant.status().episodes == 4
+
+    def test_a_session_that_would_not_wait_for_the_disk_is_made_to(postgres: Postgres, tiny_set: PolicySet) -> None:
+        url = postgres.url()
+        postgres.execute(f"ALTER DATABASE plant{postgres.databases} SET synchronous_commit = off")
+        with open_plant(url, tiny_set) as plant, plant._store.reading() as transaction:
+            assert transaction.connection.exec_driver_sql("SHOW synchronous_commit").scalar() == "on"
