@@ -55,7 +55,7 @@ def test_what_lies_beyond_the_horizon_is_said_to_lie_there(deploy_set: sf.Policy
     assert row["half"] == {"low": None, "median": None, "high": None, "reached": 0.0}
     assert row["optimal"]["reached"] == 0.0
     assert row["gained"] == pytest.approx(0.0, abs=0.02)
-    text = render_forecast(short)
+    text = " ".join(render_forecast(short).split())
     assert ">40" in text
     assert "data: after 40 episodes the median deployment has made " in text
 
@@ -95,7 +95,7 @@ def test_without_transitions_the_forecast_says_so(deploy_set: sf.PolicySet) -> N
 
 
 def test_the_text_names_its_assumptions(found: dict[str, Any]) -> None:
-    text = render_forecast(found)
+    text = " ".join(render_forecast(found).split())
     assert "kernels are those at the centres of cells" in text
     assert "within 20% of the optimum" in text
     assert "A forecast, not a promise" in text

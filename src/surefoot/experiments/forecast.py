@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,8 @@ __all__ = ["TRUST_LEVELS", "Settings", "forecast", "render_forecast"]
 TRUST_LEVELS = ("cells", "envelope", "data")
 QUANTILES = {"low": 0.1, "median": 0.5, "high": 0.9}
 CHUNKS_PER_WORKER = 4
+WIDTH = 110
+"""Characters in a line for people."""
 
 
 @dataclass(frozen=True)
@@ -242,7 +245,9 @@ def render_forecast(found: dict[str, Any]) -> str:
     lines = [head, "", f"  {'trust':<10}{'half the weight':>28}{title:>32}"]
     for level, row in found["trust"].items():
         if row["refused"]:
-            lines.append(f"  {level:<10}refused: {row['refused']}")
+            lines.append(
+                fill(f"{level:<10}refused: {row['refused']}", WIDTH, initial_indent="  ", subsequent_indent=" " * 12)
+            )
         else:
             half, optimal = (_cell(row[k], found["episodes"]) for k in ("half", "optimal"))
             lines.append(f"  {level:<10}{half:>28}{optimal:>32}")
@@ -260,18 +265,19 @@ def _cell(quantiles: dict[str, Any], horizon: int) -> str:
 
 
 def _notes(found: dict[str, Any]) -> list[str]:
-    lines = [
-        "  Real episodes until the weight on anything but the safe policy reaches one half, and until all but the stated share of the possible",
-        "  gain is made: median (10% to 90%) over truths at the centres of cells, each equally likely. 0 means from the first episode.",
-        f"  {found['assumption']}",
+    notes = [
+        "Real episodes until the weight on anything but the safe policy reaches one half, and until all but the stated share of the possible gain "
+        "is made: median (10% to 90%) over truths at the centres of cells, each equally likely. 0: from the first episode.",
+        str(found["assumption"]),
     ]
     if not found["transitions"]:
-        lines.append("  The plant reports returns and costs, no transitions.")
+        notes.append("The plant reports returns and costs, no transitions.")
     for level, row in found["trust"].items():
         if not row["refused"] and row["optimal"]["median"] is None:
-            lines.append(
-                f"  {level}: after {found['episodes']} episodes the median deployment has made {row['gained']:.0%} of the gain."
+            notes.append(
+                f"{level}: after {found['episodes']} episodes the median deployment has made {row['gained']:.0%} of the gain."
             )
         if not row["refused"] and row["alarms"]:
-            lines.append(f"  {level}: {row['alarms']} of {found['runs']} simulated deployments raised a false alarm.")
-    return [*lines, "  A forecast, not a promise: the real plant may differ. Safety does not rest on it."]
+            notes.append(f"{level}: {row['alarms']} of {found['runs']} simulated deployments raised a false alarm.")
+    notes.append("A forecast, not a promise: the real plant may differ. Safety does not rest on it.")
+    return [fill(note, WIDTH, initial_indent="  ", subsequent_indent="  ") for note in notes]
