@@ -23,7 +23,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -168,19 +168,15 @@ class Store:
     def _write_ahead(self) -> None:
         """Turn the write-ahead log on; the file remembers it. Several processes may try at once, and SQLite does not queue them."""
         for _ in range(100):
-            raw = self._engine.raw_connection()
             try:
-                cursor = raw.cursor()
-                cursor.execute("PRAGMA journal_mode=WAL")
-                if cursor.fetchone() == ("wal",):
-                    return
-            except sqlite3.OperationalError as error:
+                with closing(self._engine.raw_connection()) as raw:
+                    cursor = raw.cursor()
+                    cursor.execute("PRAGMA journal_mode=WAL")
+                    if cursor.fetchone() == ("wal",):
+                        return
+            except (sqlite3.DatabaseError, SQLAlchemyError) as error:
                 if "locked" not in str(error):
-                    raise JournalUnavailable(
-                        f"{self.shown} must be writable, got: {error}; mend that, try again"
-                    ) from error
-            finally:
-                raw.close()
+                    raise self._explained(error) from error
             time.sleep(0.02)
         raise JournalUnavailable(f"{self.shown} must support a write-ahead log, and does not; use a local disk")
 
@@ -249,7 +245,7 @@ class Store:
             except SQLAlchemyError:
                 pass  # it is gone already
 
-    def _explained(self, error: SQLAlchemyError) -> JournalError:
+    def _explained(self, error: Exception) -> JournalError:
         text = str(error.orig if isinstance(error, DBAPIError) else error).strip().split("\n")[0]
         damaged = ("malformed", "not a database", "disk image", "Could not decode", "no such column", "no such table")
         if any(sign in text for sign in damaged) and "disk I/O" not in text:
