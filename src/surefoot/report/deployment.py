@@ -605,7 +605,7 @@ details { margin: .5rem 0; } summary { cursor: pointer; padding: .35rem 0; font-
 figure { margin: 1rem 0; } figcaption { font-weight: 600; margin-bottom: .2rem; overflow-wrap: anywhere; }
 svg { display: block; width: 100%; height: auto; } .narrow { display: none; }
 dt { font-weight: 600; margin-top: .6rem; } dd { margin: 0; overflow-wrap: anywhere; } code { font-size: .9em; overflow-wrap: anywhere; }
-@media (max-width: 44rem) {
+@media screen and (max-width: 44rem) {
   .wide { display: none; } .narrow { display: block; }
   .tiles { grid-template-columns: 1fr 1fr; } .tiles b { font-size: 1.25rem; } .tiles span { font-size: .9rem; }
   table, tbody, tr, td, tbody th { display: block; width: 100%; } thead { display: none; }
