@@ -48,7 +48,7 @@ MALFORMED = [
     ("reproduce moonwalk --out x", "No such command 'moonwalk'"),
     ("reproduce gridworld", "Missing option '--out'"),
     ("reproduce gridworld --out x --episodes 0", "episodes must be an integer >= 1"),
-    ("reproduce gridworld --out x --agents nobody", "agent must be one of always-safe, certified, oracle"),
+    ("reproduce gridworld --out x --agents nobody", "agent must be one of always-safe, certified, dope"),
     ("reproduce gridworld --out x --agents oracle,oracle", "agents must be distinct names"),
     ("reproduce gridworld --out x --tasks fresh:0", "\"fresh:N\" with R, N >= 1, got 'fresh:0'"),
     ("reproduce gridworld --out x --tasks some", 'tasks must be "published", "published:R" or "fresh:N"'),
@@ -76,9 +76,9 @@ SMALL = "--episodes 20 --tasks fresh:1 --training-tasks 40 --cells 3 --policies 
 @pytest.mark.parametrize(
     ("line", "status", "message"),
     [
-        ("--holdout 0 --agents robust-fixed:abc", 2, "robust-fixed needs the parameters (noise) of a task, got 'abc'"),
+        ("--holdout 0 --agents robust-fixed:abc", 2, "robust-fixed needs the parameters of a task, got 'abc'"),
         ("--holdout 0 --agents safe-pce:fast", 2, 'must be "theory" or "published", got \'fast\''),
-        ("--holdout 0 --agents certified:hope", 2, "trust must be one of cells, data, envelope, got 'hope'"),
+        ("--holdout 0 --agents certified:hope", 2, "certified takes cells, envelope or data"),
         ("--holdout 0 --agents oracle:3", 2, "oracle takes no argument, got '3'"),
         ("--holdout 0 --agents certified:cells", 3, "no hold-out"),
         ("--holdout 20 --agents certified:cells", 3, "train with holdout=72 or more"),
