@@ -281,8 +281,8 @@ class Deployment:
 
     def status(self) -> DeploymentStatus:
         """Where it stands, with what other processes did."""
-        with self._lock, self._reading() as transaction:
-            return DeploymentStatus.of(self._caught_up(transaction), self._store.name)
+        with self._lock:
+            return DeploymentStatus.of(self._caught(), self._store.name)
 
     def events(self, since: int = 0) -> Iterator[Event]:
         """Events after number ``since``, checked against their digests."""
@@ -357,6 +357,11 @@ class Deployment:
     def _check_open(self) -> None:
         if self._closed:
             raise InvalidInput("the deployment must be open, got one that was closed; open it again")
+
+    def _caught(self) -> Fold:
+        """The state as of now."""
+        with self._reading() as transaction:
+            return self._caught_up(transaction)
 
     def _keep_snapshot(self, fold: Fold) -> None:
         """A cache: failing to write it loses nothing."""

@@ -257,7 +257,7 @@ class Fold:
             return
         plan, waiting = self._plan_of(body), None if body["waiting"] is None else self._plan_of(body["waiting"])
         same = np.allclose(plan.weights, self.agent.plan.weights, rtol=0.0, atol=SAME)
-        if not same and plan.weights[0] < 1.0 and not self.agent.certifies(plan.weights):
+        if not self.agent.certifies(plan.weights, plan.bounds):
             raise _differ(first, [Event(first.seq, first.at, "planned", body)], [Entry("planned", ours)])
         self.deviations += not same
         self.agent.adopt(plan, waiting)

@@ -129,10 +129,12 @@ class SteeredAgent(CertifiedAgent):
             raise ConflictError("approve needs a plan that waits, and none does; see the status")
         self.steer(approved=self.waiting.weights, approved_plan=plan)
 
-    def certifies(self, weights: FloatArray) -> bool:
-        """Whether a mixture satisfies every row now."""
+    def certifies(self, weights: FloatArray, bounds: FloatArray) -> bool:
+        """Whether a mixture may be played now, and ``bounds`` (I,) are its certified costs; the safe policy always may."""
         program = self._program()
-        return verify(weights, program.rows, program.limits)
+        mine = plan_of(weights, program, {}).bounds
+        allowed = weights[0] == 1.0 or verify(weights, program.rows, program.limits)
+        return allowed and mine.shape == bounds.shape and bool(np.allclose(mine, bounds, rtol=1e-9, atol=1e-9))
 
     def adopt(self, plan: Plan, waiting: Plan | None) -> None:
         """Play this plan until the next one is made."""

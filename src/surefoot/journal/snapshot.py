@@ -44,7 +44,7 @@ STATE: dict[type, tuple[str, ...]] = {
     Discards: ("log_wealth", "missing", "flagged", "opened", "next", "open", "lost"),
     SteeredAgent: (
         "operator", "waiting", "_desk", "_bounds", "_evidence", "_guess", "_monitor", "_queue", "_bets", "_target", "_alarm", "_outside",
-        "events", "_stale", "_plan", "_planned_bounds",
+        "events", "_stale", "_plan", "_planned_bounds", "_changed", "_kappa",
     ),
     Desk: ("_rng", "_pending", "opened"),
     CostBounds: ("values", "_processes", "_threshold", "_since", "selections"),

@@ -23,7 +23,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from surefoot.arrays import FloatArray
-from surefoot.deploy.certified import BOUNDS_SHARE, CAP, KAPPA, TARGET_SLACK, WARM_UP
+from surefoot.deploy.certified import BOUNDS_SHARE, CAP, KAPPA, MOST_KAPPA, STALLED, TARGET_SLACK, WARM_UP
 from surefoot.deploy.evidence import FINAL, RETURN
 from surefoot.deploy.planner import INSIDE
 from surefoot.deploy.queue import PATIENCE
@@ -64,9 +64,10 @@ def verify(policy_set: PolicySet, events: Iterable[Event]) -> Verification:
     """Audit a journal; see the module's docstring. Memory does not grow with it."""
     audit, checked = _Audit(policy_set), 0
     try:
-        for group in _groups(events):
-            audit.check(group)
-            checked += len(group)
+        with np.errstate(all="ignore"):  # as when they were made
+            for group in _groups(events):
+                audit.check(group)
+                checked += len(group)
     except _Disagreement as error:
         return Verification(False, checked, str(error))
     except SurefootError as error:
@@ -101,7 +102,7 @@ class _Audit:
 
     def __init__(self, policy_set: PolicySet) -> None:
         self.policy_set = policy_set
-        self.seq = 0
+        self.seq = self.target = 0
         self.group: list[Event] = []
 
     def check(self, group: list[Event]) -> None:
@@ -120,7 +121,13 @@ class _Audit:
         known = PRIMARY | {"planned", "eliminated", "readmitted", "target", "noted", "flagged", "alarm"}
         if any(event.kind not in known for event in group) or first.kind not in PRIMARY:
             self._object(f"kinds {[event.kind for event in group]} do not follow from each other")
+        later = {event.kind for event in group[1:]}
+        if first.kind not in ("told", "lost") and later & {"eliminated", "readmitted", "target", "alarm"}:
+            self._object(f"{sorted(later)} do not follow from it")
+        target = self.target
         getattr(self, f"_{first.kind}")(first.body)
+        if "target" in later and self.target == target:
+            self._object("a target was chosen without need")
         self._check_alarm()
         self._check_flag()
         self._check_plan()
@@ -170,7 +177,7 @@ class _Audit:
             self.bounds.select(0, 0)
         self.watch = CostWatch(self.limits, self.ceilings)
         self.random = np.random.Generator(np.random.PCG64(np.random.SeedSequence(self.settings["seed"])))
-        self.order, self.opened, self.target = _AskOrder(), 0, 0
+        self.order, self.opened, self.target, self.changed = _AskOrder(), 0, 0, 0
         self.open: dict[int, int] = {}
         self.asks: deque[tuple[int, list[int], FloatArray | None]] = deque()
         self.missing = _Missing(len(set_.policies))
@@ -318,7 +325,9 @@ class _Audit:
         self.wealth.watched &= ~((wealth >= self.wealth.final) | self.wealth.impossible)
         self.wealth.alive = before.copy()
         self.wealth.alive[gone], self.wealth.alive[returned] = False, True
-        self.replan |= bool(gone or returned) and self.trust == "cells"
+        if gone or returned:
+            self.changed = self.order.settled
+            self.replan |= self.trust == "cells"
         if not self.wealth.watched.any() and not self.outside:
             self.outside = True
             self.bounds.drop_start(self.data_start)
@@ -500,6 +509,13 @@ class _Audit:
         near = np.flatnonzero(wealth <= wealth.min() + CLOSE) if np.isfinite(wealth.min()) else [0]
         return [(cells.predictions.reward_center[k], self.target) for k in near]
 
+    def _exploration(self) -> float:
+        """``kappa``: doubled for every doubling of the episodes since the cells changed last."""
+        kappa, since = KAPPA[self.trust], max(self.changed, STALLED)
+        while since * 2 <= self.order.settled:
+            kappa, since = 2.0 * kappa, 2 * since
+        return min(kappa, max(KAPPA[self.trust], MOST_KAPPA))
+
     def _optimum(self, objective: FloatArray, candidate: int) -> float | None:
         """The best predicted return over all rows at once; ``None`` where the solver gives no answer."""
         from scipy.optimize import linprog
@@ -510,7 +526,7 @@ class _Audit:
         floor = 0.0
         if candidate:
             alpha = min(_share(row[0], row[candidate], inside) for row in rows)
-            floor = KAPPA[self.trust] * min(0.999999 * alpha, CAP)
+            floor = self._exploration() * min(0.999999 * alpha, CAP)
         limits = [(floor if j == candidate and candidate else 0.0, 1.0) for j in range(objective.size)]
         found = linprog(
             -objective, A_ub=matrix, b_ub=np.tile(inside, len(rows)), A_eq=np.ones((1, objective.size)), b_eq=[1.0], bounds=limits, method="highs"

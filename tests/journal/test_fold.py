@@ -1,0 +1,340 @@
+"""Replay equals live, bit by bit; snapshots are that state and never needed; what does not follow stops a replay."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from surefoot import InvalidReport, JournalError, PausedError, PolicySet, ReplayError
+from surefoot.journal import Deployment, Event, Settings, snapshot
+from surefoot.journal.events import PRIMARY, canonical, chained
+from surefoot.journal.fold import Fold, opening
+from surefoot.journal.reports import Report
+from tests.journal.plants import Plant, as_recorded, drive, open_plant, quick_folder, rechained, small_set
+
+SETS = {"returns": small_set(), "all": small_set(kernel=True, states=True, signals=True)}
+MODES: list[dict[str, Any]] = [
+    {"trust": "cells"},
+    {"trust": "cells", "losses": "independent", "approve": True},
+    {"trust": "envelope"},
+    {"trust": "data", "cost_ceilings": (4.0,)},
+]
+MISSING = {"initial_state": None, "transitions": None, "signals": None}
+
+
+class Live:
+    """A fold with a journal in memory."""
+
+    def __init__(self, policy_set: PolicySet, settings: Settings) -> None:
+        self.fold, self.events = Fold(policy_set, settings), [Event(0, "", "", {}, "")][:0]
+        self.do("opened", opening(policy_set, settings, "live"))
+
+    def do(self, kind: str, body: dict[str, Any], report: Report | None = None) -> dict[str, Any]:
+        """Advance and record; the completed body."""
+        entries = self.fold.advance(kind, body, report)
+        for entry in entries:
+            seq, digest = len(self.events) + 1, self.events[-1].digest if self.events else ""
+            digest = chained(digest, seq, entry.kind, "", canonical(entry.body))
+            self.events.append(Event(seq, "", entry.kind, entry.body, digest))
+        self.fold.moved(entries, self.events[-1].digest)
+        return entries[0].body
+
+
+steps = st.lists(
+    st.tuples(
+        st.sampled_from(["ask", "ask", "tell", "tell", "tell", "lost", "pause", "resume", "cap", "approve", "abort"]),
+        st.integers(0, 2**20),
+    ),
+    max_size=60,
+)
+
+
+def act(live: Live, truth: Plant, kind: str, number: int, pending: dict[int, int]) -> None:
+    """One random step; refusals are part of it."""
+    if kind == "ask":
+        try:
+            body = live.do("asked", {"n": 1 + number % 12, "request": None})
+        except PausedError:
+            return
+        pending.update((body["first"] + k, j) for k, j in enumerate(body["draws"]))
+    elif kind in ("tell", "lost") and pending:
+        rng = np.random.default_rng(number)
+        ids = rng.permutation(list(pending))[: 1 + number % 5].tolist()
+        draws = [pending.pop(k) for k in ids]
+        if kind == "lost":
+            live.do("lost", {"ids": ids})
+        else:
+            report = Report.of(**{**MISSING, **truth.batch(ids, draws)}, n_constraints=1)
+            live.do("told", report.body(), report)
+    elif kind == "pause":
+        live.do("paused", {"reason": "r"})
+    elif kind == "resume":
+        live.do("resumed", {})
+    elif kind == "cap":
+        live.do("capped", {"weight": (number % 11) / 10})
+    elif kind == "approve" and live.fold.agent.waiting is not None:
+        live.do("approved", {"plan": live.fold.plan_seq})
+    elif kind == "abort" and number % 7 == 0:
+        live.do("aborted", {"reason": "r"})
+
+
+@settings(max_examples=40)
+@given(
+    kind=st.sampled_from(sorted(SETS)), mode=st.sampled_from(MODES), cost=st.sampled_from([0.3, 1.0, 2.0]), script=steps
+)
+def test_replay_and_snapshot_equal_live(kind: str, mode: dict[str, Any], cost: float, script: list[Any]) -> None:
+    policy_set, given_ = SETS[kind], Settings(seed=3, **mode)
+    live, pending, truth = Live(policy_set, given_), {}, Plant(policy_set, cost_factor=cost)
+    half = None
+    for k, (step, number) in enumerate(script):
+        act(live, truth, step, number, pending)  # type: ignore[arg-type]
+        if k == len(script) // 2:
+            half = snapshot.encode(live.fold), len(live.events)
+    state = snapshot.encode(live.fold)
+    replayed = Fold(policy_set, given_)
+    replayed.replay(live.events)
+    assert snapshot.encode(replayed) == state
+    assert replayed.deviations == 0
+    if half is not None:
+        resumed = snapshot.decode(half[0][32:], policy_set, given_)
+        assert resumed is not None
+        resumed.replay(live.events[half[1] :])
+        assert snapshot.encode(resumed) == state
+
+
+def everything(value: Any, seen: dict[int, Any]) -> Any:
+    """All that an object holds, for comparison; configuration included."""
+    if id(value) in seen:
+        return "seen"
+    if isinstance(value, np.ndarray):
+        return value.tobytes(), value.shape
+    if isinstance(value, np.random.Generator):
+        return repr(value.bit_generator.state)
+    if isinstance(value, dict):
+        return sorted((repr(key), everything(item, seen)) for key, item in value.items())
+    if isinstance(value, list | tuple | set | frozenset):
+        return [everything(item, seen) for item in (sorted(value) if isinstance(value, set) else value)]
+    if (
+        hasattr(value, "__dict__")
+        and type(value).__module__.startswith("surefoot")
+        and not isinstance(value, PolicySet)
+    ):
+        seen[id(value)] = value
+        return {name: everything(part, seen) for name, part in vars(value).items()}
+    return repr(value)
+
+
+@pytest.mark.parametrize("kind", sorted(SETS))
+@pytest.mark.parametrize("mode", MODES)
+def test_a_snapshot_misses_nothing_that_changes(kind: str, mode: dict[str, Any]) -> None:
+    live, pending = Live(SETS[kind], Settings(**mode)), {}  # type: ignore[var-annotated]
+    rng = np.random.default_rng(5)
+    for _ in range(120):
+        act(
+            live, Plant(SETS[kind]), str(rng.choice(["ask", "tell", "tell", "lost"])), int(rng.integers(2**20)), pending
+        )
+    again = snapshot.decode(snapshot.encode(live.fold)[32:], SETS[kind], Settings(**mode))
+    assert everything(again, {}) == everything(live.fold, {})
+
+
+def test_looking_changes_nothing(tiny_set: PolicySet) -> None:
+    live, pending = Live(tiny_set, Settings()), {}  # type: ignore[var-annotated]
+    for k in range(30):
+        act(live, Plant(tiny_set), "ask" if k % 2 else "tell", k, pending)
+        before = snapshot.encode(live.fold)
+        live.fold.agent.status()
+        live.fold.agent.plan  # noqa: B018
+        assert snapshot.encode(live.fold) == before
+
+
+def test_a_refused_report_moves_nothing(tiny_set: PolicySet) -> None:
+    live = Live(tiny_set, Settings())
+    live.do("asked", {"n": 2, "request": None})
+    before = snapshot.encode(live.fold)
+    with pytest.raises(InvalidReport):
+        live.fold.advance("told", {"ids": [0, 1], "reward": [1.0, 99.0], "costs": [[0.1], [0.1]]})
+    with pytest.raises(InvalidReport):
+        live.fold.advance("lost", {"ids": [0, 7]})
+    assert snapshot.encode(live.fold) == before
+
+
+# ------------------------------------------------------------------------------------------------- what does not follow
+
+
+@pytest.fixture(scope="module")
+def history() -> list[Event]:
+    """A deployment that saw an elimination."""
+    live, truth = Live(SETS["returns"], Settings(seed=7)), Plant(SETS["returns"])
+    for _ in range(12):
+        asked = live.do("asked", {"n": 20, "request": None})
+        body = truth.batch(list(range(asked["first"], asked["first"] + 20)), asked["draws"])
+        live.do("told", Report.of(**{**MISSING, **body}, n_constraints=1).body())
+    assert {"eliminated", "planned"} <= {event.kind for event in live.events}
+    return live.events
+
+
+def changed(history: list[Event], kind: str, which: int, **parts: Any) -> list[Event]:
+    """The ``which``-th event of a kind with other contents, in a journal whose digests fit."""
+    where = [k for k, event in enumerate(history) if event.kind == kind][which]
+    forged = replace(history[where], body={**history[where].body, **parts})
+    return rechained([*history[:where], forged, *history[where + 1 :]])
+
+
+@pytest.mark.parametrize(
+    ("kind", "parts"),
+    [
+        ("asked", {"draws": [3] * 3}),
+        ("asked", {"first": 5}),
+        ("asked", {"settled": 10**6}),
+        ("asked", {"plan": 1}),
+        ("asked", {"draws": "no"}),
+        ("told", {"ids": [10**6]}),
+        ("told", {"reward": [1e9]}),
+        ("told", {"costs": None}),
+        ("eliminated", {"cells": [1]}),
+        ("eliminated", {"cells_left": 0}),
+        ("planned", {"weights": {"1": 1.0}}),
+        ("planned", {"weights": {"x": 1.0}}),
+        ("planned", {"bounds": None}),
+    ],
+)
+def test_a_forged_event_stops_the_replay(history: list[Event], kind: str, parts: dict[str, Any]) -> None:
+    fold = Fold(SETS["returns"], Settings(seed=7))
+    with pytest.raises(ReplayError, match=r"event \d+ \(\w+\) must"):
+        fold.replay(changed(history, kind, -1 if kind != "eliminated" else 0, **parts))
+
+
+@pytest.mark.parametrize("dropped", ["asked", "told", "eliminated"])
+def test_a_missing_event_stops_the_replay(history: list[Event], dropped: str) -> None:
+    where = next(k for k, event in enumerate(history) if event.kind == dropped)
+    with pytest.raises(ReplayError):
+        Fold(SETS["returns"], Settings(seed=7)).replay(rechained([*history[:where], *history[where + 1 :]]))
+
+
+def test_unknown_and_repeated_kinds_stop_the_replay(history: list[Event]) -> None:
+    for extra in ("opened", "hacked", "planned", "alarm"):
+        body = history[0].body if extra == "opened" else {"text": "x"}
+        with pytest.raises(ReplayError):
+            Fold(SETS["returns"], Settings(seed=7)).replay(rechained([*history[:2], Event(0, "", extra, body)]))
+
+
+def test_another_certified_plan_is_followed_and_counted(tiny_set: PolicySet) -> None:
+    """Another machine's rounding may tip a linear program: what was drawn from is what counts."""
+    live = Live(tiny_set, Settings(seed=7))
+    plan = live.events[1].body
+    weights = {j: 0.5 * w for j, w in plan["weights"].items()}
+    weights["0"] = 1.0 - sum(w for j, w in weights.items() if j != "0")
+    fold = Fold(tiny_set, Settings(seed=7))
+    costs = np.minimum(tiny_set.cells.predictions.cost_upper[..., 0], fold.agent.bounds[:, 0])
+    bound = max(float(sum(w * row[int(j)] for j, w in weights.items())) for row in costs)
+    body = {**plan, "weights": weights, "bounds": [bound]}
+    fold.replay(rechained([live.events[0], replace(live.events[1], body=body)]))
+    assert fold.deviations == 1
+    asked = fold.advance("asked", {"n": 50, "request": None})
+    edges = np.cumsum([weights.get(str(j), 0.0) for j in range(4)])
+    expected = np.searchsorted(edges, np.random.default_rng(7).random(50), side="right")
+    assert asked[0].body["draws"] == expected.tolist()
+
+
+# -------------------------------------------------------------------------------------------------- snapshots are caches
+
+
+def snapshots(file: Path) -> Any:
+    """The table, opened from outside."""
+    import sqlite3
+
+    return sqlite3.connect(file, isolation_level=None)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "DELETE FROM snapshots",
+        "UPDATE snapshots SET body = x'00'",
+        "UPDATE snapshots SET body = x''",
+        "UPDATE snapshots SET body = 1000000000000",
+        "UPDATE snapshots SET body = substr(body, 1, 5000)",
+        "UPDATE snapshots SET body = CAST(substr(body, 1, 100) || x'ff' || substr(body, 102) AS BLOB)",
+        "UPDATE snapshots SET digest = 'another'",
+        "UPDATE snapshots SET seq = 3",
+        "UPDATE snapshots SET seq = 30000",
+    ],
+)
+def test_a_snapshot_that_is_lost_or_damaged_is_not_used(disk: Path, tiny_set: PolicySet, damage: str) -> None:
+    with open_plant(disk / "plant.db", tiny_set) as plant:
+        drive(plant, Plant(tiny_set), 10)
+        plant._keep_snapshot(plant._caught())
+        status = plant.status()
+    table = snapshots(disk / "plant.db")
+    assert table.execute("SELECT count(*) FROM snapshots").fetchone() == (1,)
+    table.execute(damage)
+    table.close()
+    with open_plant(disk / "plant.db", tiny_set) as plant:
+        assert plant.status() == status
+        assert plant.verify().ok
+
+
+def test_a_snapshot_of_another_version_is_not_used(tiny_set: PolicySet, monkeypatch: pytest.MonkeyPatch) -> None:
+    body = snapshot.encode(Live(tiny_set, Settings()).fold)
+    monkeypatch.setattr(snapshot, "VERSION", "0.0.0")
+    assert snapshot.decode(body[32:], tiny_set, Settings()) is None
+
+
+def test_a_snapshot_is_used_where_it_fits(disk: Path, tiny_set: PolicySet, monkeypatch: pytest.MonkeyPatch) -> None:
+    with open_plant(disk / "plant.db", tiny_set) as plant:
+        drive(plant, Plant(tiny_set), 10)
+        plant._keep_snapshot(plant._caught())
+        drive(plant, Plant(tiny_set), 2)
+        status = plant.status()
+    folded: list[int] = []
+    original = Fold.advance
+    monkeypatch.setattr(Fold, "advance", lambda self, *a, **k: folded.append(1) or original(self, *a, **k))
+    with open_plant(disk / "plant.db", tiny_set) as plant:
+        assert plant.status() == status
+    assert len(folded) == 4
+
+
+def test_kinds_that_people_cause_are_told_from_consequences(history: list[Event]) -> None:
+    assert {event.kind for event in history} - PRIMARY == {"planned", "eliminated"}
+
+
+def test_a_snapshot_is_taken_when_it_pays(monkeypatch: pytest.MonkeyPatch) -> None:
+    pace = snapshot.Pace()
+    pace.spent(0.4)
+    assert not pace.due()
+    pace.spent(0.2)
+    assert pace.due()
+    pace.kept(0.1)
+    pace.spent(4.0)
+    assert not pace.due()
+    pace.spent(2.0)
+    assert pace.due()
+
+
+def test_a_snapshot_that_cannot_be_written_is_no_error(
+    disk: Path, tiny_set: PolicySet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*arguments: Any) -> None:
+        raise JournalError("full")
+
+    monkeypatch.setattr("surefoot.journal.store.Transaction.keep_snapshot", refuse)
+    with open_plant(disk / "plant.db", tiny_set) as plant:
+        drive(plant, Plant(tiny_set), 2)
+        plant._keep_snapshot(plant._caught())
+        recorded = as_recorded(plant.events())
+    with Deployment.open(disk / "plant.db", tiny_set) as plant:
+        assert as_recorded(plant.events()) == recorded
+
+
+def test_quick_folders_are_new() -> None:
+    first, second = quick_folder(), quick_folder()
+    assert first != second
+    shutil.rmtree(first)
+    shutil.rmtree(second)
