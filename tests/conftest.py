@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
@@ -12,6 +14,14 @@ settings.register_profile(
     "surefoot", derandomize=True, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("surefoot")
+
+
+def pytest_report_header() -> str:
+    """Say which databases journals are tested on."""
+    server = all(shutil.which(tool) for tool in ("initdb", "pg_ctl", "postgres"))
+    return "journals: SQLite" + (
+        " and PostgreSQL" if server else " only; initdb, pg_ctl and postgres are not on the PATH"
+    )
 
 
 @pytest.fixture

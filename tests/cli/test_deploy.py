@@ -1,0 +1,147 @@
+"""``surefoot deploy``: every subcommand, its JSON and its exit status."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from surefoot import PolicySet
+from tests.cli.running import Run, run
+from tests.journal.plants import Plant, small_set
+
+SET = small_set(states=True)
+
+
+class Shell:
+    """Runs ``surefoot deploy COMMAND URL ...``."""
+
+    def __init__(self, url: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        self.url, self._capsys = str(url), capsys
+
+    def __call__(self, command: str, *arguments: str) -> Run:
+        return run(["deploy", command, self.url, *arguments], self._capsys)
+
+    def json(self, command: str, *arguments: str, status: int = 0) -> Any:
+        """The object that ``--json`` prints."""
+        found = self(command, *arguments, "--json")
+        assert (found.status, found.err) == (status, "")
+        return json.loads(found.out)
+
+
+@pytest.fixture
+def shell(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Shell:
+    SET.save(tmp_path / "set.sf")
+    found = Shell(tmp_path / "plant.db", capsys)
+    opened = found.json("open", "--policy-set", str(tmp_path / "set.sf"), "--seed", "7")
+    assert opened["state"] == "running"
+    return found
+
+
+def test_a_day_at_the_plant(shell: Shell, tmp_path: Path) -> None:
+    truth = Plant(SET)
+    asked = shell.json("ask", "-n", "3", "--request", "monday")
+    assert asked == shell.json("ask", "-n", "3", "--request", "monday")
+    assert [episode["id"] for episode in asked["episodes"]] == [0, 1, 2]
+    assert sum(asked["weights"].values()) == pytest.approx(1.0)
+    policies = [episode["policy"] for episode in asked["episodes"]]
+    report = truth.report(0, policies[0])
+    told = shell.json(
+        "tell", "0", "--reward", repr(report["reward"]), "--cost", repr(report["costs"][0]),
+        "--initial-state", str(report["initial_state"]), "--transitions", "[[0, 0, 1, 2]]",
+    )  # fmt: skip
+    assert (told["told"], told["pending"]) == (0, 2)
+    batch = tmp_path / "report.json"
+    batch.write_text(json.dumps(truth.batch([1], [policies[1]])), encoding="utf-8")
+    assert shell.json("tell", "--report", str(batch))["pending"] == 1
+    assert shell.json("lost", "2")["pending"] == 0
+    assert shell.json("pause", "--reason", "lunch")["why"] == "lunch"
+    assert shell.json("ask", status=5)["error"] == "PausedError"
+    assert shell.json("resume")["state"] == "running"
+    assert shell.json("cap", "0.1")["cap"] == 0.1
+    assert shell.json("abort")["state"] == "aborted"
+    assert shell.json("verify") == {"ok": True, "checked": 12, "first_disagreement": None}
+    events = shell.json("log")["events"]
+    assert [event["seq"] for event in events] == list(range(1, 13))
+    assert shell.json("log", "--since", "3", "--limit", "2")["events"] == events[3:5]
+    assert shell.json("status")["seq"] == 12
+
+
+def test_people_get_words(shell: Shell) -> None:
+    assert "Deployment 'default': running" in shell("status").out
+    assert "episode 0: run policy" in shell("ask").out
+    assert shell("tell", "0", "--reward", "3", "--cost", "0.5", "--initial-state", "1").out == "told; 0 pending\n"
+    assert "ABORTED" in shell("abort").out
+    assert "every decision follows" in shell("verify").out
+    lines = shell("log").out.splitlines()
+    assert "opened" in lines[0] and lines[0].endswith("...") and len(lines) == 6
+    assert "certified is the mixture" in shell("status").out
+
+
+def test_approval_from_the_shell(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    SET.save(tmp_path / "set.sf")
+    shell = Shell(tmp_path / "plant.db", capsys)
+    opened = shell.json("open", "--policy-set", str(tmp_path / "set.sf"), "--approve")
+    assert opened["waiting"] is not None and opened["weights"] == {"0": 1.0}
+    assert shell.json("approve", "--plan", "77", status=6)["error"] == "ConflictError"
+    assert shell.json("approve", "--plan", str(opened["plan"]))["weights"] == opened["waiting"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status"),
+    [
+        (["tell", "0", "--reward", "nan", "--cost", "0.5"], 2),
+        (["tell", "9", "--reward", "1", "--cost", "0.5"], 2),
+        (["tell", "0"], 2),
+        (["tell", "0", "--reward", "1", "--cost", "0.5", "--transitions", "{"], 2),
+        (["tell", "1", "--reward", "1", "--cost", "0.5"], 6),
+        (["lost", "0", "44"], 2),
+        (["lost"], 2),
+        (["cap", "2"], 2),
+        (["ask", "-n", "0"], 2),
+        (["ask", "--name", "other"], 2),
+        (["open", "--trust", "data"], 7),
+        (["approve"], 6),
+    ],
+)
+def test_errors_exit_with_their_status(shell: Shell, arguments: list[str], status: int) -> None:
+    shell("ask", "-n", "2")
+    shell("lost", "1")
+    found = shell(*arguments)
+    assert found.status == status and found.out == "" and found.err
+
+
+def test_a_refused_assumption_exits_with_3(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    SET.save(tmp_path / "set.sf")
+    shell = Shell(tmp_path / "plant.db", capsys)
+    found = shell("open", "--policy-set", str(tmp_path / "set.sf"), "--p-max", "0.001")
+    assert (found.status, "p_max" in found.err) == (3, True)
+
+
+def test_a_damaged_journal_exits_with_7(shell: Shell) -> None:
+    Path(shell.url).write_bytes(b"no database, but long enough to be read as one" * 100)
+    assert shell.json("status", status=7)["error"] == "JournalError"
+
+
+def test_a_disagreement_exits_with_4(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    from surefoot.journal import Verification, deployment
+
+    monkeypatch.setattr(deployment, "verify", lambda *_: Verification(False, 3, "event 4: it lies"))
+    found = shell("verify")
+    assert (found.status, found.out) == (4, "after 3 events: event 4: it lies\n")
+    assert shell.json("verify", status=4)["ok"] is False
+
+
+@pytest.mark.parametrize("report", ["[]", "{}", '{"ids": [0], "reward": [1.0], "costs": [[1.0]], "more": 1}', "{"])
+def test_a_report_of_another_shape_is_refused(shell: Shell, tmp_path: Path, report: str) -> None:
+    file = tmp_path / "report.json"
+    file.write_text(report, encoding="utf-8")
+    assert shell("tell", "--report", str(file)).status == 2
+
+
+def test_the_policy_set_travels_with_the_journal(shell: Shell, tmp_path: Path) -> None:
+    (tmp_path / "set.sf").unlink()
+    assert shell.json("status")["policy_set"] == SET.hash
+    assert isinstance(SET, PolicySet)

@@ -1,0 +1,214 @@
+"""Tables: what is written reads back, what was edited is refused; names of databases; the mark beside a file."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from hypothesis import given
+from hypothesis import strategies as st
+
+from surefoot import InvalidInput, JournalError, JournalUnavailable, MissingExtra, PolicySet
+from surefoot.journal import Deployment, store
+from surefoot.journal.events import Entry, Event, canonical, chained, parse
+from surefoot.journal.store import Store
+from tests.journal.plants import Plant, drive, open_plant
+
+
+def edit(file: Path, statement: str) -> None:
+    """From outside."""
+    table = sqlite3.connect(file, isolation_level=None)
+    table.execute(statement)
+    table.close()
+
+
+@pytest.fixture
+def journal(disk: Path, tiny_set: PolicySet) -> Path:
+    """A closed journal of five episodes."""
+    with open_plant(disk / "plant.db", tiny_set) as plant:
+        drive(plant, Plant(tiny_set), 5)
+    return disk / "plant.db"
+
+
+@pytest.mark.parametrize(
+    ("statement", "complaint"),
+    [
+        (
+            "UPDATE events SET body = replace(body, '\"reward\"', '\"Reward\"') WHERE seq = 6",
+            "event 6 must match its digest",
+        ),
+        ("UPDATE events SET at = 'yesterday' WHERE seq = 2", "event 2 must match its digest"),
+        ("UPDATE events SET digest = 'x' WHERE seq = 4", "event 4 must match its digest"),
+        ("DELETE FROM events WHERE seq = 5", "event 5 must follow"),
+        ("DELETE FROM events WHERE seq = 1", "event 1 must"),
+        ("UPDATE events SET first = 3 WHERE seq = 4", "event 4 must be indexed"),
+        ("UPDATE events SET last = NULL WHERE seq = 3", "event 3 must be indexed"),
+        ("UPDATE events SET request = 'mine' WHERE seq = 3", "event 3 must be indexed"),
+        ("UPDATE events SET body = x'ff' WHERE seq = 4", "event 4 must match its digest"),
+        ("UPDATE events SET body = 5 WHERE seq = 4", "event 4 must match its digest"),
+        ("UPDATE events SET body = CAST(x'ff' AS TEXT) WHERE seq = 4", "sound journal"),
+        ("ALTER TABLE events DROP COLUMN request", "sound journal|no such column"),
+        ("DROP TABLE events", "its end is lost"),
+    ],
+)
+def test_what_was_edited_is_refused(journal: Path, tiny_set: PolicySet, statement: str, complaint: str) -> None:
+    if "DROP COLUMN" in statement:
+        edit(journal, "DROP INDEX events_by_request")
+    edit(journal, "DELETE FROM snapshots")
+    edit(journal, statement)
+    with pytest.raises(JournalError) as caught:
+        Deployment.open(journal, tiny_set, create=False)
+    assert any(part in str(caught.value) for part in complaint.split("|"))
+
+
+def test_another_format_is_refused(journal: Path, tiny_set: PolicySet) -> None:
+    with open_plant(journal, tiny_set) as plant:
+        first = next(iter(plant.events()))
+    body = canonical({**first.body, "format": 2})
+    edit(journal, f"UPDATE events SET body = '{body.replace(chr(39), chr(39) * 2)}', digest = "
+         f"'{chained('', 1, 'opened', first.at, body)}' WHERE seq = 1")  # fmt: skip
+    with pytest.raises(JournalError, match="format 1"):
+        Deployment.open(journal, tiny_set)
+
+
+def test_a_policy_set_that_was_not_kept_must_be_brought(
+    disk: Path, tiny_set: PolicySet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "LARGEST_SET", 10)
+    open_plant(disk / "plant.db", tiny_set).close()
+    with pytest.raises(InvalidInput, match="does not keep it"):
+        Deployment.open(disk / "plant.db")
+    Deployment.open(disk / "plant.db", tiny_set).close()
+
+
+@pytest.mark.parametrize(
+    ("url", "complaint"),
+    [
+        ("", "a database URL or a path"),
+        (5, "a database URL or a path"),
+        ("a\0b", "a database URL or a path"),
+        ("mysql://x/y", "must name SQLite or PostgreSQL"),
+        ("nonsense://x:y:z@::/", "a database URL or a path|must name"),
+        ("sqlite://", "in memory"),
+        ("sqlite:///:memory:", "in memory"),
+    ],
+)
+def test_a_senseless_url_is_refused(url: Any, complaint: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        Store(url, "x")
+    assert any(part in str(caught.value) for part in complaint.split("|"))
+
+
+def test_a_missing_driver_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(*arguments: Any, **more: Any) -> sa.Engine:
+        raise ModuleNotFoundError("psycopg")
+
+    monkeypatch.setattr(sa, "create_engine", missing)
+    with pytest.raises(MissingExtra, match=r"surefoot\[postgres\]"):
+        Store("postgresql://host/name", "x")
+
+
+def test_a_writer_that_never_ends_is_not_waited_for_forever(
+    journal: Path, tiny_set: PolicySet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "BUSY_SECONDS", 0.01)
+    blocker = sqlite3.connect(journal, isolation_level=None)
+    with open_plant(journal, tiny_set) as plant:
+        blocker.execute("BEGIN IMMEDIATE")
+        with pytest.raises(JournalUnavailable, match="locked"):
+            plant.ask()
+        assert plant.status().episodes == 5
+        blocker.execute("ROLLBACK")
+        assert plant.ask()[0].id == 5
+    blocker.close()
+
+
+def test_a_mark_that_is_torn_or_unreadable_says_nothing(journal: Path, tiny_set: PolicySet) -> None:
+    (mark,) = journal.parent.glob("*-mark-*")
+    for junk in (b"", b"\xff\xfe", b"7", b"00000000000000000099 abc def", b"x y z"):
+        mark.write_bytes(junk)
+        open_plant(journal, tiny_set).close()
+
+
+def test_a_mark_that_cannot_be_written_is_no_error(disk: Path, tiny_set: PolicySet) -> None:
+    with open_plant(disk / "plant.db", tiny_set) as plant:
+        (mark,) = disk.glob("*-mark-*")
+        plant._store.close()
+        mark.unlink()
+        mark.mkdir()
+        drive(plant, Plant(tiny_set), 2)
+        assert plant.status().episodes == 2
+
+
+def test_a_reader_sees_whole_operations_only(disk: Path, tiny_set: PolicySet) -> None:
+    """While one process writes, what another reads ends after a whole group."""
+    stop, seen = threading.Event(), []
+    with open_plant(disk / "plant.db", tiny_set) as writer, open_plant(disk / "plant.db", tiny_set) as reader:
+
+        def watch() -> None:
+            while not stop.is_set():
+                seen.append(reader.status().seq)
+
+        thread = threading.Thread(target=watch)
+        thread.start()
+        drive(writer, Plant(tiny_set), 20)
+        stop.set()
+        thread.join()
+        events = list(writer.events())
+    ends = {events[k].seq for k in range(len(events)) if k + 1 == len(events) or events[k + 1].kind != "planned"}
+    assert set(seen) <= ends
+
+
+# ---------------------------------------------------------------------------------------------------------------- bodies
+
+plain = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**70), 2**70)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(st.dictionaries(st.text(), plain, max_size=4))
+def test_bodies_read_back_exactly(body: dict[str, Any]) -> None:
+    text = canonical(body)
+    assert parse(1, text) == body
+    assert canonical(parse(1, text)) == text
+    assert text.isascii()
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), -float("inf")])
+def test_numbers_that_json_lacks_are_refused(number: float) -> None:
+    with pytest.raises(JournalError, match="finite"):
+        canonical({"x": number})
+
+
+@pytest.mark.parametrize("text", ["", "[1]", "{", "5", "null", "[" * 100_000, None])
+def test_what_is_no_object_is_refused(text: Any) -> None:
+    with pytest.raises(JournalError, match="event 3 must hold"):
+        parse(3, text)
+
+
+@given(st.text(), st.text(), st.text())
+def test_any_text_has_a_digest_and_parts_cannot_trade_places(kind: str, at: str, body: str) -> None:
+    digest = chained("", 1, kind, at, body)
+    assert len(digest) == 64
+    assert digest != chained("", 11, kind, at, body)
+    assert digest != chained(digest, 1, kind, at, body)
+
+
+def test_entries_and_events_are_found_by_what_they_say() -> None:
+    assert store.indexed(Entry("asked", {"first": 3, "draws": [0, 1], "request": "k"})) == {
+        "first": 3,
+        "last": 4,
+        "request": "k",
+    }
+    assert store.indexed(Event(1, "", "told", {"ids": [7, 5]})) == {"first": 5, "last": 7, "request": None}
+    assert store.indexed(Entry("paused", {"reason": "x"})) == {"first": None, "last": None, "request": None}
