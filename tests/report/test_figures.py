@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 from surefoot.errors import InvalidInput, MissingExtra
-from surefoot.report.figures import compose_figure1, compose_figure2, figure1, figure2
+from surefoot.report.figures import MOST_BANDS, compose_figure1, compose_figure2, figure1, figure2
 from surefoot.report.records import read_curves, read_landscape, read_summary
 from surefoot.report.style import KNOWN, SPARE, label_of, styles_of
 from tests.report.runs import AGENTS, write_run
@@ -164,3 +164,12 @@ def test_every_known_agent_looks_different_and_so_do_the_spares() -> None:
 @pytest.mark.parametrize(("name", "label"), [("a$b$", r"a\$b\$"), ("_x", " _x"), ("a\x00b", "a?b"), ("pce", "pce")])
 def test_names_are_labels_as_they_stand(name: str, label: str) -> None:
     assert label_of(name) == label
+
+
+def test_bands_give_way_when_many_agents_are_drawn(tmp_path: Path) -> None:
+    bands = []
+    for folder, names in (("few", AGENTS), ("many", [*AGENTS, *(f"other:{k}" for k in range(MOST_BANDS))])):
+        write_run(tmp_path / folder, agents=names)
+        regret = draw2(tmp_path / folder).axes[0]
+        bands.append((len(regret.collections), len(regret.lines) - len(names)))
+    assert bands == [(len(AGENTS), 2 * len(AGENTS)), (0, 0)]

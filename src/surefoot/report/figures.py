@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 __all__ = ["compose_figure1", "compose_figure2", "figure1", "figure2", "require_matplotlib"]
 
 RESOLUTION = 150  # dots per inch: sharp when a browser shows the picture at two thirds of its size
+MOST_BANDS = 12
+"""With more agents than this, bands would hide the lines; the table has the ranges."""
 MARKERS_PER_LINE = 6
 SYMLOG_SPAN = 100.0
 MOVES = np.array([[1, 0], [0, 1], [-1, 0], [0, -1]], dtype=np.float64)
@@ -194,9 +196,10 @@ def _draw_agent(
     mean, low, high = lines.mean(axis=0), lines.min(axis=0), lines.max(axis=0)
     on_limit = limit is not None and np.allclose(mean, limit, rtol=0.0, atol=1e-3 * limit)
     gap = max(episodes.size // MARKERS_PER_LINE, 1)
-    axes.fill_between(episodes, low, high, facecolor=style.color, alpha=0.10, linewidth=0)
-    for edge in (low, high):
-        axes.plot(episodes, edge, color=style.color, linewidth=0.7, alpha=0.6)
+    if total <= MOST_BANDS:
+        axes.fill_between(episodes, low, high, facecolor=style.color, alpha=0.10, linewidth=0)
+        for edge in (low, high):
+            axes.plot(episodes, edge, color=style.color, linewidth=0.7, alpha=0.6)
     axes.plot(
         episodes, mean, color=style.color, label=label, linestyle="none" if on_limit else style.dash,
         linewidth=1.6 + 1.8 * (total - 1 - position) / max(total - 1, 1),
@@ -219,7 +222,8 @@ def _legend(figure: Figure, curves: Mapping[str, Curves], styles: Mapping[str, L
         Line2D([], [], color=style.color, linestyle=style.dash, linewidth=2, marker=style.marker, label=label_of(name))
         for name, style in ((name, styles[name]) for name in curves)
     ]
-    handles.append(Patch(color=FAINT, label="band: smallest to largest over tasks"))
+    if len(curves) <= MOST_BANDS:
+        handles.append(Patch(color=FAINT, label="band: smallest to largest over tasks"))
     figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False, handlelength=3.6)
 
 
