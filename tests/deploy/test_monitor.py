@@ -148,3 +148,18 @@ def test_a_lost_episode_counts_like_one_that_cost_nothing() -> None:
     three.update(np.full((1, 1), 1e-3))
     np.testing.assert_allclose(one._log_wealth, two._log_wealth)
     assert (one._log_wealth < three._log_wealth).all()
+
+
+@pytest.mark.parametrize("level", [0.01, 0.05])
+def test_the_threshold_is_one_over_the_level(level: float) -> None:
+    """Against the average of plain products; half the evidence would reject several episodes sooner."""
+    limit, cost = 1.5, 1.65
+    bets = np.asarray(FRACTIONS) / limit
+    wealth = np.mean((1.0 + bets[None] * (cost - limit)) ** np.arange(1, 400)[:, None], axis=1)
+    first = int(np.flatnonzero(wealth >= 1.0 / level)[0]) + 1
+    assert int(np.flatnonzero(wealth >= 0.5 / level)[0]) + 1 < first - 2
+    one = Monitor(np.array([limit]), np.array([10.0]), level)
+    one.update(np.full((first - 1, 1), cost))
+    assert not one.rejected
+    one.update(np.array([[cost]]))
+    assert one.rejected
