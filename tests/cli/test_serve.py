@@ -100,6 +100,7 @@ def test_it_refuses_to_start_and_says_why(
     database: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, arguments: list[str], message: str
 ) -> None:  # fmt: skip
     monkeypatch.delenv("SUREFOOT_TOKEN", raising=False)
+    monkeypatch.setattr("uvicorn.Server.run", lambda *given, **options: pytest.fail("it serves"))
     result = run(["serve", str(database), *arguments], capsys)
     assert (result.status, message in result.err) == (2, True), result.err
 
