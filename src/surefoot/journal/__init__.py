@@ -5,12 +5,12 @@ Comes with an extra: ``pip install "surefoot[service]"`` (SQLite), ``"surefoot[p
 
 from __future__ import annotations
 
-from importlib.util import find_spec
-
 from surefoot.errors import MissingExtra
 
-if find_spec("sqlalchemy") is None:
-    raise MissingExtra("sqlalchemy", "service")
+try:
+    import sqlalchemy as _  # noqa: F401
+except ModuleNotFoundError as error:
+    raise MissingExtra("sqlalchemy", "service") from error
 
 from surefoot.journal.deployment import Deployment, Ticket
 from surefoot.journal.events import Event

@@ -279,6 +279,12 @@ class Deployment:
 
     # ------------------------------------------------------------------------------------------------------------ look
 
+    @property
+    def wants(self) -> frozenset[str]:
+        """Which optional parts of a report speed learning up; what is once left out of a report may be of no more use later."""
+        with self._lock:
+            return self._caught().agent.wants
+
     def status(self) -> DeploymentStatus:
         """Where it stands, with what other processes did."""
         with self._lock:
