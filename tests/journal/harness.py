@@ -4,6 +4,7 @@
                        statements take longer, once per statement that writes
     crowd URL E W      W processes ask and tell E episodes together, in no order, with retries
     race URL W         W processes open the same deployment that does not exist yet
+    together URL E W   a race of four, then a crowd
 
 A process of its own, because it forks: a test runner has threads. In URL, ``{n}`` stands for the number of the try.
 """
@@ -168,11 +169,11 @@ def steps_told(steps: int) -> int:
 # ---------------------------------------------------------------------------------------------------------------- crowd
 
 
-def crowd_member(url: str, episodes: int, worker: int, workers: int) -> None:
+def crowd_member(url: str, name: str, episodes: int, worker: int, workers: int) -> None:
     """Ask and tell until all episodes are told, in batches of odd sizes, late and out of order, repeating one call in five."""
     rng = np.random.default_rng([7, worker])
     share = episodes // workers
-    with Deployment.open(url, create=False) as plant:
+    with Deployment.open(url, SET, name=name, create=False) as plant:
         held: list[Ticket] = []
         asked = 0
         while asked < share or held:
@@ -193,16 +194,16 @@ def crowd_member(url: str, episodes: int, worker: int, workers: int) -> None:
                 plant.tell(**body)
 
 
-def crowd(url: str, episodes: int, workers: int) -> dict[str, Any]:
+def crowd(url: str, episodes: int, workers: int, name: str = "crowd") -> dict[str, Any]:
     """Let them, then count."""
-    with Deployment.open(url, SET, seed=7):
+    with Deployment.open(url, SET, name=name, seed=7):
         pass
     children = [
-        fork(lambda worker=worker: crowd_member(url, episodes, worker, workers))  # type: ignore[misc]
+        fork(lambda worker=worker: crowd_member(url, name, episodes, worker, workers))  # type: ignore[misc]
         for worker in range(workers)
     ]
     statuses = [os.waitpid(child, 0)[1] for child in children]
-    with Deployment.open(url, create=False) as plant:
+    with Deployment.open(url, SET, name=name, create=False) as plant:
         events = list(plant.events())
         status = plant.status()
         audit = plant.verify()
@@ -239,14 +240,14 @@ def drawn(events: Any) -> dict[int, int]:
 # ----------------------------------------------------------------------------------------------------------------- race
 
 
-def race(url: str, workers: int) -> dict[str, Any]:
+def race(url: str, workers: int, name: str = "race") -> dict[str, Any]:
     """Open at once; every process asks with the same key, asks for itself, and tells the shared episode the same."""
     ready, go = os.pipe()
 
     def work(worker: int) -> None:
         os.close(go)
         os.read(ready, 1)
-        with Deployment.open(url, SET, seed=7) as plant:
+        with Deployment.open(url, SET, name=name, seed=7) as plant:
             (shared,) = plant.ask(request="shared")
             (own,) = plant.ask(request=f"own {worker}")
             tell(plant, shared)
@@ -261,7 +262,7 @@ def race(url: str, workers: int) -> dict[str, Any]:
     os.close(ready)
     os.close(go)
     statuses = [os.waitpid(child, 0)[1] for child in children]
-    with Deployment.open(url, create=False) as plant:
+    with Deployment.open(url, SET, name=name, create=False) as plant:
         kinds = Counter(event.kind for event in plant.events())
         audit, status = plant.verify(), plant.status()
     return {
@@ -271,6 +272,14 @@ def race(url: str, workers: int) -> dict[str, Any]:
         "told": kinds["told"],
         "pending": status.pending,
         "audit": audit.first_disagreement,
+    }
+
+
+def together(url: str, episodes: int, workers: int) -> dict[str, Any]:
+    """Both, in one process: starting one takes longer than racing."""
+    return {
+        "race": race(url.replace("{n}", "race"), 4),
+        "crowd": crowd(url.replace("{n}", "crowd"), episodes, workers),
     }
 
 
@@ -290,7 +299,12 @@ def warm_up(policy_set: PolicySet) -> None:
 def main(command: str, url: str, *rest: str) -> None:
     """Run one of them."""
     warm_up(SET)
-    commands: dict[str, Callable[..., dict[str, Any]]] = {"crash": crash, "crowd": crowd, "race": race}
+    commands: dict[str, Callable[..., dict[str, Any]]] = {
+        "crash": crash,
+        "crowd": crowd,
+        "race": race,
+        "together": together,
+    }
     print(json.dumps(commands[command](url, *map(int, rest))))  # noqa: T201
 
 
