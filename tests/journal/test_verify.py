@@ -9,14 +9,18 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy.optimize import linprog
 
-from surefoot import PolicySet
+from surefoot import JournalError, PolicySet
 from surefoot.deploy.bounds import CostBounds
 from surefoot.deploy.evidence import FINAL, Evidence
 from surefoot.deploy.monitor import Monitor
 from surefoot.deploy.transitions import log_ratios
 from surefoot.journal import Event, Settings
+from surefoot.journal.events import PRIMARY
+from surefoot.journal.fold import Fold
 from surefoot.journal.recompute import CellWealth, CostWatch, DataBounds, Group, PredictedBoxes, _e_variables
 from surefoot.journal.reports import Report
 from surefoot.journal.verify import verify
@@ -24,19 +28,20 @@ from tests.deploy.worlds import box_cells
 from tests.journal.plants import Plant, rechained, small_set
 from tests.journal.test_fold import MISSING, Live
 
+KINDS = sorted(PRIMARY | {"planned", "eliminated", "readmitted", "target", "noted", "flagged", "alarm", "hacked"})
 SETS = {"returns": small_set(), "all": small_set(kernel=True, states=True, signals=True)}
 
 
 def lived(
     policy_set: PolicySet,
-    settings: Settings,
+    given_: Settings,
     truth: Plant,
     rounds: int,
     extra: Callable[[Live, int], None] | None = None,
     size: int = 20,
 ) -> list[Event]:
     """Rounds of episodes; a third of the reports comes one round late, every other round an episode is lost."""
-    live = Live(policy_set, settings)
+    live = Live(policy_set, given_)
     late: tuple[list[int], dict[int, int]] = ([], {})
     for k in range(rounds):
         if extra is not None:
@@ -295,6 +300,35 @@ def test_edited_bytes_break_the_chain(honest: list[Event]) -> None:
 
 def test_nothing_to_audit_is_no_disagreement() -> None:
     assert verify(SETS["returns"], []).ok
+
+
+junk = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**70), 2**70)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@settings(max_examples=150)
+@given(which=st.integers(0, 10**6), key=st.integers(0, 10**6), value=junk, kind=st.none() | st.sampled_from(KINDS))
+def test_no_forgery_breaks_a_reader(honest: list[Event], which: int, key: int, value: Any, kind: str | None) -> None:
+    """Any part of any event replaced by anything: refused with the library's own errors, or without effect on any decision."""
+    early = honest[:40]
+    event = early[which % len(early)]
+    names = [*sorted(event.body), "more"]
+    forgery = replace(event, kind=kind or event.kind, body={**event.body, names[key % len(names)]: value})
+    events = rechained([forgery if other is event else other for other in early])
+    found = verify(SETS["returns"], events)
+    assert found.ok == (found.first_disagreement is None)
+    fold = Fold(SETS["returns"], Settings(seed=7, approve=True))
+    try:
+        fold.replay(events)
+    except JournalError as error:
+        assert "must" in str(error)
 
 
 # -------------------------------------------------------------------------- the second computation against the first

@@ -115,11 +115,23 @@ class Fold:
 
     def _replay(self, group: list[Event]) -> None:
         first = group[0]
+        if first.kind == "asked" and not isinstance(first.body.get("draws"), list):
+            raise ReplayError(
+                f"event {first.seq} (asked) must record its draws, got none; restore the journal from a copy"
+            )
         try:
             self._match(group, self.advance(first.kind, first.body))
         except (JournalError, MemoryError):
             raise
-        except (SurefootError, LookupError, TypeError, ValueError, OverflowError, AttributeError) as error:
+        except (
+            ArithmeticError,
+            AttributeError,
+            LookupError,
+            RecursionError,
+            SurefootError,
+            TypeError,
+            ValueError,
+        ) as error:
             raise ReplayError(
                 f"event {first.seq} ({first.kind}) must follow from those before it, got: {error}; restore the journal from a copy"
             ) from error

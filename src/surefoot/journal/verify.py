@@ -72,7 +72,7 @@ def verify(policy_set: PolicySet, events: Iterable[Event]) -> Verification:
         return Verification(False, checked, str(error))
     except SurefootError as error:
         return Verification(False, checked, f"event {checked + 1}: {error}")
-    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
         return Verification(False, checked, f"event {checked + 1} or what follows from it cannot be read: {error!r}")
     return Verification(True, checked, None)
 
