@@ -64,11 +64,8 @@ def test_the_readme_has_an_example_and_the_commands_first() -> None:
 
 def test_the_example_file_is_the_readme() -> None:
     joined = "\n".join(blocks(ROOT / "README.md", "python"))
-    examples = list((ROOT / "examples").glob("own_family.py"))
-    assert len(examples) == WHOLE
-    for path in examples:
-        code = path.read_text(encoding="utf-8").split('"""\n\n', 1)[1]
-        assert re.sub(r"\n\n+", "\n", code).strip() == re.sub(r"\n\n+", "\n", joined).strip()
+    code = (ROOT / "examples" / "own_family.py").read_text(encoding="utf-8").split('"""\n\n', 1)[1]
+    assert re.sub(r"\n\n+", "\n", code).strip() == re.sub(r"\n\n+", "\n", joined).strip()
 
 
 @pytest.mark.parametrize("name", NAMES)
