@@ -2,7 +2,7 @@
 
     crash URL          play a short script once per statement it executes, kill -9 at that statement, recover, finish, audit; on a server, where
                        statements take longer, once per statement that writes
-    crowd URL E W      W processes ask and tell E episodes together, in no order, with retries
+    crowd URL E W [B]  W processes ask and tell E episodes together, up to B at once, in no order, with retries
     race URL W         W processes open the same deployment that does not exist yet
     together URL E W   a race of four, then a crowd
 
@@ -169,7 +169,7 @@ def steps_told(steps: int) -> int:
 # ---------------------------------------------------------------------------------------------------------------- crowd
 
 
-def crowd_member(url: str, name: str, episodes: int, worker: int, workers: int) -> None:
+def crowd_member(url: str, name: str, episodes: int, worker: int, workers: int, most: int) -> None:
     """Ask and tell until all episodes are told, in batches of odd sizes, late and out of order, repeating one call in five."""
     rng = np.random.default_rng([7, worker])
     share = episodes // workers
@@ -177,8 +177,8 @@ def crowd_member(url: str, name: str, episodes: int, worker: int, workers: int) 
         held: list[Ticket] = []
         asked = 0
         while asked < share or held:
-            if asked < share and (len(held) < 6 or rng.random() < 0.5):
-                n = min(int(rng.integers(1, 4)), share - asked)
+            if asked < share and (len(held) < 2 * most or rng.random() < 0.5):
+                n = min(int(rng.integers(1, most + 1)), share - asked)
                 key = f"{worker}-{asked}"
                 tickets = plant.ask(n, request=key)
                 if rng.random() < 0.2 and [t.id for t in plant.ask(n, request=key)] != [t.id for t in tickets]:
@@ -187,19 +187,19 @@ def crowd_member(url: str, name: str, episodes: int, worker: int, workers: int) 
                 held += tickets
                 continue
             rng.shuffle(held)  # type: ignore[arg-type]
-            count = min(len(held), int(rng.integers(1, 5)))
+            count = min(len(held), int(rng.integers(1, most + 2)))
             batch, held = held[:count], held[count:]
             body = TRUTH.batch([t.id for t in batch], [t.policy_index for t in batch])
             for _ in range(1 + (rng.random() < 0.2)):
                 plant.tell(**body)
 
 
-def crowd(url: str, episodes: int, workers: int, name: str = "crowd") -> dict[str, Any]:
+def crowd(url: str, episodes: int, workers: int, most: int = 3, name: str = "crowd") -> dict[str, Any]:
     """Let them, then count."""
     with Deployment.open(url, SET, name=name, seed=7):
         pass
     children = [
-        fork(lambda worker=worker: crowd_member(url, name, episodes, worker, workers))  # type: ignore[misc]
+        fork(lambda worker=worker: crowd_member(url, name, episodes, worker, workers, most))  # type: ignore[misc]
         for worker in range(workers)
     ]
     statuses = [os.waitpid(child, 0)[1] for child in children]

@@ -212,3 +212,69 @@ def test_entries_and_events_are_found_by_what_they_say() -> None:
     }
     assert store.indexed(Event(1, "", "told", {"ids": [7, 5]})) == {"first": 5, "last": 7, "request": None}
     assert store.indexed(Entry("paused", {"reason": "x"})) == {"first": None, "last": None, "request": None}
+
+
+# ------------------------------------------------------------------------------------------------------------ whose turn
+
+
+def test_the_turnstile_decides_the_order_only(disk: Path, tiny_set: PolicySet, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "BUSY_SECONDS", 0.01)
+    other = store._Turnstile(str(disk / "plant.db-queue"))
+    with open_plant(disk / "plant.db", tiny_set) as plant, other.turn():
+        assert not plant._store._turnstile._acquired()
+        assert plant.ask()[0].id == 0
+    other.close()
+
+
+def test_turns_are_taken_one_after_the_other(disk: Path) -> None:
+    inside, most = [], []
+
+    def work() -> None:
+        turnstile = store._Turnstile(str(disk / "queue"))
+        for _ in range(20):
+            with turnstile.turn():
+                inside.append(1)
+                most.append(len(inside))
+                inside.pop()
+        turnstile.close()
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(most) == 80 and max(most) == 1
+
+
+def test_a_turnstile_that_cannot_be_made_is_done_without(disk: Path, tiny_set: PolicySet) -> None:
+    (disk / "plant.db-queue").mkdir()
+    with open_plant(disk / "plant.db", tiny_set) as plant:
+        drive(plant, Plant(tiny_set), 2)
+        assert plant.status().episodes == 2
+
+
+@pytest.mark.parametrize("far", [0, 3, 10**6])
+def test_who_is_far_behind_catches_up_before_taking_the_lock(
+    disk: Path, tiny_set: PolicySet, monkeypatch: pytest.MonkeyPatch, far: int
+) -> None:
+    monkeypatch.setattr("surefoot.journal.deployment.WAITED", -1.0)
+    monkeypatch.setattr("surefoot.journal.deployment.FAR", far)
+    truth = Plant(tiny_set)
+    with open_plant(disk / "plant.db", tiny_set) as one, open_plant(disk / "plant.db", tiny_set) as two:
+        for _ in range(3):
+            drive(one, truth, 5)
+            drive(two, truth, 1)
+        assert one.status() == two.status()
+        assert one.status().episodes == 18
+        assert two.verify().ok
+
+
+def test_a_later_snapshot_is_not_replaced_by_an_earlier_one(disk: Path, tiny_set: PolicySet) -> None:
+    with open_plant(disk / "plant.db", tiny_set) as one, open_plant(disk / "plant.db", tiny_set) as two:
+        early = one._caught()
+        drive(two, Plant(tiny_set), 3)
+        two._keep_snapshot(two._caught())
+        one._keep_snapshot(early)
+        with one._store.reading() as transaction:
+            kept = transaction.snapshot()
+        assert kept is not None and kept[0] == two.status().seq

@@ -28,7 +28,7 @@ from typing import Any, Literal, Self, TypeVar
 from surefoot.arrays import FloatArray, check_integer, check_real, freeze
 from surefoot.deploy.certified import Trust
 from surefoot.deploy.evidence import EvidenceKind
-from surefoot.errors import ConflictError, InvalidInput, InvalidReport, JournalError, PausedError
+from surefoot.errors import ConflictError, InvalidInput, InvalidReport, JournalError, JournalUnavailable, PausedError
 from surefoot.journal import snapshot
 from surefoot.journal.events import FORMAT, Entry, Event
 from surefoot.journal.fold import Fold, dense, opening
@@ -48,6 +48,8 @@ LONGEST_NAME = 200
 LARGEST_ASK = 100_000
 REFUSALS = (InvalidReport, PausedError)
 """Raised before any state moved."""
+WAITED, FAR = 0.05, 20
+"""Who waited so many seconds for the lock and finds so many new events reads them before taking it again."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,6 +68,10 @@ class Ticket:
     policy: Policy = field(repr=False)
     weights: FloatArray = field(repr=False)
     reason: str
+
+
+class _FarBehind(Exception):
+    """Others wrote a lot; catch up first."""
 
 
 class Deployment:
@@ -311,22 +317,40 @@ class Deployment:
         """Lock, catch up, compute, append, commit; then return. Whatever fails costs the state in memory, never the journal."""
         with self._lock:
             self._check_open()
+            if self._fold is None:
+                self._caught()
+            for patient in (True, True, False):
+                try:
+                    return self._attempt(work, patient)
+                except _FarBehind:
+                    # Folding what others wrote takes long; they need not wait for it.
+                    self._caught()
+            raise JournalUnavailable("the journal grows faster than it can be read; try again")
+
+    def _attempt(self, work: Callable[[Transaction, Fold], tuple[list[Entry], T]], patient: bool) -> T:
+        with self._store.writing() as transaction:
+            if patient and self._far_behind(transaction):
+                raise _FarBehind
+            fold = self._caught_up(transaction)
+            began = time.perf_counter()
+            self._fold = None  # until what follows is in the journal
             try:
-                with self._store.writing() as transaction:
-                    fold = self._caught_up(transaction)
-                    began = time.perf_counter()
-                    entries, answer = work(transaction, fold)
-                    self._pace.spent(time.perf_counter() - began)
-                    if entries:
-                        fold.moved(entries, transaction.append(entries, fold.seq, fold.digest))
+                entries, answer = work(transaction, fold)
             except REFUSALS:
+                self._fold = fold
                 raise
-            except BaseException:
-                self._fold = None
-                raise
-            if entries and self._pace.due():
-                self._keep_snapshot(fold)
-            return answer
+            self._pace.spent(time.perf_counter() - began)
+            if entries:
+                fold.moved(entries, transaction.append(entries, fold.seq, fold.digest))
+        self._fold = fold
+        if entries and self._pace.due():
+            self._keep_snapshot(fold)
+        return answer
+
+    def _far_behind(self, transaction: Transaction) -> bool:
+        """Whether others wrote much while this one waited for the lock."""
+        fold = self._fold
+        return fold is not None and transaction.waited > WAITED and transaction.digest(fold.seq + FAR) is not None
 
     def _steer(self, kind: str, body: dict[str, Any], done: Callable[[Fold], bool]) -> None:
         def work(transaction: Transaction, fold: Fold) -> tuple[list[Entry], None]:
@@ -351,14 +375,8 @@ class Deployment:
     @contextmanager
     def _reading(self) -> Iterator[Transaction]:
         self._check_open()
-        try:
-            with self._store.reading() as transaction:
-                yield transaction
-        except InvalidReport:
-            raise
-        except BaseException:
-            self._fold = None
-            raise
+        with self._store.reading() as transaction:
+            yield transaction
 
     def _check_open(self) -> None:
         if self._closed:
