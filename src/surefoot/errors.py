@@ -7,6 +7,7 @@
     │   └── InvalidReport                a report about an episode was refused; the episode stays pending
     │       └── ConflictError            the episode (or the request) is known already, with other contents
     ├── SolverError                      a solver stopped without an answer that the certificate accepts
+    ├── SimulationError                  an environment, or a policy in it, broke a rule; the message says in which task, episode and step
     ├── InfeasibleError                  a CMDP has no feasible policy and the caller insisted on one
     ├── AssumptionError                  the task family breaks an assumption that the method rests on
     ├── PolicySetError                   a policy-set file cannot be trusted (damaged, truncated, hostile, other version)
@@ -39,6 +40,7 @@ __all__ = [
     "PolicySetError",
     "ReplayError",
     "SettingsMismatch",
+    "SimulationError",
     "SolverError",
     "SurefootError",
 ]
@@ -62,6 +64,10 @@ class ConflictError(InvalidReport):
 
 class SolverError(SurefootError):
     """A solver stopped without an answer that the independent certificate accepts."""
+
+
+class SimulationError(SurefootError):
+    """An environment, or a policy running in it, broke a rule; nothing of the rollout is used."""
 
 
 class InfeasibleError(SurefootError):

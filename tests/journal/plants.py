@@ -22,6 +22,7 @@ import numpy as np
 
 from surefoot import PolicySet
 from surefoot.journal import Deployment, Event
+from surefoot.journal.deployment import _cache
 from surefoot.journal.events import canonical, chained
 from surefoot.policyset.schema import Certificate, KernelBoxes, SignalPredictions
 from tests.deploy.worlds import hand_made
@@ -135,6 +136,12 @@ def drive(plant: Deployment, truth: Plant, episodes: int) -> None:
     for _ in range(episodes):
         (ticket,) = plant.ask()
         plant.tell(ticket.id, **truth.report(ticket.id, ticket.policy_index))
+
+
+def keep_snapshot(plant: Deployment) -> None:
+    """Have a snapshot of what stands now written."""
+    plant._record()
+    plant._keep_snapshot(*_cache(plant._caught()))
 
 
 def open_plant(url: Any, policy_set: PolicySet, **settings: Any) -> Deployment:

@@ -17,7 +17,16 @@ from surefoot.journal import Deployment, Event, Settings, snapshot
 from surefoot.journal.events import PRIMARY, canonical, chained
 from surefoot.journal.fold import Fold, opening
 from surefoot.journal.reports import Report
-from tests.journal.plants import Plant, as_recorded, drive, open_plant, quick_folder, rechained, small_set
+from tests.journal.plants import (
+    Plant,
+    as_recorded,
+    drive,
+    keep_snapshot,
+    open_plant,
+    quick_folder,
+    rechained,
+    small_set,
+)
 
 SETS = {"returns": small_set(), "all": small_set(kernel=True, states=True, signals=True)}
 MODES: list[dict[str, Any]] = [
@@ -270,7 +279,7 @@ def snapshots(file: Path) -> Any:
 def test_a_snapshot_that_is_lost_or_damaged_is_not_used(disk: Path, tiny_set: PolicySet, damage: str) -> None:
     with open_plant(disk / "plant.db", tiny_set) as plant:
         drive(plant, Plant(tiny_set), 10)
-        plant._keep_snapshot(plant._caught())
+        keep_snapshot(plant)
         status = plant.status()
     table = snapshots(disk / "plant.db")
     assert table.execute("SELECT count(*) FROM snapshots").fetchone() == (1,)
@@ -290,7 +299,7 @@ def test_a_snapshot_of_another_version_is_not_used(tiny_set: PolicySet, monkeypa
 def test_a_snapshot_is_used_where_it_fits(disk: Path, tiny_set: PolicySet, monkeypatch: pytest.MonkeyPatch) -> None:
     with open_plant(disk / "plant.db", tiny_set) as plant:
         drive(plant, Plant(tiny_set), 10)
-        plant._keep_snapshot(plant._caught())
+        keep_snapshot(plant)
         drive(plant, Plant(tiny_set), 2)
         status = plant.status()
     folded: list[int] = []
@@ -327,7 +336,7 @@ def test_a_snapshot_that_cannot_be_written_is_no_error(
     monkeypatch.setattr("surefoot.journal.store.Transaction.keep_snapshot", refuse)
     with open_plant(disk / "plant.db", tiny_set) as plant:
         drive(plant, Plant(tiny_set), 2)
-        plant._keep_snapshot(plant._caught())
+        keep_snapshot(plant)
         recorded = as_recorded(plant.events())
     with Deployment.open(disk / "plant.db", tiny_set) as plant:
         assert as_recorded(plant.events()) == recorded

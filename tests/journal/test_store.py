@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 
 from surefoot import InvalidInput, JournalError, JournalUnavailable, MissingExtra, PolicySet
 from surefoot.journal import Deployment, store
+from surefoot.journal.deployment import _cache
 from surefoot.journal.events import Entry, Event, canonical, chained, parse
 from surefoot.journal.store import Store
-from tests.journal.plants import Plant, drive, open_plant
+from tests.journal.plants import Plant, drive, keep_snapshot, open_plant
 
 
 def edit(file: Path, statement: str) -> None:
@@ -271,10 +272,10 @@ def test_who_is_far_behind_catches_up_before_taking_the_lock(
 
 def test_a_later_snapshot_is_not_replaced_by_an_earlier_one(disk: Path, tiny_set: PolicySet) -> None:
     with open_plant(disk / "plant.db", tiny_set) as one, open_plant(disk / "plant.db", tiny_set) as two:
-        early = one._caught()
+        early = _cache(one._caught())
         drive(two, Plant(tiny_set), 3)
-        two._keep_snapshot(two._caught())
-        one._keep_snapshot(early)
+        keep_snapshot(two)
+        one._keep_snapshot(*early)
         with one._store.reading() as transaction:
             kept = transaction.snapshot()
         assert kept is not None and kept[0] == two.status().seq

@@ -323,10 +323,7 @@ class CertifiedAgent:
 
         A finite cost above the declared ceiling is recorded, raises the alarm and returns to the safe policy for good.
         """
-        reports = self._desk.check(ids, reward, costs)
-        rows = _check_transitions(transitions)
-        starts = _check_initial(initial_state, reports.ids.size)
-        extra = self._check_signals(signals, reports.ids.size)
+        reports, told = self._checked(ids, reward, costs, initial_state, transitions, signals)
         self._desk.close(reports)
         above = (reports.costs > self._ceilings * (1.0 + 1e-9)).any(axis=0)
         if above.any():
@@ -337,8 +334,18 @@ class CertifiedAgent:
             )
         if self._bounds.told(reports.ids, reports.policy_index, reports.costs):
             self._stale |= self._bounds_matter()
-        self._queue.add(_told(reports, starts, rows, extra))
+        self._queue.add(told)
         self._settle()
+
+    def _checked(
+        self, ids: Any, reward: Any, costs: Any, initial_state: Any, transitions: Any, signals: Any
+    ) -> tuple[Reports, Told]:
+        """A report in two forms, if it may be true; nothing has moved yet."""
+        reports = self._desk.check(ids, reward, costs)
+        rows = _check_transitions(transitions)
+        starts = _check_initial(initial_state, reports.ids.size)
+        extra = self._check_signals(signals, reports.ids.size)
+        return reports, _told(reports, starts, rows, extra)
 
     def lost(self, ids: Any) -> None:
         """Declare episodes lost: they count as the ceiling and as the smallest factor for good.

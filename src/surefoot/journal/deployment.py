@@ -149,10 +149,14 @@ class Deployment:
         with self._lock:
             if self._closed:
                 return
+            try:
+                self._record()
+            except JournalError:
+                pass  # whoever opens it next records them
             self._closed = True
             fold, self._fold = self._fold, None
-            if fold is not None and self._pace.worth_keeping:
-                self._keep_snapshot(fold)
+            if fold is not None and fold.tail is None and self._pace.worth_keeping:
+                self._keep_snapshot(*_cache(fold))
             self._store.close()
 
     def __enter__(self) -> Self:
@@ -223,9 +227,9 @@ class Deployment:
         n_constraints = self.policy_set.criterion.n_constraints
         report = Report.of(ids, reward, costs, initial_state, transitions, signals, n_constraints)
 
-        def work(transaction: Transaction, fold: Fold) -> tuple[list[Entry], None]:
+        def work(transaction: Transaction, fold: Fold) -> tuple[list[Entry], Report | None]:
             fresh = _not_told_before(transaction, fold, report)
-            return ([] if fresh is None else fold.advance("told", fresh.body(), fresh)), None
+            return ([] if fresh is None else [fold.accept(fresh)]), fresh
 
         self._operate(work)
 
@@ -299,6 +303,12 @@ class Deployment:
     def events(self, since: int = 0) -> Iterator[Event]:
         """Events after number ``since``, checked against their digests."""
         start = check_integer("since", since, low=0)
+        with self._lock:
+            self._check_open()
+            try:
+                self._record()
+            except JournalError:
+                pass  # a disk that can only be read
         while True:
             with self._lock, self._reading() as transaction:
                 page = transaction.page(start)
@@ -328,24 +338,42 @@ class Deployment:
             raise JournalUnavailable("the journal grows faster than it can be read; try again")
 
     def _attempt(self, work: Callable[[Transaction, Fold], tuple[list[Entry], T]], patient: bool) -> T:
+        refused, kept = None, None
         with self._store.writing() as transaction:
             if patient and self._far_behind(transaction):
                 raise _FarBehind
             fold = self._caught_up(transaction)
             began = time.perf_counter()
             self._fold = None  # until what follows is in the journal
+            self._append(transaction, fold, fold.settle())
             try:
                 entries, answer = work(transaction, fold)
-            except REFUSALS:
-                self._fold = fold
-                raise
+            except REFUSALS as error:
+                refused = error  # what the last report led to is recorded nevertheless
+            else:
+                report = answer if isinstance(answer, Report) else None
+                if report is not None and self._pace.due():
+                    kept = _cache(fold)  # the report has not taken effect yet
+                self._append(transaction, fold, entries, report)
             self._pace.spent(time.perf_counter() - began)
-            if entries:
-                fold.moved(entries, transaction.append(entries, fold.seq, fold.digest))
         self._fold = fold
-        if entries and self._pace.due():
-            self._keep_snapshot(fold)
+        if refused is not None:
+            raise refused
+        if kept is None and fold.tail is None and entries and self._pace.due():
+            kept = _cache(fold)
+        if kept is not None:
+            self._keep_snapshot(*kept)
         return answer
+
+    @staticmethod
+    def _append(transaction: Transaction, fold: Fold, entries: list[Entry], report: Report | None = None) -> None:
+        if entries:
+            fold.moved(entries, transaction.append(entries, fold.seq, fold.digest), report)
+
+    def _record(self) -> None:
+        """Write what the last report led to, if the journal lacks it."""
+        if self._fold is not None and self._fold.settle():
+            self._operate(lambda transaction, fold: ([], None))
 
     def _far_behind(self, transaction: Transaction) -> bool:
         """Whether others wrote much while this one waited for the lock."""
@@ -385,15 +413,18 @@ class Deployment:
     def _caught(self) -> Fold:
         """The state as of now."""
         with self._reading() as transaction:
-            return self._caught_up(transaction)
+            fold = self._caught_up(transaction)
+        self._fold = None  # unless it gets through
+        fold.settle()
+        self._fold = fold
+        return fold
 
-    def _keep_snapshot(self, fold: Fold) -> None:
+    def _keep_snapshot(self, seq: int, digest: str, body: bytes) -> None:
         """A cache: failing to write it loses nothing."""
         began = time.perf_counter()
-        body = snapshot.encode(fold)
         try:
             with self._store.writing() as transaction:
-                transaction.keep_snapshot(fold.seq, fold.digest, body)
+                transaction.keep_snapshot(seq, digest, body)
         except JournalError:
             pass
         self._pace.kept(time.perf_counter() - began)
@@ -414,6 +445,10 @@ class Deployment:
             )
         plan = transaction.event(event.body["plan"])
         return self._tickets(event.body, {} if plan is None else plan.body)
+
+
+def _cache(fold: Fold) -> tuple[int, str, bytes]:
+    return fold.seq, fold.digest, snapshot.encode(fold)
 
 
 def _not_told_before(transaction: Transaction, fold: Fold, report: Report) -> Report | None:

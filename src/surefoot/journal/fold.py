@@ -7,13 +7,16 @@ recorded behind it. Live and on replay the same function runs on the same plain 
 compared with the recorded one: draws and everything discrete must agree exactly. A recorded plan that differs (another machine's rounding can tip
 a linear program to another optimum) is adopted if it is certified by this computation too, and counted in ``deviations``; else replay stops.
 
-Plans are made at once after every event, never when somebody happens to look: looking changes nothing.
+A report is durable before its consequences are worked out: a journal may end with a ``told`` event whose consequences are not recorded yet (the
+*tail*). Whoever writes next, of whatever process, records them first, so that they stand directly behind the report and the plan was
+made before anything else happened; on replay a tail that misses them is told apart from one that has none by computing them. Looking changes nothing.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -29,7 +32,7 @@ from surefoot.journal.settings import Settings
 from surefoot.policyset.schema import PolicySet
 from surefoot.version import VERSION
 
-__all__ = ["Fold", "dense", "opening"]
+__all__ = ["Fold", "Tail", "dense", "opening"]
 
 SAME = 1e-9
 """Relative difference up to which recomputed numbers count as the recorded ones."""
@@ -50,6 +53,7 @@ class Fold:
         deviations: plans that were adopted although this machine computes another one.
         flags: texts of ``flagged`` events.
         plan: body of the ``planned`` event that is in force.
+        tail: the report at the journal's end, or ``None``.
     """
 
     def __init__(self, policy_set: PolicySet, settings: Settings) -> None:
@@ -60,6 +64,20 @@ class Fold:
         self.plan_seq = self.alarm_seq = self.deviations = 0
         self.flags: list[str] = []
         self.plan: dict[str, Any] = {}
+        self.tail: Tail | None = None
+
+    @property
+    def standing(self) -> tuple[int, dict[str, Any]]:
+        """Number and body of the plan in force, that of the tail included."""
+        for k, entry in enumerate(self.settle(), start=1):
+            if entry.kind == "planned":
+                return self.seq + k, entry.body
+        return self.plan_seq, self.plan
+
+    @property
+    def last(self) -> int:
+        """Number of the last event, those that the tail still lacks included."""
+        return self.seq + len(self.settle())
 
     @property
     def operator(self) -> Operator:
@@ -87,8 +105,26 @@ class Fold:
             primary = self._dispatch(kind, body, report)
             return [primary, *self._consequences(before)]
 
-    def moved(self, entries: Sequence[Entry | Event], digest: str) -> None:
-        """These entries are in the journal now; ``digest`` is that of the last."""
+    def accept(self, report: Report) -> Entry:
+        """A report that may be recorded; it takes effect in :meth:`settle`.
+
+        Raises:
+            InvalidReport: refused; the state has not moved.
+        """
+        with np.errstate(all="ignore"):
+            self.agent.check(**report.arguments())
+        return Entry("told", report.body())
+
+    def settle(self) -> list[Entry]:
+        """Work the tail in; returns what the journal lacks of its consequences."""
+        if self.tail is None:
+            return []
+        if self.tail.entries is None:
+            self.tail.entries = self.advance("told", self.tail.body, self.tail.report)[1:]
+        return self.tail.entries
+
+    def moved(self, entries: Sequence[Entry | Event], digest: str, report: Report | None = None) -> None:
+        """These entries are in the journal now; ``digest`` is that of the last, and ``report`` is the last if it has not taken effect."""
         for entry in entries:
             self.seq += 1
             if entry.kind == "planned":
@@ -96,6 +132,7 @@ class Fold:
             elif entry.kind == "alarm":
                 self.alarm_seq = self.seq
         self.digest = digest
+        self.tail = None if report is None else Tail(self.seq, entries[-1].body, report)
 
     def replay(self, events: Iterable[Event]) -> None:
         """Fold what a journal records from event ``seq + 1`` on.
@@ -106,21 +143,28 @@ class Fold:
         """
         group: list[Event] = []
         for event in events:
-            if event.kind in PRIMARY and group:
+            if event.kind in PRIMARY:
                 self._replay(group)
                 group = []
             group.append(event)
-        if group:
-            self._replay(group)
+        self._replay(group, last=True)
 
-    def _replay(self, group: list[Event]) -> None:
+    def _replay(self, group: list[Event], *, last: bool = False) -> None:
+        """Fold an event and its consequences, or the consequences of the tail; ``last`` where the journal may lack them."""
+        if not group:
+            if not last and self.tail is not None:
+                self._complete([])
+            return
         first = group[0]
         if first.kind == "asked" and not isinstance(first.body.get("draws"), list):
             raise ReplayError(
                 f"event {first.seq} (asked) must record its draws, got none; restore the journal from a copy"
             )
         try:
-            self._match(group, self.advance(first.kind, first.body))
+            if first.kind in PRIMARY:
+                self._begin(group, last)
+            else:
+                self._complete(group)
         except (JournalError, MemoryError):
             raise
         except (
@@ -135,7 +179,29 @@ class Fold:
             raise ReplayError(
                 f"event {first.seq} ({first.kind}) must follow from those before it, got: {error}; restore the journal from a copy"
             ) from error
+
+    def _begin(self, group: list[Event], last: bool) -> None:
+        first = group[0]
+        if self.tail is not None:
+            self._complete([])
+        expected = self.advance(first.kind, first.body)
+        if last and first.kind == "told" and len(group) == 1:
+            self.moved(group, first.digest)
+            self.tail = Tail(first.seq, first.body, None, expected[1:])
+            return
+        self._match(group, expected)
         self.moved(group, group[-1].digest)
+
+    def _complete(self, group: list[Event]) -> None:
+        """The recorded consequences of the tail; none are recorded where something else follows it directly."""
+        expected, tail = self.settle(), self.tail
+        if tail is None:
+            raise ReplayError(
+                f"event {group[0].seq} ({group[0].kind}) must follow from another; restore the journal from a copy"
+            )
+        told = Event(tail.seq, "", "told", tail.body)
+        self._match([told, *group], [Entry("told", tail.body), *expected])
+        self.moved(group, group[-1].digest if group else self.digest)
 
     # ------------------------------------------------------------------------------------------------ what happens
 
@@ -178,14 +244,7 @@ class Fold:
         return Entry("asked", found)
 
     def _tell(self, report: Report) -> None:
-        self.agent.tell(
-            report.ids,
-            report.reward,
-            report.costs,
-            initial_state=report.initial_state,
-            transitions=report.transitions,
-            signals=report.signals,
-        )
+        self.agent.tell(**report.arguments())
         self.discards.told(report.ids.tolist())
 
     def _approve(self, body: dict[str, Any]) -> None:
@@ -282,6 +341,23 @@ class Fold:
             bool(body["certified"]),
             {int(j): str(text) for j, text in body["reasons"].items()},
         )
+
+
+@dataclass
+class Tail:
+    """A report at the end of a journal, without its consequences.
+
+    Attributes:
+        seq: of its event.
+        body: of its event.
+        report: the same; ``None`` once it has taken effect.
+        entries: its consequences, which the journal lacks; ``None`` before they are worked out.
+    """
+
+    seq: int
+    body: dict[str, Any]
+    report: Report | None
+    entries: list[Entry] | None = None
 
 
 class _Before:

@@ -115,6 +115,23 @@ class SteeredAgent(CertifiedAgent):
         self.operator = replace(self.operator, **changes)
         self._stale = True
 
+    def check(
+        self,
+        ids: Any,
+        reward: Any,
+        costs: Any,
+        *,
+        initial_state: Any = None,
+        transitions: Any = None,
+        signals: Any = None,
+    ) -> None:
+        """Refuse what :meth:`tell` would refuse; nothing moves.
+
+        Raises:
+            InvalidReport: see :class:`~surefoot.deploy.agent.Agent`.
+        """
+        self._checked(ids, reward, costs, initial_state, transitions, signals)
+
     def pause(self, reason: str | None) -> None:
         """Note a pause or its end; no plan depends on it."""
         self.operator = replace(self.operator, paused=reason)

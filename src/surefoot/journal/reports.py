@@ -68,6 +68,10 @@ class Report:
                 found[name] = value.tolist()
         return found
 
+    def arguments(self) -> dict[str, Any]:
+        """What an agent's ``tell`` takes."""
+        return {name: getattr(self, name) for name in self.__dataclass_fields__}
+
     @staticmethod
     def recorded(body: dict[str, Any]) -> Report:
         """From the body of a ``told`` event, which this module wrote."""

@@ -65,18 +65,18 @@ class DeploymentStatus:
     @staticmethod
     def of(fold: Fold, name: str) -> DeploymentStatus:
         """Read a state."""
-        agent, plan = fold.agent, fold.plan
+        agent, (number, plan) = fold.agent, fold.standing
         now, criterion, state, why = agent.status(), fold.policy_set.criterion, *_state(fold)
         return DeploymentStatus(
             name=name,
             state=state,
             why=why,
-            seq=fold.seq,
+            seq=fold.last,
             episodes=now.episodes,
             pending=now.pending,
             weights={int(j): weight for j, weight in plan["weights"].items()},
             reasons={int(j): text for j, text in plan["reasons"].items()},
-            plan=fold.plan_seq,
+            plan=number,
             certified_costs=dict(zip(criterion.cost_names, plan["bounds"])),
             cost_limits=dict(zip(criterion.cost_names, criterion.cost_limits.tolist())),
             certified=agent.alarm is None,

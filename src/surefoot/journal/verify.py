@@ -65,8 +65,8 @@ def verify(policy_set: PolicySet, events: Iterable[Event]) -> Verification:
     audit, checked = _Audit(policy_set), 0
     try:
         with np.errstate(all="ignore"):  # as when they were made
-            for group in _groups(events):
-                audit.check(group)
+            for group, last in _marked(_groups(events)):
+                audit.check(group, last=last)
                 checked += len(group)
     except _Disagreement as error:
         return Verification(False, checked, str(error))
@@ -97,6 +97,16 @@ def _groups(events: Iterable[Event]) -> Iterator[list[Event]]:
     yield group
 
 
+def _marked(groups: Iterable[list[Event]]) -> Iterator[tuple[list[Event], bool]]:
+    """Groups, and which is the last."""
+    held: list[Event] = []
+    for group in groups:
+        if held:
+            yield held, False
+        held = group
+    yield held, True
+
+
 class _Audit:
     """One walk through a journal."""
 
@@ -105,8 +115,8 @@ class _Audit:
         self.seq = self.target = 0
         self.group: list[Event] = []
 
-    def check(self, group: list[Event]) -> None:
-        """Everything about one group.
+    def check(self, group: list[Event], *, last: bool = False) -> None:
+        """Everything about one group; where a report is all there is of the last, its consequences need not be recorded yet.
 
         Raises:
             _Disagreement: the first thing that does not follow.
@@ -125,6 +135,9 @@ class _Audit:
         if first.kind not in ("told", "lost") and later & {"eliminated", "readmitted", "target", "alarm"}:
             self._object(f"{sorted(later)} do not follow from it")
         target = self.target
+        if last and first.kind == "told" and not later:
+            self._report(first.body)
+            return
         getattr(self, f"_{first.kind}")(first.body)
         if "target" in later and self.target == target:
             self._object("a target was chosen without need")
@@ -234,7 +247,8 @@ class _Audit:
         self.missing.asked(draws, weights)
         self.opened += len(draws)
 
-    def _told(self, body: dict[str, Any]) -> None:
+    def _report(self, body: dict[str, Any]) -> Group:
+        """A report that may be true, of episodes that are open."""
         policies = [self._close(k) for k in body["ids"]]
         group = Group(body, policies)
         low, high = self.policy_set.criterion.return_range
@@ -242,6 +256,11 @@ class _Audit:
         sane = np.isfinite(group.outcomes).all() and costs.shape[1] == self.limits.size and (costs >= -room).all()
         if not sane or (reward < low - room * (1 + abs(low))).any() or (reward > high + room * (1 + abs(high))).any():
             self._object("a report was taken that cannot be true")
+        return group
+
+    def _told(self, body: dict[str, Any]) -> None:
+        group = self._report(body)
+        costs = group.outcomes[:, 1:]
         if (costs > self.ceilings * (1.0 + 1e-9)).any():
             self._expect("an episode cost more than the declared ceiling")
         self.bounds.told(group)
