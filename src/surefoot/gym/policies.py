@@ -1,0 +1,119 @@
+"""From a trained Stable-Baselines3 model to arrays: the deterministic policy as an :class:`~surefoot.controllers.MLPPolicy`.
+
+    on-policy (PPO, A2C, TRPO)      latent policy network, action layer, clipped to the action space (or the largest logit)
+    SAC, CrossQ-like                latent policy network, layer ``mu``, squashed
+    TD3, DDPG                       network ``mu``, whose last tanh becomes the squashing
+
+The running statistics of ``VecNormalize`` become ``shift`` and ``scale``. The model is only looked at, by attribute: no torch is imported here.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from surefoot.arrays import FloatArray
+from surefoot.controllers import MLPPolicy
+from surefoot.errors import InvalidInput
+
+__all__ = ["from_sb3"]
+
+ACTIVATION_OF = {"Tanh": "tanh", "ReLU": "relu"}
+
+
+def from_sb3(model: Any) -> MLPPolicy:
+    """What ``model.predict(observation, deterministic=True)`` computes, as data.
+
+    Args:
+        model: a trained PPO, A2C, TRPO, SAC, TD3 or DDPG model with a multilayer perceptron.
+
+    Raises:
+        InvalidInput: another architecture (images, recurrent, dictionaries of observations, state-dependent exploration with its own squashing).
+    """
+    policy = model.policy
+    _check_flat(model)
+    squash = False
+    if hasattr(policy, "action_net"):
+        modules = [policy.mlp_extractor.policy_net, policy.action_net]
+        squash = bool(getattr(policy, "squash_output", False))
+    elif hasattr(policy.actor, "latent_pi"):
+        modules, squash = [policy.actor.latent_pi, policy.actor.mu], True
+    else:
+        modules, squash = [policy.actor.mu], True
+    layers, activations = _unrolled(modules)
+    if not hasattr(policy, "action_net") and not hasattr(policy.actor, "latent_pi"):
+        activations = activations[:-1]  # the last tanh is the squashing
+    low, high = _range(model.action_space)
+    shift, scale, clip = _normalisation(model)
+    return MLPPolicy(
+        weights=tuple(_numbers(layer.weight) for layer in layers),
+        biases=tuple(_numbers(layer.bias) for layer in layers),
+        low=low,
+        high=high,
+        activation=_one(activations),
+        squash=squash,
+        shift=shift,
+        scale=scale,
+        clip=clip,
+    )
+
+
+def _check_flat(model: Any) -> None:
+    """Raise unless observations are vectors that the network reads as they are."""
+    space = type(model.observation_space).__name__
+    extractor = type(getattr(model.policy, "features_extractor", None) or getattr(model.policy.actor, "features_extractor", None)).__name__
+    if space != "Box" or extractor != "FlattenExtractor":
+        raise InvalidInput(
+            f"model must read vectors with a multilayer perceptron, got observations {space} through {extractor}; train it with MlpPolicy on a Box"
+        )
+    if hasattr(model.policy, "lstm_actor"):
+        raise InvalidInput("model must have no memory, got a recurrent policy; train it with MlpPolicy")
+
+
+def _unrolled(modules: list[Any]) -> tuple[list[Any], list[str]]:
+    """Linear layers in order and the names of the activations between them."""
+    layers: list[Any] = []
+    activations: list[str] = []
+    for module in modules:
+        for part in module if hasattr(module, "__iter__") else [module]:
+            name = type(part).__name__
+            if name == "Linear":
+                layers.append(part)
+            elif name in ACTIVATION_OF:
+                activations.append(ACTIVATION_OF[name])
+            elif name != "Flatten":
+                raise InvalidInput(f"model must consist of linear layers with tanh or ReLU, got {name}; retrain it with such a network")
+    return layers, activations
+
+
+def _one(activations: list[str]) -> str:
+    kinds = set(activations)
+    if len(kinds) > 1:
+        raise InvalidInput(f"model must use one activation throughout, got {', '.join(sorted(kinds))}; retrain it with one")
+    return kinds.pop() if kinds else "tanh"
+
+
+def _numbers(tensor: Any) -> FloatArray:
+    return np.asarray(tensor.detach().cpu().numpy(), dtype=np.float64)
+
+
+def _range(space: Any) -> tuple[FloatArray | None, FloatArray | None]:
+    """Bounds of a Box, nothing for discrete actions."""
+    name = type(space).__name__
+    if name == "Discrete":
+        if int(getattr(space, "start", 0)) != 0:
+            raise InvalidInput(f"action_space must count from 0, got start {space.start}; shift the actions in a wrapper")
+        return None, None
+    if name != "Box" or len(space.shape) != 1:
+        raise InvalidInput(f"action_space must be a one-dimensional Box or Discrete, got {space}; flatten it in a wrapper")
+    return np.asarray(space.low, dtype=np.float64), np.asarray(space.high, dtype=np.float64)
+
+
+def _normalisation(model: Any) -> tuple[Any, Any, float]:
+    """``(shift, scale, clip)`` of the ``VecNormalize`` around the model's environment, if there is one."""
+    wrapper = model.get_vec_normalize_env() if hasattr(model, "get_vec_normalize_env") else None
+    if wrapper is None or not wrapper.norm_obs:
+        return 0.0, 1.0, float("inf")
+    statistics = wrapper.obs_rms
+    return statistics.mean.ravel(), np.sqrt(statistics.var + wrapper.epsilon).ravel(), float(wrapper.clip_obs)
