@@ -1,0 +1,572 @@
+"""Episodes of policies in simulated tasks, as one row of numbers each.
+
+    R = sum_{t<H} gamma^t r_t,      C_i = sum_{t<H} gamma^t c_it,      X_x = mean, sum, last or largest of x_t over the steps
+
+Inside a process m environments of one task are stepped in lockstep, so that a policy with ``act_batch`` answers all of them with one
+matrix product; processes share whole blocks of episodes. Episode e of policy j in task k draws its chance from the seed sequence with
+spawn key (k, j, e) and from nothing else: neither the number of processes nor m nor how episodes are split changes a bit of the result.
+
+Every step is checked. A cost that is missing, not finite, negative or above its bound, a reward outside its range, an observation or
+action of another shape ... is an error that names family, parameters, policy, episode, step and value, because a wrong number here would
+become a wrong certificate.
+
+A policy acts through ``act_batch(observations)`` where it has one, else ``predict(observation)``, else it is called. ``predict`` gets the
+episode's own ``rng`` if it takes one, and ``deterministic=True`` if it takes that and no ``rng``: a rollout is a function of its
+seed. A policy with ``reset()`` is copied for every environment and reset before every episode (controllers with a memory).
+
+Letters: T tasks, p parameters, J policies, I constraints, X signals, n episodes, m environments in lockstep.
+"""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+import numpy as np
+
+from surefoot.arrays import FloatArray, IntArray, check_integer
+from surefoot.errors import InvalidInput, SimulationError, SurefootError
+from surefoot.gym.family import ROOM, GymFamily
+from surefoot.progress import track
+
+__all__ = ["Rollouts", "Stage", "join", "rollout"]
+
+WIDTH = 16
+"""Environments in lockstep; more share a matrix product among more, and cost memory."""
+ACTION_ROOM = 1e-6
+"""Relative rounding allowed at the ends of an action space, whose bounds are single precision."""
+BLOCKS = 4
+"""Parts per process into which the episodes of all policies are split, so that slow ones do not hold up the rest."""
+
+Seed = int | tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Rollouts:
+    """Episodes of one policy.
+
+    Attributes:
+        returns: (n,) discounted returns; (n, T) where one batch serves T tasks.
+        costs: (n, I) discounted costs.
+        signals: (n, X).
+        lengths: (n,) numbers of steps.
+        first_observations: (n, ...).
+    """
+
+    returns: FloatArray
+    costs: FloatArray
+    signals: FloatArray
+    lengths: IntArray
+    first_observations: Any
+
+    def __len__(self) -> int:
+        return int(self.lengths.size)
+
+    def outcomes(self, task: int = 0) -> FloatArray:
+        """(n, 1+I+X) return in one task, costs and signals side by side."""
+        returns = self.returns if self.returns.ndim == 1 else self.returns[:, task]
+        return np.column_stack([returns, self.costs, self.signals])
+
+
+def join(parts: Sequence[Rollouts]) -> Rollouts:
+    """The episodes of all parts, in order."""
+    names = ("returns", "costs", "signals", "lengths", "first_observations")
+    return Rollouts(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+
+
+def rollout(
+    family: GymFamily,
+    parameters: Any,
+    policies: Sequence[Any],
+    *,
+    episodes: int,
+    seed: Seed,
+    workers: int = 1,
+    first_episode: int = 0,
+    task: int = 0,
+    rewards_at: Any = None,
+    width: int = WIDTH,
+    progress: bool = False,
+) -> tuple[Rollouts, ...]:
+    """Run every policy in one task.
+
+    Args:
+        family: where the task comes from.
+        parameters: (p,) the task.
+        policies: J of them.
+        episodes: n for each policy.
+        seed: of everything random; with ``task``, the policy's position and the episode's number it decides an episode.
+        workers: processes.
+        first_episode: number of the first episode; 0..99 and then 100..199 are the same episodes as 0..199.
+        task: number of the task, so that tasks do not share their chance.
+        rewards_at: (T, p) tasks whose returns are wanted from the same episodes, for families that differ in the reward only.
+        width: m.
+        progress: draw a progress bar where that makes sense.
+
+    Returns:
+        J rollouts.
+
+    Raises:
+        SimulationError: the environment or a policy breaks a rule.
+    """
+    check_integer("episodes", episodes, low=1)
+    check_integer("workers", workers, low=1)
+    check_integer("width", width, low=1)
+    check_integer("first_episode", first_episode, low=0)
+    parts = 1 if workers == 1 else max(1, -(-workers * BLOCKS // len(policies)))
+    edges = np.linspace(0, episodes, min(parts, episodes) + 1).astype(int)
+    units = [(j, int(a), int(b - a)) for j in range(len(policies)) for a, b in zip(edges[:-1], edges[1:])]
+    if workers == 1:
+        with Stage(family, parameters, task=task, rewards_at=rewards_at, width=width) as stage:
+            done = [
+                stage.run(policies[j], j, seed=seed, first=first_episode + a, count=n)
+                for j, a, n in track(units, "simulating", len(units), show=progress)
+            ]
+    else:
+        from joblib import Parallel, delayed
+
+        calls = [
+            (family, parameters, task, rewards_at, width, policies[j], j, seed, first_episode + a, n)
+            for j, a, n in units
+        ]
+        running = Parallel(n_jobs=workers, return_as="generator")(delayed(_unit)(*call) for call in calls)
+        done = list(track(running, "simulating", len(units), show=progress))
+    size = len(edges) - 1
+    return tuple(join(done[j * size : (j + 1) * size]) for j in range(len(policies)))
+
+
+def _unit(
+    family: GymFamily, parameters: Any, task: int, rewards_at: Any, width: int, policy: Any, index: int, seed: Seed, first: int, n: int
+) -> Rollouts:  # fmt: skip
+    with Stage(family, parameters, task=task, rewards_at=rewards_at, width=width) as stage:
+        return stage.run(policy, index, seed=seed, first=first, count=n)
+
+
+class Stage:
+    """One task in one process: its environments, made when first needed, and what every step is checked against.
+
+    Args:
+        family, parameters, task, rewards_at, width: as in :func:`rollout`.
+    """
+
+    def __init__(
+        self, family: GymFamily, parameters: Any, *, task: int = 0, rewards_at: Any = None, width: int = WIDTH
+    ) -> None:
+        self.family, self.task, self.width = family, task, width
+        self.parameters = np.asarray(parameters, dtype=np.float64)
+        if self.parameters.shape != (family.n_parameters,):
+            raise InvalidInput(
+                f"parameters must have shape ({family.n_parameters},), got {self.parameters.shape}; name one task"
+            )
+        if rewards_at is not None and not family.shared:
+            raise InvalidInput(
+                f"rewards_at must be None for {family.name}, whose tasks differ in more than the reward, got {np.shape(rewards_at)}; run each task"
+            )
+        points = None if not family.shared else self.parameters[None] if rewards_at is None else rewards_at
+        self.rewards_at = None if points is None else np.asarray(points, dtype=np.float64)
+        self.single = rewards_at is None
+        self.envs: list[Any] = []
+
+    def __enter__(self) -> Stage:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the environments."""
+        for env in self.envs:
+            env.close()
+        self.envs = []
+
+    def environments(self, count: int) -> list[Any]:
+        """At least ``count`` environments."""
+        while len(self.envs) < count:
+            self.envs.append(self._make())
+        return self.envs[:count]
+
+    def _make(self) -> Any:
+        where = f"{self.family.name} at {self.parameters.tolist()}"
+        try:
+            env = self.family.make(self.parameters.copy())
+        except SurefootError:
+            raise
+        except Exception as error:
+            raise SimulationError(
+                f"make of {where} must return an environment, got {type(error).__name__}: {error}; call it alone with these parameters"
+            ) from error
+        for name in ("reset", "step", "close", "action_space", "observation_space"):
+            if not hasattr(env, name):
+                raise SimulationError(
+                    f"make of {where} must return a Gymnasium environment, got {type(env).__name__} without {name}; subclass gymnasium.Env"
+                )
+        if not hasattr(env.observation_space, "shape") or env.observation_space.shape is None:
+            raise SimulationError(
+                f"observation_space of {where} must be an array space, got {type(env.observation_space).__name__}; "
+                "wrap it in gymnasium.wrappers.FlattenObservation"
+            )
+        return env
+
+    def run(self, policy: Any, index: int, *, seed: Seed, first: int, count: int) -> Rollouts:
+        """``count`` episodes of one policy, numbered from ``first``; ``index`` is its position in the library."""
+        return _Run(self, policy, index, seed, first, count).finish()
+
+
+class _Run:
+    """Episodes on their way; slot k runs one of them in environment k."""
+
+    def __init__(self, stage: Stage, policy: Any, index: int, seed: Seed, first: int, count: int) -> None:
+        self.stage, self.family, self.index, self.first, self.count = stage, stage.family, index, first, count
+        self.entropy = [int(s) for s in (seed if isinstance(seed, tuple) else (seed,))]
+        self.low, self.high = self.family.criterion.reward_bounds
+        self.ends = self.family.ranges()
+        m, family = min(stage.width, count), self.family
+        self.envs = stage.environments(m)
+        self.space = self.envs[0].observation_space
+        self.doing, self.slot = "policy", 0
+        n_tasks = 1 if stage.rewards_at is None else len(stage.rewards_at)
+        self.weights = family.criterion.discount ** np.arange(family.horizon + 1)
+        self.cost_ends = family.criterion.cost_bounds * (1.0 + ROOM) + ROOM
+        self.episode, self.steps = np.zeros((2, m), dtype=np.int64)
+        self.returns, self.costs = np.zeros((m, n_tasks)), np.zeros((m, family.n_constraints))
+        self.signals = np.zeros((m, len(family.signals)))
+        self.observations: list[Any] = [None] * m
+        self.seen = np.zeros((m, *self.space.shape), dtype=self.space.dtype)
+        self.out = (
+            np.zeros((count, n_tasks)),
+            np.zeros((count, family.n_constraints)),
+            np.zeros((count, len(family.signals))),
+            np.zeros(count, dtype=np.int64),
+            np.zeros((count, *self.space.shape), dtype=self.space.dtype),
+        )
+        self.actor = _Actor(self, policy, m)
+        self.started = 0
+        self.live: list[int] = []
+
+    def finish(self) -> Rollouts:
+        """Run to the end of the last episode."""
+        try:
+            self._play()
+        except SurefootError:
+            raise
+        except Exception as error:
+            raise SimulationError(
+                f"{self.doing} must not raise, got {type(error).__name__}: {error} ({self._where(self.slot)}); run it alone to see why"
+            ) from error
+        returns, *rest = self.out
+        return Rollouts(returns[:, 0] if self.stage.single else returns, *rest)
+
+    def _play(self) -> None:
+        for slot in range(len(self.envs)):
+            self._start(slot)
+        while self.live:
+            live = self.live
+            self.doing, self.slot = "policy", live[0]
+            actions = self.actor.act(live)
+            ended = self._step(live, actions)
+            for slot in ended:
+                self._end(slot)
+
+    def _start(self, slot: int) -> None:
+        """Put the next episode into a slot, or retire the slot."""
+        if self.started == self.count:
+            self.live = [k for k in self.live if k != slot]
+            return
+        self.episode[slot], self.steps[slot] = self.started, 0
+        self.started += 1
+        self.doing, self.slot = "reset", slot
+        key = (self.stage.task, self.index, self.first + int(self.episode[slot]))
+        # 32 bits, which every library takes as a seed.
+        seed = int(np.random.SeedSequence(self.entropy, spawn_key=key).generate_state(1)[0])
+        result = self.envs[slot].reset(seed=seed)
+        if not isinstance(result, tuple) or len(result) != 2:
+            self._refuse("reset", "return (observation, info)", type(result).__name__, slot, "follow Gymnasium's API")
+        self.returns[slot], self.costs[slot] = 0.0, 0.0
+        self.signals[slot] = [-np.inf if s.reduce == "max" else 0.0 for s in self.family.signals]
+        self._see(slot, result[0])
+        self._check_seen([slot])
+        self.out[4][self.episode[slot]] = self.seen[slot]
+        self.actor.start(slot, self.entropy, key)
+        if slot not in self.live:
+            self.live = sorted([*self.live, slot])
+
+    def _see(self, slot: int, observation: Any) -> None:
+        if observation is self.observations[slot] and isinstance(observation, np.ndarray) and observation.ndim:
+            self._refuse("observation", "be a fresh array every step", "the same object", slot, "return a copy")
+        shape = np.shape(observation)
+        if shape != self.space.shape:
+            self._refuse(
+                "observation", f"have shape {self.space.shape}", str(shape), slot, "fix the environment, or its observation_space"
+            )  # fmt: skip
+        self.observations[slot] = observation
+        try:
+            self.seen[slot] = observation
+        except (TypeError, ValueError, OverflowError):
+            self._refuse("observation", "hold numbers", repr(observation)[:60], slot, "fix the environment")
+
+    def _check_seen(self, slots: list[int]) -> None:
+        fine = np.isfinite(self.seen) if len(slots) == len(self.seen) else np.isfinite(self.seen[slots])
+        if not fine.all():
+            slot = slots[int(np.argmin(fine.reshape(len(slots), -1).all(axis=1)))]
+            self._refuse(
+                "observation", "be finite", np.array2string(self.seen[slot], threshold=8), slot, "look for a division by zero, or an unstable simulation"
+            )  # fmt: skip
+
+    def _step(self, live: list[int], actions: Any) -> list[int]:
+        """One step of every live slot; returns the slots whose episodes are over."""
+        family, rewards, costs, terms, ended = self.family, [], [], [], []
+        for slot, action in zip(live, actions):
+            self.doing, self.slot = "step", slot
+            result = self.envs[slot].step(action)
+            before = self.observations[slot]
+            after, reward, cost, terminated, truncated, info = self._unpack(result, slot)
+            self._see(slot, after)
+            if family.n_constraints:
+                costs.append(self._cost(before, action, after, cost, info, slot))
+            rewards.append(reward)
+            if family.rewards is not None:
+                self.doing = "rewards"
+                terms.append(family.rewards(self.stage.rewards_at, before, action, after, reward, info))
+            if family.signals:
+                self._signal(slot, before, action, after, reward, info)
+            self.steps[slot] += 1
+            if terminated or self.steps[slot] == family.horizon:
+                ended.append(slot)
+                if terminated and self.steps[slot] < family.horizon and not self.low <= 0.0 <= self.high:
+                    self._refuse("reward_bounds", "contain 0, the reward after an early end", str((self.low, self.high)), slot, "widen criterion.reward_bounds")  # fmt: skip
+            elif truncated:
+                self._refuse("truncated", f"not come before step {family.horizon}, criterion.horizon", f"it after {self.steps[slot]} steps", slot, "raise the environment's own time limit, or lower the horizon")  # fmt: skip
+        self._check_seen(live)
+        self._add(live, rewards, costs, terms)
+        return ended
+
+    def _unpack(self, result: Any, slot: int) -> tuple[Any, Any, Any, bool, bool, dict[str, Any]]:
+        """A step of five entries, or of six with the cost after the reward."""
+        if not isinstance(result, tuple) or len(result) not in (5, 6):
+            size = f"{len(result)} entries" if isinstance(result, tuple) else type(result).__name__
+            self._refuse("step", "return (observation, reward, terminated, truncated, info), or six with the cost after the reward", size, slot, "follow Gymnasium's API")  # fmt: skip
+        cost = result[2] if len(result) == 6 else None
+        after, reward, (terminated, truncated, info) = result[0], result[1], result[-3:]
+        for name, flag in (("terminated", terminated), ("truncated", truncated)):
+            if not isinstance(flag, bool | np.bool_):
+                self._refuse(name, "be True or False", repr(flag)[:60], slot, "convert it with bool()")
+        if not isinstance(info, dict):
+            self._refuse("info", "be a dict", type(info).__name__, slot, "return {} where there is nothing to say")
+        return after, reward, cost, bool(terminated), bool(truncated), info
+
+    def _cost(self, before: Any, action: Any, after: Any, cost: Any, info: dict[str, Any], slot: int) -> Any:
+        if self.family.cost is not None:
+            self.doing = "cost"
+            return self.family.cost(before, action, after, info)
+        if cost is None:
+            cost = info.get("cost")
+        if cost is None:
+            keys = ", ".join(sorted(map(str, info))[:6]) or "nothing"
+            self._refuse("cost", 'be in info["cost"]', f"an info with {keys}", slot, "put it there, return steps of six, or give the family cost=")  # fmt: skip
+        return cost
+
+    def _signal(self, slot: int, before: Any, action: Any, after: Any, reward: Any, info: dict[str, Any]) -> None:
+        for x, signal in enumerate(self.family.signals):
+            self.doing = f"signal {signal.name!r}"
+            value = float(signal.of(before, action, after, reward, info))
+            if signal.reduce in ("mean", "sum"):
+                self.signals[slot, x] += value
+            elif signal.reduce == "last" or not value <= self.signals[slot, x]:  # NaN is kept, to be refused at the end
+                self.signals[slot, x] = value
+
+    def _add(self, live: list[int], rewards: list[Any], costs: list[Any], terms: list[Any]) -> None:
+        """Check the numbers of one step and add them to the episodes' sums."""
+        size, whole = len(live), len(live) == len(self.envs)
+        where: Any = slice(None) if whole else live
+        weight = self.weights[self.steps[where] - 1][:, None]
+        plain = self._table("reward", rewards, live, ())
+        if terms:
+            table = self._table("rewards", terms, live, (self.returns.shape[1],))
+            if not np.isfinite(plain).all():
+                slot = live[int(np.argmin(np.isfinite(plain)))]
+                self._refuse("reward", "be finite", str(plain[live.index(slot)]), slot, "fix the environment")
+        else:
+            table = plain.reshape(size, 1)
+        low, high = self.low - ROOM * (1.0 + abs(self.low)), self.high + ROOM * (1.0 + abs(self.high))
+        fine = (table >= low) & (table <= high)
+        if not fine.all():
+            k, t = (int(i) for i in np.argwhere(~fine)[0])
+            name = f"rewards[{t}]" if terms else "reward"
+            self._refuse(name, f"lie in criterion.reward_bounds [{self.low:g}, {self.high:g}]", f"{table[k, t]:g}", live[k], "fix the environment, or widen the bounds")  # fmt: skip
+        self.returns[where] += weight * table
+        if costs:
+            sums = self._table("cost", costs, live, (self.family.n_constraints,))
+            fine = (sums >= 0.0) & (sums <= self.cost_ends)
+            if not fine.all():
+                k, i = (int(i) for i in np.argwhere(~fine)[0])
+                top = self.family.criterion.cost_bounds[i]
+                name = self.family.criterion.cost_names[i]
+                self._refuse(f"cost[{i}] ({name})", f"lie in [0, {top:g}], criterion.cost_bounds", f"{sums[k, i]:g}", live[k], "fix the environment's cost, or widen the bounds")  # fmt: skip
+            self.costs[where] += weight * sums
+
+    def _table(self, name: str, rows: list[Any], live: list[int], shape: tuple[int, ...]) -> FloatArray:
+        """``rows``, one per live slot, as floats (len(live), *shape); a lone number passes for one of length 1."""
+        size = int(np.prod(shape, dtype=int))
+        try:
+            array = np.array(rows, dtype=np.float64)
+            if array.shape == (len(live), *shape) or (array.shape == (len(live),) and size == 1):
+                return array.reshape(len(live), *shape)
+        except (TypeError, ValueError):
+            pass
+        for slot, row in zip(live, rows):
+            try:
+                fits = np.array(row, dtype=np.float64).shape in ((shape,) if size != 1 else (shape, ()))
+            except (TypeError, ValueError):
+                fits = False
+            if not fits:
+                wanted = "be a number" if shape == () else f"hold {size} numbers" if size > 1 else "be one number"
+                self._refuse(name, wanted, repr(row)[:60], slot, "fix what computes it")
+        return np.array([np.reshape(np.asarray(row, dtype=np.float64), shape) for row in rows])
+
+    def _end(self, slot: int) -> None:
+        """Write an episode's numbers down and put the next one into its slot."""
+        row, x = int(self.episode[slot]), 1 + self.family.n_constraints
+        means = [s.reduce == "mean" for s in self.family.signals]
+        signals = np.where(means, self.signals[slot] / self.steps[slot], self.signals[slot])
+        low, high = self.ends
+        room = ROOM * (1.0 + np.abs(self.ends[0])), ROOM * (1.0 + np.abs(self.ends[1]))
+        names = ["return", *(f"cost {n!r}" for n in self.family.criterion.cost_names), *(f"signal {s.name!r}" for s in self.family.signals)]  # fmt: skip
+        parts = [(0, v) for v in self.returns[slot].tolist()] + list(enumerate([*self.costs[slot], *signals], start=1))
+        for q, value in parts:
+            if not low[q] - room[0][q] <= value <= high[q] + room[1][q]:
+                whose = "the signal's range" if q >= x else "the family's bounds"
+                self._refuse(f"{names[q]} of the episode", f"lie in [{low[q]:g}, {high[q]:g}], {whose}", f"{value:g}", slot, "declare a range that holds always")  # fmt: skip
+        self.out[0][row] = np.clip(self.returns[slot], low[0], high[0])
+        self.out[1][row] = np.clip(self.costs[slot], low[1:x], high[1:x])
+        self.out[2][row] = np.clip(signals, low[x:], high[x:])
+        self.out[3][row] = self.steps[slot]
+        self._start(slot)
+
+    def _where(self, slot: int) -> str:
+        episode = self.first + int(self.episode[slot])
+        return (
+            f"{self.family.name} at {self.stage.parameters.tolist()}, policy {self.index}, episode {episode}, "
+            f"step {int(self.steps[slot])}"
+        )
+
+    def _refuse(self, name: str, rule: str, got: str, slot: int, remedy: str) -> NoReturn:
+        raise SimulationError(f"{name} must {rule}, got {got} ({self._where(slot)}); {remedy}")
+
+
+class _Actor:
+    """Turns the observations of the live slots into checked actions."""
+
+    def __init__(self, run: _Run, policy: Any, slots: int) -> None:
+        self.run, self.policy = run, policy
+        self.space = run.envs[0].action_space
+        self.batch = getattr(policy, "act_batch", None)
+        self.takes = _parameters(getattr(policy, "predict", None))
+        if not callable(self.batch) and not callable(getattr(policy, "predict", None)) and not callable(policy):
+            raise SimulationError(
+                f"policy {run.index} must have predict(observation) or be callable, got {type(policy).__name__} ({run.family.name}); wrap it in a function"
+            )
+        resets = callable(getattr(policy, "reset", None))
+        self.policies = [copy.deepcopy(policy) for _ in range(slots)] if resets else [policy] * slots
+        if resets or not callable(self.batch):
+            self.batch = None
+        self.resets = resets
+        self.rngs: list[Any] = [None] * slots
+        self.states: list[Any] = [None] * slots
+        shape = getattr(self.space, "shape", None)
+        self.box = type(self.space).__name__ == "Box" and shape is not None
+        self.discrete = type(self.space).__name__ == "Discrete"
+        if self.box:
+            room = ACTION_ROOM * (1.0 + np.abs(np.where(np.isfinite(self.space.low), self.space.low, 0.0)))
+            self.low = np.asarray(self.space.low, dtype=np.float64) - room
+            self.high = np.asarray(self.space.high, dtype=np.float64) + ACTION_ROOM * (
+                1.0 + np.abs(np.where(np.isfinite(self.space.high), self.space.high, 0.0))
+            )
+
+    def start(self, slot: int, entropy: list[int], key: tuple[int, int, int]) -> None:
+        """A new episode: its own generator, no memory."""
+        self.states[slot] = None
+        if "rng" in self.takes:
+            self.rngs[slot] = np.random.default_rng(np.random.SeedSequence(entropy, spawn_key=(*key, 1)))
+        if self.resets:
+            self.run.doing = "policy.reset"
+            self.policies[slot].reset()
+
+    def act(self, live: list[int]) -> Any:
+        """Actions of the live slots, in order."""
+        run = self.run
+        if self.batch is not None:
+            seen = run.seen if len(live) == len(run.seen) else run.seen[live]
+            actions = self.batch(seen)
+            if len(actions) != len(live):
+                run._refuse("act_batch", f"return {len(live)} actions", f"{len(actions)}", live[0], "one row per observation")  # fmt: skip
+        else:
+            actions = [self._one(slot) for slot in live]
+        self._check(live, actions)
+        return actions
+
+    def _one(self, slot: int) -> Any:
+        self.run.slot = slot
+        policy, observation = self.policies[slot], self.run.observations[slot]
+        if not hasattr(policy, "predict"):
+            return policy(observation)
+        more: dict[str, Any] = {}
+        if "rng" in self.takes:
+            more["rng"] = self.rngs[slot]
+        elif "deterministic" in self.takes:
+            more["deterministic"] = True
+        if self.states[slot] is not None and "state" in self.takes:
+            more["state"] = self.states[slot]
+        answer = policy.predict(observation, **more)
+        if not isinstance(answer, tuple) or len(answer) != 2:
+            self.run._refuse("predict", "return (action, state)", type(answer).__name__, slot, "return (action, None)")
+        self.states[slot] = answer[1]
+        return answer[0]
+
+    def _check(self, live: list[int], actions: Any) -> None:
+        if self.box:
+            self._check_box(live, actions)
+            return
+        for slot, action in zip(live, actions):
+            fine = self._discrete(action) if self.discrete else self.space.contains(action)
+            if not fine:
+                self.run._refuse("action", f"be in the action space {self.space}", repr(action)[:60], slot, "fix the policy")  # fmt: skip
+
+    def _discrete(self, action: Any) -> bool:
+        whole = isinstance(action, int | np.integer) or (isinstance(action, np.ndarray) and action.dtype.kind in "iu" and action.size == 1)  # fmt: skip
+        return bool(whole and self.space.start <= int(action) < self.space.start + self.space.n)
+
+    def _check_box(self, live: list[int], actions: Any) -> None:
+        shape = self.space.shape
+        for slot, action in zip(live, actions):
+            if np.shape(action) != shape:
+                self.run._refuse("action", f"have shape {shape}", str(np.shape(action)), slot, "fix the policy")
+        try:
+            array = np.asarray(actions, dtype=np.float64)
+        except (TypeError, ValueError):
+            self.run._refuse("action", "hold numbers", repr(actions)[:60], live[0], "fix the policy")
+        fine = (array >= self.low) & (array <= self.high)
+        if not fine.all():
+            k = int(np.argmin(fine.reshape(len(live), -1).all(axis=1)))
+            self.run._refuse(
+                "action", f"lie in the action space {_short(self.space)}", np.array2string(array[k], threshold=8), live[k], "clip it in the policy"
+            )  # fmt: skip
+
+
+def _short(space: Any) -> str:
+    low, high = np.asarray(space.low), np.asarray(space.high)
+    if (low == low.flat[0]).all() and (high == high.flat[0]).all():
+        return f"[{low.flat[0]:g}, {high.flat[0]:g}]"
+    return f"{low.tolist()}..{high.tolist()}"
+
+
+def _parameters(function: Any) -> frozenset[str]:
+    """Names of a function's parameters."""
+    if not callable(function):
+        return frozenset()
+    try:
+        return frozenset(inspect.signature(function).parameters)
+    except (TypeError, ValueError):
+        return frozenset()
