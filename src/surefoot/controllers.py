@@ -40,7 +40,9 @@ def _rows(observations: Any, size: int) -> FloatArray:
     array = np.asarray(observations, dtype=np.float64)
     rows = array.reshape(len(array), -1)
     if rows.shape[1] != size:
-        raise InvalidInput(f"observation must have {size} entries, got {rows.shape[1]}; this policy was made for another environment")
+        raise InvalidInput(
+            f"observation must have {size} entries, got {rows.shape[1]}; this policy was made for another environment"
+        )
     return rows
 
 
@@ -57,11 +59,15 @@ def _padded(rows: FloatArray) -> FloatArray:
 
 def _check_range(low: Any, high: Any, size: int) -> tuple[FloatArray, FloatArray]:
     """Bounds of the action; scalars are spread over all of its entries."""
-    bounds = [as_floats(name, np.broadcast_to(value, (size,)), (size,)) for name, value in (("low", low), ("high", high))]
+    bounds = [
+        as_floats(name, np.broadcast_to(value, (size,)), (size,)) for name, value in (("low", low), ("high", high))
+    ]
     crossed = bounds[0] >= bounds[1]
     if crossed.any():
         index = first_where(crossed)
-        raise InvalidInput(f"{entry('low', index)} must be below high, got {bounds[0][index]:g} >= {bounds[1][index]:g}; swap them")
+        raise InvalidInput(
+            f"{entry('low', index)} must be below high, got {bounds[0][index]:g} >= {bounds[1][index]:g}; swap them"
+        )
     return bounds[0], bounds[1]
 
 
@@ -95,7 +101,9 @@ class LinearPolicy:
         rows = _rows(observations, self.weight.shape[1])
         return np.clip(_affine(self.weight, self.bias, _padded(rows))[: len(rows)], self.low, self.high)
 
-    def predict(self, observation: Any, *, deterministic: bool = True, rng: np.random.Generator | None = None) -> tuple[FloatArray, None]:
+    def predict(
+        self, observation: Any, *, deterministic: bool = True, rng: np.random.Generator | None = None
+    ) -> tuple[FloatArray, None]:
         """Action for one observation; deterministic either way."""
         return self.act_batch(np.asarray(observation, dtype=np.float64)[None])[0], None
 
@@ -130,18 +138,30 @@ class MLPPolicy:
     def __post_init__(self) -> None:
         weights, biases = _check_layers(self.weights, self.biases)
         if self.activation not in ACTIVATIONS:
-            raise InvalidInput(f"activation must be one of {', '.join(ACTIVATIONS)}, got {self.activation!r}; choose one of these")
+            raise InvalidInput(
+                f"activation must be one of {', '.join(ACTIVATIONS)}, got {self.activation!r}; choose one of these"
+            )
         if (self.low is None) != (self.high is None):
-            raise InvalidInput("low and high must be given together, got one of them; give both, or neither for discrete actions")
+            raise InvalidInput(
+                "low and high must be given together, got one of them; give both, or neither for discrete actions"
+            )
         if self.squash and self.low is None:
             raise InvalidInput("squash must come with low and high, got discrete actions; drop it")
         if not self.clip > 0.0:
             raise InvalidInput(f"clip must be > 0, got {self.clip}; use infinity for no clipping")
         size = weights[0].shape[1]
-        shift, scale = (as_floats(name, np.broadcast_to(getattr(self, name), (size,)), (size,)) for name in ("shift", "scale"))
+        shift, scale = (
+            as_floats(name, np.broadcast_to(getattr(self, name), (size,)), (size,)) for name in ("shift", "scale")
+        )
         if (scale <= 0.0).any():
             raise InvalidInput(f"scale must be > 0, got {scale.min():g}; it divides the observation")
-        values: dict[str, Any] = {"weights": weights, "biases": biases, "shift": shift, "scale": scale, "clip": float(self.clip)}
+        values: dict[str, Any] = {
+            "weights": weights,
+            "biases": biases,
+            "shift": shift,
+            "scale": scale,
+            "clip": float(self.clip),
+        }
         if self.low is not None:
             values["low"], values["high"] = _check_range(self.low, self.high, len(weights[-1]))
         for name, value in values.items():
@@ -177,7 +197,9 @@ class MLPPolicy:
             return self.low + 0.5 * (self.high - self.low) * (np.tanh(outputs) + 1.0)
         return np.clip(outputs, self.low, self.high)
 
-    def predict(self, observation: Any, *, deterministic: bool = True, rng: np.random.Generator | None = None) -> tuple[Any, None]:
+    def predict(
+        self, observation: Any, *, deterministic: bool = True, rng: np.random.Generator | None = None
+    ) -> tuple[Any, None]:
         """Action for one observation; deterministic either way."""
         action = self.act_batch(np.asarray(observation, dtype=np.float64)[None])[0]
         return (int(action) if self.discrete else action), None
@@ -193,7 +215,9 @@ class MLPPolicy:
         fixed = as_floats("values", np.atleast_1d(values), (None,))
         free = self.n_inputs - len(fixed)
         if free < 1:
-            raise InvalidInput(f"values must be fewer than the {self.n_inputs} inputs, got {len(fixed)}; fix the last ones only")
+            raise InvalidInput(
+                f"values must be fewer than the {self.n_inputs} inputs, got {len(fixed)}; fix the last ones only"
+            )
         shift, scale = np.asarray(self.shift), np.asarray(self.scale)
         normalised = np.clip((fixed - shift[free:]) / scale[free:], -self.clip, self.clip)
         first = self.weights[0]
@@ -209,12 +233,17 @@ class MLPPolicy:
 def _check_layers(weights: Any, biases: Any) -> tuple[tuple[FloatArray, ...], tuple[FloatArray, ...]]:
     """Layers whose shapes fit one another."""
     if len(weights) != len(biases) or not weights:
-        raise InvalidInput(f"weights and biases must be as many, and at least one, got {len(weights)} and {len(biases)}; pair them up")
-    checked_weights, checked_biases = [], []
+        raise InvalidInput(
+            f"weights and biases must be as many, and at least one, got {len(weights)} and {len(biases)}; pair them up"
+        )
+    checked_weights: list[FloatArray] = []
+    checked_biases: list[FloatArray] = []
     for k, (weight, bias) in enumerate(zip(weights, biases)):
         width = None if k == 0 else len(checked_weights[-1])
         checked_weights.append(as_floats(f"weights[{k}]", weight, (None, width)))
         checked_biases.append(as_floats(f"biases[{k}]", bias, (len(checked_weights[-1]),)))
     if 0 in checked_weights[0].shape:
-        raise InvalidInput(f"weights[0] must have rows and columns, got shape {checked_weights[0].shape}; check the layers")
+        raise InvalidInput(
+            f"weights[0] must have rows and columns, got shape {checked_weights[0].shape}; check the layers"
+        )
     return tuple(checked_weights), tuple(checked_biases)

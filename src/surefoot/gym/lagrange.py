@@ -24,8 +24,14 @@ import numpy as np
 from surefoot.arrays import FloatArray, freeze
 from surefoot.criterion import Criterion
 from surefoot.errors import InvalidInput
+from surefoot.gym.family import GymFamily
+from surefoot.gym.rollout import rollout
+from surefoot.stats.betting import mean_lower, mean_upper
 
-__all__ = ["Multipliers", "Trained", "judge", "step_costs"]
+__all__ = ["LEVEL", "Multipliers", "Trained", "interval", "judge", "step_costs"]
+
+LEVEL = 0.05
+"""Error of each interval in a report."""
 
 THETA_MAX = 10.0
 """Keeps the penalty within ten times the range of the reward, whatever an infeasible limit does to the ascent."""
@@ -52,21 +58,39 @@ class Multipliers:
     rate: float
 
     @staticmethod
-    def start(criterion: Criterion, support: FloatArray, tasks: FloatArray | None, share: float, rate: float, theta: float = 0.1) -> Multipliers:
+    def start(
+        criterion: Criterion,
+        support: FloatArray,
+        tasks: FloatArray | None,
+        share: float,
+        rate: float,
+        theta: float = 0.1,
+    ) -> Multipliers:
         """The same multiplier everywhere.
 
         Raises:
             InvalidInput: a share outside (0, 1], or a limit of zero, which no multiplier can be measured by.
         """
         if not 0.0 < share <= 1.0:
-            raise InvalidInput(f"share must lie in (0, 1], got {share}; it is the part of the limit that training may use")
+            raise InvalidInput(
+                f"share must lie in (0, 1], got {share}; it is the part of the limit that training may use"
+            )
         if (criterion.cost_limits <= 0.0).any():
-            raise InvalidInput("cost_limits must be > 0 for training with multipliers, got 0; allow a little cost and train below it")
+            raise InvalidInput(
+                "cost_limits must be > 0 for training with multipliers, got 0; allow a little cost and train below it"
+            )
         features = 1 + 2 * len(support) if tasks is None else len(tasks)
         weights = np.zeros((criterion.n_constraints, features))
         weights[:, slice(None) if tasks is not None else 0] = theta
         low, high = criterion.reward_bounds
-        return Multipliers(weights, freeze((high - low) / criterion.cost_bounds), freeze(share * criterion.cost_limits), support, tasks, rate)
+        return Multipliers(
+            weights,
+            freeze((high - low) / criterion.cost_bounds),
+            freeze(share * criterion.cost_limits),
+            support,
+            tasks,
+            rate,
+        )
 
     def features(self, parameters: Any) -> FloatArray:
         """(n, F) ``phi`` of (n, p) parameters; of a list, the nearest task counts."""
@@ -74,7 +98,7 @@ class Multipliers:
         low, high = self._box()
         if self.tasks is not None:
             apart = ((rows[:, None] - self.tasks[None]) / (high - low)) ** 2
-            return np.eye(len(self.tasks))[apart.sum(axis=2).argmin(axis=1)]
+            return np.asarray(np.eye(len(self.tasks))[apart.sum(axis=2).argmin(axis=1)])
         unit = np.clip(2.0 * (rows - low) / (high - low) - 1.0, -1.0, 1.0)
         return np.hstack([np.ones((len(rows), 1)), unit, unit**2])
 
@@ -126,15 +150,20 @@ class Trained:
     seconds: float
 
     def __str__(self) -> str:
-        lines = [f"{self.steps} steps in {self.seconds:.0f} s; limit {'met' if self.met_limit else 'NOT met'} in {len(self.parameters)} task(s)"]
+        lines = [
+            f"{self.steps} steps in {self.seconds:.0f} s; limit {'met' if self.met_limit else 'NOT met'} in {len(self.parameters)} task(s)"
+        ]
         for task, reward, costs in zip(self.parameters, self.reward, self.costs):
             spent = ", ".join(f"{c[1]:.3g} [{c[0]:.3g}, {c[2]:.3g}] of {d:g}" for c, d in zip(costs, self.limits))
-            lines.append(f"  task {np.round(task, 3).tolist()}: reward {reward[1]:.4g} [{reward[0]:.4g}, {reward[2]:.4g}], cost {spent}")
+            lines.append(
+                f"  task {np.round(task, 3).tolist()}: reward {reward[1]:.4g} [{reward[0]:.4g}, {reward[2]:.4g}], cost {spent}"
+            )
         return "\n".join(lines)
 
 
-
-def step_costs(family: Any, env: Any, observation: Any, action: Any) -> tuple[Any, float, FloatArray, bool, bool, dict[str, Any]]:
+def step_costs(
+    family: GymFamily, env: Any, observation: Any, action: Any
+) -> tuple[Any, float, FloatArray, bool, bool, dict[str, Any]]:
     """One step: next observation, reward, (I,) costs, terminated, truncated, info."""
     result = env.step(action)
     if len(result) == 6:
@@ -142,49 +171,48 @@ def step_costs(family: Any, env: Any, observation: Any, action: Any) -> tuple[An
     else:
         after, reward, terminated, truncated, info = result
         cost = family.cost(observation, action, after, info) if family.cost is not None else info["cost"]
-    return after, float(reward), np.atleast_1d(np.asarray(cost, dtype=np.float64)), bool(terminated), bool(truncated), info
+    return (
+        after,
+        float(reward),
+        np.atleast_1d(np.asarray(cost, dtype=np.float64)),
+        bool(terminated),
+        bool(truncated),
+        info,
+    )
 
 
 def judge(
-    family: Any, policy: Any, tasks: FloatArray, *, conditioned: bool, episodes: int, seed: int, steps: int, seconds: float
+    family: GymFamily,
+    policy: Any,
+    tasks: FloatArray,
+    *,
+    conditioned: bool = False,
+    episodes: int = 100,
+    seed: int,
+    workers: int = 1,
+    steps: int = 0,
+    seconds: float = 0.0,
 ) -> Trained:
-    """Fresh episodes of a trained policy in each of (T, p) tasks, and whether it met the limits there."""
+    """Fresh episodes of a policy in each of (T, p) tasks, and whether it meets the limits there.
+
+    The intervals are betting bounds on bounded episodes, two-sided at :data:`LEVEL` each: they hold for the number of episodes that was asked for and
+    make no assumption about their distribution.
+    """
     criterion = family.criterion
-    reward, costs = [], []
+    low, high = family.ranges()
+    table = np.zeros((len(tasks), 1 + criterion.n_constraints, 3))
     for k, task in enumerate(tasks):
         own = policy.fix(task) if conditioned else policy
-        returns, spent = episodes_of(family, own, task, episodes, seed + k * episodes)
-        reward.append(interval(returns))
-        costs.append([interval(spent[:, i]) for i in range(criterion.n_constraints)])
-    table = np.asarray(costs)
-    met = bool((table[:, :, 2] <= criterion.cost_limits).all())
-    return Trained(policy, tasks, np.asarray(reward), table, criterion.cost_limits, met, steps, seconds)
+        (episodes_,) = rollout(family, task, [own], episodes=episodes, seed=seed, task=k, workers=workers)
+        outcomes = episodes_.outcomes()
+        for q in range(table.shape[1]):
+            table[k, q] = interval(outcomes[:, q], low[q], high[q])
+    met = bool((table[:, 1:, 2] <= criterion.cost_limits).all())
+    return Trained(policy, tasks, table[:, 0], table[:, 1:], criterion.cost_limits, met, steps, seconds)
 
 
-def interval(values: FloatArray) -> FloatArray:
-    mean, half = values.mean(), 2.0 * values.std(ddof=1) / np.sqrt(len(values))
-    return np.array([mean - half, mean, mean + half])
-
-
-def episodes_of(family: Any, policy: Any, task: FloatArray, n: int, seed: int) -> tuple[FloatArray, FloatArray]:
-    """(n,) returns and (n, I) costs, in lockstep."""
-    criterion = family.criterion
-    envs = [family.make(task) for _ in range(n)]
-    latest = np.stack([env.reset(seed=seed + k)[0] for k, env in enumerate(envs)])
-    returns, costs = np.zeros(n), np.zeros((n, criterion.n_constraints))
-    alive = np.ones(n, dtype=bool)
-    for t in range(criterion.horizon):
-        index = np.flatnonzero(alive)
-        if not len(index):
-            break
-        actions = policy.act_batch(latest[index])
-        for k, action in zip(index, actions):
-            before = latest[k].copy()
-            after, reward, cost, terminated, truncated, info = step_costs(family, envs[k], before, action)
-            if family.rewards is not None:
-                reward = float(family.rewards(task[None], before, action, after, reward, info)[0])
-            returns[k] += criterion.discount**t * reward
-            costs[k] += criterion.discount**t * cost
-            latest[k] = after
-            alive[k] = not (terminated or truncated)
-    return returns, costs
+def interval(values: FloatArray, low: float, high: float, level: float = LEVEL) -> FloatArray:
+    """Lower end, mean and upper end for the mean of (n,) values in ``[low, high]``."""
+    shifted, ceiling = np.clip(values - low, 0.0, high - low), high - low
+    lower, upper = mean_lower(shifted, ceiling, level / 2.0), mean_upper(shifted, ceiling, level / 2.0)
+    return np.array([low + lower, values.mean(), low + upper])

@@ -35,7 +35,7 @@ import copy
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from scipy.special import ndtr, ndtri
@@ -43,6 +43,7 @@ from scipy.special import ndtr, ndtri
 from surefoot.arrays import FloatArray, as_floats, freeze
 from surefoot.criterion import Criterion
 from surefoot.errors import InvalidInput, MissingExtra
+from surefoot.gym.family import GymFamily, Signal
 
 try:
     import gymnasium
@@ -50,10 +51,16 @@ try:
 except ModuleNotFoundError as error:
     raise MissingExtra("gymnasium", "mujoco") from error
 
-if TYPE_CHECKING:
-    from surefoot.gym.family import GymFamily
-
-__all__ = ["BODIES", "LOCOMOTION", "Body", "PlanarRunner", "half_cheetah", "half_cheetah_dynamics", "hopper", "locomotion"]
+__all__ = [
+    "BODIES",
+    "LOCOMOTION",
+    "Body",
+    "PlanarRunner",
+    "half_cheetah",
+    "half_cheetah_dynamics",
+    "hopper",
+    "locomotion",
+]
 
 HORIZON, DISCOUNT = 200, 0.99
 EFFORT = 0.1
@@ -132,7 +139,7 @@ def _scaled(template: Any, scales: FloatArray) -> Any:
     return model
 
 
-class PlanarRunner(gymnasium.Env[FloatArray, FloatArray]):
+class PlanarRunner(gymnasium.Env[Any, Any]):
     """One body, one wanted speed, one ground: a Gymnasium environment whose ``info`` carries ``cost`` and ``x_velocity``.
 
     Args:
@@ -158,7 +165,9 @@ class PlanarRunner(gymnasium.Env[FloatArray, FloatArray]):
         if scales is not None:
             factors = as_floats("scales", scales, (4,))
             if (factors <= 0.0).any():
-                raise InvalidInput(f"scales must be > 0, got {factors.tolist()}; they multiply mass, friction, damping and gravity")
+                raise InvalidInput(
+                    f"scales must be > 0, got {factors.tolist()}; they multiply mass, friction, damping and gravity"
+                )
             model = _scaled(model, factors)
             self._grip = 2.0 * GROUND_FRICTION * float(factors[1]) * GRAVITY * float(factors[3])
         self._model, self._data = model, mujoco.MjData(model)
@@ -169,7 +178,9 @@ class PlanarRunner(gymnasium.Env[FloatArray, FloatArray]):
         self.observation_space = Box(-np.inf, np.inf, (model.nq + model.nv - 1,), np.float64)
         self.action_space = Box(-1.0, 1.0, (model.nu,), np.float32)
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[FloatArray, dict[str, Any]]:
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[FloatArray, dict[str, Any]]:
         """A start near the upright posture; the task stays what it is."""
         super().reset(seed=seed)
         body, rng = self._body, self.np_random
@@ -216,19 +227,23 @@ class PlanarRunner(gymnasium.Env[FloatArray, FloatArray]):
         return observation
 
 
-def _rewards(gap: float, parameters: FloatArray, obs: Any, action: Any, next_obs: Any, reward: float, info: Any) -> FloatArray:
+def _rewards(
+    gap: float, parameters: FloatArray, obs: Any, action: Any, next_obs: Any, reward: float, info: Any
+) -> FloatArray:
     """(T,) rewards of one step in the tasks with these wanted speeds."""
     return np.asarray(info["base_reward"] - np.minimum(np.abs(info["x_velocity"] - parameters[:, 0]), gap))
 
 
 def _velocity(low: float, high: float, obs: Any, action: Any, next_obs: Any, reward: float, info: Any) -> float:
-    return min(max(info["x_velocity"], low), high)
+    return float(min(max(info["x_velocity"], low), high))
 
 
-def _truncated_normal(mean: float, deviation: float, low: float, high: float, n: int, rng: np.random.Generator) -> FloatArray:
+def _truncated_normal(
+    mean: float, deviation: float, low: float, high: float, n: int, rng: np.random.Generator
+) -> FloatArray:
     """(n, 1) by inversion, so that the number of draws is always n."""
-    edges = ndtr((np.array([low, high]) - mean) / deviation)
-    return np.clip(mean + deviation * ndtri(rng.uniform(*edges, size=(n, 1))), low, high)
+    first, last = (float(ndtr((end - mean) / deviation)) for end in (low, high))
+    return np.asarray(np.clip(mean + deviation * ndtri(rng.uniform(first, last, size=(n, 1))), low, high))
 
 
 def _uniform_scales(n: int, rng: np.random.Generator) -> FloatArray:
@@ -247,10 +262,10 @@ def _criterion(limit: float, rewards: tuple[float, float], cost: float, name: st
     return Criterion(DISCOUNT, np.array([limit]), rewards, np.array([cost]), HORIZON, (name,))
 
 
-def _speeds(name: str, mean: float, deviation: float, high: float, limit: float, rewards: tuple[float, float], cost: float) -> GymFamily:
+def _speeds(
+    name: str, mean: float, deviation: float, high: float, limit: float, rewards: tuple[float, float], cost: float
+) -> GymFamily:
     """Tasks that differ in the wanted speed only: one rollout serves them all."""
-    from surefoot.gym.family import GymFamily, Signal
-
     return GymFamily(
         name=name,
         parameter_names=("target speed",),
@@ -263,26 +278,24 @@ def _speeds(name: str, mean: float, deviation: float, high: float, limit: float,
     )
 
 
-def hopper() -> GymFamily:
+def hopper(limit: float = 5.0) -> GymFamily:
     """One leg that hops at a wanted speed, on an effort budget."""
     # Three motors; a fallen hopper loses the bonus on its last step.
-    return _speeds("hopper", 0.5, 0.1, 1.0, 5.0, (-1.503, 1.0), 3 * EFFORT)
+    return _speeds("hopper", 0.5, 0.1, 1.0, limit, (-1.503, 1.0), 3 * EFFORT)
 
 
-def half_cheetah() -> GymFamily:
+def half_cheetah(limit: float = 10.0) -> GymFamily:
     """Two legs that run at a wanted speed, on an effort budget."""
-    return _speeds("half-cheetah", 1.0, 0.3, 2.0, 10.0, (-2.0, 0.0), 6 * EFFORT)
+    return _speeds("half-cheetah", 1.0, 0.3, 2.0, limit, (-2.0, 0.0), 6 * EFFORT)
 
 
-def half_cheetah_dynamics() -> GymFamily:
+def half_cheetah_dynamics(limit: float = 10.0) -> GymFamily:
     """Two legs that run as fast as the ground they do not see allows; every policy's cost differs between tasks."""
-    from surefoot.gym.family import GymFamily, Signal
-
     return GymFamily(
         name="half-cheetah-dynamics",
         parameter_names=("mass", "friction", "damping", "gravity"),
         support=freeze(SCALES),
-        criterion=_criterion(10.0, (-2.0, 0.0), STOPPING_CAP, "stopping distance"),
+        criterion=_criterion(limit, (-2.0, 0.0), STOPPING_CAP, "stopping distance"),
         sampler=_uniform_scales,
         make=_ground,
         signals=(Signal("mean speed", -1.0, 3.0, partial(_velocity, -1.0, 3.0)),),

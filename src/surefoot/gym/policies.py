@@ -62,7 +62,9 @@ def from_sb3(model: Any) -> MLPPolicy:
 def _check_flat(model: Any) -> None:
     """Raise unless observations are vectors that the network reads as they are."""
     space = type(model.observation_space).__name__
-    extractor = type(getattr(model.policy, "features_extractor", None) or getattr(model.policy.actor, "features_extractor", None)).__name__
+    extractor = type(
+        getattr(model.policy, "features_extractor", None) or getattr(model.policy.actor, "features_extractor", None)
+    ).__name__
     if space != "Box" or extractor != "FlattenExtractor":
         raise InvalidInput(
             f"model must read vectors with a multilayer perceptron, got observations {space} through {extractor}; train it with MlpPolicy on a Box"
@@ -83,14 +85,18 @@ def _unrolled(modules: list[Any]) -> tuple[list[Any], list[str]]:
             elif name in ACTIVATION_OF:
                 activations.append(ACTIVATION_OF[name])
             elif name != "Flatten":
-                raise InvalidInput(f"model must consist of linear layers with tanh or ReLU, got {name}; retrain it with such a network")
+                raise InvalidInput(
+                    f"model must consist of linear layers with tanh or ReLU, got {name}; retrain it with such a network"
+                )
     return layers, activations
 
 
 def _one(activations: list[str]) -> str:
     kinds = set(activations)
     if len(kinds) > 1:
-        raise InvalidInput(f"model must use one activation throughout, got {', '.join(sorted(kinds))}; retrain it with one")
+        raise InvalidInput(
+            f"model must use one activation throughout, got {', '.join(sorted(kinds))}; retrain it with one"
+        )
     return kinds.pop() if kinds else "tanh"
 
 
@@ -103,10 +109,14 @@ def _range(space: Any) -> tuple[FloatArray | None, FloatArray | None]:
     name = type(space).__name__
     if name == "Discrete":
         if int(getattr(space, "start", 0)) != 0:
-            raise InvalidInput(f"action_space must count from 0, got start {space.start}; shift the actions in a wrapper")
+            raise InvalidInput(
+                f"action_space must count from 0, got start {space.start}; shift the actions in a wrapper"
+            )
         return None, None
     if name != "Box" or len(space.shape) != 1:
-        raise InvalidInput(f"action_space must be a one-dimensional Box or Discrete, got {space}; flatten it in a wrapper")
+        raise InvalidInput(
+            f"action_space must be a one-dimensional Box or Discrete, got {space}; flatten it in a wrapper"
+        )
     return np.asarray(space.low, dtype=np.float64), np.asarray(space.high, dtype=np.float64)
 
 

@@ -14,15 +14,16 @@ What comes out is data (:class:`~surefoot.controllers.MLPPolicy`): nothing of th
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from surefoot.arrays import FloatArray, as_floats, check_integer
 from surefoot.controllers import MLPPolicy
 from surefoot.errors import InvalidInput, MissingExtra
+from surefoot.gym.family import GymFamily
 from surefoot.gym.lagrange import Multipliers, Trained, judge, step_costs
 from surefoot.gym.policies import from_sb3
 
@@ -35,10 +36,10 @@ try:
 except ModuleNotFoundError as error:
     raise MissingExtra(error.name or "stable_baselines3", "sb3") from error
 
-if TYPE_CHECKING:
-    from surefoot.gym.family import GymFamily
-
 __all__ = ["PPOLagrangian"]
+
+JUDGED = 5
+"""Fresh tasks on which a policy for all tasks is judged."""
 
 EPSILON = 1e-8
 """Added to variances by the normalisation of Stable-Baselines3."""
@@ -52,7 +53,15 @@ class TaskVecEnv(VecEnv):  # type: ignore[misc]
         finished: (parameters, return, costs, steps) of the episodes that ended since it was last emptied.
     """
 
-    def __init__(self, family: GymFamily, draw: Callable[[], FloatArray], n: int, multipliers: Multipliers, seed: int, conditioned: bool) -> None:
+    def __init__(
+        self,
+        family: GymFamily,
+        draw: Callable[[], FloatArray],
+        n: int,
+        multipliers: Multipliers,
+        seed: int,
+        conditioned: bool,
+    ) -> None:
         self._family, self._draw, self._conditioned = family, draw, conditioned
         self.multipliers = multipliers
         self.finished: list[tuple[FloatArray, float, FloatArray, int]] = []
@@ -109,7 +118,9 @@ class TaskVecEnv(VecEnv):  # type: ignore[misc]
         """One step of one environment; starts the next episode where this one ends."""
         criterion, task = self._family.criterion, self._tasks[k]
         before = self._latest[k].copy()
-        after, reward, costs, terminated, truncated, info = step_costs(self._family, self._envs[k], before, self._actions[k])
+        after, reward, costs, terminated, truncated, info = step_costs(
+            self._family, self._envs[k], before, self._actions[k]
+        )
         if self._family.rewards is not None:
             reward = float(self._family.rewards(task[None], before, self._actions[k], after, reward, info)[0])
         weight = criterion.discount ** self._steps[k]
@@ -170,7 +181,9 @@ class Ascent(BaseCallback):  # type: ignore[misc]
                     "cost": float(costs.sum(axis=1).mean()),
                     "length": float(np.mean([episode[3] for episode in finished])),
                     "multiplier": float(self._envs.multipliers.at(tasks).mean()),
-                    "deviation": float(self.model.policy.log_std.exp().mean()) if hasattr(self.model.policy, "log_std") else 0.0,
+                    "deviation": float(self.model.policy.log_std.detach().exp().mean())
+                    if hasattr(self.model.policy, "log_std")
+                    else 0.0,
                 }
             )
 
@@ -229,11 +242,19 @@ class PPOLagrangian:
             InvalidInput: arguments outside their ranges, or a ``start`` of another shape.
         """
         check_integer("steps", steps, low=1)
-        listed = None if tasks is None else as_floats("tasks", np.atleast_2d(np.asarray(tasks, dtype=np.float64)), (None, len(family.parameter_names)))
+        listed = (
+            None
+            if tasks is None
+            else as_floats(
+                "tasks", np.atleast_2d(np.asarray(tasks, dtype=np.float64)), (None, len(family.parameter_names))
+            )
+        )
         sees = listed is None if conditioned is None else conditioned
         rng = np.random.default_rng(seed)
         multipliers = Multipliers.start(family.criterion, family.support, listed, self.share, self.multiplier_rate)
-        envs = TaskVecEnv(family, _drawer(family, listed, rng), self.environments, multipliers, int(rng.integers(2**30)), sees)
+        envs = TaskVecEnv(
+            family, _drawer(family, listed, rng), self.environments, multipliers, int(rng.integers(2**30)), sees
+        )
         normalised = VecNormalize(envs, gamma=family.criterion.discount, clip_obs=10.0, epsilon=EPSILON)
         model = self._model(normalised, family.criterion.discount, int(rng.integers(2**30)))
         if start is not None:
@@ -243,8 +264,17 @@ class PPOLagrangian:
         seconds = time.monotonic() - began
         policy = from_sb3(model)
         envs.close()
-        judged = listed if listed is not None else family.sample(8, rng)
-        return judge(family, policy, judged, conditioned=sees, episodes=episodes, seed=int(rng.integers(2**30)), steps=int(model.num_timesteps), seconds=seconds)
+        judged = listed if listed is not None else family.sample(JUDGED, rng)
+        return judge(
+            family,
+            policy,
+            judged,
+            conditioned=sees,
+            episodes=episodes,
+            seed=int(rng.integers(2**30)),
+            steps=int(model.num_timesteps),
+            seconds=seconds,
+        )
 
     def _model(self, envs: Any, discount: float, seed: int) -> Any:
         rate = self.learning_rate
@@ -276,10 +306,14 @@ def _drawer(family: GymFamily, listed: FloatArray | None, rng: np.random.Generat
 
 def _load(model: Any, normalised: Any, start: MLPPolicy) -> None:
     """Put a policy's layers and normalisation into a model."""
-    own = [part for part in model.policy.mlp_extractor.policy_net if isinstance(part, torch.nn.Linear)] + [model.policy.action_net]
+    own = [part for part in model.policy.mlp_extractor.policy_net if isinstance(part, torch.nn.Linear)] + [
+        model.policy.action_net
+    ]
     shapes = [tuple(layer.weight.shape) for layer in own]
     if shapes != [weight.shape for weight in start.weights]:
-        raise InvalidInput(f"start must have layers of shapes {shapes}, got {[weight.shape for weight in start.weights]}; set hidden alike")
+        raise InvalidInput(
+            f"start must have layers of shapes {shapes}, got {[weight.shape for weight in start.weights]}; set hidden alike"
+        )
     with torch.no_grad():
         for layer, weight, bias in zip(own, start.weights, start.biases):
             layer.weight.copy_(torch.as_tensor(weight.copy()))

@@ -1,10 +1,12 @@
 """The policy set: what training hands to deployment, and the file it travels in.
 
-``schema`` says what a set is, ``codec`` turns it into plain data and back, ``file`` puts that into one archive.
+``schema`` says what a set is, ``kinds`` which policies it may hold beside tables, ``codec`` turns it into plain data and back,
+``file`` puts that into one archive.
 """
 
 from surefoot.policyset.codec import PolicyKind, register_policy_kind
 from surefoot.policyset.file import content_hash, describe, load, save
+from surefoot.policyset.kinds import register_controller
 from surefoot.policyset.schema import (
     AssumptionReport,
     Cells,
@@ -35,6 +37,7 @@ __all__ = [
     "content_hash",
     "describe",
     "load",
+    "register_controller",
     "register_policy_kind",
     "save",
 ]
