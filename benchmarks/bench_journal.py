@@ -93,26 +93,33 @@ def bare(file: Path, size: int) -> Callable[[], None]:
 
 def single(world: World, folder: Path, rounds: int = 400) -> dict[str, float]:
     """Medians of a tell and of a bare commit, in turns."""
-    commit, tells, commits = bare(folder / "bare.db", 700), [], []
+    commit, tells, commits, asks = bare(folder / "bare.db", 700), [], [], []
     with Deployment.open(folder / "single.db", world.policy_set) as plant:
         for k in range(rounds + 20):
-            report = world.report(plant.ask())
+            tickets: list[Any] = []
+            asked = timed(lambda: tickets.extend(plant.ask()))  # noqa: B023
+            report = world.report(tuple(tickets))
             told, committed = timed(lambda: plant.tell(**report)), timed(commit)  # noqa: B023
             if k >= 20:
                 tells.append(told)
                 commits.append(committed)
-    found = {"tell_ms": 1e3 * statistics.median(tells), "commit_ms": 1e3 * statistics.median(commits)}
+                asks.append(asked)
+    medians = {"tell_ms": tells, "commit_ms": commits, "ask_ms": asks}
+    found = {name: 1e3 * statistics.median(times) for name, times in medians.items()}
     return {**found, "ratio": found["tell_ms"] / found["commit_ms"]}
 
 
 def batched(world: World, folder: Path, batches: int = 40, size: int = 1000) -> dict[str, float]:
     """Episodes told per second."""
     with Deployment.open(folder / "batched.db", world.policy_set) as plant:
-        times = []
+        tells, asks = [], []
         for _ in range(batches):
-            report = world.report(plant.ask(size))
-            times.append(timed(lambda: plant.tell(**report)))  # noqa: B023
-    return {"told_per_second": size * len(times[5:]) / sum(times[5:])}
+            tickets: list[Any] = []
+            asks.append(timed(lambda: tickets.extend(plant.ask(size))))  # noqa: B023
+            report = world.report(tuple(tickets))
+            tells.append(timed(lambda: plant.tell(**report)))  # noqa: B023
+    told, both = sum(tells[5:]), sum(tells[5:]) + sum(asks[5:])
+    return {"told_per_second": size * len(tells[5:]) / told, "asked_and_told_per_second": size * len(tells[5:]) / both}
 
 
 def long_run(world: World, file: Path, episodes: int, batch: int) -> dict[str, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,8 @@ from surefoot.journal import Deployment, Event, Settings, snapshot
 from surefoot.journal.events import PRIMARY, canonical, chained
 from surefoot.journal.fold import Fold, opening
 from surefoot.journal.reports import Report
+from surefoot.journal.status import DeploymentStatus
+from surefoot.journal.verify import verify
 from tests.journal.plants import (
     Plant,
     as_recorded,
@@ -347,3 +350,64 @@ def test_quick_folders_are_new() -> None:
     assert first != second
     shutil.rmtree(first)
     shutil.rmtree(second)
+
+
+def test_a_report_is_durable_before_its_consequences(disk: Path, tiny_set: PolicySet) -> None:
+    """At every point of a run: whoever finds a journal without the consequences of its last report stands where the teller stands."""
+    truth, tails = Plant(tiny_set), 0
+    with open_plant(disk / "plant.db", tiny_set) as plant:
+        for k in range(30):
+            tickets = plant.ask(25)
+            plant.tell(**truth.batch([t.id for t in tickets], [t.policy_index for t in tickets]))
+            with plant._store.reading() as transaction:
+                seq, digest = transaction.last()
+                recorded = list(transaction.events(0, ""))
+            assert recorded[-1].kind == "told"
+            assert verify(tiny_set, recorded).ok
+            read = Fold(tiny_set, plant.settings)
+            read.replay(recorded)
+            mine = plant._fold
+            assert mine is not None and (read.seq, read.digest) == (seq, digest)
+            assert read.settle() == mine.settle()
+            tails += bool(read.settle())
+            assert DeploymentStatus.of(read, "default") == plant.status()
+            if k % 3 == 0:
+                # Another process records them, and asks on.
+                with open_plant(disk / "plant.db", tiny_set) as other:
+                    (ticket,) = other.ask()
+                    other.tell(ticket.id, **truth.report(ticket.id, ticket.policy_index))
+        live = list(plant.events())
+    assert tails >= 2
+    for event, after in itertools.pairwise(live):
+        assert event.kind != "planned" or after.kind in PRIMARY
+    assert verify(tiny_set, live).ok
+
+
+@pytest.mark.parametrize("kind", ["planned", "eliminated"])
+def test_only_the_last_report_may_lack_its_consequences(history: list[Event], kind: str) -> None:
+    where = [k for k, event in enumerate(history) if event.kind == kind and history[k - 1].kind == "told"]
+    where = where or [k for k, event in enumerate(history) if event.kind == "eliminated"]
+    told = max(k for k in range(where[0]) if history[k].kind == "told")
+    end = next(k for k in range(told + 1, len(history)) if history[k].kind in PRIMARY)
+    fold = Fold(SETS["returns"], Settings(seed=7))
+    fold.replay(rechained(history[: told + 1]))
+    assert [entry.kind for entry in fold.settle()] == [event.kind for event in history[told + 1 : end]] != []
+    for follow in (1, 2):
+        with pytest.raises(ReplayError):
+            Fold(SETS["returns"], Settings(seed=7)).replay(
+                rechained([*history[: told + 1], *history[end : end + follow]])
+            )
+    assert not verify(SETS["returns"], rechained([*history[: told + 1], *history[end : end + 2]])).ok
+
+
+def test_consequences_that_follow_from_nothing_stop_the_replay(history: list[Event]) -> None:
+    told = next(k for k, event in enumerate(history) if event.kind == "told")
+    plan = next(event for event in history if event.kind == "planned")
+    fold = Fold(SETS["returns"], Settings(seed=7))
+    fold.replay(rechained(history[: told + 1]))
+    forged = rechained(
+        [*history[: told + 1], Event(0, "", "eliminated", {"cells": [0], "log_wealth": [9.0], "cells_left": 1})]
+    )
+    with pytest.raises(ReplayError):
+        fold.replay(forged[-1:])
+    assert plan.body

@@ -8,6 +8,7 @@ Letters: n episodes, I constraints, J policies.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +23,7 @@ __all__ = ["Batch", "Desk", "Episode", "Reports"]
 
 SLACK = 1e-6
 """Relative rounding allowed at the ends of a range."""
+_ZERO = np.zeros(1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,8 +141,9 @@ class Desk:
         table = _reals("costs", costs, (number.size, self.criterion.n_constraints), scalar=number.size == 1)
         low, high = self.return_range
         _check_range("reward", rewards, np.array(low), np.array(high), "check units and discounting")
-        ceilings = np.broadcast_to(self.cost_ceilings, table.shape)
-        _check_range("costs", table, np.zeros(1), ceilings, "check units and discounting, or declare a higher ceiling")
+        _check_range(
+            "costs", table, _ZERO, self.cost_ceilings, "check units and discounting, or declare a higher ceiling"
+        )
         return Reports(number, index, rewards, table)
 
     def close(self, reports: Reports) -> None:
@@ -188,15 +191,15 @@ def _reals(name: str, value: Any, shape: tuple[int, ...], *, scalar: bool) -> Fl
         array = None
     if array is None:
         raise InvalidReport(f"{name} must be numbers, got {value!r}; report floats; the episode stays pending")
-    if scalar and array.size == int(np.prod(shape)):
+    if scalar and array.size == math.prod(shape):
         array = array.reshape(shape)
     if array.shape != shape:
         raise InvalidReport(
             f"{name} must have shape {shape}, got {array.shape}; report one value per episode and constraint"
         )
-    bad = ~np.isfinite(array)
-    if bad.any():
-        index = first_where(bad)
+    finite = np.isfinite(array)
+    if not finite.all():
+        index = first_where(~finite)
         raise InvalidReport(
             f"{entry(name, index)} must be finite, got {array[index]}; the episode stays pending and counts as lost until it is told"
         )
@@ -204,6 +207,8 @@ def _reals(name: str, value: Any, shape: tuple[int, ...], *, scalar: bool) -> Fl
 
 
 def _check_range(name: str, array: FloatArray, low: FloatArray, high: FloatArray, remedy: str) -> None:
+    if bool(((array >= low) & (array <= high)).all()):
+        return
     # An open end must not open the other one too.
     room = SLACK * (1.0 + np.where(np.isfinite(high), np.abs(high), np.abs(low)))
     bad = (array < low - room) | (array > high + room)

@@ -342,7 +342,8 @@ class Deployment:
         with self._store.writing() as transaction:
             if patient and self._far_behind(transaction):
                 raise _FarBehind
-            fold = self._caught_up(transaction)
+            others = transaction.others_wrote()
+            fold = self._fold if self._fold is not None and not others else self._caught_up(transaction)
             began = time.perf_counter()
             self._fold = None  # until what follows is in the journal
             self._append(transaction, fold, fold.settle())

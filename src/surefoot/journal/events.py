@@ -49,6 +49,9 @@ PRIMARY = frozenset({"opened", "asked", "told", "lost", "paused", "resumed", "ca
 """Kinds that somebody caused; all others are their consequences and follow them."""
 
 
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
 @dataclass(frozen=True)
 class Entry:
     """An event that is not yet in a journal."""
@@ -83,7 +86,7 @@ def canonical(body: dict[str, Any]) -> str:
         JournalError: NaN or infinity, which JSON lacks.
     """
     try:
-        return json.dumps(body, sort_keys=True, separators=(",", ":"), allow_nan=False)
+        return _ENCODER.encode(body)
     except ValueError as error:
         raise JournalError(f"an event must hold finite numbers, got {error}; nothing was recorded") from error
 

@@ -113,7 +113,7 @@ def episode_ids(ids: Any) -> IntArray:
     number = _whole("ids", np.atleast_1d(_array(ids)), (None,))
     if not number.size:
         raise InvalidReport("ids must name an episode, got none; use the ids that ask() returned")
-    if np.unique(number).size < number.size:
+    if number.size > 1 and np.unique(number).size < number.size:
         raise InvalidReport("ids must differ, got one twice in the same report; tell every episode once")
     return number
 
@@ -165,20 +165,32 @@ def _shown(value: Any) -> str:
     return ascii(value)[:80]
 
 
+def _in_order(rows: IntArray, base: int) -> bool:
+    """Whether rows with entries below ``base`` are in their normal form already."""
+    if base >= 2**20 or int(rows[:, 3].min()) == 0:
+        return False
+    keys = (rows[:, 0] * base + rows[:, 1]) * base + rows[:, 2]
+    return bool((keys[1:] > keys[:-1]).all())
+
+
 def _counted(transitions: Any) -> IntArray:
     """Rows sorted by ``(s, a, s')``, equal ones added up, empty ones dropped."""
     rows = _array(transitions)
     if rows.size == 0 and rows.dtype != object:
         return np.zeros((0, 4), dtype=np.int64)
-    if rows.ndim != 2 or rows.shape[1] != 4 or rows.dtype.kind not in "iu" or rows.min() < 0:
+    shaped = rows.ndim == 2 and rows.shape[1] == 4 and rows.dtype.kind in "iu"
+    least, most = (int(rows.min()), int(rows.max())) if shaped else (-1, 0)
+    if not shaped or least < 0:
         raise InvalidReport(
             f"transitions must be rows (s, a, s', count) of whole numbers >= 0, got shape {rows.shape} of {rows.dtype}; the episodes stay "
             "pending"
         )
-    if int(rows.max()) >= LARGEST_COUNT or float(rows[:, 3].sum(dtype=np.float64)) >= LARGEST_COUNT:
+    if most >= LARGEST_COUNT or most * len(rows) >= LARGEST_COUNT <= float(rows[:, 3].sum(dtype=np.float64)):
         raise InvalidReport("transitions must stay below 2^53, got more; the episodes stay pending")
-    rows = rows.astype(np.int64)
-    rows = rows[np.lexsort((rows[:, 2], rows[:, 1], rows[:, 0]))]
+    given: IntArray = rows.astype(np.int64)
+    if _in_order(given, most + 1):
+        return given
+    rows = given[np.lexsort((given[:, 2], given[:, 1], given[:, 0]))]
     first = np.flatnonzero(np.r_[True, (rows[1:, :3] != rows[:-1, :3]).any(axis=1)])
     counted = np.column_stack([rows[first, :3], np.add.reduceat(rows[:, 3], first)])
     result: IntArray = counted[counted[:, 3] > 0]

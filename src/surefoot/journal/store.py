@@ -113,6 +113,37 @@ _READ = (
 )
 
 
+class _Prepared:
+    """A statement whose text is made once per dialect: what every operation runs should not be compiled every time."""
+
+    def __init__(self, statement: Any, columns: Sequence[str] | None = None) -> None:
+        self._statement, self._columns = statement, columns
+        self._texts: dict[str, tuple[str, list[tuple[str, Any]] | None]] = {}
+
+    def run(self, connection: sa.Connection, values: Any) -> sa.CursorResult[Any]:
+        """Execute with the parameters of one row, or of several."""
+        text, order = self._texts.get(connection.dialect.name) or self._compiled(connection.dialect)
+        if order is not None:
+            several = isinstance(values, list)
+            values = [_placed(row, order) for row in values] if several else _placed(values, order)
+        result: sa.CursorResult[Any] = connection.exec_driver_sql(text, values)
+        return result
+
+    def _compiled(self, dialect: sa.Dialect) -> tuple[str, list[tuple[str, Any]] | None]:
+        found = self._statement.compile(dialect=dialect, column_keys=self._columns)
+        order = [(name, found.params.get(name)) for name in found.positiontup] if found.positional else None
+        self._texts[dialect.name] = str(found), order
+        return self._texts[dialect.name]
+
+
+def _placed(values: dict[str, Any], order: list[tuple[str, Any]]) -> tuple[Any, ...]:
+    return tuple([values.get(name, usual) for name, usual in order])
+
+
+_PAGE = _Prepared(_READ)
+_INSERT = _Prepared(EVENTS.insert(), [column.name for column in EVENTS.columns])
+
+
 class Store:
     """One deployment's part of a database, through one connection that is made when needed and thrown away after any error.
 
@@ -296,6 +327,21 @@ class Transaction:
             self.run(DEPLOYMENTS.insert(), {"name": self.name})
         self.lock()
 
+    def others_wrote(self) -> bool:
+        """Whether anybody else may have committed since this was last asked on the same connection while it held the lock.
+
+        SQLite counts the commits of other connections; elsewhere the answer is always yes.
+        """
+        if self.connection.dialect.name != "sqlite":
+            return True
+        try:
+            version = self.connection.connection.cursor().execute("PRAGMA data_version").fetchone()
+        except sqlite3.Error:
+            return True  # whatever is wrong will be met by the next statement
+        before = self.connection.info.get("surefoot_version")
+        self.connection.info["surefoot_version"] = version
+        return before is None or before != version
+
     def exists(self) -> bool:
         """Whether the tables are there."""
         return bool(sa.inspect(self.connection).has_table("events"))
@@ -315,7 +361,7 @@ class Transaction:
         if digest is None:
             digest = self.digest(seq) if seq else ""
         found: list[Event] = []
-        for row in self.run(_READ, {"named": self.name, "after": seq, "many": many}).all():
+        for row in _PAGE.run(self.connection, {"named": self.name, "after": seq, "many": many}).all():
             seq += 1
             if row.seq != seq:
                 raise JournalError(
@@ -343,7 +389,7 @@ class Transaction:
                 {"deployment": self.name, "seq": seq, "at": at, "kind": entry.kind, "body": body, "digest": digest}
                 | indexed(entry)
             )
-        self.run(EVENTS.insert(), rows)
+        _INSERT.run(self.connection, rows if len(rows) > 1 else rows[0])
         self.written = (seq, digest)
         return digest
 
