@@ -11,16 +11,49 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from surefoot.gym.adapters import CostInInfo, SixTuple, TabularEnv, tabular_env, tabular_family
+    from surefoot.gym.check import FamilyCheck, check_family
     from surefoot.gym.family import GymFamily, Signal
+    from surefoot.gym.pipeline import FunctionPolicy, train_simulated
+    from surefoot.gym.play import Bank, Judged, Trace, judge, play_gym
     from surefoot.gym.rollout import Rollouts, rollout
+    from surefoot.gym.values import Estimates, Widths, estimate, interval
 
 _HOMES = {
+    "surefoot.gym.adapters": ("CostInInfo", "SixTuple", "TabularEnv", "tabular_env", "tabular_family"),
+    "surefoot.gym.check": ("FamilyCheck", "check_family"),
     "surefoot.gym.family": ("GymFamily", "Signal"),
+    "surefoot.gym.pipeline": ("FunctionPolicy", "train_simulated"),
+    "surefoot.gym.play": ("Bank", "Judged", "Trace", "judge", "play_gym"),
     "surefoot.gym.rollout": ("Rollouts", "rollout"),
+    "surefoot.gym.values": ("Estimates", "Widths", "estimate", "interval"),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
-__all__ = ["GymFamily", "Rollouts", "Signal", "rollout"]
+__all__ = [
+    "Bank",
+    "CostInInfo",
+    "Estimates",
+    "FamilyCheck",
+    "FunctionPolicy",
+    "GymFamily",
+    "Judged",
+    "Rollouts",
+    "Signal",
+    "SixTuple",
+    "TabularEnv",
+    "Trace",
+    "Widths",
+    "check_family",
+    "estimate",
+    "interval",
+    "judge",
+    "play_gym",
+    "rollout",
+    "tabular_env",
+    "tabular_family",
+    "train_simulated",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -193,7 +193,8 @@ class GymFamily:
             ) from error
         if array.ndim != 2 or array.shape[1] != self.n_parameters or (n is not None and len(array) != n):
             raise InvalidInput(
-                f"{source} of {self.name} must give shape ({rows}, {self.n_parameters}), got {array.shape}; one row per task, one column per parameter"
+                f"{source} of {self.name} must give shape ({rows}, {self.n_parameters}), got {array.shape}; "
+                "one row per task, one column per parameter"
             )
         outside = ~((array >= self.support[:, 0]) & (array <= self.support[:, 1]) & np.isfinite(array))
         if outside.any():

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
@@ -118,7 +119,7 @@ def rollout(
     check_integer("first_episode", first_episode, low=0)
     parts = 1 if workers == 1 else max(1, -(-workers * BLOCKS // len(policies)))
     edges = np.linspace(0, episodes, min(parts, episodes) + 1).astype(int)
-    units = [(j, int(a), int(b - a)) for j in range(len(policies)) for a, b in zip(edges[:-1], edges[1:])]
+    units = [(j, int(a), int(b - a)) for j in range(len(policies)) for a, b in itertools.pairwise(edges)]
     if workers == 1:
         with Stage(family, parameters, task=task, rewards_at=rewards_at, width=width) as stage:
             done = [
@@ -139,8 +140,17 @@ def rollout(
 
 
 def _unit(
-    family: GymFamily, parameters: Any, task: int, rewards_at: Any, width: int, policy: Any, index: int, seed: Seed, first: int, n: int
-) -> Rollouts:  # fmt: skip
+    family: GymFamily,
+    parameters: Any,
+    task: int,
+    rewards_at: Any,
+    width: int,
+    policy: Any,
+    index: int,
+    seed: Seed,
+    first: int,
+    n: int,
+) -> Rollouts:
     with Stage(family, parameters, task=task, rewards_at=rewards_at, width=width) as stage:
         return stage.run(policy, index, seed=seed, first=first, count=n)
 
@@ -227,7 +237,8 @@ class _Run:
         self.envs = stage.environments(m)
         self.space = self.envs[0].observation_space
         self.doing, self.slot = "policy", 0
-        n_tasks = 1 if stage.rewards_at is None else len(stage.rewards_at)
+        self.points = np.zeros((1, 0)) if stage.rewards_at is None else stage.rewards_at
+        n_tasks = len(self.points)
         self.weights = family.criterion.discount ** np.arange(family.horizon + 1)
         self.cost_ends = family.criterion.cost_bounds * (1.0 + ROOM) + ROOM
         self.episode, self.steps = np.zeros((2, m), dtype=np.int64)
@@ -299,8 +310,12 @@ class _Run:
         shape = np.shape(observation)
         if shape != self.space.shape:
             self._refuse(
-                "observation", f"have shape {self.space.shape}", str(shape), slot, "fix the environment, or its observation_space"
-            )  # fmt: skip
+                "observation",
+                f"have shape {self.space.shape}",
+                str(shape),
+                slot,
+                "fix the environment, or its observation_space",
+            )
         self.observations[slot] = observation
         try:
             self.seen[slot] = observation
@@ -312,8 +327,12 @@ class _Run:
         if not fine.all():
             slot = slots[int(np.argmin(fine.reshape(len(slots), -1).all(axis=1)))]
             self._refuse(
-                "observation", "be finite", np.array2string(self.seen[slot], threshold=8), slot, "look for a division by zero, or an unstable simulation"
-            )  # fmt: skip
+                "observation",
+                "be finite",
+                np.array2string(self.seen[slot], threshold=8),
+                slot,
+                "look for a division by zero, or an unstable simulation",
+            )
 
     def _step(self, live: list[int], actions: Any) -> list[int]:
         """One step of every live slot; returns the slots whose episodes are over."""
@@ -329,16 +348,28 @@ class _Run:
             rewards.append(reward)
             if family.rewards is not None:
                 self.doing = "rewards"
-                terms.append(family.rewards(self.stage.rewards_at, before, action, after, reward, info))
+                terms.append(family.rewards(self.points, before, action, after, reward, info))
             if family.signals:
                 self._signal(slot, before, action, after, reward, info)
             self.steps[slot] += 1
             if terminated or self.steps[slot] == family.horizon:
                 ended.append(slot)
                 if terminated and self.steps[slot] < family.horizon and not self.low <= 0.0 <= self.high:
-                    self._refuse("reward_bounds", "contain 0, the reward after an early end", str((self.low, self.high)), slot, "widen criterion.reward_bounds")  # fmt: skip
+                    self._refuse(
+                        "reward_bounds",
+                        "contain 0, the reward after an early end",
+                        str((self.low, self.high)),
+                        slot,
+                        "widen criterion.reward_bounds",
+                    )
             elif truncated:
-                self._refuse("truncated", f"not come before step {family.horizon}, criterion.horizon", f"it after {self.steps[slot]} steps", slot, "raise the environment's own time limit, or lower the horizon")  # fmt: skip
+                self._refuse(
+                    "truncated",
+                    f"not come before step {family.horizon}, criterion.horizon",
+                    f"it after {self.steps[slot]} steps",
+                    slot,
+                    "raise the environment's own time limit, or lower the horizon",
+                )
         self._check_seen(live)
         self._add(live, rewards, costs, terms)
         return ended
@@ -347,7 +378,13 @@ class _Run:
         """A step of five entries, or of six with the cost after the reward."""
         if not isinstance(result, tuple) or len(result) not in (5, 6):
             size = f"{len(result)} entries" if isinstance(result, tuple) else type(result).__name__
-            self._refuse("step", "return (observation, reward, terminated, truncated, info), or six with the cost after the reward", size, slot, "follow Gymnasium's API")  # fmt: skip
+            self._refuse(
+                "step",
+                "return (observation, reward, terminated, truncated, info), or six with the cost after the reward",
+                size,
+                slot,
+                "follow Gymnasium's API",
+            )
         cost = result[2] if len(result) == 6 else None
         after, reward, (terminated, truncated, info) = result[0], result[1], result[-3:]
         for name, flag in (("terminated", terminated), ("truncated", truncated)):
@@ -365,7 +402,13 @@ class _Run:
             cost = info.get("cost")
         if cost is None:
             keys = ", ".join(sorted(map(str, info))[:6]) or "nothing"
-            self._refuse("cost", 'be in info["cost"]', f"an info with {keys}", slot, "put it there, return steps of six, or give the family cost=")  # fmt: skip
+            self._refuse(
+                "cost",
+                'be in info["cost"]',
+                f"an info with {keys}",
+                slot,
+                "put it there, return steps of six, or give the family cost=",
+            )
         return cost
 
     def _signal(self, slot: int, before: Any, action: Any, after: Any, reward: Any, info: dict[str, Any]) -> None:
@@ -395,7 +438,13 @@ class _Run:
         if not fine.all():
             k, t = (int(i) for i in np.argwhere(~fine)[0])
             name = f"rewards[{t}]" if terms else "reward"
-            self._refuse(name, f"lie in criterion.reward_bounds [{self.low:g}, {self.high:g}]", f"{table[k, t]:g}", live[k], "fix the environment, or widen the bounds")  # fmt: skip
+            self._refuse(
+                name,
+                f"lie in criterion.reward_bounds [{self.low:g}, {self.high:g}]",
+                f"{table[k, t]:g}",
+                live[k],
+                "fix the environment, or widen the bounds",
+            )
         self.returns[where] += weight * table
         if costs:
             sums = self._table("cost", costs, live, (self.family.n_constraints,))
@@ -404,7 +453,13 @@ class _Run:
                 k, i = (int(i) for i in np.argwhere(~fine)[0])
                 top = self.family.criterion.cost_bounds[i]
                 name = self.family.criterion.cost_names[i]
-                self._refuse(f"cost[{i}] ({name})", f"lie in [0, {top:g}], criterion.cost_bounds", f"{sums[k, i]:g}", live[k], "fix the environment's cost, or widen the bounds")  # fmt: skip
+                self._refuse(
+                    f"cost[{i}] ({name})",
+                    f"lie in [0, {top:g}], criterion.cost_bounds",
+                    f"{sums[k, i]:g}",
+                    live[k],
+                    "fix the environment's cost, or widen the bounds",
+                )
             self.costs[where] += weight * sums
 
     def _table(self, name: str, rows: list[Any], live: list[int], shape: tuple[int, ...]) -> FloatArray:
@@ -433,12 +488,19 @@ class _Run:
         signals = np.where(means, self.signals[slot] / self.steps[slot], self.signals[slot])
         low, high = self.ends
         room = ROOM * (1.0 + np.abs(self.ends[0])), ROOM * (1.0 + np.abs(self.ends[1]))
-        names = ["return", *(f"cost {n!r}" for n in self.family.criterion.cost_names), *(f"signal {s.name!r}" for s in self.family.signals)]  # fmt: skip
+        names = ["return", *(f"cost {n!r}" for n in self.family.criterion.cost_names)]
+        names += [f"signal {s.name!r}" for s in self.family.signals]
         parts = [(0, v) for v in self.returns[slot].tolist()] + list(enumerate([*self.costs[slot], *signals], start=1))
         for q, value in parts:
             if not low[q] - room[0][q] <= value <= high[q] + room[1][q]:
                 whose = "the signal's range" if q >= x else "the family's bounds"
-                self._refuse(f"{names[q]} of the episode", f"lie in [{low[q]:g}, {high[q]:g}], {whose}", f"{value:g}", slot, "declare a range that holds always")  # fmt: skip
+                self._refuse(
+                    f"{names[q]} of the episode",
+                    f"lie in [{low[q]:g}, {high[q]:g}], {whose}",
+                    f"{value:g}",
+                    slot,
+                    "declare a range that holds always",
+                )
         self.out[0][row] = np.clip(self.returns[slot], low[0], high[0])
         self.out[1][row] = np.clip(self.costs[slot], low[1:x], high[1:x])
         self.out[2][row] = np.clip(signals, low[x:], high[x:])
@@ -466,7 +528,8 @@ class _Actor:
         self.takes = _parameters(getattr(policy, "predict", None))
         if not callable(self.batch) and not callable(getattr(policy, "predict", None)) and not callable(policy):
             raise SimulationError(
-                f"policy {run.index} must have predict(observation) or be callable, got {type(policy).__name__} ({run.family.name}); wrap it in a function"
+                f"policy {run.index} must have predict(observation) or be callable, got {type(policy).__name__} ({run.family.name}); "
+                "wrap it in a function"
             )
         resets = callable(getattr(policy, "reset", None))
         self.policies = [copy.deepcopy(policy) for _ in range(slots)] if resets else [policy] * slots
@@ -501,7 +564,9 @@ class _Actor:
             seen = run.seen if len(live) == len(run.seen) else run.seen[live]
             actions = self.batch(seen)
             if len(actions) != len(live):
-                run._refuse("act_batch", f"return {len(live)} actions", f"{len(actions)}", live[0], "one row per observation")  # fmt: skip
+                run._refuse(
+                    "act_batch", f"return {len(live)} actions", f"{len(actions)}", live[0], "one row per observation"
+                )
         else:
             actions = [self._one(slot) for slot in live]
         self._check(live, actions)
@@ -532,10 +597,13 @@ class _Actor:
         for slot, action in zip(live, actions):
             fine = self._discrete(action) if self.discrete else self.space.contains(action)
             if not fine:
-                self.run._refuse("action", f"be in the action space {self.space}", repr(action)[:60], slot, "fix the policy")  # fmt: skip
+                self.run._refuse(
+                    "action", f"be in the action space {self.space}", repr(action)[:60], slot, "fix the policy"
+                )
 
     def _discrete(self, action: Any) -> bool:
-        whole = isinstance(action, int | np.integer) or (isinstance(action, np.ndarray) and action.dtype.kind in "iu" and action.size == 1)  # fmt: skip
+        array = isinstance(action, np.ndarray) and action.dtype.kind in "iu" and action.size == 1
+        whole = array or isinstance(action, int | np.integer)
         return bool(whole and self.space.start <= int(action) < self.space.start + self.space.n)
 
     def _check_box(self, live: list[int], actions: Any) -> None:
@@ -551,8 +619,12 @@ class _Actor:
         if not fine.all():
             k = int(np.argmin(fine.reshape(len(live), -1).all(axis=1)))
             self.run._refuse(
-                "action", f"lie in the action space {_short(self.space)}", np.array2string(array[k], threshold=8), live[k], "clip it in the policy"
-            )  # fmt: skip
+                "action",
+                f"lie in the action space {_short(self.space)}",
+                np.array2string(array[k], threshold=8),
+                live[k],
+                "clip it in the policy",
+            )
 
 
 def _short(space: Any) -> str:

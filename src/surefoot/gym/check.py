@@ -1,0 +1,244 @@
+"""Is this family fit for training? Everything that can be found out on a few tasks and episodes, in words that say what to fix.
+
+*Problems* make simulation fail or its results wrong: a rule of Gymnasium's own checker, a broken step, a task that changes on ``reset``,
+an episode that its seed does not determine. *Warnings* cost episodes or point at mistakes: ranges far wider than what is seen, a cost that
+is always zero, a policy above the limit.
+
+Letters: T tasks, p parameters, I constraints, n episodes.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from surefoot.arrays import FloatArray, check_integer
+from surefoot.errors import MissingExtra, SimulationError, SurefootError
+from surefoot.gym.family import GymFamily
+from surefoot.gym.rollout import Rollouts, Stage
+
+__all__ = ["FamilyCheck", "check_family"]
+
+NARROW = 0.02
+"""A range of which episodes use less than this share deserves a warning."""
+
+
+@dataclass(frozen=True)
+class FamilyCheck:
+    """What was found.
+
+    Attributes:
+        family: its name.
+        problems: what has to be fixed.
+        warnings: what may be meant so.
+        episodes: how many were run.
+    """
+
+    family: str
+    problems: tuple[str, ...]
+    warnings: tuple[str, ...]
+    episodes: int
+
+    @property
+    def ok(self) -> bool:
+        """Whether there are no problems."""
+        return not self.problems
+
+    @property
+    def text(self) -> str:
+        """The findings as a paragraph for people."""
+        lines = [
+            f"{self.family}: {len(self.problems)} problems, {len(self.warnings)} warnings in {self.episodes} episodes"
+        ]
+        lines += [f"  problem: {problem}" for problem in self.problems]
+        lines += [f"  warning: {warning}" for warning in self.warnings]
+        return "\n".join(lines)
+
+    def raise_if_bad(self) -> None:
+        """Raise if there are problems.
+
+        Raises:
+            SimulationError: with the whole text.
+        """
+        if self.problems:
+            raise SimulationError(self.text)
+
+
+def check_family(
+    family: GymFamily, *, policy: Any = None, tasks: int = 5, episodes: int = 3, seed: int = 0
+) -> FamilyCheck:
+    """Look for what would go wrong in training.
+
+    Args:
+        family: to be checked.
+        policy: the safe policy, say; by default actions are drawn at random.
+        tasks: how many are sampled.
+        episodes: how many are run in each.
+        seed: of everything random.
+
+    Raises:
+        MissingExtra: no ``gymnasium``.
+    """
+    check_integer("tasks", tasks, low=1)
+    check_integer("episodes", episodes, low=1)
+    check_integer("seed", seed, low=0)
+    found = _Findings(family, policy, episodes, seed)
+    points = found.attempt(_sample, family, tasks, seed)
+    for task, point in enumerate([] if points is None else points):
+        found.attempt(found.task, task, point)
+    found.ranges()
+    return FamilyCheck(
+        family.name, tuple(dict.fromkeys(found.problems)), tuple(dict.fromkeys(found.notes)), found.count
+    )
+
+
+def _sample(family: GymFamily, tasks: int, seed: int) -> FloatArray:
+    """Tasks inside the support, the same for the same generator."""
+    first, again = (family.sample(tasks, np.random.default_rng(seed)) for _ in range(2))
+    if not np.array_equal(first, again):
+        raise SimulationError(
+            f"sampler of {family.name} must draw from the generator it is given, got other tasks for the same seed; use rng alone"
+        )
+    return first
+
+
+class _RandomActions:
+    """Uniform draws from an action space; the space's own generator is not touched."""
+
+    def __init__(self, space: Any) -> None:
+        self.space = space
+
+    def predict(self, observation: Any, *, rng: np.random.Generator) -> tuple[Any, None]:
+        """An action."""
+        kind = type(self.space).__name__
+        if kind == "Box":
+            low = np.where(np.isfinite(self.space.low), self.space.low, -1.0)
+            high = np.where(np.isfinite(self.space.high), self.space.high, 1.0)
+            return rng.uniform(low, high).astype(self.space.dtype), None
+        if kind == "Discrete":
+            return int(self.space.start + rng.integers(self.space.n)), None
+        self.space.seed(int(rng.integers(2**31)))
+        return self.space.sample(), None
+
+
+class _Findings:
+    """Problems and notes, collected task by task."""
+
+    def __init__(self, family: GymFamily, policy: Any, episodes: int, seed: int) -> None:
+        self.family, self.policy, self.episodes, self.seed = family, policy, episodes, seed
+        self.problems: list[str] = []
+        self.notes: list[str] = []
+        self.parts: list[Rollouts] = []
+        self.count = 0
+
+    def attempt(self, work: Callable[..., Any], *arguments: Any) -> Any:
+        """What ``work`` returns; an error on purpose becomes a problem."""
+        try:
+            return work(*arguments)
+        except MissingExtra:
+            raise
+        except SurefootError as error:
+            self.problems.append(str(error))
+        except Exception as error:
+            self.problems.append(
+                f"{self.family.name}: {type(error).__name__}: {error}; call it alone to see the traceback"
+            )
+        return None
+
+    def task(self, task: int, point: FloatArray) -> None:
+        """Everything about one task."""
+        with closing(Stage(self.family, point, task=task, width=2)) as stage:
+            (env,) = stage.environments(1)
+            policy = _RandomActions(env.action_space) if self.policy is None else self.policy
+            if task == 0:
+                self._gymnasium(point)
+            first = self._run(stage, policy)
+            self.parts.append(first)
+            self._same(first, self._run(stage, policy), "the same environment", point)
+        with closing(Stage(self.family, point, task=task, width=1)) as stage:
+            self._same(first, self._run(stage, policy), "another environment of the same task", point)
+        if (first.lengths == 0).any():
+            self.problems.append(f"{self.family.name}: an episode must have a step, got none; fix reset")
+
+    def _run(self, stage: Stage, policy: Any) -> Rollouts:
+        self.count += self.episodes
+        return stage.run(policy, 0, seed=self.seed, first=0, count=self.episodes)
+
+    def _same(self, first: Rollouts, again: Rollouts, where: str, point: FloatArray) -> None:
+        """The seed decides an episode: no memory of earlier ones, no task that changes on reset, no hidden randomness."""
+        for name in ("first_observations", "lengths", "returns", "costs", "signals"):
+            one, two = getattr(first, name), getattr(again, name)
+            if not np.array_equal(one, two):
+                self.problems.append(
+                    f"{name} of an episode must be decided by its seed, got others in {where} ({self.family.name} at {point.tolist()}); draw from "
+                    "self.np_random alone, start afresh in reset, keep the task fixed, and let the policy be deterministic or take rng"
+                )
+                return
+
+    def _gymnasium(self, point: FloatArray) -> None:
+        """Gymnasium's own checker on a fresh environment."""
+        try:
+            from gymnasium.utils.env_checker import check_env
+        except ModuleNotFoundError as error:
+            raise MissingExtra("gymnasium", "gym") from error
+        env = _five(self.family.make(point.copy()))
+        with closing(env), warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            try:
+                check_env(env.unwrapped if env.spec is None else env, skip_render_check=True)
+            except Exception as error:
+                self.problems.append(f"Gymnasium's checker must accept the environment of {self.family.name}, got {type(error).__name__}: {error}; fix it first")  # fmt: skip
+        self.notes += [f"Gymnasium's checker: {_plain(str(w.message))}" for w in caught]
+
+    def ranges(self) -> None:
+        """Ranges, costs and limits against what was seen."""
+        if not self.parts:
+            return
+        family = self.family
+        seen = np.concatenate([part.outcomes() for part in self.parts])
+        low, high = family.ranges()
+        for name, q in _quantities(family):
+            used = float(np.ptp(seen[:, q])) / (high[q] - low[q])
+            if used < NARROW:
+                self.notes.append(
+                    f"{name} of episodes lay within {seen[:, q].min():.4g}..{seen[:, q].max():.4g}, {used:.1%} of the declared range "
+                    f"{low[q]:.4g}..{high[q]:.4g}; where that range can be narrower, intervals need fewer episodes (bounds=)"
+                )
+        costs = seen[:, 1 : 1 + family.n_constraints]
+        for i, name in enumerate(family.criterion.cost_names):
+            if not costs[:, i].any():
+                self.notes.append(f"{name} was zero in every episode; is it computed at all?")
+            elif self.policy is not None and costs[:, i].mean() > family.criterion.cost_limits[i]:
+                self.notes.append(
+                    f"{name} of the policy was {costs[:, i].mean():.4g} on average, above the limit {family.criterion.cost_limits[i]:.4g}; as a safe "
+                    "policy it would not do"
+                )
+        if max(int(part.lengths.max()) for part in self.parts) < family.horizon:
+            self.notes.append(
+                f"no episode reached criterion.horizon {family.horizon}; a smaller one gives narrower ranges"
+            )
+
+
+def _quantities(family: GymFamily) -> Iterator[tuple[str, int]]:
+    """Names and positions of an episode's numbers."""
+    names = ["return", *family.criterion.cost_names, *(f"signal {s.name!r}" for s in family.signals)]
+    yield from ((name, q) for q, name in enumerate(names))
+
+
+def _five(env: Any) -> Any:
+    """Gymnasium's checker wants steps of five."""
+    from surefoot.gym.adapters import SixTuple
+
+    env.reset(seed=0)
+    result = env.step(env.action_space.sample())
+    return SixTuple(env) if isinstance(result, tuple) and len(result) == 6 else env
+
+
+def _plain(text: str) -> str:
+    """Without terminal colours."""
+    return text.replace("\x1b[33m", "").replace("\x1b[0m", "").removeprefix("WARN: ").strip()

@@ -1,0 +1,579 @@
+r"""From a family of simulated tasks and a library of policies to a policy set.
+
+    sample tasks -> values of all policies by simulation -> cover -> cells -> frozen -> fresh hold-out, fresh rollouts -> certificate
+
+**Cells.** A cell is a box for the values ``q(M)`` (return, costs and signals of every policy) of a task M. It starts as the hull of the
+*intervals* of its members, is extended by seams between neighbouring cells and by ghosts beyond the sample (as the cells of tabular tasks
+are), and is widened by a share of the largest interval seen, so that the interval of a fresh task of the cell fits as well.
+Cells are only sets of tasks: whatever they are made of, no error probability is spent on them.
+
+**Certificate.** For a fresh task M let B(M) be the event that some of its simulated intervals misses its value. A hold-out task counts as
+covered when all its intervals lie inside one cell, so a task in no cell is counted as covered only under B. With ``P(B) <= beta``,
+
+    P(M in no cell) <= P(M not counted as covered) + beta <= p + beta,
+
+p the Clopper-Pearson limit. The same holds for the safe policy's margin. Where every task is simulated with its own episodes,
+``P(B) <= beta`` is the level of its intervals. Where one batch of episodes omega serves all hold-out tasks (families that differ in the reward
+only), tasks are independent *given* omega and the bound needs ``P(B | omega) <= beta``: intervals at the level ``a = beta delta_s`` have
+``E P(B | omega) <= a``, hence ``P(P(B | omega) > beta) <= delta_s`` (Markov), and ``delta_s`` is spent in the ledger.
+
+**What is not proved.** Optimal values of continuous tasks are unknown: ``optimal_upper`` is the best that mixtures of the library can reach
+in the cell. It steers exploration and enters no safety statement.
+
+Letters: T tasks, p parameters, N cells, J policies, I constraints, X signals, Q = 1+I+X.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from surefoot.arrays import FloatArray, IntArray, check_integer, check_real
+from surefoot.errors import AssumptionError, InvalidInput
+from surefoot.gym.family import GymFamily
+from surefoot.gym.values import Estimates, Widths, estimate
+from surefoot.policyset.schema import (
+    AssumptionReport,
+    Cells,
+    Certificate,
+    OutsideTasks,
+    PolicySet,
+    Predictions,
+    SignalPredictions,
+    TrainingReport,
+)
+from surefoot.stats.binomial import clopper_pearson_upper
+from surefoot.stats.ledger import Ledger
+from surefoot.training.cells import ghost_tasks, seam_tasks
+from surefoot.training.cover import Cover, proved_level, sized_cover
+from surefoot.training.coverage import CoverageOracle, ParameterDistance
+from surefoot.version import VERSION
+
+__all__ = ["FunctionPolicy", "train_simulated"]
+
+INFLATION = 0.02
+"""Cells are widened by this share of their width, as those of tabular tasks are."""
+SLACK = 0.5
+"""And by this share of the largest interval: a member's interval reaches beyond its value by about half of it already."""
+SHARED_SHARE = 0.1
+"""Part of delta that pays for hold-out tasks sharing their episodes."""
+CORNER_PARAMETERS = 3
+SHOWN = 3
+
+
+@dataclass(frozen=True, eq=False)
+class FunctionPolicy:
+    """A function from observations to actions, as a policy. It lives in this process; a file needs a registered kind."""
+
+    function: Callable[[Any], Any]
+
+    def predict(self, observation: Any, *, deterministic: bool = True) -> tuple[Any, None]:
+        """The function's answer."""
+        return self.function(observation), None
+
+
+def train_simulated(
+    family: GymFamily,
+    library: Sequence[Any],
+    *,
+    tasks: int = 200,
+    holdout: int = 200,
+    cells: int = 12,
+    delta: float = 0.05,
+    beta: float = 0.005,
+    widths: Widths | None = None,
+    max_episodes: int = 2000,
+    cover: CoverageOracle | Literal["values", "parameters"] = "values",
+    policy_for_cell: Callable[[FloatArray], int] | None = None,
+    margin: float | None = None,
+    seams: Literal["interpolate", "simulate"] = "interpolate",
+    outside: Any = None,
+    strict: bool = True,
+    seed: int = 0,
+    workers: int = 1,
+    progress: bool = True,
+) -> PolicySet:
+    """Train a policy set from simulations.
+
+    Args:
+        family: the distribution over tasks.
+        library: J policies, index 0 the safe one; whoever trained them.
+        tasks: number of fresh training tasks.
+        holdout: fresh tasks that judge the finished cells; 0 leaves the set without a certificate.
+        cells: largest number of cells.
+        delta: error probability of the hold-out certificate; half for coverage and half for the margin, after the part that shared
+            episodes cost.
+        beta: simulation error of the certificate; it is added to the uncovered mass.
+        widths: how narrow intervals have to be.
+        max_episodes: budget per policy and task (per policy, where tasks share their episodes).
+        cover: which tasks are neighbours: by their values (in interval widths), by their parameters (in standard deviations), or an oracle.
+        policy_for_cell: ``policy_for_cell(parameters)`` -> library index for the cell around a task. By default the policy with the
+            largest lower end of its return among those whose costs are surely within the limits there.
+        margin: ``xi``. By default the largest margin that every cell guarantees.
+        seams: whether values halfway between neighbouring tasks of different cells are simulated or taken as the average.
+        outside: (M, p) tasks beyond the family to bet on, so that a real task out there is noticed.
+        strict: raise when the safe policy is not shown to keep a margin in a sampled task; otherwise leave such tasks out of every cell and
+            report them.
+        seed: of everything random.
+        workers: processes.
+        progress: draw a progress bar where that makes sense.
+
+    Raises:
+        InvalidInput: an argument out of range.
+        SimulationError: an environment or a policy breaks a rule.
+        AssumptionError: the safe policy is not shown to be feasible in all sampled tasks (``strict``), or in none at all.
+    """
+    check_integer("tasks", tasks, low=2)
+    check_integer("holdout", holdout, low=0)
+    check_integer("cells", cells, low=1)
+    check_integer("seed", seed, low=0)
+    for name, value in (("delta", delta), ("beta", beta)):
+        check_real(name, value, low=0.0, high=1.0, open_low=True, open_high=True)
+    if margin is not None:
+        check_real("margin", margin, low=0.0, open_low=True)
+    if seams not in ("interpolate", "simulate"):
+        raise InvalidInput(f"seams must be one of interpolate, simulate, got {seams!r}; choose one")
+    ledger, alpha = _levels(family, delta, beta, holdout)
+    budget = _Budget(widths or Widths(), max_episodes, alpha, seed, workers, progress)
+    run = _Run(family, _policies(library), budget, margin)
+    sample_rng, holdout_rng = (np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(2))
+    drawn = _Drawn.of(family, family.sample(tasks, sample_rng), outside)
+    values = run.estimate(drawn.everything, 1, "simulating tasks")
+    outcome = _build(run, drawn, values, cover, cells, seams, policy_for_cell, strict)
+    certificate = _certify(run, outcome, holdout, delta, beta, ledger, holdout_rng)
+    return PolicySet(
+        criterion=family.criterion,
+        policies=run.policies,
+        cells=outcome.cells,
+        bounds=family.episode_bounds,
+        certificate=certificate,
+        training=outcome.report,
+        assumption=outcome.assumption,
+        ledger=ledger,
+        seed=seed,
+        version=VERSION,
+        extra={"simulation": run.summary(beta)},
+    )
+
+
+def _levels(family: GymFamily, delta: float, beta: float, holdout: int) -> tuple[Ledger, float]:
+    """The ledger, and the level of the intervals of one task."""
+    ledger = Ledger(delta)
+    if holdout == 0:
+        return ledger, beta
+    rest = delta
+    if family.shared:
+        rest = delta * (1.0 - SHARED_SHARE)
+        ledger = ledger.spend(
+            "simulation", delta - rest, "hold-out tasks share episodes: too many of their intervals miss (Markov)"
+        )
+    ledger = ledger.spend("coverage", rest / 2, "hold-out limit on the uncovered mass")
+    ledger = ledger.spend("margin", rest / 2, "hold-out limit on tasks where the safe policy has less margin")
+    return ledger, beta * (delta - rest) if family.shared else beta
+
+
+def _policies(library: Sequence[Any]) -> tuple[Any, ...]:
+    if not len(library):
+        raise InvalidInput("library must hold at least the safe policy, got none; put it first")
+    return tuple(p if callable(getattr(p, "predict", None)) or not callable(p) else FunctionPolicy(p) for p in library)
+
+
+@dataclass(frozen=True, eq=False)
+class _Budget:
+    """How values are simulated; ``alpha`` is the level of one task."""
+
+    widths: Widths
+    max_episodes: int
+    alpha: float
+    seed: int
+    workers: int
+    progress: bool
+
+
+class _Run:
+    """What stays the same all along, and what was spent."""
+
+    def __init__(self, family: GymFamily, policies: tuple[Any, ...], budget: _Budget, margin: float | None) -> None:
+        self.family, self.policies, self.budget, self.margin = family, policies, budget, margin
+        self.limits = family.criterion.cost_limits
+        self.spent: dict[str, int] = {}
+        self.narrow: dict[str, float] = {}
+
+    def estimate(self, points: FloatArray, purpose: int, label: str, policies: Any = None) -> Estimates:
+        """Values at (T, p); every purpose has episodes of its own."""
+        budget = self.budget
+        found = estimate(
+            self.family,
+            points,
+            self.policies if policies is None else policies,
+            alpha=budget.alpha,
+            seed=(budget.seed, purpose),
+            widths=budget.widths,
+            max_episodes=budget.max_episodes,
+            workers=budget.workers,
+            label=label,
+            progress=budget.progress,
+        )
+        self.spent[label] = found.spent
+        self.narrow[label] = float(found.narrow.mean()) if found.narrow.size else 1.0
+        return found
+
+    def margins(self, values: Estimates) -> FloatArray:
+        """(T,) what the safe policy surely keeps below the limits."""
+        upper = values.upper[:, 0, 1 : 1 + self.limits.size]
+        return np.asarray((self.limits - upper).min(axis=1, initial=np.inf))
+
+    def enough(self, margins: FloatArray) -> Any:
+        """(T,) whether that is what was stated, or anything where nothing was."""
+        return margins > 0.0 if self.margin is None else margins >= self.margin
+
+    def summary(self, beta: float) -> dict[str, Any]:
+        """Plain data for the policy set."""
+        return {
+            "episodes": dict(self.spent),
+            "narrow_share": dict(self.narrow),
+            "level_per_task": self.budget.alpha,
+            "beta": beta,
+            "shared_episodes": self.family.shared,
+            "widths": self.budget.widths.of(self.family).tolist(),
+            "max_episodes": self.budget.max_episodes,
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class _Drawn:
+    """Parameters that are simulated before cells are made: T sampled tasks, ghosts with their hosts among them, tasks outside.
+
+    Ghosts and tasks outside do not depend on the cells, so one batch of shared episodes serves them all.
+    """
+
+    tasks: FloatArray
+    ghosts: FloatArray
+    hosts: IntArray
+    outside: FloatArray
+
+    @staticmethod
+    def of(family: GymFamily, parameters: FloatArray, outside: Any) -> _Drawn:
+        ghosts, hosts = ghost_tasks(parameters, np.arange(len(parameters)), family.support)
+        far = np.zeros((0, family.n_parameters)) if outside is None else np.asarray(outside, dtype=np.float64)
+        if far.ndim != 2 or far.shape[1] != family.n_parameters or not np.isfinite(far).all():
+            raise InvalidInput(
+                f"outside must have shape (M, {family.n_parameters}) and be finite, got {far.shape}; one row per task"
+            )
+        return _Drawn(parameters, ghosts, hosts, far)
+
+    @property
+    def everything(self) -> FloatArray:
+        """(T + 2p + M, p)."""
+        return np.concatenate([self.tasks, self.ghosts, self.outside])
+
+
+@dataclass(frozen=True, eq=False)
+class _Outcome:
+    """Everything that is frozen before the hold-out is drawn; boxes (N, J, Q)."""
+
+    cells: Cells
+    lower: FloatArray
+    upper: FloatArray
+    report: TrainingReport
+    assumption: AssumptionReport
+
+    def covers(self, values: Estimates) -> Any:
+        """(T,) whether all intervals of a task lie inside one cell."""
+        inside = np.zeros(len(values.lower), dtype=np.bool_)
+        for low, high in zip(self.lower, self.upper):
+            inside |= ((values.lower >= low) & (values.upper <= high)).all(axis=(1, 2))
+        return inside
+
+
+def _build(
+    run: _Run,
+    drawn: _Drawn,
+    everything: Estimates,
+    oracle: CoverageOracle | str,
+    n_cells: int,
+    seams: str,
+    policy_for_cell: Callable[[FloatArray], int] | None,
+    strict: bool,
+) -> _Outcome:
+    family, n, g = run.family, len(drawn.tasks), len(drawn.ghosts)
+    values, ghosts, far = (everything.take(s) for s in (slice(0, n), slice(n, n + g), slice(n + g, None)))
+    margins = run.margins(values)
+    good = np.flatnonzero(run.enough(margins))
+    offenders = _Offenders(run)
+    offenders.add(drawn.tasks, values)
+    if offenders.found and (strict or not good.size):
+        raise AssumptionError(offenders.refusal(values))
+    name, distances = _distances(family, oracle, drawn.tasks[good], values.take(good))
+    found = sized_cover(distances, n_cells)
+    assignment = np.full(n, -1)
+    assignment[good] = found.to_centers.argmin(axis=1)
+    boxes = _Boxes(len(found.centers), values)
+    for t in good:
+        boxes.include(int(assignment[t]), values.lower[t], values.upper[t])
+    _extend(run, boxes, drawn, assignment, good, values, ghosts, seams, offenders)
+    boxes.inflate(INFLATION, SLACK * everything.widths[: n + g].max(axis=0), *family.ranges())
+    _corners(run, offenders)
+    centers = good[found.centers]
+    cells = _cells(run, boxes, drawn.tasks[centers], values.take(centers), policy_for_cell, _outside(run, drawn, far))
+    report = _report(run, name, found, n, good.size)
+    return _Outcome(cells, boxes.lower, boxes.upper, report, offenders.report(_margin(run, boxes, strict)))
+
+
+class _Boxes:
+    """(N, J, Q) boxes under construction."""
+
+    def __init__(self, n_cells: int, values: Estimates) -> None:
+        shape = (n_cells, *values.lower.shape[1:])
+        self.lower, self.upper = np.full(shape, np.inf), np.full(shape, -np.inf)
+
+    def include(self, cell: int, lower: FloatArray, upper: FloatArray) -> None:
+        """Widen one cell so that it holds the intervals of a task."""
+        np.minimum(self.lower[cell], lower, out=self.lower[cell])
+        np.maximum(self.upper[cell], upper, out=self.upper[cell])
+
+    def inflate(self, fraction: float, room: FloatArray, low: FloatArray, high: FloatArray) -> None:
+        """Widen every interval by a fraction of its width (or of the mean width over cells) and by ``room`` (J, Q), inside the ranges (Q,)."""
+        width = self.upper - self.lower
+        pad = fraction * np.maximum(width, width.mean(axis=0)) + room
+        self.lower = np.maximum(self.lower - pad, low)
+        self.upper = np.minimum(self.upper + pad, high)
+
+
+def _distances(
+    family: GymFamily, oracle: CoverageOracle | str, parameters: FloatArray, values: Estimates
+) -> tuple[str, FloatArray]:
+    if oracle == "values":
+        scale = values.widths.max(axis=0)
+        unit = (values.mean / np.where(scale > 0.0, scale, 1.0)).reshape(len(parameters), -1)
+        return "simulated values, in interval widths", np.stack([np.abs(unit - row).max(axis=1) for row in unit])
+    if oracle == "parameters":
+        spread = parameters.std(axis=0)
+        oracle = ParameterDistance(np.where(spread > 0.0, spread, 1.0), "parameter distance, in standard deviations")
+    if isinstance(oracle, str):
+        raise InvalidInput(f"cover must be values, parameters or a coverage oracle, got {oracle!r}; choose one")
+    return oracle.name, oracle.distances(family, parameters, parameters)
+
+
+def _extend(
+    run: _Run,
+    boxes: _Boxes,
+    drawn: _Drawn,
+    assignment: IntArray,
+    good: IntArray,
+    values: Estimates,
+    ghosts: Estimates,
+    seams: str,
+    offenders: _Offenders,
+) -> None:
+    """Add seams and ghosts to the boxes."""
+    middles, ends = seam_tasks(drawn.tasks[good], np.arange(good.size))
+    ends = good[ends]
+    apart = assignment[ends[:, 0]] != assignment[ends[:, 1]]
+    middles, ends = middles[apart], ends[apart]
+    if seams == "simulate" and len(middles):
+        found = run.estimate(middles, 3, "closing gaps")
+        lower, upper, fine = found.lower, found.upper, run.enough(run.margins(found))
+        offenders.add(middles, found)
+    else:
+        lower, upper = (0.5 * (part[ends[:, 0]] + part[ends[:, 1]]) for part in (values.lower, values.upper))
+        fine = np.ones(len(middles), dtype=np.bool_)
+    for k in np.flatnonzero(fine):
+        for cell in set(assignment[ends[k]].tolist()):
+            boxes.include(cell, lower[k], upper[k])
+    offenders.add(drawn.ghosts, ghosts)
+    for k in np.flatnonzero(run.enough(run.margins(ghosts)) & (assignment[drawn.hosts] >= 0)):
+        boxes.include(int(assignment[drawn.hosts[k]]), ghosts.lower[k], ghosts.upper[k])
+
+
+def _corners(run: _Run, offenders: _Offenders) -> None:
+    """Try the safe policy at the corners of the support, where it is most likely to fail; costs of shared episodes are the same everywhere."""
+    support = run.family.support
+    if run.family.shared or len(support) > CORNER_PARAMETERS or not np.isfinite(support).all():
+        return
+    points = np.asarray(list(itertools.product(*support)), dtype=np.float64)
+    offenders.add(points, run.estimate(points, 4, "checking the support", run.policies[:1]))
+
+
+class _Offenders:
+    """Tasks in which the safe policy is not shown to keep the margin."""
+
+    def __init__(self, run: _Run) -> None:
+        self.run = run
+        self.found: list[tuple[tuple[float, ...], tuple[float, ...], float]] = []
+
+    def add(self, points: FloatArray, values: Estimates) -> None:
+        """Look at the tasks with parameters (T, p)."""
+        margins, n = self.run.margins(values), self.run.limits.size
+        for k in np.flatnonzero(~self.run.enough(margins)):
+            least = values.lower[k, :, 1 : 1 + n].min(axis=0)
+            self.found.append((tuple(map(float, points[k])), tuple(map(float, least)), float(margins[k])))
+
+    def _describe(self) -> str:
+        names = self.run.family.parameter_names
+        clauses = []
+        for point, _, margin in self.found[:SHOWN]:
+            where = ", ".join(f"{name}={value:.4g}" for name, value in zip(names, point))
+            what = f"only keeps {margin:.3g}" if margin > 0.0 else f"may exceed the limit by {-margin:.3g}"
+            clauses.append(f"{where}: the safe policy {what}")
+        return "; ".join(clauses) + ("; ..." if len(self.found) > SHOWN else "")
+
+    def refusal(self, values: Estimates) -> str:
+        """Message of the error that strict training raises."""
+        wide = float(values.widths[:, 0, 1 : 1 + self.run.limits.size].max(initial=0.0))
+        return (
+            f"{self.run.family.name} breaks the assumption that one policy is feasible with margin in every task, or simulation is too short to "
+            f"show that it holds, in {len(self.found)} tasks: {self._describe()} (cost intervals up to {wide:.3g} wide); raise max_episodes or "
+            "narrow widths, bring a safer policy, narrow the family, or train with strict=False to leave such tasks uncovered"
+        )
+
+    def report(self, margin: float) -> AssumptionReport:
+        """What training found out about the assumption."""
+        statement = f"The safe policy keeps a margin of {margin:.4g} in every cell, and was shown to keep one in every task that training looked at."
+        if self.found:
+            statement = (
+                f"In {len(self.found)} tasks that training looked at the safe policy is not shown to keep the margin: {self._describe()}. "
+                "No cell was made from them, and nothing is promised there."
+            )
+        return AssumptionReport(
+            holds=not self.found,
+            safe_margin=margin,
+            offenders=tuple(point for point, _, _ in self.found),
+            minimum_costs=tuple(least for _, least, _ in self.found),
+            statement=statement,
+        )
+
+
+def _margin(run: _Run, boxes: _Boxes, strict: bool) -> float:
+    """``xi``: what every cell guarantees for the safe policy, unless the user stated a margin."""
+    kept = float((run.limits - boxes.upper[:, 0, 1 : 1 + run.limits.size]).min(initial=np.inf))
+    if not np.isfinite(kept):
+        return float(run.margin or 0.0)
+    if kept <= 0.0 and strict:
+        raise AssumptionError(
+            f"the safe policy must keep a margin in every cell, got {kept:.4g} in the widest one of {run.family.name}; raise max_episodes, narrow "
+            "widths, use more cells, or bring a safer policy"
+        )
+    return kept if run.margin is None else run.margin
+
+
+def _cells(
+    run: _Run,
+    boxes: _Boxes,
+    parameters: FloatArray,
+    center: Estimates,
+    policy_for_cell: Callable[[FloatArray], int] | None,
+    outside: OutsideTasks | None,
+) -> Cells:
+    """The finished cells in the policy set's schema."""
+    i, limits = 1 + run.limits.size, run.limits
+    mean = np.clip(center.mean, boxes.lower, boxes.upper)
+    signals = run.family.signals
+    return Cells(
+        policy_index=_policy_index(run, parameters, center, policy_for_cell),
+        optimal_center=np.array([_best_mixture(m[:, 0], m[:, 1:i], limits) for m in mean]),
+        optimal_upper=np.array([_best_mixture(u[:, 0], l[:, 1:i], limits) for u, l in zip(boxes.upper, boxes.lower)]),
+        parameters=parameters,
+        predictions=Predictions(
+            reward_lower=boxes.lower[:, :, 0],
+            reward_upper=boxes.upper[:, :, 0],
+            cost_lower=boxes.lower[:, :, 1:i],
+            cost_upper=boxes.upper[:, :, 1:i],
+            reward_center=mean[:, :, 0],
+            cost_center=mean[:, :, 1:i],
+        ),
+        signals=SignalPredictions(
+            names=tuple(s.name for s in signals),
+            bounds=np.array([[s.low, s.high] for s in signals]),
+            lower=boxes.lower[:, :, i:],
+            upper=boxes.upper[:, :, i:],
+        )
+        if signals
+        else None,
+        outside=outside,
+    )
+
+
+def _policy_index(
+    run: _Run, parameters: FloatArray, center: Estimates, choose: Callable[[FloatArray], int] | None
+) -> IntArray:
+    """(N,) the policy that each cell is explored towards."""
+    if choose is not None:
+        picked = [check_integer("policy_for_cell", choose(p), low=0, high=len(run.policies) - 1) for p in parameters]
+        return np.asarray(picked, dtype=np.int64)
+    i = 1 + run.limits.size
+    above = (center.upper[:, :, 1:i] > run.limits).any(axis=2)
+    reward = np.where(above, -np.inf, center.lower[:, :, 0])
+    # Where nothing is surely within the limits the first wins, and that is the safe policy.
+    return np.asarray(reward.argmax(axis=1), dtype=np.int64)
+
+
+def _best_mixture(reward: FloatArray, cost: FloatArray, limits: FloatArray) -> float:
+    """Largest reward (J,) of a mixture with expected costs (J, I) within the limits; of any mixture where none is."""
+    from scipy.optimize import linprog
+
+    if limits.size:
+        found = linprog(-reward, A_ub=cost.T, b_ub=limits, A_eq=np.ones((1, reward.size)), b_eq=[1.0])
+        if found.status == 0:
+            return float(-found.fun)
+    return float(reward.max())
+
+
+def _outside(run: _Run, drawn: _Drawn, far: Estimates) -> OutsideTasks | None:
+    if not len(drawn.outside):
+        return None
+    n, i = len(drawn.outside), 1 + run.limits.size
+    j = len(run.policies)
+    return OutsideTasks(
+        parameters=drawn.outside,
+        reward=far.mean[:, :, 0],
+        cost=far.mean[:, :, 1:i],
+        reward_by_state=np.zeros((n, j, 0)),
+        cost_by_state=np.zeros((n, j, i - 1, 0)),
+        kernel=np.zeros((n, 0)),
+    )
+
+
+def _report(run: _Run, oracle: str, found: Cover, n: int, accepted: int) -> TrainingReport:
+    uncovered = n - accepted + found.uncovered
+    return TrainingReport(
+        family=run.family.name,
+        parameter_names=run.family.parameter_names,
+        oracle=oracle,
+        radius=float(found.radius),
+        tasks_sampled=n,
+        rounds=1,
+        uncovered_fraction=uncovered / n,
+        level=proved_level(n, len(found.centers), uncovered),
+    )
+
+
+def _certify(
+    run: _Run,
+    outcome: _Outcome,
+    holdout: int,
+    delta: float,
+    beta: float,
+    ledger: Ledger,
+    rng: np.random.Generator,
+) -> Certificate | None:
+    """Judge the frozen cells and the frozen margin on fresh tasks and fresh episodes."""
+    if holdout == 0:
+        return None
+    values = run.estimate(run.family.sample(holdout, rng), 2, "certifying")
+    uncovered = int((~outcome.covers(values)).sum())
+    failures = int((run.margins(values) < outcome.assumption.safe_margin).sum())
+    level = next(entry.delta for entry in ledger.entries if entry.name == "coverage")
+    return Certificate(
+        holdout=holdout,
+        uncovered=uncovered,
+        uncovered_upper=min(1.0, clopper_pearson_upper(uncovered, holdout, level) + beta),
+        margin_failures=failures,
+        margin_failure_upper=min(1.0, clopper_pearson_upper(failures, holdout, level) + beta),
+        delta_coverage=2.0 * level,
+        simulation_error=beta,
+    )

@@ -1,0 +1,378 @@
+r"""Values by simulation, with intervals that hold at every number of episodes at once.
+
+For outcomes ``x_1, x_2, ..`` in [0, 1], independent with mean mu, and a fraction ``0 < c < 1``,
+
+    K_n(m; c) = prod_{t<=n} (1 - c + c (1 - x_t) / (1 - m))
+
+is a nonnegative supermartingale that starts at 1 whenever ``mu >= m`` (:mod:`surefoot.stats.betting`). Its average over fractions
+fixed beforehand increases in m and crosses ``2/alpha`` at ``U_n``; with the mirror image ``L_n``,
+
+    P( L_n < mu < U_n for all n ) >= 1 - alpha                                                  (Ville, each side alpha/2).
+
+The crossing is found by bisection on the outcomes themselves, not on a grid, and read on the outer side. Because the statement is about
+all n at once, sampling may stop whenever an interval is narrow enough for its use, and intervals read at several n may be intersected.
+
+One task has ``J (1+I+X)`` quantities; its level is split equally among them, so that all its intervals hold together. Where one batch of
+episodes serves T tasks (families that differ in the reward only), each task has that level *by itself*, and the errors of different tasks are
+dependent.
+
+Letters: T tasks, J policies, I constraints, X signals, Q = 1+I+X quantities of a policy, n episodes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from surefoot.arrays import FloatArray, IntArray, as_floats, check_integer, check_real
+from surefoot.errors import InvalidInput
+from surefoot.gym.family import GymFamily
+from surefoot.gym.rollout import WIDTH, Rollouts, Seed, Stage, join
+from surefoot.progress import track
+from surefoot.stats._kernels import compiled
+from surefoot.stats.betting import BetGrid, bet_grid
+
+__all__ = ["Estimates", "Widths", "estimate", "interval"]
+
+FIRST = 32
+"""Episodes before the first look."""
+GROWTH, LARGEST_GROWTH = 1.25, 3.0
+"""Looks are at least this factor apart, and at most."""
+RESOLUTION = 1e-3
+"""Bisection stops at this share of the distance from the mean: what is lost is lost on the safe side."""
+GUARD = 1e-9
+"""Added to the logarithm of the threshold: more than what rounding can add to a wealth of a million factors."""
+REWARD_SHARE, COST_SHARE, SIGNAL_SHARE = 0.02, 0.05, 0.02
+
+
+@dataclass(frozen=True)
+class Widths:
+    """How narrow intervals have to be before sampling stops.
+
+    Attributes:
+        reward: by default 2% of the range of an episode's return.
+        cost: one number or I of them; by default 5% of each limit (of the range, where the limit is 0).
+        signal: one number or X of them; by default 2% of each range.
+    """
+
+    reward: float | None = None
+    cost: Any = None
+    signal: Any = None
+
+    def of(self, family: GymFamily) -> FloatArray:
+        """(Q,) widths for a family.
+
+        Raises:
+            InvalidInput: a width that is not positive, or as many as there are no quantities.
+        """
+        low, high = family.ranges()
+        n, limits, top = family.n_constraints, family.criterion.cost_limits, high - low
+        reward = REWARD_SHARE * top[0] if self.reward is None else self.reward
+        cost = COST_SHARE * np.where(limits > 0.0, limits, top[1 : 1 + n]) if self.cost is None else self.cost
+        signal = SIGNAL_SHARE * top[1 + n :] if self.signal is None else self.signal
+        parts = [
+            _positive("reward_width", reward, 1),
+            _positive("cost_width", cost, n),
+            _positive("signal_width", signal, len(family.signals)),
+        ]
+        return np.concatenate(parts)
+
+
+def _positive(name: str, value: Any, size: int) -> FloatArray:
+    array = as_floats(name, np.broadcast_to(np.asarray(value), (size,)) if np.ndim(value) == 0 else value, (size,))
+    if (array <= 0.0).any():
+        raise InvalidInput(
+            f"{name} must be positive, got {array.tolist()}; no number of episodes makes an interval that narrow"
+        )
+    return array
+
+
+@dataclass(frozen=True, eq=False)
+class Estimates:
+    """Values of J policies in T tasks.
+
+    Attributes:
+        mean, lower, upper: (T, J, Q) return, costs, signals.
+        episodes: (T, J) spent.
+        alpha: with probability at least ``1 - alpha`` all J Q intervals of a task hold, for each task.
+        narrow: (T, J) whether sampling stopped because the intervals were narrow enough, not because the budget was spent.
+        shared: whether all tasks were estimated from the same episodes, which ``episodes`` then counts once per task.
+    """
+
+    mean: FloatArray
+    lower: FloatArray
+    upper: FloatArray
+    episodes: IntArray
+    alpha: float
+    narrow: np.ndarray[Any, np.dtype[np.bool_]]
+    shared: bool
+
+    @property
+    def widths(self) -> FloatArray:
+        """(T, J, Q)."""
+        return self.upper - self.lower
+
+    @property
+    def spent(self) -> int:
+        """Episodes simulated."""
+        return int(self.episodes[0].sum() if self.shared and len(self.episodes) else self.episodes.sum())
+
+    def take(self, rows: Any) -> Estimates:
+        """Some of the tasks."""
+        mean, lower, upper, episodes, narrow = (
+            part[rows] for part in (self.mean, self.lower, self.upper, self.episodes, self.narrow)
+        )
+        return Estimates(mean, lower, upper, episodes, self.alpha, narrow, self.shared)
+
+
+@lru_cache(maxsize=1)
+def _bets() -> BetGrid:
+    """Fractions from a two-hundredth of the largest bet on: deviations near half the range at a hundred thousand outcomes."""
+    return bet_grid(12, 0.005, tilt=0.5)
+
+
+def interval(values: Any, low: float, high: float, alpha: float) -> tuple[float, float]:
+    """Betting interval at error ``alpha`` for the mean of independent ``values`` (n,) in ``[low, high]``.
+
+    >>> [round(end, 3) for end in interval([0.0, 1.0] * 200, 0.0, 1.0, 0.05)]
+    [0.418, 0.582]
+    """
+    check_real("alpha", alpha, low=0.0, high=1.0, open_low=True, open_high=True)
+    check_real("high", high, low=low, open_low=True)
+    array = as_floats("values", values, (None,))
+    if not array.size or array.min() < low or array.max() > high:
+        raise InvalidInput(
+            f"values must be at least one number in [{low:g}, {high:g}], got {array.size} numbers; check the range"
+        )
+    ends = _ends(np.ascontiguousarray(array[:, None]), np.array([low]), np.array([high]), alpha)
+    return float(ends[0, 0]), float(ends[1, 0])
+
+
+def _ends(values: FloatArray, low: FloatArray, high: FloatArray, alpha: float) -> FloatArray:
+    """(2, q) lower and upper ends for the means of the columns of ``values`` (n, q)."""
+    unit = np.clip((values - low) / (high - low), 0.0, 1.0)
+    bets = _bets()
+    out = np.empty((2, values.shape[1]))
+    _intervals(np.ascontiguousarray(unit.T), math.log(2.0 / alpha) + GUARD, bets.fractions, bets.weights, out)
+    return np.asarray(low + (high - low) * out)
+
+
+@compiled
+def _wealth(losses: FloatArray, odds: float, fractions: FloatArray, weights: FloatArray, threshold: float) -> bool:
+    """Whether ``log sum_k w_k prod_t (1 - c_k + c_k losses_t odds)`` reaches the threshold; ``losses`` (n,) are ``1 - x``."""
+    logs = np.empty(fractions.size)
+    top = -np.inf
+    for k in range(fractions.size):
+        kept, scale, total, product = 1.0 - fractions[k], fractions[k] * odds, math.log(weights[k]), 1.0
+        for t in range(losses.size):
+            product *= kept + scale * losses[t]
+            if product > 1e100 or product < 1e-100:
+                total += math.log(product)
+                product = 1.0
+        logs[k] = total + math.log(product)
+        if logs[k] >= threshold:
+            return True
+        top = max(top, logs[k])
+    total = 0.0
+    for k in range(fractions.size):
+        total += math.exp(logs[k] - top)
+    return bool(top + math.log(total) >= threshold)
+
+
+@compiled
+def _crossing(losses: FloatArray, fractions: FloatArray, weights: FloatArray, threshold: float) -> float:
+    """``U``: where the wealth against means above m crosses the threshold, from above; 1 where nothing below is refuted."""
+    below = 1.0 - losses.mean()
+    above = 1.0
+    if not _wealth(losses, 1e9, fractions, weights, threshold):
+        return 1.0
+    while above - below > RESOLUTION * (above - (1.0 - losses.mean())) and above - below > 1e-12:
+        middle = 0.5 * (below + above)
+        if _wealth(losses, 1.0 / (1.0 - middle), fractions, weights, threshold):
+            above = middle
+        else:
+            below = middle
+    return float(above)
+
+
+@compiled
+def _intervals(
+    values: FloatArray, threshold: float, fractions: FloatArray, weights: FloatArray, out: FloatArray
+) -> None:
+    """Ends (2, q) for rows (q, n) in [0, 1]."""
+    for q in range(values.shape[0]):
+        out[1, q] = _crossing(1.0 - values[q], fractions, weights, threshold)
+        out[0, q] = 1.0 - _crossing(values[q], fractions, weights, threshold)
+
+
+def estimate(
+    family: GymFamily,
+    parameters: Any,
+    policies: Sequence[Any],
+    *,
+    alpha: float,
+    seed: Seed,
+    widths: Widths | None = None,
+    max_episodes: int = 2000,
+    workers: int = 1,
+    width: int = WIDTH,
+    label: str = "simulating",
+    progress: bool = False,
+) -> Estimates:
+    """Values of every policy in every task, each pair sampled until its intervals are narrow enough.
+
+    Args:
+        family: where the tasks come from.
+        parameters: (T, p).
+        policies: J of them.
+        alpha: error probability of all intervals of one task together.
+        seed: of everything random.
+        widths: what is narrow enough.
+        max_episodes: budget per policy and task (per policy, where tasks share their episodes).
+        workers: processes; they share tasks, or policies where tasks share their episodes.
+        width: environments in lockstep.
+        label: of the progress bar.
+        progress: draw one where that makes sense.
+
+    Raises:
+        SimulationError: an environment or a policy breaks a rule.
+    """
+    check_real("alpha", alpha, low=0.0, high=1.0, open_low=True, open_high=True)
+    check_integer("max_episodes", max_episodes, low=1)
+    check_integer("workers", workers, low=1)
+    points = np.asarray(parameters, dtype=np.float64).reshape(-1, family.n_parameters)
+    goal = (Widths() if widths is None else widths).of(family)
+    plan = _Plan(family, alpha / (len(policies) * goal.size), goal, max_episodes, seed, width)
+    calls: list[tuple[Any, ...]]
+    if family.shared:
+        calls = [(plan, points, [policy], j) for j, policy in enumerate(policies)]
+        work: Callable[..., list[_Estimated]] = _shared_unit
+    else:
+        calls = [(plan, point, list(policies), k) for k, point in enumerate(points)]
+        work = _task_unit
+    if workers == 1 or len(calls) < 2:
+        rows = [work(*call) for call in track(calls, label, len(calls), show=progress)]
+    else:
+        from joblib import Parallel, delayed
+
+        running = Parallel(n_jobs=workers, return_as="generator")(delayed(work)(*call) for call in calls)
+        rows = list(track(running, label, len(calls), show=progress))
+    return _gather(plan, rows, len(points), len(policies), alpha)
+
+
+@dataclass(frozen=True, eq=False)
+class _Plan:
+    """What every pair of a task and a policy shares; ``alpha`` is that of one interval."""
+
+    family: GymFamily
+    alpha: float
+    widths: FloatArray
+    budget: int
+    seed: Seed
+    width: int
+
+
+@dataclass(frozen=True, eq=False)
+class _Estimated:
+    """One policy in the tasks that its episodes serve: mean, lower, upper (T, Q)."""
+
+    mean: FloatArray
+    lower: FloatArray
+    upper: FloatArray
+    episodes: int
+    narrow: bool
+
+
+def _task_unit(plan: _Plan, point: FloatArray, policies: list[Any], task: int) -> list[_Estimated]:
+    """All policies in one task."""
+    with Stage(plan.family, point, task=task, width=plan.width) as stage:
+        return [_sample(plan, stage, policy, j) for j, policy in enumerate(policies)]
+
+
+def _shared_unit(plan: _Plan, points: FloatArray, policies: list[Any], index: int) -> list[_Estimated]:
+    """One policy in all tasks."""
+    with Stage(plan.family, points[0], rewards_at=points, width=plan.width) as stage:
+        return [_sample(plan, stage, policies[0], index)]
+
+
+def _sample(plan: _Plan, stage: Stage, policy: Any, index: int) -> _Estimated:
+    """Episodes of one policy until all its intervals are narrow, or the budget is spent."""
+    parts: list[Rollouts] = []
+    played, goal = 0, min(FIRST, plan.budget)
+    lower, upper = np.array(-np.inf), np.array(np.inf)
+    while True:
+        parts.append(stage.run(policy, index, seed=plan.seed, first=played, count=goal - played))
+        played = goal
+        outcomes = _outcomes(parts)
+        needed = _episodes_needed(plan, outcomes)
+        if played < plan.budget and needed > played * GROWTH:
+            goal = min(plan.budget, math.ceil(min(needed, played * LARGEST_GROWTH)))
+            continue
+        ends = _pair_ends(plan, outcomes)
+        lower, upper = np.maximum(lower, ends[0]), np.minimum(upper, ends[1])
+        worst = float(((upper - lower) / plan.widths).max())
+        if worst <= 1.0 or played == plan.budget:
+            mean = np.concatenate(
+                [_by_task(outcomes[0].mean(axis=0)), _repeat(outcomes[1].mean(axis=0), len(lower))], axis=1
+            )
+            # Intersected intervals of different n may leave the last mean outside.
+            return _Estimated(np.clip(mean, lower, upper), lower, upper, played, worst <= 1.0)
+        goal = min(plan.budget, math.ceil(played * min(LARGEST_GROWTH, max(GROWTH, 1.05 * worst**2))))
+
+
+def _outcomes(parts: list[Rollouts]) -> tuple[FloatArray, FloatArray]:
+    """(n, T) returns and (n, I+X) the rest."""
+    whole = join(parts)
+    parts[:] = [whole]
+    return whole.returns.reshape(len(whole), -1), np.column_stack([whole.costs, whole.signals])
+
+
+def _by_task(row: FloatArray) -> FloatArray:
+    return row[:, None]
+
+
+def _repeat(row: FloatArray, tasks: int) -> FloatArray:
+    return np.broadcast_to(row, (tasks, row.size))
+
+
+def _episodes_needed(plan: _Plan, outcomes: tuple[FloatArray, FloatArray]) -> float:
+    """A guess, from the deviations seen: a betting interval is about ``2 s sqrt(2.4 ln(2/alpha) / n) + 2 B ln(2/alpha) / n`` wide.
+
+    It only decides when to look; what is read then holds at every n.
+    """
+    low, high = plan.family.ranges()
+    spread = np.r_[outcomes[0].std(axis=0).max(), outcomes[1].std(axis=0)]
+    log = math.log(2.0 / plan.alpha)
+    root = 2.0 * spread * math.sqrt(2.4 * log)
+    # Solve  widths = root / sqrt(n) + line / n  for sqrt(n).
+    line = (high - low) * log
+    roots = (root + np.sqrt(root**2 + 4.0 * plan.widths * line)) / (2.0 * plan.widths)
+    return float(0.9 * (roots.max()) ** 2)
+
+
+def _pair_ends(plan: _Plan, outcomes: tuple[FloatArray, FloatArray]) -> FloatArray:
+    """(2, T, Q)."""
+    low, high = plan.family.ranges()
+    returns = _ends(outcomes[0], low[:1], high[:1], plan.alpha)
+    rest = _ends(outcomes[1], low[1:], high[1:], plan.alpha)
+    return np.concatenate([returns[:, :, None], np.repeat(rest[:, None, :], returns.shape[1], axis=1)], axis=2)
+
+
+def _gather(plan: _Plan, rows: list[list[_Estimated]], n_tasks: int, n_policies: int, alpha: float) -> Estimates:
+    """From what the units returned to (T, J, Q)."""
+    shape = (n_tasks, n_policies, plan.widths.size)
+    parts = {name: np.empty(shape) for name in ("mean", "lower", "upper")}
+    episodes, narrow = np.zeros(shape[:2], dtype=np.int64), np.zeros(shape[:2], dtype=np.bool_)
+    for unit, found in enumerate(rows):
+        for k, one in enumerate(found):
+            where: Any = (slice(None), unit) if plan.family.shared else (unit, k)
+            for name, array in parts.items():
+                value = getattr(one, name)
+                array[where] = value if plan.family.shared else value[0]
+            episodes[where], narrow[where] = one.episodes, one.narrow
+    return Estimates(**parts, episodes=episodes, alpha=alpha, narrow=narrow, shared=plan.family.shared)
