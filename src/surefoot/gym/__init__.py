@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from surefoot.gym.check import FamilyCheck, check_family
     from surefoot.gym.family import GymFamily, Signal
     from surefoot.gym.pipeline import FunctionPolicy, train_simulated
-    from surefoot.gym.play import Bank, Judged, Trace, judge, play_gym
+    from surefoot.gym.play import Bank, Trace, judge, play_gym
     from surefoot.gym.rollout import Rollouts, rollout
     from surefoot.gym.values import Estimates, Widths, estimate, interval
 
@@ -24,7 +24,7 @@ _HOMES = {
     "surefoot.gym.check": ("FamilyCheck", "check_family"),
     "surefoot.gym.family": ("GymFamily", "Signal"),
     "surefoot.gym.pipeline": ("FunctionPolicy", "train_simulated"),
-    "surefoot.gym.play": ("Bank", "Judged", "Trace", "judge", "play_gym"),
+    "surefoot.gym.play": ("Bank", "Trace", "judge", "play_gym"),
     "surefoot.gym.rollout": ("Rollouts", "rollout"),
     "surefoot.gym.values": ("Estimates", "Widths", "estimate", "interval"),
 }
@@ -37,7 +37,6 @@ __all__ = [
     "FamilyCheck",
     "FunctionPolicy",
     "GymFamily",
-    "Judged",
     "Rollouts",
     "Signal",
     "SixTuple",

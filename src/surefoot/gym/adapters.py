@@ -71,7 +71,7 @@ class CostInInfo(gymnasium.Wrapper[Any, Any, Any, Any]):
         return observation, reward, terminated, truncated, {**info, "cost": cost}
 
 
-class TabularEnv(gymnasium.Env[int, int]):
+class TabularEnv(gymnasium.Env[Any, Any]):
     """A finite CMDP: observations are states, ``info["cost"]`` holds the I costs of the step.
 
     Args:

@@ -89,6 +89,7 @@ def rollout(
     first_episode: int = 0,
     task: int = 0,
     rewards_at: Any = None,
+    indices: Sequence[int] | None = None,
     width: int = WIDTH,
     progress: bool = False,
 ) -> tuple[Rollouts, ...]:
@@ -104,6 +105,7 @@ def rollout(
         first_episode: number of the first episode; 0..99 and then 100..199 are the same episodes as 0..199.
         task: number of the task, so that tasks do not share their chance.
         rewards_at: (T, p) tasks whose returns are wanted from the same episodes, for families that differ in the reward only.
+        indices: (J,) positions of the policies in their library, by default 0, 1, ..
         width: m.
         progress: draw a progress bar where that makes sense.
 
@@ -118,19 +120,22 @@ def rollout(
     check_integer("width", width, low=1)
     check_integer("first_episode", first_episode, low=0)
     parts = 1 if workers == 1 else max(1, -(-workers * BLOCKS // len(policies)))
+    numbers = list(range(len(policies))) if indices is None else [int(j) for j in indices]
+    if len(numbers) != len(policies):
+        raise InvalidInput(f"indices must hold {len(policies)} positions, got {len(numbers)}; give one per policy")
     edges = np.linspace(0, episodes, min(parts, episodes) + 1).astype(int)
     units = [(j, int(a), int(b - a)) for j in range(len(policies)) for a, b in itertools.pairwise(edges)]
     if workers == 1:
         with Stage(family, parameters, task=task, rewards_at=rewards_at, width=width) as stage:
             done = [
-                stage.run(policies[j], j, seed=seed, first=first_episode + a, count=n)
+                stage.run(policies[j], numbers[j], seed=seed, first=first_episode + a, count=n)
                 for j, a, n in track(units, "simulating", len(units), show=progress)
             ]
     else:
         from joblib import Parallel, delayed
 
         calls = [
-            (family, parameters, task, rewards_at, width, policies[j], j, seed, first_episode + a, n)
+            (family, parameters, task, rewards_at, width, policies[j], numbers[j], seed, first_episode + a, n)
             for j, a, n in units
         ]
         running = Parallel(n_jobs=workers, return_as="generator")(delayed(_unit)(*call) for call in calls)
@@ -307,7 +312,7 @@ class _Run:
     def _see(self, slot: int, observation: Any) -> None:
         if observation is self.observations[slot] and isinstance(observation, np.ndarray) and observation.ndim:
             self._refuse("observation", "be a fresh array every step", "the same object", slot, "return a copy")
-        shape = np.shape(observation)
+        shape = observation.shape if isinstance(observation, np.ndarray) else np.shape(observation)
         if shape != self.space.shape:
             self._refuse(
                 "observation",

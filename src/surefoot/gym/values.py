@@ -22,7 +22,7 @@ Letters: T tasks, J policies, I constraints, X signals, Q = 1+I+X quantities of 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -234,7 +234,7 @@ def estimate(
         seed: of everything random.
         widths: what is narrow enough.
         max_episodes: budget per policy and task (per policy, where tasks share their episodes).
-        workers: processes; they share tasks, or policies where tasks share their episodes.
+        workers: processes; they share tasks, or policies where there are few tasks or tasks share their episodes.
         width: environments in lockstep.
         label: of the progress bar.
         progress: draw one where that makes sense.
@@ -248,21 +248,19 @@ def estimate(
     points = np.asarray(parameters, dtype=np.float64).reshape(-1, family.n_parameters)
     goal = (Widths() if widths is None else widths).of(family)
     plan = _Plan(family, alpha / (len(policies) * goal.size), goal, max_episodes, seed, width)
-    calls: list[tuple[Any, ...]]
-    if family.shared:
-        calls = [(plan, points, [policy], j) for j, policy in enumerate(policies)]
-        work: Callable[..., list[_Estimated]] = _shared_unit
-    else:
-        calls = [(plan, point, list(policies), k) for k, point in enumerate(points)]
-        work = _task_unit
+    everyone, whole = list(range(len(policies))), len(points) >= 2 * workers
+    groups = [everyone] if whole and not family.shared else [[j] for j in everyone]
+    rows_of = [slice(0, len(points))] if family.shared else [slice(k, k + 1) for k in range(len(points))]
+    units = [(rows, group) for rows in rows_of for group in groups]
+    calls = [(plan, points[rows], rows.start, [policies[j] for j in group], group) for rows, group in units]
     if workers == 1 or len(calls) < 2:
-        rows = [work(*call) for call in track(calls, label, len(calls), show=progress)]
+        found = [_unit(*call) for call in track(calls, label, len(calls), show=progress)]
     else:
         from joblib import Parallel, delayed
 
-        running = Parallel(n_jobs=workers, return_as="generator")(delayed(work)(*call) for call in calls)
-        rows = list(track(running, label, len(calls), show=progress))
-    return _gather(plan, rows, len(points), len(policies), alpha)
+        running = Parallel(n_jobs=workers, return_as="generator")(delayed(_unit)(*call) for call in calls)
+        found = list(track(running, label, len(calls), show=progress))
+    return _gather(plan, units, found, (len(points), len(policies)), alpha)
 
 
 @dataclass(frozen=True, eq=False)
@@ -288,16 +286,11 @@ class _Estimated:
     narrow: bool
 
 
-def _task_unit(plan: _Plan, point: FloatArray, policies: list[Any], task: int) -> list[_Estimated]:
-    """All policies in one task."""
-    with Stage(plan.family, point, task=task, width=plan.width) as stage:
-        return [_sample(plan, stage, policy, j) for j, policy in enumerate(policies)]
-
-
-def _shared_unit(plan: _Plan, points: FloatArray, policies: list[Any], index: int) -> list[_Estimated]:
-    """One policy in all tasks."""
-    with Stage(plan.family, points[0], rewards_at=points, width=plan.width) as stage:
-        return [_sample(plan, stage, policies[0], index)]
+def _unit(plan: _Plan, points: FloatArray, task: int, policies: list[Any], indices: list[int]) -> list[_Estimated]:
+    """Some policies in one task, or in all tasks that share their episodes."""
+    points_served = points if plan.family.shared else None
+    with Stage(plan.family, points[0], task=task, rewards_at=points_served, width=plan.width) as stage:
+        return [_sample(plan, stage, policy, j) for j, policy in zip(indices, policies)]
 
 
 def _sample(plan: _Plan, stage: Stage, policy: Any, index: int) -> _Estimated:
@@ -318,7 +311,7 @@ def _sample(plan: _Plan, stage: Stage, policy: Any, index: int) -> _Estimated:
         worst = float(((upper - lower) / plan.widths).max())
         if worst <= 1.0 or played == plan.budget:
             mean = np.concatenate(
-                [_by_task(outcomes[0].mean(axis=0)), _repeat(outcomes[1].mean(axis=0), len(lower))], axis=1
+                [outcomes[0].mean(axis=0)[:, None], _repeat(outcomes[1].mean(axis=0), len(lower))], axis=1
             )
             # Intersected intervals of different n may leave the last mean outside.
             return _Estimated(np.clip(mean, lower, upper), lower, upper, played, worst <= 1.0)
@@ -330,10 +323,6 @@ def _outcomes(parts: list[Rollouts]) -> tuple[FloatArray, FloatArray]:
     whole = join(parts)
     parts[:] = [whole]
     return whole.returns.reshape(len(whole), -1), np.column_stack([whole.costs, whole.signals])
-
-
-def _by_task(row: FloatArray) -> FloatArray:
-    return row[:, None]
 
 
 def _repeat(row: FloatArray, tasks: int) -> FloatArray:
@@ -363,16 +352,19 @@ def _pair_ends(plan: _Plan, outcomes: tuple[FloatArray, FloatArray]) -> FloatArr
     return np.concatenate([returns[:, :, None], np.repeat(rest[:, None, :], returns.shape[1], axis=1)], axis=2)
 
 
-def _gather(plan: _Plan, rows: list[list[_Estimated]], n_tasks: int, n_policies: int, alpha: float) -> Estimates:
+def _gather(
+    plan: _Plan,
+    units: list[tuple[slice, list[int]]],
+    found: list[list[_Estimated]],
+    size: tuple[int, int],
+    alpha: float,
+) -> Estimates:
     """From what the units returned to (T, J, Q)."""
-    shape = (n_tasks, n_policies, plan.widths.size)
-    parts = {name: np.empty(shape) for name in ("mean", "lower", "upper")}
-    episodes, narrow = np.zeros(shape[:2], dtype=np.int64), np.zeros(shape[:2], dtype=np.bool_)
-    for unit, found in enumerate(rows):
-        for k, one in enumerate(found):
-            where: Any = (slice(None), unit) if plan.family.shared else (unit, k)
+    parts = {name: np.empty((*size, plan.widths.size)) for name in ("mean", "lower", "upper")}
+    episodes, narrow = np.zeros(size, dtype=np.int64), np.zeros(size, dtype=np.bool_)
+    for (rows, group), results in zip(units, found):
+        for j, one in zip(group, results):
             for name, array in parts.items():
-                value = getattr(one, name)
-                array[where] = value if plan.family.shared else value[0]
-            episodes[where], narrow[where] = one.episodes, one.narrow
+                array[rows, j] = getattr(one, name)
+            episodes[rows, j], narrow[rows, j] = one.episodes, one.narrow
     return Estimates(**parts, episodes=episodes, alpha=alpha, narrow=narrow, shared=plan.family.shared)

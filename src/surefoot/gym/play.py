@@ -1,0 +1,279 @@
+"""Agents on a simulated real task, and what their mixtures are worth there.
+
+The agent sees episodes; the score uses values of the library's policies that were judged beforehand from many fresh episodes, because
+continuous tasks have no exact ones. A deployed mixture ``w`` is then worth ``sum_j w_j V(pi_j)``.
+
+Episodes are simulated once and replayed: a :class:`Bank` holds fresh episodes of every policy, made in blocks when first wanted. Each run
+reads every policy's episodes block by block, in an order of its own and never twice. A run therefore sees independent episodes;
+runs that share a bank are not independent of each other.
+
+Letters: T tasks, p parameters, J policies, I constraints, X signals, n episodes, B batches.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from surefoot.arrays import FloatArray, IntArray, as_floats, check_integer
+from surefoot.errors import InvalidInput
+from surefoot.gym.family import GymFamily
+from surefoot.gym.rollout import Seed, rollout
+from surefoot.gym.values import Estimates, Widths, estimate
+
+__all__ = ["VIOLATION_TOLERANCE", "Bank", "Trace", "judge", "play_gym"]
+
+VIOLATION_TOLERANCE = 1e-6
+"""Excess over a limit up to which rounding is not called a violation."""
+FIRST_BATCH, GROWTH, LARGEST_BATCH = 10, 1.1, 100
+BLOCK = 500
+UNREACHABLE = 1e-9
+"""A width, as a share of the range, that no number of episodes reaches: judging spends its whole budget."""
+
+
+class _Agent(Protocol):
+    """The part of :class:`surefoot.deploy.agent.Agent` that is used."""
+
+    @property
+    def policies(self) -> tuple[Any, ...]: ...
+
+    def ask(self, n: int) -> Any: ...
+
+    def tell(self, ids: Any, reward: Any, costs: Any, *, signals: Any = None) -> None: ...
+
+
+@dataclass(frozen=True, eq=False)
+class Trace:
+    """One run, by batches of episodes that share one mixture.
+
+    Attributes:
+        ends: (B,) number of episodes played after each batch.
+        reward: (B,) judged return of the batch's mixture.
+        costs: (B, I) its judged costs.
+        weight: (B,) its weight on anything but the safe policy.
+        seconds: wall time of the run.
+        agent_seconds: the part of it spent in ``ask`` and ``tell``.
+    """
+
+    ends: IntArray
+    reward: FloatArray
+    costs: FloatArray
+    weight: FloatArray
+    seconds: float
+    agent_seconds: float
+
+    def regret(self, optimum: float, episodes: IntArray) -> FloatArray:
+        """Cumulative regret after each of the given numbers of episodes; linear inside a batch."""
+        sizes = np.diff(self.ends, prepend=0)
+        total = np.concatenate([[0.0], np.cumsum(sizes * (optimum - self.reward))])
+        result: FloatArray = np.interp(episodes, np.concatenate([[0], self.ends]), total)
+        return result
+
+    def at(self, episodes: IntArray) -> IntArray:
+        """Batch in which each of the given episodes (counted from 1) was played."""
+        return np.searchsorted(self.ends, episodes, side="left")
+
+    def violating(self, limits: FloatArray) -> int:
+        """Number of episodes drawn from a mixture whose judged cost exceeds a limit."""
+        bad = (self.costs > limits + VIOLATION_TOLERANCE).any(axis=1)
+        return int(np.diff(self.ends, prepend=0)[bad].sum())
+
+
+class Bank:
+    """Fresh episodes of a library in one task, or in T tasks that differ in the reward only.
+
+    Args:
+        family: where the tasks come from.
+        parameters: (p,), or (T, p) where tasks share their episodes.
+        policies: J of them.
+        seed: of the episodes; the same seed gives the same bank, however many episodes are wanted and in which order.
+        block: episodes simulated at a time.
+        workers: processes that simulate.
+        task: number of the task, so that banks of several tasks with one seed do not share their chance.
+    """
+
+    def __init__(
+        self,
+        family: GymFamily,
+        parameters: Any,
+        policies: Sequence[Any],
+        *,
+        seed: Seed,
+        block: int = BLOCK,
+        workers: int = 1,
+        task: int = 0,
+    ) -> None:
+        check_integer("block", block, low=1)
+        self.family, self.policies, self.seed, self.block = family, tuple(policies), seed, block
+        self.workers, self.task = workers, task
+        points = np.atleast_2d(np.asarray(parameters, dtype=np.float64))
+        if points.ndim != 2 or points.shape[1] != family.n_parameters or (len(points) > 1 and not family.shared):
+            raise InvalidInput(
+                f"parameters must name one task of {family.name}, or several that differ in the reward only, got shape {np.shape(parameters)}; "
+                "make a bank for every task"
+            )
+        self.parameters = points
+        self._blocks: dict[tuple[int, int], tuple[FloatArray, FloatArray]] = {}
+
+    @property
+    def simulated(self) -> int:
+        """Episodes so far."""
+        return self.block * len(self._blocks)
+
+    def fill(self, episodes: int, *, progress: bool = False) -> Bank:
+        """Simulate at least so many episodes of every policy now."""
+        count = -(-check_integer("episodes", episodes, low=1) // self.block)
+        missing = [b for b in range(count) if any((j, b) not in self._blocks for j in range(len(self.policies)))]
+        for b in missing:
+            self._simulate(list(range(len(self.policies))), b, progress)
+        return self
+
+    def take(self, policy: int, block: int, rows: IntArray, task: int) -> FloatArray:
+        """(n, 1+I+X) outcomes of some episodes of a policy's block."""
+        if (policy, block) not in self._blocks:
+            self._simulate([policy], block, False)
+        returns, rest = self._blocks[policy, block]
+        return np.column_stack([returns[rows, task], rest[rows]])
+
+    def _simulate(self, policies: list[int], block: int, progress: bool) -> None:
+        found = rollout(
+            self.family,
+            self.parameters[0],
+            [self.policies[j] for j in policies],
+            episodes=self.block,
+            seed=self.seed,
+            workers=self.workers,
+            first_episode=block * self.block,
+            task=self.task,
+            rewards_at=self.parameters if self.family.shared else None,
+            indices=policies,
+            progress=progress,
+        )
+        for j, part in zip(policies, found):
+            returns = part.returns.reshape(len(part), -1)
+            self._blocks[j, block] = returns, np.column_stack([part.costs, part.signals])
+
+
+class _Reader:
+    """One run's way through a bank."""
+
+    def __init__(self, bank: Bank, seed: int, task: int) -> None:
+        self.bank, self.seed, self.task = bank, seed, task
+        self.used = np.zeros(len(bank.policies), dtype=np.int64)
+        self.orders: dict[tuple[int, int], IntArray] = {}
+
+    def next(self, policy_index: IntArray) -> FloatArray:
+        """(n, 1+I+X) outcomes of fresh episodes of the given policies."""
+        width = 1 + self.bank.family.n_constraints + len(self.bank.family.signals)
+        out = np.empty((policy_index.size, width))
+        for j in np.unique(policy_index).tolist():
+            where = np.flatnonzero(policy_index == j)
+            numbers = self.used[j] + np.arange(where.size)
+            self.used[j] += where.size
+            blocks, places = np.divmod(numbers, self.bank.block)
+            for b in np.unique(blocks).tolist():
+                mine = blocks == b
+                out[where[mine]] = self.bank.take(j, b, self._order(j, b)[places[mine]], self.task)
+        return out
+
+    def _order(self, policy: int, block: int) -> IntArray:
+        if (policy, block) not in self.orders:
+            rng = np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=(policy, block)))
+            self.orders[policy, block] = rng.permutation(self.bank.block)
+        return self.orders[policy, block]
+
+
+def play_gym(
+    agent: _Agent,
+    bank: Bank,
+    *,
+    episodes: int,
+    seed: int,
+    values: Any,
+    task: int = 0,
+    largest_batch: int = LARGEST_BATCH,
+) -> Trace:
+    """Run one agent on one task.
+
+    Batches start at 10 episodes and grow by a tenth up to ``largest_batch``. The episodes that a run sees depend on the bank, ``seed`` and the
+    policies drawn, so agents with the same seed meet the same chance.
+
+    Args:
+        agent: asks and is told returns, costs and signals.
+        bank: of the real task, for the agent's library.
+        episodes: to be played.
+        seed: of the order in which episodes are met.
+        values: (J, 1+I) what each policy is worth there, from :func:`judge`.
+        task: which of the bank's tasks.
+        largest_batch: episodes that share one mixture, at most.
+    """
+    check_integer("episodes", episodes, low=1)
+    check_integer("task", task, low=0, high=len(bank.parameters) - 1)
+    n_constraints = bank.family.n_constraints
+    worth = as_floats("values", values, (len(bank.policies), 1 + n_constraints))
+    if len(agent.policies) != len(bank.policies):
+        raise InvalidInput(
+            f"bank must hold the agent's {len(agent.policies)} policies, got {len(bank.policies)}; make it for agent.policies"
+        )
+    reader = _Reader(bank, seed, task)
+    began, inside = time.perf_counter(), 0.0
+    ends, deployed, weight, played, size = [], [], [], 0, float(FIRST_BATCH)
+    while played < episodes:
+        mark = time.perf_counter()
+        batch = agent.ask(min(int(size), episodes - played))
+        inside += time.perf_counter() - mark
+        outcomes = reader.next(np.asarray(batch.policy_index))
+        costs, signals = outcomes[:, 1 : 1 + n_constraints], outcomes[:, 1 + n_constraints :]
+        mark = time.perf_counter()
+        agent.tell(batch.ids, outcomes[:, 0], costs, signals=signals if signals.shape[1] else None)
+        inside += time.perf_counter() - mark
+        played += len(outcomes)
+        ends.append(played)
+        deployed.append(batch.weights @ worth)
+        weight.append(1.0 - batch.weights[0])
+        size = min(size * GROWTH, float(largest_batch))
+    scores = np.asarray(deployed)
+    return Trace(
+        ends=np.asarray(ends, dtype=np.int64),
+        reward=scores[:, 0],
+        costs=scores[:, 1:],
+        weight=np.asarray(weight),
+        seconds=time.perf_counter() - began,
+        agent_seconds=inside,
+    )
+
+
+def judge(
+    family: GymFamily,
+    parameters: Any,
+    policies: Sequence[Any],
+    *,
+    episodes: int = 10_000,
+    seed: Seed,
+    alpha: float = 0.001,
+    workers: int = 1,
+    progress: bool = False,
+) -> Estimates:
+    """What policies are worth in tasks (T, p): means of ``episodes`` fresh episodes each, with intervals at error ``alpha`` per task.
+
+    ``judge(...).mean[k, :, : 1 + I]`` are the ``values`` of task k in :func:`play_gym`.
+    """
+    low, high = family.ranges()
+    never, n = UNREACHABLE * (high - low), 1 + family.n_constraints
+    widths = Widths(float(never[0]), never[1:n], never[n:])
+    return estimate(
+        family,
+        np.atleast_2d(np.asarray(parameters, dtype=np.float64)),
+        policies,
+        alpha=alpha,
+        seed=seed,
+        widths=widths,
+        max_episodes=episodes,
+        workers=workers,
+        label="judging",
+        progress=progress,
+    )
