@@ -383,11 +383,13 @@ def test_a_lost_episode_costs_every_component_and_is_never_better_than_any_repor
     base, rng = evidence(policy_set), np.random.default_rng(0)
     lost = evidence(policy_set)
     for found in (base, lost):
-        found._conditional = True
+        found._conditional = found._measured = True
     fixed = base.bets()
+    assert fixed is not None
     lost.forfeit(1, fixed)
     for _ in range(40):
         other = evidence(policy_set)
+        other._conditional = other._measured = True
         outcome = two_point(rng.uniform(0, 6, (1, 2)), other.table.low, other.table.high, rng)
         group = told([1], outcome, states=rng.integers(0, 2, 1), signals=np.array([[float(rng.integers(2))]]))
         settle(other, group, fixed)
@@ -426,6 +428,74 @@ def test_declared_signals_are_evidence_and_missing_ones_count_as_worst() -> None
     apart = with_signal._extra[0].log_mean()
     assert apart[0] > 15.0 and apart[2] > 15.0 and apart[1] < 1.0
     assert (without._extra[0].log_mean() < 0.0).all()
+
+
+def alike(**parts: Any) -> PolicySet:
+    """Two cells and two policies; only the declared signal tells the cells apart."""
+    reward, cost = np.full((2, 2), 5.0), np.full((2, 2, 1), 1.0)
+    cost[1] += 1e-3  # an order among the cells, for there are no bets between equals
+    centers = np.array([[[0.3], [0.3]], [[0.5], [0.5]]])
+    heat = SignalPredictions(("heat",), np.array([[0.0, 1.0]]), centers - 0.05, centers + 0.05)
+    return hand_made(reward, cost, width=0.5, limits=(2.5,), ceilings=(6.0,), margin=0.5, **{"signals": heat, **parts})
+
+
+def test_joint_bets_use_declared_signals() -> None:
+    rng, found = np.random.default_rng(3), evidence(alike(), delta=0.01)
+    first = found.bets()
+    assert first is None, "nothing is bet before it is known what is reported"
+    for b in range(40):
+        values = np.clip(rng.normal(0.5, 0.1, (10, 1)), 0, 1)
+        outcomes = np.column_stack([rng.normal(5.0, 0.3, 10), rng.uniform(0.5, 1.5, 10)])
+        settle(found, told(np.zeros(10, dtype=int), outcomes, first=10 * b, signals=values))
+    assert found._joint.log_mean()[0] > 15.0
+    assert found._joint.log_mean()[1] < 1.0
+
+
+def test_what_the_first_report_lacks_is_never_bet_on() -> None:
+    outcome, walks = [[5.2, 1.1]], []
+    for heat in (0.0, 1.0):
+        found = evidence(alike())
+        settle(found, told([0], outcome))
+        for k in range(1, 30):
+            settle(found, told([0], outcome, first=k, signals=np.array([[heat]])))
+        walks.append(found._joint.log_wealth.copy())
+    np.testing.assert_array_equal(*walks)
+
+
+def test_a_signal_that_is_missing_later_counts_as_the_worst_it_could_have_been() -> None:
+    for heat in np.linspace(0.0, 1.0, 11).tolist():
+        without, with_ = evidence(alike()), evidence(alike())
+        for found in (without, with_):
+            settle(found, told([0], [[5.0, 1.0]], signals=np.array([[0.4]])))
+        fixed = with_.bets()
+        settle(with_, told([0], [[5.0, 1.0]], first=1, signals=np.array([[heat]])), fixed)
+        settle(without, told([0], [[5.0, 1.0]], first=1), fixed)
+        assert (without._joint.log_wealth <= with_._joint.log_wealth + 1e-12).all()
+    assert (without._joint.log_wealth < 0.0).any()
+
+
+@pytest.mark.parametrize("corner", [(0, 0, 1), (1, 1, 1)])
+def test_a_true_cell_survives_with_signals_reported_or_withheld_by_outcome(corner: tuple[int, ...]) -> None:
+    """The truth at a vertex of cell 0; a plant that keeps quiet about signals whenever they speak for the cell. The rate is judged at 1e-3."""
+    policy_set, runs, level = alike(), 200, 0.1
+    rng, refuted = np.random.default_rng(11), 0
+    low, high = np.array([4.5, 0.5, 0.25]), np.array([5.5, 1.5, 0.35])
+    mean = np.where(corner, high, low)
+    top = np.array([evidence(policy_set).table.high[0], 6.0, 1.0])
+    bottom = np.array([evidence(policy_set).table.low[0], 0.0, 0.0])
+    for _ in range(runs):
+        found, gone = evidence(policy_set, delta=level), False
+        for b in range(8):
+            x = two_point(np.tile(mean, (25, 1)), bottom, top, rng)
+            quiet = b > 0 and bool((x[:, 2] < 0.5).mean() > 0.8)
+            settle(
+                found,
+                told(np.zeros(25, dtype=int), x[:, :2], first=25 * b, signals=None if quiet else x[:, 2:]),
+            )
+            found.review()
+            gone = gone or not found.alive[0]
+        refuted += gone
+    assert rate_test(refuted, runs, level) > 1e-3
 
 
 @settings(max_examples=30)

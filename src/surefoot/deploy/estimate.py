@@ -41,7 +41,7 @@ class Estimate:
         """Score n episodes."""
         rows = np.arange(self._n_cells)[:, None]
         residual = outcomes - self._table.center[rows, policy_index, :, columns]
-        inverse = self._scale.inverse()[columns]
+        inverse = self._scale.inverse(outcomes.shape[1])[columns]
         self.returns -= 0.5 * np.einsum("knf,nfg,kng->k", residual, inverse, residual)
         self._scale.update(columns, residual[int(self.scores().argmax())])
         if transitions is not None and self._logs is not None and self._keys is not None:

@@ -4,7 +4,7 @@ For every cell i the wealth ``E_i`` is a weighted average, with weights fixed be
 starting at one whenever the real task lies in ``H_i``, whatever policies were played:
 
 * *transitions* (:mod:`surefoot.deploy.transitions`), where the set has kernels and the plant reports transitions;
-* *joint* bets on return and costs (:mod:`surefoot.deploy.returns`);
+* *joint* bets on return, costs and declared signals (:mod:`surefoot.deploy.returns`);
 * *separate* bets on every signal, policy and side (:class:`surefoot.stats.betting.IntervalWealth`): slower, but a wrong cell cannot survive
   for ever by agreeing with the truth on what is mostly played.
 
@@ -144,7 +144,9 @@ class Evidence:
         self._transitions = None
         if self.weights.transitions > 0.0 and tables.ratios is not None:
             self._transitions = TransitionEvidence(cells, tables.ratios, tables.rivals)
-        self._joint = ReturnsEvidence(self.table, tables.joint_rivals)
+        declared = cells.signals
+        joint_table = self.table if declared is None else self.table.with_signals(declared)
+        self._joint = ReturnsEvidence(joint_table, tables.joint_rivals)
         self._joint_bets = self._transitions is None
         self._separate = [_interval_wealth(self.table, f) for f in range(self.table.low.size)]
         self._intervals = [_intervals(process, *_whole(self.table, f)) for f, process in enumerate(self._separate)]
@@ -158,21 +160,25 @@ class Evidence:
             if self._signals is not None
         ]
         self._conditional: bool | None = None
+        self._measured: bool | None = None if self._extra else False
 
     @property
     def wants(self) -> frozenset[str]:
         """What reports should contain."""
         wanted = {"initial_state"} if self.table.states.size else set()
+        wanted |= {"signals"} if self._extra else set()
         return frozenset(wanted | ({"transitions"} if self._transitions is not None else set()))
 
     def bets(self) -> FloatArray | None:
         """What has to be remembered for the episodes asked now; ``None`` where no joint bet is placed on them.
 
-        Bets are conditional on initial states or not; the first report settles which, for good, and only episodes asked after it are bet
-        on. Choosing later, when outcomes are known, would let the outcome choose the bet.
+        Bets are conditional on initial states or not, and on declared signals or not; the first report settles which, for good, and only
+        episodes asked after it are bet on. Choosing later, when outcomes are known, would let the outcome choose the bet.
         """
         decided = self._conditional is not None or not self.table.states.size
-        return self._joint.bets() if self._joint_bets and decided else None
+        if not self._joint_bets or not decided or self._measured is None:
+            return None
+        return self._joint.bets(None if self._measured else self.table.low.size)
 
     def settle(self, group: Told, bets: list[tuple[FloatArray | None, IntArray]]) -> None:
         """Multiply in a group of told episodes; ``bets`` pairs the bets fixed when they were asked with positions in the group."""
@@ -182,15 +188,15 @@ class Evidence:
             self._note("an episode was reported that no task of the family can produce")
             return
         columns = self._columns(group)
+        if self._measured is None:
+            self._measured = group.signals is not None
         whole = self.table.states.size
         # Given an initial state without predictions nothing is promised: the unconditional mean says nothing about it, so no bet.
         predicted = (columns < whole) if self._conditional and whole else np.ones(columns.size, dtype=bool)
         for fixed, asked in bets:
             where = asked[predicted[asked]]
             if fixed is not None and where.size:
-                self._joint.update(
-                    group.policy_index[where], columns[where], group.outcomes[where], fixed, self.watched
-                )
+                self._settle_joint(group, where, columns[where], fixed)
         self._settle_separate(group)
         if self._transitions is not None:
             self._settle_transitions(group)
@@ -210,6 +216,26 @@ class Evidence:
             self._note("an initial state was missing: joint bets on returns are forfeited")
             self._joint.log_wealth[:] = -np.inf
         return np.full(group.ids.size, self.table.states.size, dtype=np.int64)
+
+    def _settle_joint(self, group: Told, where: IntArray, columns: IntArray, fixed: FloatArray) -> None:
+        """Bets on episodes ``where`` of a group; a signal that is missing could have been anything."""
+        policies = group.policy_index[where]
+        if self._measured and group.signals is None:
+            self._keep_refuted()
+            self._note("declared signals were missing in a report: joint bets take the smallest factor there")
+            for policy in policies.tolist():
+                self._joint.forfeit(policy, fixed, self.watched)
+            return
+        self._joint.update(policies, columns, self._outcomes(group)[where], fixed, self.watched)
+
+    def _outcomes(self, group: Told) -> FloatArray:
+        """(n, F) outcomes, with declared signals; where these are not bet on any number will do."""
+        if self._signals is None:
+            return group.outcomes
+        low, high = self._signals.bounds.T
+        untold = np.broadcast_to(low, (group.ids.size, low.size))
+        measured = untold if group.signals is None else np.clip(group.signals, low, high)
+        return np.column_stack([group.outcomes, measured])
 
     def _settle_separate(self, group: Told) -> None:
         # Unconditional intervals hold whatever is reported, so these bets need no decision about initial states.

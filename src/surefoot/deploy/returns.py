@@ -10,8 +10,11 @@ covariance and ``p`` the member of ``M_i`` nearest to m; where that would gain n
 is used, for which it does. If m itself lies in ``M_i`` there is no bet. u is scaled down so that the factor is at least ``1 - CAP`` over the
 whole box of possible outcomes. Because a bet is placed only where cell and rival disagree, policies on which they agree do not eat the wealth.
 
-S is estimated from episodes that were told before the bet was fixed, so bets are predictable. Letters: N cells, R rivals, J policies,
-I constraints, F = 1 + I signals, B initial states, n episodes.
+S is estimated from episodes that were told before the bet was fixed, so bets are predictable. Declared signals (mean speed, energy, ...) are
+further coordinates of x, in which outside tasks have no known value: there is no gap to them along such a coordinate.
+
+Letters: N cells, R rivals, J policies, I constraints, F = 1 + I outcomes, and X declared signals more where there are any, B initial states,
+n episodes.
 """
 
 from __future__ import annotations
@@ -25,7 +28,7 @@ from numba import njit
 from surefoot.arrays import FloatArray, IntArray
 from surefoot.deploy.rivals import Rivals
 from surefoot.deploy.transitions import log_average
-from surefoot.policyset.schema import PolicySet
+from surefoot.policyset.schema import PolicySet, SignalPredictions
 
 __all__ = ["PredictionTable", "ReturnsEvidence", "Scale"]
 
@@ -43,7 +46,7 @@ class PredictionTable:
 
     Attributes:
         lower, upper: (N, J, F, B+1).
-        center: (P, J, F, B+1) values of cells' centres and outside tasks.
+        center: (P, J, F, B+1) values of cells' centres and outside tasks; NaN where unknown.
         states: (B,) sorted labels.
         low, high: (F,) range of the outcome.
     """
@@ -79,6 +82,23 @@ class PredictionTable:
         states = np.zeros(0, dtype=np.int64) if given is None else given.initial_states
         low, high = policy_set.criterion.return_range
         return PredictionTable(lower, upper, center, states, np.r_[low, np.zeros(len(ceilings))], np.r_[high, ceilings])
+
+    def with_signals(self, signals: SignalPredictions) -> PredictionTable:
+        """The same with X more coordinates; given an initial state nothing is predicted for them, so the whole range is possible there."""
+        (n, j, x), b, points = signals.lower.shape, self.states.size, len(self.center)
+        lower, upper = (np.broadcast_to(end[:, None], (n, j, x, b + 1)).copy() for end in signals.bounds.T[:, None])
+        lower[..., b] = np.clip(signals.lower, *signals.bounds.T)
+        upper[..., b] = np.clip(signals.upper, *signals.bounds.T)
+        center = np.full((points, j, x, b + 1), np.nan)
+        center[:n] = 0.5 * (lower + upper)
+        return PredictionTable(
+            np.concatenate([self.lower, lower], axis=2),
+            np.concatenate([self.upper, upper], axis=2),
+            np.concatenate([self.center, center], axis=2),
+            self.states,
+            np.r_[self.low, signals.bounds[:, 0]],
+            np.r_[self.high, signals.bounds[:, 1]],
+        )
 
     def column(self, initial_states: Any, n: int) -> IntArray:
         """(n,) column of each episode; unknown or untold initial states use the unconditional one."""
@@ -117,12 +137,13 @@ class Scale:
         np.add.at(self._sums, columns, residuals[:, :, None] * residuals[:, None, :])
         np.add.at(self._counts, columns, 1.0)
 
-    def inverse(self) -> FloatArray:
-        """(B+1, F, F) inverse covariances as of now."""
+    def inverse(self, used: int | None = None) -> FloatArray:
+        """(B+1, F, F) inverse covariances of the first ``used`` coordinates (all) as of now; zero elsewhere."""
         pooled = (self._sums.sum(axis=0) + self._prior) / (self._counts.sum() + 1.0)
         shrunk = (self._sums + PRIOR_EPISODES * pooled) / (self._counts + PRIOR_EPISODES)[:, None, None]
         floor = 1e-9 * np.diag(self._prior.diagonal())
-        result: FloatArray = np.linalg.inv(shrunk + floor)
+        result: FloatArray = np.zeros_like(shrunk)
+        result[:, :used, :used] = np.linalg.inv((shrunk + floor)[:, :used, :used])
         return result
 
 
@@ -140,9 +161,13 @@ class ReturnsEvidence:
         self.log_wealth = np.zeros(rivals.index.shape)
         self.scale = Scale(table)
 
-    def bets(self) -> FloatArray:
-        """What has to be fixed when an episode is asked: the inverse covariances (B+1, F, F)."""
-        return self.scale.inverse()
+    def bets(self, used: int | None = None) -> FloatArray:
+        """What has to be fixed when an episode is asked: the inverse covariances (B+1, F, F).
+
+        Args:
+            used: bet on the first so many coordinates only, whatever the others turn out to be.
+        """
+        return self.scale.inverse(used)
 
     def update(
         self, policy_index: IntArray, columns: IntArray, outcomes: FloatArray, bets: FloatArray, alive: Any
@@ -178,7 +203,8 @@ def _bet(lower, upper, rival, inverse, low, high, gap, u):  # type: ignore[no-un
     any_gap = False
     for f in range(n_signals):
         u[f] = 0.0
-        gap[f] = max(rival[f] - upper[f], 0.0) + min(rival[f] - lower[f], 0.0)
+        # Unknown values of a rival are NaN: no gap.
+        gap[f] = 0.0 if np.isnan(rival[f]) else max(rival[f] - upper[f], 0.0) + min(rival[f] - lower[f], 0.0)
         any_gap = any_gap or gap[f] != 0.0
     if not any_gap:
         return 0.0, 0.0
@@ -193,7 +219,7 @@ def _bet(lower, upper, rival, inverse, low, high, gap, u):  # type: ignore[no-un
                     u[f] += inverse[f, g] * gap[g]
             else:
                 u[f] = inverse[f, f] * gap[f]
-            gain += u[f] * rival[f]
+            gain += u[f] * (lower[f] if np.isnan(rival[f]) else rival[f])
             offset += max(u[f] * lower[f], u[f] * upper[f])
             least += min(u[f] * low[f], u[f] * high[f])
         if gain > offset:

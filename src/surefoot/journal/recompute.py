@@ -14,6 +14,7 @@ Letters: N cells, R rivals, J policies, I constraints, F = 1 + I signals, B init
 
 from __future__ import annotations
 
+import copy
 import math
 from typing import Any
 
@@ -104,6 +105,27 @@ class PredictedBoxes:
                 self.points[n:, :, 0, :b], self.points[n:, :, 1:, :b] = far.reward_by_state, far.cost_by_state
         reward_low, reward_high = policy_set.criterion.return_range
         self.low, self.high = np.array([reward_low, *np.zeros(i)]), np.array([reward_high, *ceilings])
+
+    def widened(self, policy_set: PolicySet) -> PredictedBoxes:
+        """With declared signals as further coordinates: their ranges where an initial state is given, NaN for outside tasks."""
+        found, signals = copy.copy(self), policy_set.cells.signals
+        if signals is None:
+            return found
+        n, points, x = len(self.lower), len(self.points), len(signals.names)
+        shape = (*self.lower.shape[:2], x, self.lower.shape[3])
+        low, high = np.empty(shape), np.empty(shape)
+        for k, (least, most) in enumerate(signals.bounds.tolist()):
+            low[:, :, k], high[:, :, k] = least, most
+            low[:, :, k, -1] = np.minimum(np.maximum(signals.lower[:, :, k], least), most)
+            high[:, :, k, -1] = np.minimum(np.maximum(signals.upper[:, :, k], least), most)
+        beyond = np.full((points - n, *shape[1:]), np.nan)
+        found.lower, found.upper = np.concatenate([self.lower, low], 2), np.concatenate([self.upper, high], 2)
+        found.points = np.concatenate([self.points, np.concatenate([(low + high) / 2, beyond])], axis=2)
+        found.low, found.high = (
+            np.concatenate([end, ends])
+            for end, ends in ((self.low, signals.bounds[:, 0]), (self.high, signals.bounds[:, 1]))
+        )
+        return found
 
     def columns(self, starts: IntArray | None, n: int) -> IntArray:
         """(n,) column of each episode."""
@@ -229,13 +251,15 @@ class _Residuals:
             self._sums[column] += np.outer(residual, residual)
             self._counts[column] += 1.0
 
-    def inverse(self) -> FloatArray:
+    def inverse(self, used: int | None = None) -> FloatArray:
         pooled = (self._sums.sum(axis=0) + np.diag(self._prior)) / (self._counts.sum() + 1.0)
         found = [
-            np.linalg.inv((s + PRIOR_EPISODES * pooled) / (c + PRIOR_EPISODES) + 1e-9 * np.diag(self._prior))
+            (s + PRIOR_EPISODES * pooled) / (c + PRIOR_EPISODES) + 1e-9 * np.diag(self._prior)
             for s, c in zip(self._sums, self._counts)
         ]
-        return np.array(found)
+        size = self._prior.size if used is None else used
+        rest = self._prior.size - size
+        return np.array([np.pad(np.linalg.inv(matrix[:size, :size]), (0, rest)) for matrix in found])
 
 
 class CellWealth:
@@ -265,7 +289,8 @@ class CellWealth:
         if self._shares.transitions > 0.0 and cells.kernel is not None:
             self._transitions = _Ratios(policy_set)
         self._rivals = choose_rivals(cells, JOINT_RATIO, CHEAPER_SHARE, NEAREST_RIVAL)
-        self._joint, self._residuals = np.zeros(self._rivals.index.shape), _Residuals(boxes)
+        self._wide, self._signals = boxes.widened(policy_set), cells.signals
+        self._joint, self._residuals = np.zeros(self._rivals.index.shape), _Residuals(self._wide)
         self._joint_on = self._transitions is None
         whole = boxes.states.size
         signals = cells.signals
@@ -281,11 +306,14 @@ class CellWealth:
         else:
             self._extra = []
         self._conditional: bool | None = None
+        self._measured: bool | None = None if signals is not None else False
 
     def bets(self) -> FloatArray | None:
         """What is fixed for the episodes asked now."""
         decided = self._conditional is not None or not self._boxes.states.size
-        return self._residuals.inverse() if self._joint_on and decided else None
+        if not self._joint_on or not decided or self._measured is None:
+            return None
+        return self._residuals.inverse(None if self._measured else self._boxes.low.size)
 
     def settle(self, group: Group, bets: list[FloatArray | None]) -> None:
         """Multiply in a group; ``bets`` was fixed for each of its episodes when it was asked."""
@@ -296,6 +324,7 @@ class CellWealth:
             self.watched[:] = False
             return
         columns = self._columns(group)
+        self._measured = group.signals is not None if self._measured is None else self._measured
         self._settle_joint(group, columns, bets)
         clipped = np.clip(group.outcomes, self._boxes.low, self._boxes.high)
         for policy in sorted(set(group.policies.tolist())):
@@ -337,24 +366,35 @@ class CellWealth:
             if fixed is not None and kept:
                 used.append((kept, fixed))
             start = stop
+        boxes = self._wide
+        outcomes = group.outcomes
+        if self._signals is not None and not (self._measured and group.signals is None):
+            (least, most), n = self._signals.bounds.T, group.ids.size
+            more = np.tile(least, (n, 1)) if group.signals is None else np.clip(group.signals, least, most)
+            outcomes = np.hstack([outcomes, more])
         for kept, fixed in used:
+            if outcomes.shape[1] < boxes.low.size:
+                self.watched &= self.alive
+                rows = np.flatnonzero(self.watched)
+                for k in kept:
+                    self._worst_bets(rows, int(group.policies[k]), fixed)
+                continue
             for k in kept:
                 j, b = int(group.policies[k]), int(columns[k])
                 direction, offset, _ = self._directions(rows, j, b, fixed)
-                self._joint[rows] += np.log1p(direction @ group.outcomes[k] - offset)
-            middle = (
-                0.5 * (self._boxes.lower + self._boxes.upper)[rows[:, None], group.policies[kept], :, columns[kept]]
-            )
-            told = group.outcomes[kept]
+                self._joint[rows] += np.log1p(direction @ outcomes[k] - offset)
+            middle = 0.5 * (boxes.lower + boxes.upper)[rows[:, None], group.policies[kept], :, columns[kept]]
+            told = outcomes[kept]
             self._residuals.update(columns[kept], told - middle.mean(axis=0) if rows.size else told)
 
     def _directions(
         self, rows: IntArray, j: int, b: int, fixed: FloatArray
     ) -> tuple[FloatArray, FloatArray, FloatArray]:
         """Bets of all pairs: directions (n, R, F), offsets (n, R), and the smallest ``u . x - offset`` (n, R)."""
-        boxes = self._boxes
+        boxes = self._wide
         low, high = boxes.lower[rows, j, :, b][:, None], boxes.upper[rows, j, :, b][:, None]
         rival = boxes.points[self._rivals.index[rows], j, :, b]
+        rival = np.where(np.isnan(rival), low, rival)  # what is unknown is no reason to bet
         gap = np.maximum(rival - high, 0.0) + np.minimum(rival - low, 0.0)
 
         def support(u: FloatArray) -> Any:
@@ -379,10 +419,13 @@ class CellWealth:
             process.lose(policy, 1)
         if fixed is not None:
             rows = np.flatnonzero(self.watched)
-            worst = [self._directions(rows, policy, b, fixed)[2] for b in range(len(fixed))]
-            self._joint[rows] += np.log1p(np.minimum(np.min(worst, axis=0), 0.0))
+            self._worst_bets(rows, policy, fixed)
         if self._transitions is not None:
             self._give_up_transitions()
+
+    def _worst_bets(self, rows: IntArray, policy: int, fixed: FloatArray) -> None:
+        worst = [self._directions(rows, policy, b, fixed)[2] for b in range(len(fixed))]
+        self._joint[rows] += np.log1p(np.minimum(np.min(worst, axis=0), 0.0))
 
     def _give_up_transitions(self) -> None:
         if self._transitions is not None:

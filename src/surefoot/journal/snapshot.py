@@ -52,6 +52,7 @@ STATE: dict[type, tuple[str, ...]] = {
     IntervalWealth: ("mantissa", "exponent", "counts", "lost", "_pending", "_block", "_touched"),
     Evidence: (
         "alive", "watched", "ever_refuted", "notes", "_transitions", "_joint", "_joint_bets", "_separate", "_extra", "_conditional",
+        "_measured",
     ),
     TransitionEvidence: ("log_wealth", "impossible", "_rows"),
     ReturnsEvidence: ("log_wealth", "scale"),
