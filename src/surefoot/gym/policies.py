@@ -31,19 +31,13 @@ def from_sb3(model: Any) -> MLPPolicy:
     Raises:
         InvalidInput: another architecture (images, recurrent, dictionaries of observations, state-dependent exploration with its own squashing).
     """
-    policy = model.policy
+    if not hasattr(model, "policy") or not hasattr(model, "action_space"):
+        raise InvalidInput(
+            f"model must be a Stable-Baselines3 model, got {type(model).__name__}; pass the model, not its policy"
+        )
     _check_flat(model)
-    squash = False
-    if hasattr(policy, "action_net"):
-        modules = [policy.mlp_extractor.policy_net, policy.action_net]
-        squash = bool(getattr(policy, "squash_output", False))
-    elif hasattr(policy.actor, "latent_pi"):
-        modules, squash = [policy.actor.latent_pi, policy.actor.mu], True
-    else:
-        modules, squash = [policy.actor.mu], True
+    modules, squash = _actor(model.policy)
     layers, activations = _unrolled(modules)
-    if not hasattr(policy, "action_net") and not hasattr(policy.actor, "latent_pi"):
-        activations = activations[:-1]  # the last tanh is the squashing
     low, high = _range(model.action_space)
     shift, scale, clip = _normalisation(model)
     return MLPPolicy(
@@ -61,16 +55,29 @@ def from_sb3(model: Any) -> MLPPolicy:
 
 def _check_flat(model: Any) -> None:
     """Raise unless observations are vectors that the network reads as they are."""
-    space = type(model.observation_space).__name__
-    extractor = type(
-        getattr(model.policy, "features_extractor", None) or getattr(model.policy.actor, "features_extractor", None)
-    ).__name__
+    policy, space = model.policy, type(model.observation_space).__name__
+    if hasattr(policy, "lstm_actor"):
+        raise InvalidInput("model must have no memory, got a recurrent policy; train it with MlpPolicy")
+    source = policy if getattr(policy, "features_extractor", None) is not None else getattr(policy, "actor", None)
+    extractor = type(getattr(source, "features_extractor", None)).__name__
     if space != "Box" or extractor != "FlattenExtractor":
         raise InvalidInput(
             f"model must read vectors with a multilayer perceptron, got observations {space} through {extractor}; train it with MlpPolicy on a Box"
         )
-    if hasattr(model.policy, "lstm_actor"):
-        raise InvalidInput("model must have no memory, got a recurrent policy; train it with MlpPolicy")
+
+
+def _actor(policy: Any) -> tuple[list[Any], bool]:
+    """Modules from observation to action, and whether a scaled tanh follows."""
+    if hasattr(policy, "action_net"):
+        return [policy.mlp_extractor.policy_net, policy.action_net], bool(getattr(policy, "squash_output", False))
+    if not hasattr(policy, "actor"):
+        raise InvalidInput(
+            f"model must have an actor, got {type(policy).__name__}; export PPO, A2C, TRPO, SAC, TD3 or DDPG"
+        )
+    if hasattr(policy.actor, "latent_pi"):
+        return [policy.actor.latent_pi, policy.actor.mu], True
+    # The last activation of these is the squashing itself.
+    return [list(policy.actor.mu)[:-1]], True
 
 
 def _unrolled(modules: list[Any]) -> tuple[list[Any], list[str]]:

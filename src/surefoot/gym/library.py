@@ -1,0 +1,220 @@
+"""The libraries that ship with the locomotion families, and how to train them again from scratch.
+
+    O_l   one task-conditioned run over the family;   pi_j = pi(. | z_j)  for tasks z_j spread over the support
+    O_s   from one of these, an unconditioned run on a list of extreme tasks under a share of the limit: the safe policy pi_0
+
+A library is a file of plain arrays: entry k of policy j is called ``j.field.k``. No torch, no Stable-Baselines3 and no pickle is needed to load one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from surefoot.arrays import FloatArray, freeze
+from surefoot.controllers import MLPPolicy
+from surefoot.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from surefoot.gym.lagrange import Trained
+
+__all__ = ["RECIPES", "Library", "Recipe", "load_library", "read_library", "save_library", "train_library"]
+
+VECTORS = ("low", "high", "shift", "scale")
+
+
+@dataclass(frozen=True, eq=False)
+class Recipe:
+    """How a library is trained.
+
+    Attributes:
+        members: (J - 1, p) tasks ``z_j``.
+        settings: of the conditioned run, fields of :class:`~surefoot.gym.sb3.PPOLagrangian`.
+        steps: of that run.
+        safe_start: (p,) the task whose policy the safe one starts from.
+        safe_tasks: (T, p) the list that it must be safe on.
+        safe_share: of the limit.
+        safe_steps: of the second run.
+    """
+
+    members: FloatArray
+    settings: Mapping[str, Any]
+    steps: int
+    safe_start: tuple[float, ...]
+    safe_tasks: FloatArray
+    safe_share: float
+    safe_steps: int
+    safe_settings: Mapping[str, Any] = field(
+        default_factory=lambda: {"deviation": 0.08, "learning_rate": 2e-4, "multiplier_rate": 0.05}
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Library:
+    """J policies, the safe one first.
+
+    Attributes:
+        policies: J.
+        parameters: (J, p) the tasks they were trained for; of the safe one, the task it started from.
+        reports: of the conditioned and of the safe run, where they were just trained.
+    """
+
+    policies: tuple[MLPPolicy, ...]
+    parameters: FloatArray
+    reports: tuple[Trained, ...] = ()
+
+
+def _column(*values: float) -> FloatArray:
+    return freeze(np.array(values)[:, None])
+
+
+def _frictions(*values: float) -> FloatArray:
+    """Plain bodies on these grounds."""
+    return freeze(np.array([[1.0, value, 1.0, 1.0] for value in values]))
+
+
+RECIPES = {
+    "hopper": Recipe(
+        members=_column(0.2, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.8),
+        settings={"deviation": 0.3},
+        steps=1_000_000,
+        safe_start=(0.3,),
+        safe_tasks=_column(0.2, 0.35, 0.5, 0.65, 0.8),
+        safe_share=0.05,
+        safe_steps=100_000,
+    ),
+    "half-cheetah": Recipe(
+        members=_column(0.2, 0.4, 0.6, 0.75, 0.9, 1.0, 1.1, 1.25, 1.4, 1.6, 1.8),
+        settings={"deviation": 0.35, "minibatch": 512},
+        steps=600_000,
+        safe_start=(0.6,),
+        safe_tasks=_column(0.2, 0.6, 1.0, 1.4, 1.8),
+        safe_share=0.6,
+        safe_steps=100_000,
+    ),
+    "half-cheetah-dynamics": Recipe(
+        members=_frictions(0.6, 0.68, 0.76, 0.84, 0.92, 1.0, 1.08, 1.16, 1.24, 1.32, 1.4),
+        settings={"deviation": 0.35, "minibatch": 512},
+        steps=600_000,
+        safe_start=(1.0, 0.6, 1.0, 0.9),
+        safe_tasks=freeze(np.array([[m, 0.6, d, 0.9] for m in (0.8, 1.2) for d in (0.8, 1.2)])),
+        safe_share=0.6,
+        safe_steps=100_000,
+    ),
+}
+"""By family."""
+
+
+def train_library(
+    name: str,
+    *,
+    seed: int = 0,
+    steps_scale: float = 1.0,
+    episodes: int = 100,
+    tell: Callable[[dict[str, float]], None] | None = None,
+) -> Library:
+    """Train a family's library from scratch: about a quarter of an hour each on one undisturbed core. Needs the extra ``[sb3]``.
+
+    Args:
+        name: of the family.
+        seed: of everything.
+        steps_scale: factor on the numbers of steps, for trying out.
+        episodes: per task in the reports.
+        tell: called with numbers after every batch.
+
+    Raises:
+        InvalidInput: there is no such family.
+        MissingExtra: no Stable-Baselines3, or no MuJoCo.
+    """
+    recipe = _recipe(name)
+    from surefoot.gym.locomotion import locomotion
+    from surefoot.gym.sb3 import PPOLagrangian
+
+    family = locomotion(name)
+    general = PPOLagrangian(**recipe.settings).train(
+        family, steps=max(1, int(steps_scale * recipe.steps)), seed=seed, episodes=episodes, tell=tell
+    )
+    settings = {**recipe.settings, **recipe.safe_settings, "share": recipe.safe_share}
+    safe = PPOLagrangian(**settings).train(
+        family,
+        steps=max(1, int(steps_scale * recipe.safe_steps)),
+        seed=seed + 1,
+        tasks=recipe.safe_tasks,
+        conditioned=False,
+        start=general.policy.fix(recipe.safe_start),
+        episodes=episodes,
+        tell=tell,
+    )
+    policies = (safe.policy, *(general.policy.fix(task) for task in recipe.members))
+    return Library(policies, freeze(np.vstack([[recipe.safe_start], recipe.members])), (general, safe))
+
+
+def _recipe(name: str) -> Recipe:
+    if name not in RECIPES:
+        raise InvalidInput(f"name must be one of {', '.join(RECIPES)}, got {name!r}; choose one of these")
+    return RECIPES[name]
+
+
+def save_library(path: str | Path, library: Library) -> None:
+    """Write the arrays of a library; layers in single precision where that loses nothing."""
+    arrays: dict[str, Any] = {"parameters": library.parameters}
+    for j, policy in enumerate(library.policies):
+        if policy.low is None or policy.squash or policy.activation != "tanh":
+            raise InvalidInput(
+                f"policies[{j}] must be clipped, with tanh layers, got another kind; keep it in a policy set instead"
+            )
+        for k, (weight, bias) in enumerate(zip(policy.weights, policy.biases)):
+            arrays[f"{j}.weights.{k}"], arrays[f"{j}.biases.{k}"] = _narrow(weight), bias
+        arrays |= {f"{j}.{name}": np.asarray(getattr(policy, name)) for name in VECTORS}
+        arrays[f"{j}.clip"] = np.array(policy.clip)
+    np.savez_compressed(path, **arrays)
+
+
+def _narrow(array: FloatArray) -> Any:
+    single = array.astype(np.float32)
+    return single if np.array_equal(single, array) else array
+
+
+def load_library(name: str, path: str | Path | None = None) -> tuple[MLPPolicy, ...]:
+    """The library that ships with a family, the safe policy first; or one from a file of the same kind.
+
+    Raises:
+        InvalidInput: there is no such family, or the file is no library.
+    """
+    return read_library(name, path).policies
+
+
+def read_library(name: str, path: str | Path | None = None) -> Library:
+    """The same with the tasks that the policies were trained for."""
+    _recipe(name)
+    if path is not None:
+        return _read(Path(path))
+    with resources.as_file(resources.files("surefoot.gym") / "data" / f"{name}-policies.npz") as shipped:
+        return _read(shipped)
+
+
+def _read(path: Path) -> Library:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {key: file[key] for key in file.files}
+        parameters = arrays["parameters"]
+        return Library(tuple(_policy(arrays, j) for j in range(len(parameters))), freeze(parameters))
+    except (OSError, KeyError, ValueError) as error:
+        raise InvalidInput(
+            f"path must be a library of policies, got {path}: {error}; train it again with train_library"
+        ) from error
+
+
+def _policy(arrays: Mapping[str, Any], j: int) -> MLPPolicy:
+    layers = sum(key.startswith(f"{j}.weights.") for key in arrays)
+    return MLPPolicy(
+        weights=tuple(arrays[f"{j}.weights.{k}"] for k in range(layers)),
+        biases=tuple(arrays[f"{j}.biases.{k}"] for k in range(layers)),
+        clip=float(arrays[f"{j}.clip"]),
+        **{name: arrays[f"{j}.{name}"] for name in VECTORS},
+    )

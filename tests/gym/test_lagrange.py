@@ -1,0 +1,124 @@
+"""Multipliers: where they rise, where they fall; intervals and verdict of a trainer's report."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium.spaces import Box
+
+from surefoot.criterion import Criterion
+from surefoot.errors import InvalidInput
+from surefoot.gym.family import GymFamily
+from surefoot.gym.lagrange import Multipliers, interval, judge
+
+CRITERION = Criterion(0.9, np.array([2.0, 4.0]), (-1.0, 1.0), np.array([1.0, 0.5]), 10)
+SUPPORT = np.array([[0.0, 2.0]])
+
+
+class Press(gymnasium.Env[Any, Any]):
+    """Pressing harder earns more and costs more, the more so the larger the task's factor."""
+
+    def __init__(self, factor: float) -> None:
+        self.observation_space = Box(-1.0, 1.0, (1,), np.float64)
+        self.action_space = Box(0.0, 1.0, (1,), np.float64)
+        self.factor = factor
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
+        super().reset(seed=seed)
+        return np.zeros(1), {}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        noise = self.np_random.uniform(-0.1, 0.1)
+        cost = float(np.clip(self.factor * action[0] ** 2 + noise * action[0], 0.0, 2.0))
+        return np.array([noise]), float(action[0]), False, False, {"cost": cost}
+
+
+def press(limit: float = 2.0) -> GymFamily:
+    return GymFamily(
+        name="press",
+        parameter_names=("factor",),
+        support=np.array([[0.5, 1.5]]),
+        criterion=Criterion(1.0, np.array([limit]), (0.0, 1.0), np.array([2.0]), 10),
+        sampler=lambda n, rng: rng.uniform(0.5, 1.5, size=(n, 1)),
+        make=lambda z: Press(float(z[0])),
+    )
+
+
+def test_quadratic_features() -> None:
+    start = Multipliers.start(CRITERION, SUPPORT, None, 1.0, 0.1)
+    np.testing.assert_allclose(start.features([[0.0], [1.0], [1.5]]), [[1, -1, 1], [1, 0, 0], [1, 0.5, 0.25]])
+    # theta .1 times (r_max - r_min) / c_max
+    np.testing.assert_allclose(start.at([[0.3]]), [[0.2, 0.4]])
+
+
+def test_they_rise_where_the_limit_is_exceeded_and_fall_elsewhere() -> None:
+    current = Multipliers.start(CRITERION, SUPPORT, None, 1.0, 0.5)
+    tasks = np.array([[0.0], [1.0], [2.0]])
+    costs = np.array([[1.0, 4.0], [2.0, 4.0], [4.0, 4.0]])
+    for _ in range(20):
+        current = current.ascend(tasks, costs)
+    cheap, _, dear = current.at(tasks)
+    assert cheap[0] == 0.0
+    assert dear[0] > 2.0
+    # The second constraint is met exactly everywhere and nothing moves.
+    np.testing.assert_allclose(current.at(tasks)[:, 1], 0.4)
+
+
+def test_a_list_has_a_multiplier_for_each_task() -> None:
+    tasks = np.array([[0.0], [2.0]])
+    current = Multipliers.start(CRITERION, SUPPORT, tasks, 0.5, 0.5)
+    np.testing.assert_allclose(current.limits, [1.0, 2.0])
+    for _ in range(5):
+        current = current.ascend(tasks, np.array([[0.5, 2.0], [1.5, 2.0]]))
+    at = current.at([[0.1], [1.9]])[:, 0]
+    assert at[0] == 0.0
+    assert at[1] > 0.2
+
+
+def test_an_infeasible_limit_does_not_drive_them_to_infinity() -> None:
+    current = Multipliers.start(CRITERION, SUPPORT, None, 1.0, 5.0)
+    for _ in range(100):
+        current = current.ascend([[1.0]], np.array([[1e6, 1e6]]))
+    np.testing.assert_allclose(current.at([[1.0]]), [[20.0, 40.0]])
+
+
+@pytest.mark.parametrize("share", [0.0, 1.5, float("nan")])
+def test_a_share_is_a_part_of_the_limit(share: float) -> None:
+    with pytest.raises(InvalidInput, match=r"share must lie in \(0, 1\]"):
+        Multipliers.start(CRITERION, SUPPORT, None, share, 0.1)
+
+
+def test_a_limit_of_zero_cannot_be_trained_below() -> None:
+    with pytest.raises(InvalidInput, match="cost_limits must be > 0 for training with multipliers"):
+        Multipliers.start(replace(CRITERION, cost_limits=np.array([0.0, 1.0])), SUPPORT, None, 1.0, 0.1)
+
+
+def test_an_infinite_support_still_has_features() -> None:
+    start = Multipliers.start(CRITERION, np.array([[-np.inf, np.inf], [1.0, 1.0]]), None, 1.0, 0.1)
+    assert np.isfinite(start.features([[0.5, 1.0], [1e9, 1.0]])).all()
+
+
+def test_intervals_hold_at_their_level() -> None:
+    rng = np.random.default_rng(0)
+    misses = 0
+    for _ in range(200):
+        lower, _, upper = interval(-3.0 + 4.0 * rng.beta(2.0, 5.0, size=60), -3.0, 1.0)
+        misses += not lower <= -3.0 + 4.0 * 2.0 / 7.0 <= upper
+    # Level .05: more than 23 misses of 200 have probability below 1e-4.
+    assert misses <= 23
+
+
+@pytest.mark.parametrize(("effort", "met"), [(0.3, True), (0.6, False)])
+def test_the_report_says_whether_the_limit_was_met(effort: float, met: bool) -> None:
+    report = judge(press(), lambda observation: np.array([effort]), np.array([[0.5], [1.0]]), episodes=200, seed=1)
+    assert report.met_limit is met
+    assert report.reward.shape == (2, 3)
+    assert report.costs.shape == (2, 1, 3)
+    assert report.reward[0, 1] == pytest.approx(10 * effort)
+    assert report.costs[1, 0, 0] <= 10 * effort**2 <= report.costs[1, 0, 2]
+    assert ("NOT met" in str(report)) is not met
+    assert "task [0.5]" in str(report)
