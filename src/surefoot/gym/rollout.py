@@ -22,6 +22,7 @@ from __future__ import annotations
 import copy
 import inspect
 import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
@@ -420,9 +421,11 @@ class _Run:
         for x, signal in enumerate(self.family.signals):
             self.doing = f"signal {signal.name!r}"
             value = float(signal.of(before, action, after, reward, info))
+            if not math.isfinite(value):
+                self._refuse(self.doing, "be finite", f"{value:g}", slot, "fix what computes it")
             if signal.reduce in ("mean", "sum"):
                 self.signals[slot, x] += value
-            elif signal.reduce == "last" or not value <= self.signals[slot, x]:  # NaN is kept, to be refused at the end
+            elif signal.reduce == "last" or value > self.signals[slot, x]:
                 self.signals[slot, x] = value
 
     def _add(self, live: list[int], rewards: list[Any], costs: list[Any], terms: list[Any]) -> None:
