@@ -1,0 +1,160 @@
+"""What ``check_family`` tells a newcomer."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+
+from surefoot.criterion import Criterion
+from surefoot.errors import InvalidInput, SimulationError
+from surefoot.gym.check import check_family
+from tests.gym.test_adapters import Six
+from tests.gym.toys import DISCOUNT, HORIZON, MEAN_COIN, Coins, Constant, coins, shared_coins
+
+
+@pytest.mark.parametrize(
+    "family", [coins(), shared_coins(), coins(signals=(MEAN_COIN,)), coins(make=lambda p: Six(0.5))]
+)
+def test_a_sound_family_has_no_problems(family: Any) -> None:
+    found = check_family(family)
+    assert found.ok and found.problems == () and found.episodes == 45
+    found.raise_if_bad()
+
+
+class Drifting(Coins):
+    """A task that changes on every reset."""
+
+    def reset(self, **more: Any) -> Any:
+        self.gain = (self.gain + 0.1) % 1.0
+        return super().reset(**more)
+
+
+class Entropy(Coins):
+    """Draws from the operating system."""
+
+    def step(self, action: Any) -> Any:
+        observation, reward, *rest = super().step(action)
+        return np.random.default_rng().random(2), reward, *rest  # noqa: NPY002
+
+
+class Remembers(Coins):
+    """Cost grows over the environment's whole life."""
+
+    age = 0.0
+
+    def step(self, action: Any) -> Any:
+        result = super().step(action)
+        self.age += 0.001
+        return *result[:4], {**result[4], "cost": self.age}
+
+
+class Broken(Coins):
+    """An observation outside its space."""
+
+    def reset(self, **more: Any) -> Any:
+        super().reset(**more)
+        return np.full(2, 7.0), {}
+
+
+class Dear(Coins):
+    """Costs more than declared, after the first step."""
+
+    def step(self, action: Any) -> Any:
+        result = super().step(action)
+        return *result[:4], {**result[4], "cost": 2.0}
+
+
+class Short(Coins):
+    """Ends after two steps."""
+
+    count = 0
+
+    def reset(self, **more: Any) -> Any:
+        self.count = 0
+        return super().reset(**more)
+
+    def step(self, action: Any) -> Any:
+        self.count += 1
+        result = super().step(action)
+        return *result[:2], self.count == 2, False, {**result[4], "cost": 0.0}
+
+
+def uneven(n: int, rng: np.random.Generator) -> Any:
+    return np.random.default_rng().random((n, 1))
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        (
+            {"make": lambda p: Drifting(0.1)},
+            "returns of an episode must be decided by its seed, got others in the same environment (coins at [",
+        ),
+        (
+            {"make": lambda p: Remembers(0.1)},
+            "costs of an episode must be decided by its seed, got others in the same environment",
+        ),
+        (
+            {"make": lambda p: Broken(0.1)},
+            "Gymnasium's checker must accept the environment of coins, got AssertionError",
+        ),
+        ({"make": lambda p: Dear(0.1)}, "cost[0] (cost) must lie in [0, 1], criterion.cost_bounds, got 2 (coins at ["),
+        ({"make": lambda p: gymnasium.Env()}, "must return a Gymnasium environment, got Env without action_space"),
+        ({"sampler": lambda n, rng: rng.random((n, 2))}, "sampler of coins must give shape (5, 1), got (5, 2)"),
+        ({"sampler": uneven}, "sampler of coins must draw from the generator it is given"),
+        (
+            {"sampler": lambda n, rng: 1 / 0},
+            "coins: ZeroDivisionError: division by zero; call it alone to see the traceback",
+        ),
+    ],
+)
+def test_a_problem_is_found(changes: dict[str, Any], problem: str) -> None:
+    found = check_family(coins(**changes))
+    assert any(problem in text for text in found.problems), found.text
+    with pytest.raises(SimulationError, match=re.escape(f"coins: {len(found.problems)} problem")):
+        found.raise_if_bad()
+
+
+def test_hidden_randomness_of_a_policy_is_found() -> None:
+    def shaky(observation: Any) -> Any:
+        return np.random.default_rng().random(1)
+
+    assert any("let the policy be deterministic or take rng" in p for p in check_family(coins(), policy=shaky).problems)
+
+
+def test_hidden_randomness_of_observations_is_found_by_gymnasium() -> None:
+    assert any("Gymnasium's checker" in p for p in check_family(coins(make=lambda p: Entropy(0.5))).problems)
+
+
+@pytest.mark.parametrize(
+    ("changes", "policy", "warning"),
+    [
+        ({"make": lambda p: Short(0.5)}, None, "cost was zero in every episode; is it computed at all?"),
+        ({"make": lambda p: Short(0.5)}, None, "no episode reached criterion.horizon 4"),
+        (
+            {"criterion": Criterion(DISCOUNT, [1.2], (0.0, 1.0), [1000.0], HORIZON)},
+            None,
+            "of the declared range 0..3439",
+        ),
+        (
+            {"criterion": Criterion(DISCOUNT, [0.1], (0.0, 1.0), [1.0], HORIZON)},
+            Constant(1.0),
+            "above the limit 0.1; as a safe policy it would not do",
+        ),
+    ],
+)
+def test_a_warning_is_given(changes: dict[str, Any], policy: Any, warning: str) -> None:
+    found = check_family(coins(**changes), policy=policy)
+    assert any(warning in text for text in found.warnings), found.text
+    assert found.text.startswith("coins: ") and warning in found.text
+
+
+@pytest.mark.parametrize("name", ["tasks", "episodes"])
+def test_an_argument_is_refused(name: str) -> None:
+    arguments: dict[str, Any] = {name: 0}
+    with pytest.raises(InvalidInput, match=f"{name} must be an integer >= 1"):
+        check_family(coins(), **arguments)
