@@ -12,7 +12,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from operator import itemgetter
+from typing import Any, ClassVar
 
 from surefoot.arrays import FloatArray, IntArray
 
@@ -29,7 +30,10 @@ class Told:
         initial_states: what was reported, or ``None``.
         transitions: (m, 4) rows ``(s, a, s', count)``, or ``None``.
         signals: (n, X), or ``None``.
+        span: smallest and largest id.
     """
+
+    span: ClassVar[tuple[int, int]]
 
     ids: IntArray
     policy_index: IntArray
@@ -37,6 +41,9 @@ class Told:
     initial_states: Any
     transitions: IntArray | None
     signals: FloatArray | None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "span", (int(self.ids.min()), int(self.ids.max())))
 
 
 PATIENCE = 20_000
@@ -55,6 +62,7 @@ class InOrder:
         self._groups: list[Told] = []
         self._arrived: set[int] = set()
         self._lost: set[int] = set()
+        self._wall = 0
 
     @property
     def waiting(self) -> int:
@@ -63,7 +71,7 @@ class InOrder:
 
     def add(self, group: Told) -> None:
         """A report arrived. One with an episode that was given up comes too late; the others in it then count as lost."""
-        if int(group.ids.min()) < self.settled:
+        if group.span[0] < self.settled:
             self.give_up(group.ids[group.ids >= self.settled].tolist())
             return
         self._groups.append(group)
@@ -82,25 +90,29 @@ class InOrder:
 
     def release(self) -> tuple[list[Told], list[int]]:
         """Groups and lost ids of the longest prefix that is complete and splits no group."""
-        end = self.settled
+        # All below the wall is here. What came since lies above it, so nothing can leave before the wall itself arrives: looking through
+        # everything that waits, at every report, would add up.
+        end = max(self.settled, self._wall)
+        if end not in self._arrived and end not in self._lost:
+            return [], []
         while end in self._arrived or end in self._lost:
             end += 1
-        if end == self.settled:
-            # Something old is still missing: looking through everything that waits for it, at every report, would add up.
-            return [], []
-        shrunk = True
-        while shrunk:
-            shrunk = False
-            for group in self._groups:
-                first, last = int(group.ids.min()), int(group.ids.max())
-                if first < end <= last:
-                    end, shrunk = first, True
-        ready = [g for g in self._groups if int(g.ids.max()) < end]
+        self._wall = end
+        end = self._unsplit(end)
+        ready = [g for g in self._groups if g.span[1] < end]
         lost = sorted(k for k in self._lost if k < end)
-        self._groups = [g for g in self._groups if int(g.ids.max()) >= end]
+        self._groups = [g for g in self._groups if g.span[1] >= end]
         for group in ready:
             self._arrived.difference_update(group.ids.tolist())
         self._lost.difference_update(lost)
         self.settled = end
         ready.sort(key=lambda g: int(g.ids[0]))
         return ready, lost
+
+    def _unsplit(self, end: int) -> int:
+        """The largest index up to ``end`` that no group reaches across."""
+        for first, last in sorted((g.span for g in self._groups), key=itemgetter(1), reverse=True):
+            if last < end:
+                break
+            end = min(end, first)
+        return end

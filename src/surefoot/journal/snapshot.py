@@ -59,7 +59,7 @@ STATE: dict[type, tuple[str, ...]] = {
     Scale: ("_sums", "_counts"),
     Estimate: ("returns", "transitions", "_scale"),
     Monitor: ("_log_wealth", "rejected"),
-    InOrder: ("settled", "_groups", "_arrived", "_lost"),
+    InOrder: ("settled", "_groups", "_arrived", "_lost", "_wall"),
 }  # fmt: skip
 """Objects that exist in a fresh fold too; their state is put into it."""
 

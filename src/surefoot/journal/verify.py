@@ -570,15 +570,17 @@ class _AskOrder:
     def __init__(self) -> None:
         self.settled = 0
         self.lost: set[int] = set()
-        self._groups: list[Group] = []
+        self._groups: list[tuple[int, int, Group]] = []
         self._here: set[int] = set()
+        self._missing = 0  # all episodes below are here, lost, or settled
 
     def add(self, group: Group) -> None:
         """A report arrived."""
-        if int(group.ids.min()) < self.settled:
+        first, last = int(group.ids.min()), int(group.ids.max())
+        if first < self.settled:
             self.lost.update(k for k in group.ids.tolist() if k >= self.settled)
             return
-        self._groups.append(group)
+        self._groups.append((first, last, group))
         self._here.update(group.ids.tolist())
 
     def release(self) -> tuple[list[Group], list[int]]:
@@ -592,23 +594,22 @@ class _AskOrder:
         return found
 
     def _prefix(self) -> tuple[list[Group], list[int]]:
-        end = self.settled
-        while end in self._here or end in self.lost:
-            end += 1
-        if end == self.settled:
+        missing = self._missing
+        while missing in self._here or missing in self.lost:
+            missing += 1
+        if missing == self._missing:
             return [], []
-        split = [g for g in self._groups if int(g.ids.min()) < end <= int(g.ids.max())]
-        while split:
-            end = min(int(g.ids.min()) for g in split)
-            split = [g for g in self._groups if int(g.ids.min()) < end <= int(g.ids.max())]
-        ready = sorted((g for g in self._groups if int(g.ids.max()) < end), key=lambda g: int(g.ids[0]))
-        self._groups = [g for g in self._groups if int(g.ids.max()) >= end]
+        self._missing = end = missing
+        while split := [first for first, last, _ in self._groups if first < end <= last]:
+            end = min(split)
+        ready = sorted((entry for entry in self._groups if entry[1] < end), key=lambda entry: int(entry[2].ids[0]))
+        self._groups = [entry for entry in self._groups if entry[1] >= end]
         lost = sorted(k for k in self.lost if k < end)
         self.lost.difference_update(lost)
-        for group in ready:
+        for _, _, group in ready:
             self._here.difference_update(group.ids.tolist())
         self.settled = end
-        return ready, lost
+        return [group for _, _, group in ready], lost
 
 
 class _Missing:
