@@ -12,6 +12,7 @@ import hashlib
 import json
 import math
 from collections import deque
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -139,7 +140,7 @@ def _dump(value: Any, arrays: Arrays) -> Any:
     if type(value) in STATE:
         return ["state", {name: _dump(getattr(value, name), arrays) for name in STATE[type(value)]}]
     if type(value) in NAMES:
-        parts = {name: _dump(getattr(value, name), arrays) for name in value.__dataclass_fields__}
+        parts = {part.name: _dump(getattr(value, part.name), arrays) for part in fields(value)}
         return ["value", NAMES[type(value)], parts]
     return _dump_many(value, arrays)
 
