@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -200,11 +201,11 @@ def read_library(name: str, path: str | Path | None = None) -> Library:
 
 def _read(path: Path) -> Library:
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as handle, np.load(handle, allow_pickle=False) as file:
             arrays = {key: file[key] for key in file.files}
         parameters = arrays["parameters"]
         return Library(tuple(_policy(arrays, j) for j in range(len(parameters))), freeze(parameters))
-    except (OSError, KeyError, ValueError) as error:
+    except (OSError, KeyError, ValueError, TypeError, AttributeError, EOFError, BadZipFile) as error:
         raise InvalidInput(
             f"path must be a library of policies, got {path}: {error}; train it again with train_library"
         ) from error

@@ -44,6 +44,7 @@ from surefoot.arrays import FloatArray, as_floats, freeze
 from surefoot.criterion import Criterion
 from surefoot.errors import InvalidInput, MissingExtra
 from surefoot.gym.family import GymFamily, Signal
+from surefoot.policyset.schema import EpisodeBounds
 
 try:
     import gymnasium
@@ -69,6 +70,7 @@ FAST = 2.0
 
 STOPPING_CAP = 0.5
 GROUND_FRICTION, GRAVITY = 0.4, 9.81
+HOPPER_REWARDS = (-1.503, 1.0)
 SCALES = np.array([[0.8, 1.2], [0.6, 1.4], [0.8, 1.2], [0.9, 1.1]])
 
 
@@ -263,7 +265,14 @@ def _criterion(limit: float, rewards: tuple[float, float], cost: float, name: st
 
 
 def _speeds(
-    name: str, mean: float, deviation: float, high: float, limit: float, rewards: tuple[float, float], cost: float
+    name: str,
+    mean: float,
+    deviation: float,
+    high: float,
+    limit: float,
+    rewards: tuple[float, float],
+    cost: float,
+    bounds: EpisodeBounds | None = None,
 ) -> GymFamily:
     """Tasks that differ in the wanted speed only: one rollout serves them all."""
     return GymFamily(
@@ -275,13 +284,18 @@ def _speeds(
         make=partial(_runner, name),
         rewards=partial(_rewards, BODIES[name].gap),
         signals=(Signal("mean speed", -1.0, 3.0, partial(_velocity, -1.0, 3.0)),),
+        bounds=bounds,
     )
 
 
 def hopper(limit: float = 5.0) -> GymFamily:
     """One leg that hops at a wanted speed, on an effort budget."""
-    # Three motors; a fallen hopper loses the bonus on its last step.
-    return _speeds("hopper", 0.5, 0.1, 1.0, limit, (-1.503, 1.0), 3 * EFFORT)
+    # Three motors. Only the last step of an episode can lack the bonus, so a return is far above 200 times the worst reward.
+    criterion = _criterion(limit, HOPPER_REWARDS, 3 * EFFORT, "effort")
+    low, high = criterion.return_range
+    least = (HOPPER_REWARDS[0] + 1.0) * criterion.effective_horizon - 1.0
+    bounds = EpisodeBounds(max(low, least), high, (float(criterion.cost_ceilings[0]),))
+    return _speeds("hopper", 0.5, 0.1, 1.0, limit, HOPPER_REWARDS, 3 * EFFORT, bounds)
 
 
 def half_cheetah(limit: float = 10.0) -> GymFamily:

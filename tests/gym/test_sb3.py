@@ -1,0 +1,279 @@
+"""The trainer on a stand-in for Stable-Baselines3: tasks, penalties and multipliers are ours, and that is what is tested.
+
+The stand-in acts at random and learns nothing; it has the attributes that the trainer and the exporter look at. The real thing is too large for
+the tests' installation.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Iterator
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from surefoot.errors import InvalidInput, MissingExtra
+from surefoot.gym.family import GymFamily
+from surefoot.gym.lagrange import Multipliers
+from tests.gym.press import press
+
+
+class Tensor:
+    def __init__(self, array: Any) -> None:
+        self.array = np.asarray(array, dtype=np.float32)
+        self.shape = self.array.shape
+
+    def detach(self) -> Tensor:
+        return self
+
+    cpu = exp = detach
+
+    def numpy(self) -> Any:
+        return self.array
+
+    def mean(self) -> float:
+        return float(self.array.mean())
+
+    def copy_(self, other: Tensor) -> None:
+        self.array[...] = other.array
+
+
+class Linear:
+    def __init__(self, width: int, out: int, rng: np.random.Generator) -> None:
+        self.weight, self.bias = Tensor(rng.normal(size=(out, width))), Tensor(rng.normal(size=out))
+
+
+class Tanh:
+    pass
+
+
+class FlattenExtractor:
+    pass
+
+
+class VecEnv:
+    def __init__(self, num_envs: int, observation_space: Any, action_space: Any) -> None:
+        self.num_envs, self.observation_space, self.action_space = num_envs, observation_space, action_space
+
+
+class VecNormalize:
+    norm_obs = True
+
+    def __init__(self, venv: Any, gamma: float, clip_obs: float, epsilon: float) -> None:
+        size = venv.observation_space.shape[0]
+        self.venv, self.clip_obs, self.epsilon = venv, clip_obs, epsilon
+        self.obs_rms = SimpleNamespace(mean=np.zeros(size), var=np.ones(size), count=0.0)
+
+
+class BaseCallback:
+    def __init__(self) -> None:
+        self.num_timesteps, self.model = 0, None
+
+
+class PPO:
+    """Collects batches with random actions and calls back after each."""
+
+    def __init__(
+        self, policy: str, env: Any, *, n_steps: int, seed: int, policy_kwargs: dict[str, Any], **settings: Any
+    ) -> None:
+        self.env, self.n_steps, self.rng = env, n_steps, np.random.default_rng(seed)
+        self.settings, self.num_timesteps = settings, 0
+        self.observation_space, self.action_space = env.venv.observation_space, env.venv.action_space
+        width, net = self.observation_space.shape[0], []
+        for out in policy_kwargs["net_arch"]["pi"]:
+            net += [Linear(width, out, self.rng), Tanh()]
+            width = out
+        self.policy = SimpleNamespace(
+            mlp_extractor=SimpleNamespace(policy_net=net),
+            action_net=Linear(width, self.action_space.shape[0], self.rng),
+            features_extractor=FlattenExtractor(),
+            log_std=Tensor([0.5]),
+        )
+
+    def get_vec_normalize_env(self) -> Any:
+        return self.env
+
+    def learn(self, total_timesteps: int, callback: Any) -> None:
+        envs = self.env.venv
+        callback.model = self
+        envs.reset()
+        while self.num_timesteps < total_timesteps:
+            for _ in range(self.n_steps):
+                envs.step_async(self.rng.uniform(0.0, 1.0, (envs.num_envs, 1)))
+                envs.step_wait()
+                self.num_timesteps += envs.num_envs
+            callback.num_timesteps = self.num_timesteps
+            callback._on_rollout_end()
+
+
+class NoGrad:
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, *_: object) -> None: ...
+
+
+FAKES = {
+    "torch": {"nn": SimpleNamespace(Linear=Linear, Tanh=Tanh), "no_grad": NoGrad, "as_tensor": Tensor},
+    "stable_baselines3": {"PPO": PPO},
+    "stable_baselines3.common": {},
+    "stable_baselines3.common.callbacks": {"BaseCallback": BaseCallback},
+    "stable_baselines3.common.vec_env": {"VecEnv": VecEnv, "VecNormalize": VecNormalize},
+}
+
+
+@pytest.fixture
+def sb3(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """The trainer's module, imported on top of the stand-in."""
+    for name, content in FAKES.items():
+        module = ModuleType(name)
+        module.__dict__.update(content)
+        monkeypatch.setitem(sys.modules, name, module)
+    monkeypatch.delitem(sys.modules, "surefoot.gym.sb3", raising=False)
+    yield importlib.import_module("surefoot.gym.sb3")
+    sys.modules.pop("surefoot.gym.sb3", None)
+
+
+def small(sb3: Any, **more: Any) -> Any:
+    return sb3.PPOLagrangian(**({"hidden": (4,), "environments": 3, "batch_steps": 20} | more))
+
+
+def envs_of(sb3: Any, family: GymFamily, tasks: Any, conditioned: bool = True) -> Any:
+    listed = np.asarray(tasks, dtype=float)
+    order = iter(np.tile(listed, (1000, 1)))
+    multipliers = Multipliers.start(family.criterion, family.support, listed, 1.0, 0.1)
+    return sb3.TaskVecEnv(family, lambda: next(order), 2, multipliers, 7, conditioned)
+
+
+def test_episodes_are_cut_at_the_horizon_and_rewards_are_penalised(sb3: Any) -> None:
+    envs = envs_of(sb3, press(), [[0.5], [1.5]])
+    inputs = envs.reset()
+    assert inputs.shape == (2, 2)
+    factors = inputs[:, 1]
+    for step in range(10):
+        envs.step_async(np.full((2, 1), 0.6))
+        inputs, rewards, dones, infos = envs.step_wait()
+        assert dones.all() == (step == 9)
+        # theta .1 times the reward's range over the largest cost: each unit of cost takes .05 off.
+        wanted = 0.6 - 0.05 * factors * 0.36
+        np.testing.assert_allclose(rewards, wanted, atol=0.05 * 0.06 + 1e-6)
+    assert [info["TimeLimit.truncated"] for info in infos] == [True, True]
+    assert all(info["terminal_observation"][1] == factor for info, factor in zip(infos, factors))
+    for (task, total, costs, steps), factor in zip(envs.finished, factors):
+        assert (task[0], steps) == (factor, 10)
+        assert total == pytest.approx(6.0)
+        assert costs[0] == pytest.approx(10 * factor * 0.36, abs=0.6)
+
+
+def test_an_unconditioned_policy_does_not_see_the_task(sb3: Any) -> None:
+    assert envs_of(sb3, press(), [[0.5], [1.5]], conditioned=False).reset().shape == (2, 1)
+
+
+def test_a_task_is_fresh_in_every_episode(sb3: Any) -> None:
+    envs = envs_of(sb3, press(), [[0.5], [0.7], [0.9], [1.1], [1.3]])
+    seen = [envs.reset()[:, 1]]
+    for _ in range(2):
+        for _ in range(10):
+            envs.step_async(np.zeros((2, 1)))
+            inputs = envs.step_wait()[0]
+        seen.append(inputs[:, 1])
+    assert len({float(value) for row in seen for value in row}) >= 4
+
+
+def test_reward_only_families_use_the_rewards_of_the_task(sb3: Any) -> None:
+    family = press()
+    shared = GymFamily(
+        family.name, family.parameter_names, family.support, family.criterion, family.sampler, family.make,
+        rewards=lambda z, obs, action, after, reward, info: reward * z[:, 0] / 2.0,
+    )  # fmt: skip
+    envs = envs_of(sb3, shared, [[0.5], [1.5]])
+    factors = envs.reset()[:, 1]
+    for _ in range(10):
+        envs.step_async(np.full((2, 1), 0.2))
+        envs.step_wait()
+    np.testing.assert_allclose([episode[1] for episode in envs.finished], factors)
+
+
+def test_training_conditioned_on_the_task(sb3: Any) -> None:
+    told: list[dict[str, float]] = []
+    trained = small(sb3).train(press(), steps=600, seed=0, episodes=4, tell=told.append)
+    assert trained.policy.n_inputs == 2
+    assert trained.policy.fix([1.0]).n_inputs == 1
+    assert trained.steps == 600
+    assert trained.parameters.shape == (5, 1)
+    assert [numbers["steps"] for numbers in told] == [60.0 * k for k in range(1, 11)]
+    assert all(numbers["length"] == 10.0 for numbers in told)
+
+
+def test_the_multiplier_of_the_worst_task_rises_most(sb3: Any) -> None:
+    told: list[dict[str, float]] = []
+    trained = small(sb3, share=0.75, multiplier_rate=0.3).train(
+        press(), steps=1200, seed=0, tasks=[[0.5], [1.5]], episodes=4, tell=told.append
+    )
+    # Random effort costs 10 z / 3 on average: 1.7 and 5 with 1.5 to spend.
+    assert told[-1]["multiplier"] > told[0]["multiplier"]
+    assert trained.policy.n_inputs == 1
+    assert trained.parameters.tolist() == [[0.5], [1.5]]
+
+
+def test_training_goes_on_from_a_policy(sb3: Any) -> None:
+    first = small(sb3).train(press(), steps=60, seed=0, episodes=2).policy
+    again = small(sb3).train(press(), steps=60, seed=1, tasks=[[1.0]], start=first.fix([1.0]), episodes=2).policy
+    # The stand-in learns nothing, so what comes out is what went in, in single precision.
+    for observation in ([-0.5], [0.0], [0.5]):
+        np.testing.assert_allclose(again.predict(observation)[0], first.fix([1.0]).predict(observation)[0], atol=1e-5)
+    with pytest.raises(
+        InvalidInput, match=r"start must have layers of shapes \[\(4, 2\), \(1, 4\)\], got \[\(4, 1\), \(1, 4\)\]"
+    ):
+        small(sb3).train(press(), steps=60, seed=1, start=first.fix([1.0]), episodes=2)
+
+
+def test_a_seed_decides_everything(sb3: Any) -> None:
+    runs = [small(sb3).train(press(), steps=120, seed=5, episodes=3) for _ in range(2)]
+    np.testing.assert_array_equal(runs[0].reward, runs[1].reward)
+    np.testing.assert_array_equal(runs[0].parameters, runs[1].parameters)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"steps": 0}, "steps must"),
+        ({"tasks": [[1.0, 2.0]]}, "tasks must have shape"),
+        ({"tasks": [[np.nan]]}, "tasks.* must be finite"),
+    ],
+)
+def test_arguments_are_checked(sb3: Any, change: dict[str, Any], message: str) -> None:
+    with pytest.raises(InvalidInput, match=message):
+        small(sb3).train(press(), **({"steps": 60, "seed": 0} | change))
+
+
+@pytest.mark.parametrize(
+    ("module", "missing", "extra"),
+    [
+        ("surefoot.gym.sb3", "torch", "sb3"),
+        ("surefoot.gym.sb3", "stable_baselines3", "sb3"),
+        ("surefoot.gym.cma", "cma", "cma"),
+        ("surefoot.gym.locomotion", "gymnasium", "mujoco"),
+    ],
+)
+def test_a_missing_extra_is_named(module: str, missing: str, extra: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch", ModuleType("torch"))
+    monkeypatch.setitem(sys.modules, missing, None)
+    monkeypatch.delitem(sys.modules, module, raising=False)
+    with pytest.raises(
+        MissingExtra, match=rf'{missing} is not installed; it comes with an extra: pip install "surefoot\[{extra}\]"'
+    ):
+        importlib.import_module(module)
+
+
+def test_a_body_needs_mujoco(monkeypatch: pytest.MonkeyPatch) -> None:
+    from surefoot.gym import locomotion
+
+    monkeypatch.setitem(sys.modules, "mujoco", None)
+    locomotion._template.cache_clear()
+    with pytest.raises(
+        MissingExtra, match=r'mujoco is not installed; it comes with an extra: pip install "surefoot\[mujoco\]"'
+    ):
+        locomotion.hopper().make(np.array([0.5]))
