@@ -29,7 +29,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from surefoot.arrays import FloatArray, IntArray, check_integer
+from surefoot.arrays import FloatArray, IntArray, check_integer, first_where
 from surefoot.errors import InvalidInput, SimulationError, SurefootError
 from surefoot.gym.family import ROOM, GymFamily
 from surefoot.progress import track
@@ -267,6 +267,7 @@ class _Run:
         """Run to the end of the last episode."""
         try:
             self._play()
+            self._inside()
         except SurefootError:
             raise
         except Exception as error:
@@ -490,39 +491,40 @@ class _Run:
         return np.array([np.reshape(np.asarray(row, dtype=np.float64), shape) for row in rows])
 
     def _end(self, slot: int) -> None:
-        """Write an episode's numbers down and put the next one into its slot."""
-        row, x = int(self.episode[slot]), 1 + self.family.n_constraints
-        means = [s.reduce == "mean" for s in self.family.signals]
-        signals = np.where(means, self.signals[slot] / self.steps[slot], self.signals[slot])
-        low, high = self.ends
-        room = ROOM * (1.0 + np.abs(self.ends[0])), ROOM * (1.0 + np.abs(self.ends[1]))
-        names = ["return", *(f"cost {n!r}" for n in self.family.criterion.cost_names)]
-        names += [f"signal {s.name!r}" for s in self.family.signals]
-        parts = [(0, v) for v in self.returns[slot].tolist()] + list(enumerate([*self.costs[slot], *signals], start=1))
-        for q, value in parts:
-            if not low[q] - room[0][q] <= value <= high[q] + room[1][q]:
-                whose = "the signal's range" if q >= x else "the family's bounds"
-                self._refuse(
-                    f"{names[q]} of the episode",
-                    f"lie in [{low[q]:g}, {high[q]:g}], {whose}",
-                    f"{value:g}",
-                    slot,
-                    "declare a range that holds always",
-                )
-        self.out[0][row] = np.clip(self.returns[slot], low[0], high[0])
-        self.out[1][row] = np.clip(self.costs[slot], low[1:x], high[1:x])
-        self.out[2][row] = np.clip(signals, low[x:], high[x:])
+        """Write an episode's sums down and put the next one into its slot."""
+        row = int(self.episode[slot])
+        self.out[0][row], self.out[1][row], self.out[2][row] = self.returns[slot], self.costs[slot], self.signals[slot]
         self.out[3][row] = self.steps[slot]
         self._start(slot)
 
-    def _where(self, slot: int) -> str:
-        episode = self.first + int(self.episode[slot])
-        return (
-            f"{self.family.name} at {self.stage.parameters.tolist()}, policy {self.index}, episode {episode}, "
-            f"step {int(self.steps[slot])}"
-        )
+    def _inside(self) -> None:
+        """Check the finished episodes against their ranges, and clip what rounding put outside."""
+        returns, costs, signals, lengths, _ = self.out
+        means = [s.reduce == "mean" for s in self.family.signals]
+        signals[:] = np.where(means, signals / lengths[:, None], signals)
+        names = [("return", "the family's bounds")]
+        names += [(f"cost {name!r}", "the family's bounds") for name in self.family.criterion.cost_names]
+        names += [(f"signal {s.name!r}", "the signal's range") for s in self.family.signals]
+        columns = [returns, *costs.T, *signals.T]
+        for (name, whose), low, high, values in zip(names, *self.ends, columns):
+            fine = (values >= low - ROOM * (1.0 + abs(low))) & (values <= high + ROOM * (1.0 + abs(high)))
+            if not fine.all():
+                index = first_where(~fine)
+                self._refuse(
+                    f"{name} of the episode",
+                    f"lie in [{low:g}, {high:g}], {whose}",
+                    f"{values[index]:g}",
+                    (index[0], int(lengths[index[0]])),
+                    "declare a range that holds always",
+                )
+            np.clip(values, low, high, out=values)
 
-    def _refuse(self, name: str, rule: str, got: str, slot: int, remedy: str) -> NoReturn:
+    def _where(self, slot: int | tuple[int, int]) -> str:
+        """Where a slot is, or a finished episode of so many steps."""
+        row, steps = slot if isinstance(slot, tuple) else (int(self.episode[slot]), int(self.steps[slot]))
+        return f"{self.family.name} at {self.stage.parameters.tolist()}, policy {self.index}, episode {self.first + row}, step {steps}"
+
+    def _refuse(self, name: str, rule: str, got: str, slot: int | tuple[int, int], remedy: str) -> NoReturn:
         raise SimulationError(f"{name} must {rule}, got {got} ({self._where(slot)}); {remedy}")
 
 

@@ -1,0 +1,295 @@
+"""From a simulated family to a certified policy set."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import surefoot as sf
+from surefoot.controllers import LinearPolicy
+from surefoot.errors import AssumptionError, InvalidInput, SimulationError
+from surefoot.gym.adapters import tabular_family
+from surefoot.gym.pipeline import FunctionPolicy, train_simulated
+from surefoot.gym.values import Widths, estimate
+from surefoot.stats.binomial import clopper_pearson_upper
+from surefoot.training import ParameterDistance
+from tests.gym.toys import CRITERION, DISCOUNT, HORIZON, MEAN_COIN, Constant, coins, exact, shared_coins
+from tests.training.families import Arm
+
+ACTIONS = (0.1, 0.4, 0.7)
+
+
+def constant(action: float) -> LinearPolicy:
+    return LinearPolicy(np.zeros((1, 2)), np.array([action]), 0.0, 1.0)
+
+
+LIBRARY = [constant(action) for action in ACTIONS]
+QUICK: dict[str, Any] = {
+    "tasks": 8,
+    "holdout": 5,
+    "cells": 3,
+    "widths": Widths(reward=0.8, cost=0.9),
+    "max_episodes": 150,
+    "progress": False,
+}
+
+
+def trained(family: Any = None, library: Any = LIBRARY, **changes: Any) -> sf.PolicySet:
+    return train_simulated(coins() if family is None else family, library, **{**QUICK, **changes})
+
+
+@pytest.fixture(scope="module")
+def plain() -> sf.PolicySet:
+    return trained(coins(signals=(MEAN_COIN,)))
+
+
+@pytest.fixture(scope="module")
+def shared() -> sf.PolicySet:
+    return trained(shared_coins(), max_episodes=2000, widths=Widths(reward=0.2, cost=0.2))
+
+
+def boxes(found: sf.PolicySet) -> Any:
+    p = found.cells.predictions
+    lower = np.concatenate([p.reward_lower[..., None], p.cost_lower], axis=2)
+    return lower, np.concatenate([p.reward_upper[..., None], p.cost_upper], axis=2)
+
+
+@pytest.mark.parametrize("which", ["plain", "shared"])
+def test_exact_values_of_fresh_tasks_lie_in_a_cell(which: str, request: pytest.FixtureRequest) -> None:
+    lower, upper = boxes(request.getfixturevalue(which))
+    gains = np.linspace(0.2, 1.0, 33)
+    truth = np.stack([np.stack(np.broadcast_arrays(*exact(gains, action)), axis=-1) for action in ACTIONS], axis=1)
+    inside = ((truth[:, None] >= lower) & (truth[:, None] <= upper)).all(axis=(2, 3)).any(axis=1)
+    assert inside.all()
+
+
+def test_the_certificate_is_the_binomial_limit_plus_the_simulation_error(plain: sf.PolicySet) -> None:
+    found = plain.certificate
+    assert found is not None and found.holdout == 5 and found.simulation_error == 0.005
+    assert found.uncovered_upper == clopper_pearson_upper(found.uncovered, 5, 0.025) + 0.005
+    assert found.margin_failure_upper == clopper_pearson_upper(found.margin_failures, 5, 0.025) + 0.005
+    assert {e.name: e.delta for e in plain.ledger.entries} == {"coverage": 0.025, "margin": 0.025}
+    assert plain.extra["simulation"]["level_per_task"] == 0.005
+
+
+def test_shared_episodes_pay_for_their_dependence(shared: sf.PolicySet) -> None:
+    spent = {e.name: e.delta for e in shared.ledger.entries}
+    assert spent == pytest.approx({"simulation": 0.005, "coverage": 0.0225, "margin": 0.0225})
+    # Markov: the level of a task's intervals is beta times what the ledger spends.
+    assert shared.extra["simulation"]["level_per_task"] == pytest.approx(0.005 * 0.005)
+    assert shared.certificate is not None
+    assert shared.certificate.uncovered_upper == pytest.approx(
+        clopper_pearson_upper(shared.certificate.uncovered, 5, 0.0225) + 0.005
+    )
+
+
+@pytest.mark.parametrize("which", ["plain", "shared"])
+def test_the_margin_is_what_every_cell_guarantees(which: str, request: pytest.FixtureRequest) -> None:
+    found = request.getfixturevalue(which)
+    _, upper = boxes(found)
+    assert found.assumption.holds
+    assert found.safe_margin == CRITERION.cost_limits[0] - upper[:, 0, 1].max()
+    assert 0.0 < found.safe_margin < CRITERION.cost_limits[0] - exact(1.0, ACTIONS[0])[1]
+
+
+def test_a_cell_is_explored_towards_the_best_policy_that_is_surely_feasible_there(plain: sf.PolicySet) -> None:
+    # The costs are .17, .69 and 1.20, the limit is 1.2: the third is nowhere surely feasible.
+    assert set(plain.cells.policy_index.tolist()) <= {0, 1}
+    assert plain.cells.policy_index[plain.cells.parameters[:, 0].argmax()] == 1
+
+
+def test_optimal_values_bound_what_mixtures_of_the_library_reach(plain: sf.PolicySet) -> None:
+    for k, gain in enumerate(plain.cells.parameters[:, 0]):
+        rewards, costs = exact(gain, np.array(ACTIONS))
+        best = max(
+            w * rewards[i] + (1 - w) * rewards[j]
+            for i in range(3)
+            for j in range(3)
+            for w in np.linspace(0, 1, 21)
+            if w * costs[i] + (1 - w) * costs[j] <= CRITERION.cost_limits[0]
+        )
+        assert plain.cells.optimal_upper[k] >= best - 1e-9
+
+
+def test_signals_are_predicted(plain: sf.PolicySet) -> None:
+    signals = plain.cells.signals
+    assert signals is not None and signals.names == ("coins",)
+    np.testing.assert_array_equal(signals.bounds, [[0.0, 1.0]])
+    truth = np.array(ACTIONS)[:, None]
+    assert ((signals.lower <= truth) & (truth <= signals.upper)).all()
+
+
+def test_the_set_survives_a_file(plain: sf.PolicySet, tmp_path: Path) -> None:
+    plain.save(tmp_path / "set.sf")
+    assert sf.PolicySet.load(tmp_path / "set.sf").hash == plain.hash
+
+
+@pytest.mark.parametrize("trust", ["cells", "envelope", "data"])
+def test_the_agent_runs_at_every_trust_level(plain: sf.PolicySet, trust: Any) -> None:
+    agent = sf.CertifiedAgent(plain, trust=trust, evidence="returns", p_max=0.6)
+    rng, costs = np.random.default_rng(0), exact(0.5, np.array(ACTIONS))[1]
+    for _ in range(5):
+        batch = agent.ask(20)
+        assert batch.weights @ costs <= CRITERION.cost_limits[0]
+        coins_seen = rng.random((20, 1))
+        agent.tell(batch.ids, rng.random(20), rng.random((20, 1)), signals=coins_seen)
+    assert agent.alarm is None
+
+
+def test_fewer_episodes_make_wider_cells() -> None:
+    never = Widths(reward=1e-6, cost=1e-6)
+    few, many = (boxes(trained(coins(), holdout=0, cells=1, widths=never, max_episodes=n)) for n in (100, 200))
+    room = (few[1] - few[0]) - (many[1] - many[0])
+    # Where nothing is random nothing can widen; everywhere else half the episodes must show.
+    assert (room[0, :, 1] > 0.1 * (many[1] - many[0])[0, :, 1]).all()
+    assert (room[0, :, 0] > 0.0).all()
+
+
+def test_cells_hold_their_members_intervals_and_room_for_a_fresh_one() -> None:
+    found = trained(coins(), holdout=0, cells=1)
+    lower, upper = boxes(found)
+    drawn = coins().sample(8, np.random.default_rng(np.random.SeedSequence(0).spawn(2)[0]))
+    values = estimate(coins(), drawn, LIBRARY, alpha=0.005, seed=(0, 1), widths=QUICK["widths"], max_episodes=150)
+    room = np.minimum(values.lower.min(axis=0) - lower[0], upper[0] - values.upper.max(axis=0))
+    at_the_end = (lower[0] <= 0.0) | (upper[0] >= coins().ranges()[1])
+    assert (room >= 0.45 * values.widths.max(axis=0))[~at_the_end].all()
+
+
+def test_nothing_depends_on_the_number_of_processes(plain: sf.PolicySet) -> None:
+    assert trained(coins(signals=(MEAN_COIN,)), workers=2).hash == plain.hash
+    assert trained(coins(signals=(MEAN_COIN,)), seed=1).hash != plain.hash
+
+
+@pytest.mark.parametrize("cover", ["parameters", ParameterDistance(np.array([0.1]))])
+def test_covers_other_than_by_values(cover: Any) -> None:
+    found = trained(cover=cover, holdout=0)
+    assert len(found.cells) == 3 and "parameter distance" in found.training.oracle
+    assert found.certificate is None and found.ledger.entries == ()
+
+
+@pytest.mark.parametrize("family", [coins(), shared_coins()])
+def test_simulated_seams_lie_inside_like_interpolated_ones(family: Any) -> None:
+    found = trained(family, seams="simulate", holdout=0)
+    lower, upper = boxes(found)
+    order = np.argsort(found.cells.parameters[:, 0])
+    assert "closing gaps" in found.extra["simulation"]["episodes"]
+    # Neighbouring cells touch in every quantity.
+    for a, b in itertools.pairwise(order):
+        assert (np.minimum(upper[a], upper[b]) >= np.maximum(lower[a], lower[b])).all()
+
+
+def test_tasks_outside_are_kept_to_bet_on() -> None:
+    found = trained(outside=[[0.0], [1.7]], holdout=0)
+    outside = found.cells.outside
+    assert outside is not None
+    assert outside.reward.shape == (2, 3) and outside.cost.shape == (2, 3, 1)
+    np.testing.assert_allclose(outside.reward[0], exact(0.0, np.array(ACTIONS))[0], atol=1e-9)
+    assert sf.CertifiedAgent(found, trust="envelope", evidence="returns").policies is found.policies
+
+
+def test_the_choice_of_policies_may_be_the_users() -> None:
+    found = trained(policy_for_cell=lambda p: 2 if p[0] > 0.5 else 0, holdout=0)
+    assert found.cells.policy_index.tolist() == [2 if p > 0.5 else 0 for p in found.cells.parameters[:, 0]]
+    with pytest.raises(InvalidInput, match="policy_for_cell must be an integer >= 0 and <= 2, got 3"):
+        trained(policy_for_cell=lambda p: 3, holdout=0)
+
+
+def test_functions_are_policies_that_stay_in_this_process(tmp_path: Path) -> None:
+    found = trained(library=[lambda o: np.array([0.1]), Constant(0.4)], holdout=0)
+    assert isinstance(found.policies[0], FunctionPolicy)
+    with pytest.raises(InvalidInput, match="must be of a registered kind"):
+        found.save(tmp_path / "set.sf")
+
+
+def test_an_unsafe_safe_policy_is_refused_or_reported() -> None:
+    with pytest.raises(AssumptionError, match=r"in 8 tasks: gain=.*the safe policy may exceed the limit by 0\.\d+"):
+        trained(library=LIBRARY[::-1])
+    with pytest.raises(AssumptionError, match="in 8 tasks"):
+        trained(library=LIBRARY[::-1], strict=False)
+
+
+def test_tasks_without_margin_are_left_out_when_not_strict() -> None:
+    """The cost of a task is its parameter, without chance: tasks above the limit are known for sure."""
+    criterion = sf.Criterion(DISCOUNT, [2.0], (0.0, 1.0), [1.0], HORIZON)
+    family = coins(criterion=criterion, make=Priced, bounds=None)
+    narrow = Widths(reward=3.0, cost=0.5)
+    with pytest.raises(AssumptionError, match="the safe policy may exceed the limit"):
+        trained(family, LIBRARY[:1], widths=narrow)
+    found = trained(family, LIBRARY[:1], widths=narrow, strict=False, tasks=20, holdout=20)
+    assert not found.assumption.holds and found.assumption.offenders
+    assert min(o[0] for o in found.assumption.offenders) > found.cells.parameters.max()
+    assert found.certificate is not None and found.certificate.uncovered >= found.certificate.margin_failures > 0
+    assert "is not shown to keep the margin" in found.assumption.statement
+
+
+class Priced:
+    """Coins whose cost per step is the task's parameter."""
+
+    def __init__(self, parameters: Any) -> None:
+        from tests.gym.toys import Coins
+
+        self.inner, self.price = Coins(0.5), float(parameters[0])
+        self.action_space, self.observation_space = self.inner.action_space, self.inner.observation_space
+        self.reset, self.close = self.inner.reset, self.inner.close
+
+    def step(self, action: Any) -> Any:
+        result = self.inner.step(action)
+        return *result[:4], {"cost": self.price}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"tasks": 1}, "tasks must be an integer >= 2"),
+        ({"holdout": -1}, "holdout must be an integer >= 0"),
+        ({"cells": 0}, "cells must be an integer >= 1"),
+        ({"delta": 0.0}, "delta must be a number in"),
+        ({"beta": 1.0}, "beta must be a number in"),
+        ({"margin": 0.0}, "margin must be a number in"),
+        ({"seams": "none"}, "seams must be one of interpolate, simulate, got 'none'"),
+        ({"cover": "colour"}, "cover must be values, parameters or a coverage oracle, got 'colour'"),
+        ({"outside": [[0.1, 0.2]]}, r"outside must have shape \(M, 1\) and be finite, got \(1, 2\)"),
+        ({"library": []}, "library must hold at least the safe policy"),
+        ({"max_episodes": 0}, "max_episodes must be an integer >= 1"),
+    ],
+)
+def test_an_argument_is_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(InvalidInput, match=message):
+        trained(**{"holdout": 0, "max_episodes": 40, "margin": None, **changes})
+
+
+def test_an_error_in_a_simulation_stops_training() -> None:
+    with pytest.raises(SimulationError, match=r"action must lie in the action space .* policy 1"):
+        trained(library=[LIBRARY[0], Constant(1.5)])
+
+
+def test_too_wide_cells_leave_no_margin() -> None:
+    with pytest.raises(AssumptionError, match="the safe policy must keep a margin in every cell, got -"):
+        trained(library=[constant(0.45)], max_episodes=200, holdout=0, cells=1, widths=Widths(1e-6, 1e-6))
+
+
+def test_the_simulated_path_agrees_with_the_exact_one() -> None:
+    """One cell over the whole family of arms: the same certified costs and plan as from exact values, up to interval widths."""
+    arm = Arm()
+    family = tabular_family(arm, 8)
+    tables = [np.array([[1.0 - p, p]]) for p in (0.0, 0.6)]
+    library = [sf.TabularPolicy(t) for t in tables]
+    widths = Widths(reward=0.4, cost=0.4)
+    found = train_simulated(
+        family, library, tasks=4, holdout=2, cells=1, widths=widths, max_episodes=250, progress=False
+    )
+    lower, upper = boxes(found)
+    values = np.stack([sf.evaluate_many(arm.cmdp([q]), np.stack(tables)) for q in np.linspace(0.3, 1.0, 50)])
+    hull = values.min(axis=0), values.max(axis=0)
+    assert (lower[0] <= hull[0] + 0.02).all() and (upper[0] >= hull[1] - 0.02).all()
+    assert (lower[0] >= hull[0] - 2.0 * 0.4 - 0.05).all() and (upper[0] <= hull[1] + 2.0 * 0.4 + 0.05).all()
+    agent = sf.CertifiedAgent(found, trust="cells", evidence="returns", p_max=0.95)
+    weights = agent.ask(1).weights
+    # From exact values the plan plays policy 1 with weight 5/6: its dearest cost is 1.2, the limit 1, idling costs nothing.
+    upper_costs = upper[0, :, 1]
+    np.testing.assert_allclose(weights[1], (1.0 - upper_costs[0]) / (upper_costs[1] - upper_costs[0]), atol=1e-6)
+    assert 0.4 <= weights[1] <= 5 / 6 + 1e-9
