@@ -5,8 +5,8 @@ exceeds the limit, with probability at least ``1 - delta``.
 
     family -> train -> policy set -> agent (ask / tell) -> report
 
-Everything public is here or in :mod:`surefoot.tasks`, :mod:`surefoot.training`, :mod:`surefoot.stats` and :mod:`surefoot.experiments`. Names are
-imported when first used, so that ``import surefoot`` is quick.
+Everything public is here or in :mod:`surefoot.gym` (continuous tasks), :mod:`surefoot.tasks`, :mod:`surefoot.training`,
+:mod:`surefoot.stats` and :mod:`surefoot.experiments`. Names are imported when first used, so that ``import surefoot`` is quick.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from surefoot.version import VERSION as __version__
 
 if TYPE_CHECKING:
-    from surefoot import experiments, report, stats, tasks
+    from surefoot import experiments, gym, report, stats, tasks
     from surefoot.cmdp import (
         Simulator,
         TabularCMDP,
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
         PolicySetError,
         ReplayError,
         SettingsMismatch,
+        SimulationError,
         SolverError,
         SurefootError,
     )
@@ -63,8 +64,8 @@ _HOMES = {
     "surefoot.deploy": ("Agent", "Batch", "CertifiedAgent", "Episode", "FixedAgent", "PCE", "SafePCE"),
     "surefoot.errors": (
         "AssumptionError", "ConflictError", "InfeasibleError", "InvalidInput", "InvalidReport", "JournalError", "JournalUnavailable",
-        "LedgerError", "MissingExtra", "OutputExists", "PausedError", "PolicySetError", "ReplayError", "SettingsMismatch", "SolverError",
-        "SurefootError",
+        "LedgerError", "MissingExtra", "OutputExists", "PausedError", "PolicySetError", "ReplayError", "SettingsMismatch", "SimulationError",
+        "SolverError", "SurefootError",
     ),
     "surefoot.journal": ("Deployment",),
     "surefoot.policy": ("Mixture", "Policy", "TabularPolicy"),
@@ -73,7 +74,7 @@ _HOMES = {
     "surefoot.training": ("train",),
 }  # fmt: skip
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
-_SUBPACKAGES = ("experiments", "report", "stats", "tasks")
+_SUBPACKAGES = ("experiments", "gym", "report", "stats", "tasks")
 
 __all__ = [
     "PCE",
@@ -102,6 +103,7 @@ __all__ = [
     "ReplayError",
     "SafePCE",
     "SettingsMismatch",
+    "SimulationError",
     "Simulator",
     "Solution",
     "SolverError",
@@ -115,6 +117,7 @@ __all__ = [
     "evaluate",
     "evaluate_many",
     "experiments",
+    "gym",
     "occupancy",
     "report",
     "simulate",
