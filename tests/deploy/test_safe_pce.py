@@ -424,7 +424,7 @@ def test_the_same_seed_asks_for_the_same_policies() -> None:
 
 
 BAD: dict[str, tuple[dict[str, Any], str]] = {
-    "unknown preset": ({"preset": "paper"}, 'preset must be "theory" or "published", got \'paper\'; choose one'),
+    "unknown preset": ({"preset": "paper"}, "preset must be theory, published or locomotion, got 'paper'; choose one"),
     "delta zero": ({"delta": 0.0}, r"delta must be a number in \(0, 1\), got 0"),
     "delta one": ({"delta": 1.0}, r"delta must be a number in \(0, 1\), got 1"),
     "no episodes": ({"episodes": 0}, "episodes must be an integer >= 1, got 0"),

@@ -183,6 +183,80 @@ def lower_bound(
         click.echo("\nwritten: " + "  ".join(str(path) for path in written))
 
 
+@command.command(name="locomotion")
+@click.option(
+    "--env",
+    default="hopper",
+    show_default=True,
+    type=click.Choice(["hopper", "half-cheetah", "half-cheetah-dynamics"]),
+    help="The paper's two, whose tasks differ in the wanted speed, or one whose bodies and grounds differ.",
+)
+@click.option("--episodes", default=1000, show_default=True, help="Real episodes per run.")
+@click.option("--agents", default="default", show_default=True, help="Comma-separated names, or 'default' for all.")
+@click.option("--tasks", default=20, show_default=True, help="Fresh test tasks.")
+@click.option("--repeats", default=1, show_default=True, help="How often each test task is met.")
+@click.option("--delta", default=0.05, show_default=True, help="Error probability of deployment.")
+@click.option(
+    "--train",
+    "source",
+    default="shipped",
+    show_default=True,
+    type=click.Choice(["shipped", "cells", "all"]),
+    help="Use the shipped policy set; simulate its cells anew (half an hour); or train policies too (an hour, extra [sb3]).",
+)
+@click.option(
+    "--judged",
+    type=int,
+    help="Fresh episodes per policy and task that judge what is deployed. [default: the shipped 10000, or 10000 anew]",
+)
+@click.option(
+    "--seed",
+    default=0,
+    show_default=True,
+    help="Of everything random; test tasks other than those of 0 are judged anew.",
+)
+@click.option("--workers", default=1, show_default=True, help="Processes; results do not depend on it.")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="New directory for logs and the figure.")
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON instead of a table.")
+@click.option("--no-figures", is_flag=True, help="Write logs only; the figure needs the extra [figures].")
+def locomotion(
+    env: str, episodes: int, agents: str, tasks: int, repeats: int, delta: float, source: str, judged: int | None, seed: int, workers: int,
+    out: Path, as_json: bool, no_figures: bool,
+) -> None:  # fmt: skip
+    """Hopper and Half-Cheetah: Figure 4 of Ni & Kamgarpour 2026 (Appendix H.2) with the trivial baselines beside them.
+
+    \b
+    Agents: oracle, always-safe, robust-fixed, safe-pce:theory|published, pce, certified:cells|envelope|data. Needs the extra [mujoco].
+    """
+    from surefoot.report.table import render_table
+
+    if not no_figures:
+        from surefoot.report.figures import require_matplotlib
+
+        require_matplotlib()
+    from surefoot.experiments.locomotion.run import DEFAULT_AGENTS, reproduce
+
+    summary = reproduce(
+        out, env=env, agents=_names(agents, DEFAULT_AGENTS), tasks=tasks, repeats=repeats, episodes=episodes, delta=delta,
+        source=source, judged=judged, seed=seed, workers=workers, progress=not as_json,  # type: ignore[arg-type]
+    )  # fmt: skip
+    written = [out / "summary.json"]
+    if not no_figures:
+        from surefoot.report.figures import figure4
+
+        written.append(figure4(out))
+    if as_json:
+        click.echo(json.dumps(summary))
+        return
+    click.echo(render_table(summary))
+    verdict = summary["judged"]
+    click.echo(
+        f"\nmixtures are judged by {verdict['episodes']} fresh episodes per policy and task: costs to within {verdict['largest_half_width_cost']:.3g}"
+    )
+    click.echo(summary["assumptions"]["statement"])
+    click.echo("\nwritten: " + "  ".join(str(path) for path in written))
+
+
 def _numbers(name: str, given: str, size: int | None = None) -> tuple[float, ...]:
     """The numbers on a comma-separated list."""
     from surefoot.errors import InvalidInput

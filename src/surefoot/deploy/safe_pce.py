@@ -5,7 +5,7 @@ Candidates are the cells' predictions, largest predicted value first. While cand
 eliminated when a running mean over the current window leaves its prediction by more than the radius; after enough episodes at
 level m the weight rises to ``alpha_{m+1}`` and a new window starts. PCE is the same with ``alpha = 1`` throughout.
 
-Two sets of constants:
+Sets of constants:
 
 * ``theory``: those of the proof (:mod:`surefoot.stats.hoeffding`), in the paper's units: rewards divided by their per-step range, cost slack
   ``(d - C)/c_max``. The schedule needs ``(8L+18) eps <= xi``; where it fails the weight stays 0 and :attr:`SafePCE.notes` says so.
@@ -13,6 +13,9 @@ Two sets of constants:
   with ``eps = .01``, at least 1000 episodes before an elimination, promotion after ``min(max(100/slack^2, 1000), 5200)`` episodes,
   ``alpha_1 = s/(s+2)``, and the data of the safe policy pooled over all candidates at level 0. **They are outside the proof.** For PCE:
   ``sqrt(3000/n) + .8``, ``sqrt(600/n) + .1``, at least 100 episodes.
+* ``locomotion``: those of the authors' other code, for Hopper, likewise outside the proof: radii ``sqrt(60000/n) + 28`` for returns that are
+  *not* discounted over 200 steps (here both are multiplied by the discounted length of an episode over 200) and ``sqrt(600/n) + 1`` for costs,
+  at least 301 episodes before an elimination, promotion after 350, at most 15 levels, ``alpha_1 = s/(s+2)``. The same for PCE.
 
 A batch is played with the weight it was asked with; eliminations are decided at every episode of the batch, in ask order, and take effect
 at its end. Letters: K episodes, I constraints, J policies, N candidates, W windows.
@@ -35,7 +38,7 @@ from surefoot.stats import hoeffding
 
 __all__ = ["PCE", "SafePCE"]
 
-Preset = Literal["theory", "published"]
+Preset = Literal["theory", "published", "locomotion"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -199,6 +202,40 @@ class _PublishedPCE(_Published):
         return radius[:, None]
 
 
+class _Locomotion:
+    """Hand-set constants of the authors' code for Hopper; outside the proof."""
+
+    first_check = 301
+    pools_safe_data = False
+    eps, steps, levels = 0.1, 200.0, 15
+
+    def __init__(self, effective_horizon: float) -> None:
+        self._share = effective_horizon / self.steps
+
+    def reward_radius(self, n: FloatArray, level: int, candidate: int) -> FloatArray:
+        """Of the mean return."""
+        radius: FloatArray = (np.sqrt(60_000.0 / n) + self.eps * 280.0) * self._share
+        return radius
+
+    def cost_radius(self, n: FloatArray, level: int, candidate: int) -> FloatArray:
+        """(n, 1) of the mean costs."""
+        radius: FloatArray = np.sqrt(600.0 / n) + self.eps * 10.0
+        return radius[:, None]
+
+    def promotion(self, slack: FloatArray) -> float:
+        """Episodes a window needs; the code takes the larger of 650 and another number, and then at most 350."""
+        return 350.0
+
+    def weight(self, level: int, previous: float, safe_slack: FloatArray) -> float:
+        """``alpha_level``; the slack cancels after the first level."""
+        slack = max(abs(float(safe_slack.min())), 1e-6)
+        return slack / (slack + 2.0) if level == 1 else min(3.0 * previous / (2.0 + previous), 1.0)
+
+    def last_level(self, safe_slack: FloatArray) -> float:
+        """The code counts levels from 0."""
+        return float(self.levels - 1)
+
+
 @dataclass
 class _Window:
     """Sums over the current window; mutable, owned by one agent."""
@@ -263,8 +300,10 @@ class SafePCE:
     def _choose(self, preset: str, policy_set: PolicySet, delta: float, episodes: int, eps: float | None) -> _Constants:
         if preset == "published":
             return _Published()
+        if preset == "locomotion":
+            return _Locomotion(policy_set.criterion.effective_horizon)
         if preset != "theory":
-            raise InvalidInput(f'preset must be "theory" or "published", got {preset!r}; choose one')
+            raise InvalidInput(f"preset must be theory, published or locomotion, got {preset!r}; choose one")
         if eps is None and policy_set.training.oracle != "CMDP distance":
             raise InvalidInput(
                 f"eps must be given, got None: the cover's radius is a {policy_set.training.oracle}; pass eps in the CMDP distance"
@@ -277,8 +316,9 @@ class SafePCE:
         return 0.0 if self.safe_start else 1.0
 
     def _describe(self, preset: str) -> tuple[str, ...]:
-        if preset == "published":
-            return ("hand-set constants of the published gridworld code, outside the proof: nothing is guaranteed",)
+        if preset != "theory":
+            which = "gridworld" if preset == "published" else "locomotion"
+            return (f"hand-set constants of the published {which} code, outside the proof: nothing is guaranteed",)
         slack = self._limits - self._candidates.safe_cost
         stuck = sum(self._constants.last_level(s) < 0.0 for s in slack)
         if stuck and self.safe_start:

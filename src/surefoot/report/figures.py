@@ -1,14 +1,14 @@
-"""The paper's Figures 1 and 2 (Ni & Kamgarpour 2026, section 6), drawn from the logs of a run.
+"""The paper's Figures 1, 2 and 4 (Ni & Kamgarpour 2026, section 6 and Appendix H.2), drawn from the logs of a run.
 
 Figure 1: the optimal policy of two tasks as arrows whose lengths are ``pi(a|s)``, and ``V_r`` of the optimum and of the
 safe policy against the noise, up to where no policy meets the limit. Figure 2: cumulative regret ``R_k`` and expected
 cost ``V_c(w_k)`` of the mixture in force against episodes ``k``; lines are means over tasks, bands their minimum and
-maximum, the dashed line is the limit ``d`` and what lies above it is shaded.
+maximum, the dashed line is the limit ``d`` and what lies above it is shaded. Figure 4: expected return ``V_r(w_k)`` and expected cost.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,7 +36,15 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["compose_figure1", "compose_figure2", "figure1", "figure2", "require_matplotlib"]
+__all__ = [
+    "compose_figure1",
+    "compose_figure2",
+    "compose_figure4",
+    "figure1",
+    "figure2",
+    "figure4",
+    "require_matplotlib",
+]
 
 RESOLUTION = 150  # dots per inch: sharp when a browser shows the picture at two thirds of its size
 MOST_BANDS = 12
@@ -71,18 +79,48 @@ def figure2(directory: Path | str) -> Path:
     return _save(compose_figure2(curves, summary), Path(directory) / "figure2.png")
 
 
+def figure4(directory: Path | str) -> Path:
+    """Draw ``figure4.png`` beside the logs in ``directory``.
+
+    Raises:
+        InvalidInput: a log is missing or damaged.
+        MissingExtra: matplotlib is not installed.
+    """
+    summary = read_summary(directory)
+    sizes = {"tasks": len(summary.tasks), "constraints": summary.cost_limits.size}
+    curves = {agent.name: read_curves(directory, agent.name, **sizes) for agent in summary.agents}
+    return _save(compose_figure4(curves, summary), Path(directory) / "figure4.png")
+
+
 def compose_figure2(curves: Mapping[str, Curves], summary: Summary) -> Figure:
     """Regret on the left, one panel per constraint to its right, one legend for all below.
 
     Raises:
         MissingExtra: matplotlib is not installed.
     """
+    return _over_episodes(curves, summary, _draw_regret)
+
+
+def compose_figure4(curves: Mapping[str, Curves], summary: Summary) -> Figure:
+    """Expected return on the left, one panel per constraint to its right, one legend for all below.
+
+    Raises:
+        MissingExtra: matplotlib is not installed.
+    """
+    return _over_episodes(curves, summary, _draw_reward)
+
+
+def _over_episodes(
+    curves: Mapping[str, Curves],
+    summary: Summary,
+    draw: Callable[[Axes, Mapping[str, Curves], Mapping[str, LineStyle]], None],
+) -> Figure:
     panels = 1 + summary.cost_limits.size
     styles = styles_of(list(curves))
     legend_rows = -(-len(curves) // 3)
     with _canvas(width=4.9 * panels + 0.6, height=4.3 + 0.24 * legend_rows) as figure:
         axes = figure.subplots(1, panels, squeeze=False)[0]
-        _draw_regret(axes[0], curves, styles)
+        draw(axes[0], curves, styles)
         for i, limit in enumerate(summary.cost_limits):
             _draw_costs(axes[1 + i], curves, styles, i, float(limit), summary.cost_limits.size)
         _legend(figure, curves, styles)
@@ -144,6 +182,14 @@ def _draw_regret(axes: Axes, curves: Mapping[str, Curves], styles: Mapping[str, 
     axes.set_ylabel("cumulative regret")
     _count_axes(axes, curves)
     _scale_regret(axes, [float(curve.regret[:, -1].mean()) for curve in curves.values()])
+
+
+def _draw_reward(axes: Axes, curves: Mapping[str, Curves], styles: Mapping[str, LineStyle]) -> None:
+    for position, (name, curve) in enumerate(curves.items()):
+        _draw_agent(axes, curve.episodes, curve.reward, styles[name], label_of(name), (position, len(curves)))
+    axes.set_title("Expected return of the policy in force", loc="left")
+    axes.set_ylabel("expected return per episode")
+    _count_axes(axes, curves)
 
 
 def _scale_regret(axes: Axes, finals: list[float]) -> None:
