@@ -2,7 +2,7 @@
 
     GymFamily -> check_family -> policies -> train_simulated -> PolicySet -> deployment agent
 
-Names are imported when first used; what needs an extra says which.
+Names are imported when first used; what needs an extra says which. ``rollout`` lives in :mod:`surefoot.gym.rollout`, whose name it shares.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from surefoot.gym.family import GymFamily, Signal
     from surefoot.gym.pipeline import FunctionPolicy, train_simulated
     from surefoot.gym.play import Bank, Trace, judge, play_gym
-    from surefoot.gym.rollout import Rollouts, rollout
+    from surefoot.gym.rollout import Rollouts
     from surefoot.gym.values import Estimates, Widths, estimate, interval
 
 _HOMES = {
@@ -25,7 +25,7 @@ _HOMES = {
     "surefoot.gym.family": ("GymFamily", "Signal"),
     "surefoot.gym.pipeline": ("FunctionPolicy", "train_simulated"),
     "surefoot.gym.play": ("Bank", "Trace", "judge", "play_gym"),
-    "surefoot.gym.rollout": ("Rollouts", "rollout"),
+    "surefoot.gym.rollout": ("Rollouts",),
     "surefoot.gym.values": ("Estimates", "Widths", "estimate", "interval"),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
@@ -48,7 +48,6 @@ __all__ = [
     "interval",
     "judge",
     "play_gym",
-    "rollout",
     "tabular_env",
     "tabular_family",
     "train_simulated",
