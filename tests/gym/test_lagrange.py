@@ -73,20 +73,23 @@ def test_an_infinite_support_still_has_features() -> None:
 def test_intervals_hold_at_their_level() -> None:
     rng = np.random.default_rng(0)
     misses = 0
-    for _ in range(200):
+    for _ in range(80):
         lower, _, upper = interval(-3.0 + 4.0 * rng.beta(2.0, 5.0, size=60), -3.0, 1.0)
         misses += not lower <= -3.0 + 4.0 * 2.0 / 7.0 <= upper
-    # Level .05: more than 23 misses of 200 have probability below 1e-4.
-    assert misses <= 23
+    # Level .05: more than 13 misses of 80 have probability below 1e-4.
+    assert misses <= 13
 
 
-@pytest.mark.parametrize(("effort", "met"), [(0.3, True), (0.6, False)])
-def test_the_report_says_whether_the_limit_was_met(effort: float, met: bool) -> None:
+@pytest.mark.parametrize(
+    ("effort", "met", "verdict"),
+    [(0.3, True, "limit met"), (0.44, False, "limit not shown to be met"), (0.6, False, "limit EXCEEDED")],
+)
+def test_the_report_says_whether_the_limit_was_met(effort: float, met: bool, verdict: str) -> None:
     report = judge(press(), lambda observation: np.array([effort]), np.array([[0.5], [1.0]]), episodes=200, seed=1)
     assert report.met_limit is met
     assert report.reward.shape == (2, 3)
     assert report.costs.shape == (2, 1, 3)
     assert report.reward[0, 1] == pytest.approx(10 * effort)
     assert report.costs[1, 0, 0] <= 10 * effort**2 <= report.costs[1, 0, 2]
-    assert ("NOT met" in str(report)) is not met
+    assert verdict in str(report)
     assert "task [0.5]" in str(report)

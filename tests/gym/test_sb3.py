@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -102,7 +103,7 @@ class PPO:
         envs.reset()
         while self.num_timesteps < total_timesteps:
             for _ in range(self.n_steps):
-                envs.step_async(self.rng.uniform(0.0, 1.0, (envs.num_envs, 1)))
+                envs.step_async(self.rng.uniform(0.0, 1.0, (envs.num_envs, *self.action_space.shape)))
                 envs.step_wait()
                 self.num_timesteps += envs.num_envs
             callback.num_timesteps = self.num_timesteps
@@ -234,6 +235,44 @@ def test_a_seed_decides_everything(sb3: Any) -> None:
     runs = [small(sb3).train(press(), steps=120, seed=5, episodes=3) for _ in range(2)]
     np.testing.assert_array_equal(runs[0].reward, runs[1].reward)
     np.testing.assert_array_equal(runs[0].parameters, runs[1].parameters)
+
+
+def test_a_library_is_trained_from_its_recipe(sb3: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from surefoot.gym import library
+
+    recipe = replace(
+        library.RECIPES["hopper"],
+        members=np.array([[0.3], [0.6]]),
+        tuned=(1,),
+        settings={"environments": 2, "batch_steps": 16},
+    )
+    monkeypatch.setitem(library.RECIPES, "hopper", recipe)
+    trained = library.train_library("hopper", seed=3, steps_scale=1e-5, episodes=2)
+    assert trained.parameters.tolist() == [[0.3], [0.3], [0.6]]
+    assert [policy.n_inputs for policy in trained.policies] == [11, 11, 11]
+    general, safe = trained.reports
+    assert general.policy.n_inputs == 12
+    assert len(safe.parameters) == len(recipe.safe_tasks)
+
+
+def test_what_did_not_help_is_not_kept() -> None:
+    from surefoot.gym.lagrange import Trained
+    from surefoot.gym.library import _merit
+
+    def report(reward: float, cost: float) -> Trained:
+        return Trained(
+            None,
+            np.zeros((1, 1)),
+            np.full((1, 3), reward),
+            np.full((1, 1, 3), cost),
+            np.array([5.0]),
+            cost <= 5,
+            1,
+            1.0,
+        )
+
+    ordered = [report(9.0, 8.0), report(9.0, 6.0), report(1.0, 4.9), report(2.0, 0.1)]
+    assert sorted((ordered[k] for k in (2, 0, 3, 1)), key=_merit) == ordered
 
 
 @pytest.mark.parametrize(

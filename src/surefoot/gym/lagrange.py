@@ -135,7 +135,7 @@ class Trained:
         reward: (T, 3) lower end, mean and upper end of the value.
         costs: (T, I, 3) likewise.
         limits: (I,).
-        met_limit: whether every upper end of a cost is within the limit.
+        met_limit: whether every upper end of a cost is within the limit; few episodes of a wide range may not suffice to show it.
         steps: of the environment, spent in training.
         seconds: likewise.
     """
@@ -149,10 +149,16 @@ class Trained:
     steps: int
     seconds: float
 
+    @property
+    def verdict(self) -> str:
+        """In words; an interval around the limit decides nothing."""
+        if self.met_limit:
+            return "limit met"
+        exceeded = (self.costs[:, :, 0] > self.limits).any()
+        return "limit EXCEEDED" if exceeded else "limit not shown to be met, judge it on more episodes"
+
     def __str__(self) -> str:
-        lines = [
-            f"{self.steps} steps in {self.seconds:.0f} s; limit {'met' if self.met_limit else 'NOT met'} in {len(self.parameters)} task(s)"
-        ]
+        lines = [f"{self.steps} steps in {self.seconds:.0f} s; {self.verdict} ({len(self.parameters)} tasks judged)"]
         for task, reward, costs in zip(self.parameters, self.reward, self.costs):
             spent = ", ".join(f"{c[1]:.3g} [{c[0]:.3g}, {c[2]:.3g}] of {d:g}" for c, d in zip(costs, self.limits))
             lines.append(

@@ -1,6 +1,7 @@
 """The libraries that ship with the locomotion families, and how to train them again from scratch.
 
-    O_l   one task-conditioned run over the family;   pi_j = pi(. | z_j)  for tasks z_j spread over the support
+    O_l   one task-conditioned run over the family;   pi_j = pi(. | z_j)  for tasks z_j spread over the support; where that is not good enough,
+          a further run on the task z_j alone, kept if fresh episodes say that it helped
     O_s   from one of these, an unconditioned run on a list of extreme tasks under a share of the limit: the safe policy pi_0
 
 A library is a file of plain arrays: entry k of policy j is called ``j.field.k``. No torch, no Stable-Baselines3 and no pickle is needed to load one.
@@ -9,7 +10,7 @@ A library is a file of plain arrays: entry k of policy j is called ``j.field.k``
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,9 @@ from surefoot.controllers import MLPPolicy
 from surefoot.errors import InvalidInput
 
 if TYPE_CHECKING:
+    from surefoot.gym.family import GymFamily
     from surefoot.gym.lagrange import Trained
+    from surefoot.gym.sb3 import PPOLagrangian
 
 __all__ = ["RECIPES", "Library", "Recipe", "load_library", "read_library", "save_library", "train_library"]
 
@@ -37,10 +40,13 @@ class Recipe:
         members: (J - 1, p) tasks ``z_j``.
         settings: of the conditioned run, fields of :class:`~surefoot.gym.sb3.PPOLagrangian`.
         steps: of that run.
+        tuned: which members get a run of their own.
+        tuned_steps: of each of these.
         safe_start: (p,) the task whose policy the safe one starts from.
         safe_tasks: (T, p) the list that it must be safe on.
         safe_share: of the limit.
-        safe_steps: of the second run.
+        safe_steps: of the run for the safe policy.
+        further: settings of the runs that go on from a policy, over those of the conditioned one.
     """
 
     members: FloatArray
@@ -50,7 +56,9 @@ class Recipe:
     safe_tasks: FloatArray
     safe_share: float
     safe_steps: int
-    safe_settings: Mapping[str, Any] = field(
+    tuned: tuple[int, ...] = ()
+    tuned_steps: int = 60_000
+    further: Mapping[str, Any] = field(
         default_factory=lambda: {"deviation": 0.08, "learning_rate": 2e-4, "multiplier_rate": 0.05}
     )
 
@@ -136,23 +144,53 @@ def train_library(
     from surefoot.gym.locomotion import locomotion
     from surefoot.gym.sb3 import PPOLagrangian
 
+    def steps(count: int) -> int:
+        return max(1, int(steps_scale * count))
+
     family = locomotion(name)
-    general = PPOLagrangian(**recipe.settings).train(
-        family, steps=max(1, int(steps_scale * recipe.steps)), seed=seed, episodes=episodes, tell=tell
-    )
-    settings = {**recipe.settings, **recipe.safe_settings, "share": recipe.safe_share}
-    safe = PPOLagrangian(**settings).train(
+    more: dict[str, Any] = {"episodes": episodes, "tell": tell}
+    general = PPOLagrangian(**recipe.settings).train(family, steps=steps(recipe.steps), seed=seed, **more)
+    further = PPOLagrangian(**{**recipe.settings, **recipe.further})
+    cautious = replace(further, share=recipe.safe_share)
+    safe = cautious.train(
         family,
-        steps=max(1, int(steps_scale * recipe.safe_steps)),
+        steps=steps(recipe.safe_steps),
         seed=seed + 1,
         tasks=recipe.safe_tasks,
         conditioned=False,
         start=general.policy.fix(recipe.safe_start),
-        episodes=episodes,
-        tell=tell,
+        **more,
     )
-    policies = (safe.policy, *(general.policy.fix(task) for task in recipe.members))
-    return Library(policies, freeze(np.vstack([[recipe.safe_start], recipe.members])), (general, safe))
+    members = [general.policy.fix(task) for task in recipe.members]
+    for j in recipe.tuned:
+        members[j] = _tune(
+            family, further, recipe.members[j], members[j], steps(recipe.tuned_steps), seed + 2 + j, more
+        )
+    parameters = freeze(np.vstack([[recipe.safe_start], recipe.members]))
+    return Library((safe.policy, *members), parameters, (general, safe))
+
+
+def _tune(
+    family: GymFamily,
+    trainer: PPOLagrangian,
+    task: FloatArray,
+    policy: MLPPolicy,
+    steps: int,
+    seed: int,
+    more: Mapping[str, Any],
+) -> MLPPolicy:
+    """The policy after a run on its own task, or as it was if that did not help."""
+    from surefoot.gym.lagrange import judge
+
+    after = trainer.train(family, steps=steps, seed=seed, tasks=task[None], start=policy, **more)
+    before = judge(family, policy, task[None], episodes=int(more["episodes"]), seed=seed)
+    return max((before, after), key=_merit).policy  # type: ignore[no-any-return]
+
+
+def _merit(report: Trained) -> tuple[float, float]:
+    """Within the limits first (by mean costs), then by reward."""
+    excess = float(np.max(report.costs[:, :, 1] / report.limits))
+    return min(0.0, 1.0 - excess), float(report.reward[:, 1].mean())
 
 
 def _recipe(name: str) -> Recipe:

@@ -69,6 +69,7 @@ class TaskVecEnv(VecEnv):  # type: ignore[misc]
         self._tasks = np.stack([draw() for _ in range(n)])
         self._envs = [family.make(task) for task in self._tasks]
         self._seeds: list[int | None] = [seed + k for k in range(n)]
+        self._chance = np.random.default_rng(seed)
         space = self._envs[0].observation_space
         width = int(np.prod(space.shape)) + (len(family.parameter_names) if conditioned else 0)
         super().__init__(n, Box(-np.inf, np.inf, (width,), np.float64), self._envs[0].action_space)
@@ -89,16 +90,13 @@ class TaskVecEnv(VecEnv):  # type: ignore[misc]
             self._envs[k].close()
             self._envs[k] = self._family.make(self._tasks[k])
             # A new environment needs a seed of its own, or it would draw one from the operating system.
-            self._seeds[k] = int(self._seed_of(k))
+            self._seeds[k] = int(self._chance.integers(2**31))
         observation, _ = self._envs[k].reset(seed=self._seeds[k])
         if self._shared:
             self._seeds[k] = None
         self._latest[k] = np.asarray(observation).ravel()
         self._weights[k] = self.multipliers.at(self._tasks[k])[0]
         self._returns[k], self._costs[k], self._steps[k] = 0.0, 0.0, 0
-
-    def _seed_of(self, k: int) -> int:
-        return (int(self._seeds[k] or 0) * 1_103_515_245 + 12_345 + k) % 2**31
 
     def _inputs(self) -> FloatArray:
         return np.hstack([self._latest, self._tasks]) if self._conditioned else self._latest.copy()
