@@ -11,6 +11,7 @@ from scipy.optimize import lsq_linear
 import surefoot as sf
 from surefoot.experiments import imagined
 from surefoot.experiments.imagined import FIDELITY, Draws, Rollouts, imagine
+from surefoot.policyset.schema import SignalPredictions
 
 FAMILY = sf.tasks.NoisyGridworld()
 
@@ -121,3 +122,33 @@ def test_bounded_least_squares_agrees_with_scipy(seed: int) -> None:
 def test_a_spread_out_of_range_is_refused(deploy_set: sf.PolicySet, spread: float) -> None:
     with pytest.raises(sf.InvalidInput, match=r"spread must be a number in \(0, 1\)"):
         imagine(deploy_set, spread)
+
+
+def with_signals(policy_set: sf.PolicySet) -> sf.PolicySet:
+    """No kernels, one declared signal, and measured spreads."""
+    n, j = policy_set.cells.predictions.reward_lower.shape
+    middle = np.linspace(0.2, 0.8, n * j).reshape(n, j, 1)
+    speed = SignalPredictions(("speed",), np.array([[0.0, 2.0]]), middle - 0.05, middle + 0.05)
+    cells = replace(policy_set.cells, kernel=None, conditional=None, outside=None, signals=speed)
+    return replace(policy_set, cells=cells, extra={"simulation": {"spread": [0.1, 0.4, 0.2]}})
+
+
+def test_declared_signals_are_drawn_and_measured_spreads_used(deploy_set: sf.PolicySet) -> None:
+    made = with_signals(deploy_set)
+    found, n = imagine(made), 40_000
+    assert "simulation measured" in found.statement
+    seen = found.plant(3).run(np.full(n, 1), seed=2, first=0)
+    assert seen.signals is not None and made.cells.signals is not None
+    mean = float(made.cells.signals.lower[3, 1, 0] + 0.05)
+    speed = seen.signals[:, 0]
+    assert abs(speed.mean() - mean) < 5 * speed.std() / np.sqrt(n)
+    np.testing.assert_allclose(speed.std() / np.sqrt(mean * (2.0 - mean)), 0.2, rtol=0.03)
+    low, high = made.bounds.return_lower, made.bounds.return_upper
+    worth = made.cells.predictions.reward_center[3, 1]
+    np.testing.assert_allclose(seen.returns.std() / np.sqrt((worth - low) * (high - worth)), 0.1, rtol=0.03)
+
+
+@pytest.mark.parametrize("extra", [{}, {"simulation": "no"}, {"simulation": {"spread": [0.1]}}, {"simulation": {"spread": ["a", 1, 2]}}])  # fmt: skip
+def test_what_a_file_says_about_spreads_is_checked(deploy_set: sf.PolicySet, extra: dict[str, object]) -> None:
+    found = imagine(replace(with_signals(deploy_set), extra=extra))
+    np.testing.assert_array_equal(found.spread, np.full(3, 0.3))

@@ -35,15 +35,16 @@ import click
     "--delta-coverage", default=0.05, show_default=True, help="Error probability of the hold-out certificate."
 )
 @click.option(
-    "--spread", default=0.3, show_default=True,
-    help="Where episodes cannot be simulated step by step: standard deviation of outcomes, as a share of the largest possible.",
+    "--spread", type=float,
+    help="Where episodes cannot be simulated step by step: standard deviation of outcomes, as a share of the largest possible. "
+    "[default: what simulation measured, or 0.3]",
 )  # fmt: skip
 @click.option("--seed", default=0, show_default=True, help="Of everything random.")
 @click.option("--workers", default=1, show_default=True, help="Processes; results do not depend on it.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON instead of a table.")
 def command(
     path: Path, trust: tuple[str, ...], runs: int, episodes: int, eps: float, delta: float, evidence: str,
-    margin: float | None, ceilings: tuple[float, ...], p_max: float, delta_coverage: float, spread: float,
+    margin: float | None, ceilings: tuple[float, ...], p_max: float, delta_coverage: float, spread: float | None,
     seed: int, workers: int, as_json: bool,
 ) -> None:  # fmt: skip
     """Forecast how many real episodes the policy set in the file PATH will need.

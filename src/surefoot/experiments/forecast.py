@@ -66,7 +66,7 @@ class Settings:
     cost_ceilings: tuple[float, ...] | None = None
     p_max: float = 0.05
     delta_coverage: float = 0.05
-    spread: float = 0.3
+    spread: float | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -205,7 +205,14 @@ def _one(
         missing = lack / gain if gain > 0.0 else 0.0
         seen = plant.run(batch.policy_index, chance, asked)
         told = seen.transitions if "transitions" in agent.wants else None
-        agent.tell(batch.ids, seen.returns, seen.costs, initial_state=seen.initial_states, transitions=told)
+        agent.tell(
+            batch.ids,
+            seen.returns,
+            seen.costs,
+            initial_state=seen.initial_states,
+            transitions=told,
+            signals=seen.signals,
+        )
         asked, size = asked + n, min(size * GROWTH, float(LARGEST_BATCH))
     return {"cell": cell, **reached, "gained": 1.0 - missing, "alarm": agent.alarm}
 

@@ -12,8 +12,9 @@ signals, so signals shared by all cells and the start distribution are found by 
 ``v_ijb`` read at the middle of its interval; the equations of rho then join those of f, and both are solved again. If the task so found,
 with kernel ``P_i``, has the predicted values, episodes of it are simulated step by step. If not, signals differ between cells, and
 
-*Draws.* Return and costs of an episode are independent Beta variables on their ranges with the predicted means (given the initial state, where
-predictions are), whose standard deviation is a stated share of the largest that mean and range allow; transitions are not simulated.
+*Draws.* Return, costs and declared signals of an episode are independent Beta variables on their ranges with the predicted means (given the
+initial state, where predictions are). Their standard deviation is a share of the largest that mean and range allow: what simulation measured,
+where the set was made by simulation, or a stated one. Transitions are not simulated.
 
 Letters: S states, A actions, I constraints, F = 1 + I signals, J policies, N cells, B initial states, n episodes, Q pairs (cell, policy).
 """
@@ -38,6 +39,8 @@ LARGEST_TABLE = 1000
 """Rollouts are tried up to this many pairs (s, a); the least-squares problem is dense."""
 PAIRS = 200
 """Signals are fitted to so many pairs of cell and policy."""
+SPREAD = 0.3
+"""Of draws, where nothing was measured."""
 FIDELITY = 0.02
 """A task found by least squares is played on if its values are those predicted up to this share of their range."""
 ROUNDS, CENTER_WEIGHT = 2, 1e4
@@ -56,12 +59,14 @@ class Outcome:
         costs: (n, I).
         initial_states: (n,), or ``None`` where predictions do not depend on them.
         transitions: (m, 4) rows ``(s, a, s', count)``, or ``None``.
+        signals: (n, X), or ``None`` where none are declared.
     """
 
     returns: FloatArray
     costs: FloatArray
     initial_states: IntArray | None
     transitions: IntArray | None
+    signals: FloatArray | None = None
 
 
 class ImaginedPlant(Protocol):
@@ -93,7 +98,7 @@ class Imagination:
     transitions: bool
     deviation: FloatArray
     model: _Model | None
-    spread: float
+    spread: FloatArray
 
     def plant(self, cell: int) -> ImaginedPlant:
         """The truth is the centre of this cell."""
@@ -102,24 +107,43 @@ class Imagination:
         return Rollouts(self.model.task(self.policy_set, cell), _tables(self.policy_set))
 
 
-def imagine(policy_set: PolicySet, spread: float = 0.3) -> Imagination:
+def imagine(policy_set: PolicySet, spread: float | None = None) -> Imagination:
     """Find out how episodes can be made from this set's predictions.
 
     Args:
         policy_set: from training.
-        spread: of *draws*: standard deviation as a share of the largest that mean and range allow, in (0, 1).
+        spread: of *draws*: standard deviation as a share of the largest that mean and range allow, in (0, 1). By default what simulation
+            measured, or .3.
 
     Raises:
         InvalidInput: ``spread`` out of range.
     """
-    check_real("spread", spread, low=0.0, high=1.0, open_low=True, open_high=True)
+    if spread is not None:
+        check_real("spread", spread, low=0.0, high=1.0, open_low=True, open_high=True)
+    shares, told = _spreads(policy_set, spread)
     model = _fit(policy_set) if _tabular(policy_set) else None
     if model is not None:
         deviation = _deviation(policy_set, model)
         if (deviation <= FIDELITY).all():
-            return Imagination(policy_set, _ROLLOUTS, True, deviation, model, spread)
+            return Imagination(policy_set, _ROLLOUTS, True, deviation, model, shares)
     exact = np.zeros(1 + policy_set.criterion.n_constraints)
-    return Imagination(policy_set, _DRAWS.format(spread=spread), False, exact, None, spread)
+    return Imagination(policy_set, _DRAWS.format(spread=told), False, exact, None, shares)
+
+
+def _spreads(policy_set: PolicySet, spread: float | None) -> tuple[FloatArray, str]:
+    """(1+I+X,) shares of return, costs and signals, and what to call them."""
+    signals = policy_set.cells.signals
+    size = 1 + policy_set.criterion.n_constraints + (0 if signals is None else len(signals.names))
+    simulation = policy_set.extra.get("simulation")
+    measured = simulation.get("spread") if spread is None and isinstance(simulation, dict) else None
+    try:
+        found = np.asarray(measured, dtype=np.float64)
+    except (TypeError, ValueError):
+        found = np.zeros(0)
+    if found.shape == (size,) and bool(((found > 0.0) & (found < 1.0)).all()):
+        return found, "the share that simulation measured"
+    share = SPREAD if spread is None else spread
+    return np.full(size, share), f"{share:g}"
 
 
 _ROLLOUTS = (
@@ -127,7 +151,7 @@ _ROLLOUTS = (
     "reproduces all predicted values by least squares."
 )
 _DRAWS = (
-    "Outcomes are drawn with the predicted means, independently of each other, with {spread:g} of the largest standard deviation that mean and range "
+    "Outcomes are drawn with the predicted means, independently of each other, with {spread} of the largest standard deviation that mean and range "
     "allow; transitions are not simulated, so a plant that reports them learns faster under trust in cells."
 )
 
@@ -163,12 +187,13 @@ class Draws:
     Args:
         policy_set: the predictions.
         cell: which one is true.
-        spread: standard deviation as a share of the largest possible.
+        spread: (1+I+X,) standard deviations of return, costs and signals as shares of the largest possible.
     """
 
-    def __init__(self, policy_set: PolicySet, cell: int, spread: float) -> None:
+    def __init__(self, policy_set: PolicySet, cell: int, spread: FloatArray) -> None:
         self.values = _centers(policy_set)[cell]
         low, high = _ranges(policy_set)
+        self._n_outcomes, signals = low.size, policy_set.cells.signals
         conditional = policy_set.cells.conditional
         if conditional is None:
             self._states, self._start, means = None, np.ones(1), self.values[:, :, None]
@@ -178,10 +203,14 @@ class Draws:
             self._start = _start(middles.reshape(-1, self._states.size), _centers(policy_set).ravel(), ROUGH_PULL)
             # What the middles of intervals miss is the same for every initial state, so that means are exact.
             means = middles[cell] + (self.values - middles[cell] @ self._start)[:, :, None]
+        if signals is not None:
+            more = 0.5 * (signals.lower[cell] + signals.upper[cell])[:, :, None]
+            means = np.concatenate([means, np.repeat(more, means.shape[2], axis=2)], axis=1)
+            low, high = np.concatenate([low, signals.bounds[:, 0]]), np.concatenate([high, signals.bounds[:, 1]])
         unit = np.where(high > low, high - low, 1.0)[:, None]
         self._means = np.clip((means - low[:, None]) / unit, 0.0, 1.0)
         self._low, self._unit = low, unit[:, 0]
-        self._concentration = spread**-2 - 1.0
+        self._concentration: FloatArray = spread**-2 - 1.0
 
     def run(self, policy_index: IntArray, seed: int, first: int) -> Outcome:
         """See :class:`ImaginedPlant`."""
@@ -193,7 +222,9 @@ class Draws:
         drawn = rng.beta(safe * self._concentration, (1.0 - safe) * self._concentration)
         outcome = self._low + self._unit * np.where(inside, drawn, mean)
         states = None if self._states is None else self._states[column]
-        return Outcome(outcome[:, 0], outcome[:, 1:], states, None)
+        n = self._n_outcomes
+        signals = outcome[:, n:] if outcome.shape[1] > n else None
+        return Outcome(outcome[:, 0], outcome[:, 1:n], states, None, signals)
 
 
 @dataclass(frozen=True, eq=False)
