@@ -15,7 +15,7 @@ from surefoot.errors import AssumptionError, InvalidInput, SimulationError
 from surefoot.gym.adapters import tabular_family
 from surefoot.gym.pipeline import FunctionPolicy, train_simulated
 from surefoot.gym.values import Widths, estimate
-from surefoot.stats.binomial import clopper_pearson_upper
+from surefoot.stats.binomial import clopper_pearson_upper, rate_test
 from surefoot.training import ParameterDistance
 from tests.gym.toys import CRITERION, DISCOUNT, HORIZON, MEAN_COIN, Constant, coins, exact, shared_coins
 from tests.training.families import Arm
@@ -32,7 +32,7 @@ QUICK: dict[str, Any] = {
     "tasks": 8,
     "holdout": 5,
     "cells": 3,
-    "widths": Widths(reward=0.8, cost=0.9),
+    "widths": Widths(reward=0.6, cost=0.6),
     "max_episodes": 150,
     "progress": False,
 }
@@ -67,13 +67,33 @@ def test_exact_values_of_fresh_tasks_lie_in_a_cell(which: str, request: pytest.F
     assert inside.all()
 
 
-def test_the_certificate_is_the_binomial_limit_plus_the_simulation_error(plain: sf.PolicySet) -> None:
+def test_the_certificate_is_the_binomial_limit_and_what_simulation_adds(plain: sf.PolicySet) -> None:
     found = plain.certificate
-    assert found is not None and found.holdout == 5 and found.simulation_error == 0.005
-    assert found.uncovered_upper == clopper_pearson_upper(found.uncovered, 5, 0.025) + 0.005
-    assert found.margin_failure_upper == clopper_pearson_upper(found.margin_failures, 5, 0.025) + 0.005
+    assert found is not None and found.holdout == 5
+    # P(in no cell) <= p / (1 - beta), stated for p at error 1e-6 or more.
+    for delta in (0.5, 0.025, 1e-6):
+        p = clopper_pearson_upper(found.uncovered, 5, delta)
+        assert p + found.simulation_error >= min(1.0, p / 0.9) - 1e-12
+    assert found.simulation_error == pytest.approx(clopper_pearson_upper(found.uncovered, 5, 1e-6) / 9.0)
+    assert found.uncovered_upper == min(1.0, clopper_pearson_upper(found.uncovered, 5, 0.025) + found.simulation_error)
+    assert found.margin_failures == 0
+    assert found.margin_failure_upper == pytest.approx(
+        clopper_pearson_upper(0, 5, 0.025) + clopper_pearson_upper(0, 5, 1e-6) / 9.0
+    )
     assert {e.name: e.delta for e in plain.ledger.entries} == {"coverage": 0.025, "margin": 0.025}
-    assert plain.extra["simulation"]["level_per_task"] == 0.005
+    assert plain.extra["simulation"]["level_per_task"] == 0.1
+
+
+def test_tasks_in_no_cell_are_noticed_at_the_stated_rate() -> None:
+    """A box that every task misses by a hair: hold-out tasks count as covered in it with probability beta at most."""
+    truth = np.array([exact(0.5, action) for action in ACTIONS])
+    covered = 0
+    for seed in range(60):
+        values = estimate(coins(), [[0.5]], LIBRARY, alpha=0.3, seed=seed, widths=Widths(9.0, 9.0), max_episodes=40)
+        low, high = np.zeros((3, 2)), np.full((3, 2), 9.0)
+        high[1, 1] = truth[1, 1] - 1e-9
+        covered += int(((values.lower[0] >= low) & (values.upper[0] <= high)).all())
+    assert rate_test(covered, 60, 0.3) > 1e-3
 
 
 def test_shared_episodes_pay_for_their_dependence(shared: sf.PolicySet) -> None:
@@ -130,7 +150,7 @@ def test_the_set_survives_a_file(plain: sf.PolicySet, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("trust", ["cells", "envelope", "data"])
 def test_the_agent_runs_at_every_trust_level(plain: sf.PolicySet, trust: Any) -> None:
-    agent = sf.CertifiedAgent(plain, trust=trust, evidence="returns", p_max=0.6)
+    agent = sf.CertifiedAgent(plain, trust=trust, evidence="returns", p_max=0.9)
     rng, costs = np.random.default_rng(0), exact(0.5, np.array(ACTIONS))[1]
     for _ in range(5):
         batch = agent.ask(20)
@@ -153,7 +173,7 @@ def test_cells_hold_their_members_intervals_and_room_for_a_fresh_one() -> None:
     found = trained(coins(), holdout=0, cells=1)
     lower, upper = boxes(found)
     drawn = coins().sample(8, np.random.default_rng(np.random.SeedSequence(0).spawn(2)[0]))
-    values = estimate(coins(), drawn, LIBRARY, alpha=0.005, seed=(0, 1), widths=QUICK["widths"], max_episodes=150)
+    values = estimate(coins(), drawn, LIBRARY, alpha=0.1, seed=(0, 1), widths=QUICK["widths"], max_episodes=150)
     room = np.minimum(values.lower.min(axis=0) - lower[0], upper[0] - values.upper.max(axis=0))
     at_the_end = (lower[0] <= 0.0) | (upper[0] >= coins().ranges()[1])
     assert (room >= 0.45 * values.widths.max(axis=0))[~at_the_end].all()
@@ -161,7 +181,6 @@ def test_cells_hold_their_members_intervals_and_room_for_a_fresh_one() -> None:
 
 def test_nothing_depends_on_the_number_of_processes(plain: sf.PolicySet) -> None:
     assert trained(coins(signals=(MEAN_COIN,)), workers=2).hash == plain.hash
-    assert trained(coins(signals=(MEAN_COIN,)), seed=1).hash != plain.hash
 
 
 @pytest.mark.parametrize("cover", ["parameters", ParameterDistance(np.array([0.1]))])
@@ -269,7 +288,7 @@ def test_an_error_in_a_simulation_stops_training() -> None:
 
 def test_too_wide_cells_leave_no_margin() -> None:
     with pytest.raises(AssumptionError, match="the safe policy must keep a margin in every cell, got -"):
-        trained(library=[constant(0.45)], max_episodes=200, holdout=0, cells=1, widths=Widths(1e-6, 1e-6))
+        trained(library=[constant(0.5)], max_episodes=220, holdout=0, cells=1, widths=Widths(1e-6, 1e-6))
 
 
 def test_the_simulated_path_agrees_with_the_exact_one() -> None:
@@ -287,7 +306,7 @@ def test_the_simulated_path_agrees_with_the_exact_one() -> None:
     hull = values.min(axis=0), values.max(axis=0)
     assert (lower[0] <= hull[0] + 0.02).all() and (upper[0] >= hull[1] - 0.02).all()
     assert (lower[0] >= hull[0] - 2.0 * 0.4 - 0.05).all() and (upper[0] <= hull[1] + 2.0 * 0.4 + 0.05).all()
-    agent = sf.CertifiedAgent(found, trust="cells", evidence="returns", p_max=0.95)
+    agent = sf.CertifiedAgent(found, trust="cells", evidence="returns", p_max=0.999)
     weights = agent.ask(1).weights
     # From exact values the plan plays policy 1 with weight 5/6: its dearest cost is 1.2, the limit 1, idling costs nothing.
     upper_costs = upper[0, :, 1]

@@ -96,7 +96,7 @@ def test_certified_agents_learn_without_violating(trust: Any) -> None:
     found = trained(FAMILY)
     bank = Bank(FAMILY, [0.9], found.policies, seed=3)
     worth = np.stack(exact(0.9, np.array(ACTIONS)), axis=1)
-    agent = sf.CertifiedAgent(found, trust=trust, evidence="returns", p_max=0.6)
+    agent = sf.CertifiedAgent(found, trust=trust, evidence="returns", p_max=0.9)
     trace = play_gym(agent, bank, episodes=1500, seed=0, values=worth)
     assert trace.violating(CRITERION.cost_limits) == 0 and agent.alarm is None
     assert trace.reward[-1] > worth[0, 0] + 0.1

@@ -7,15 +7,20 @@ r"""From a family of simulated tasks and a library of policies to a policy set.
 are), and is widened by a share of the largest interval seen, so that the interval of a fresh task of the cell fits as well.
 Cells are only sets of tasks: whatever they are made of, no error probability is spent on them.
 
-**Certificate.** For a fresh task M let B(M) be the event that some of its simulated intervals misses its value. A hold-out task counts as
-covered when all its intervals lie inside one cell, so a task in no cell is counted as covered only under B. With ``P(B) <= beta``,
+**Certificate.** A hold-out task counts as covered when all its simulated intervals lie inside one cell. A task M in no cell can count as
+covered only in the event B(M) that one of its intervals misses its value. With p the Clopper-Pearson limit on the share not counted as covered:
 
-    P(M in no cell) <= P(M not counted as covered) + beta <= p + beta,
+* *Own episodes for every task.* ``P(B(M)) <= beta`` for every M, so a task in no cell is noticed with probability ``1 - beta`` at least:
 
-p the Clopper-Pearson limit. The same holds for the safe policy's margin. Where every task is simulated with its own episodes,
-``P(B) <= beta`` is the level of its intervals. Where one batch of episodes omega serves all hold-out tasks (families that differ in the reward
-only), tasks are independent *given* omega and the bound needs ``P(B | omega) <= beta``: intervals at the level ``a = beta delta_s`` have
-``E P(B | omega) <= a``, hence ``P(P(B | omega) > beta) <= delta_s`` (Markov), and ``delta_s`` is spent in the ledger.
+      P(M in no cell) <= p / (1 - beta) = p + p beta / (1 - beta),
+
+  which is sharper than ``p + beta`` and makes a beta of a tenth affordable: intervals of fewer episodes. What simulation adds is stated for p at
+  error ``SMALLEST_DELTA``, so that it holds for whoever reads the certificate at another level.
+* *One batch of episodes omega for all tasks* (families that differ in the reward only). Given omega tasks are independent, but intervals may miss
+  in just the tasks that matter: ``P(M in no cell) <= p + beta`` wherever ``P(B(M) | omega) <= beta``. Intervals at the level
+  ``a = beta delta_s`` have ``E P(B | omega) <= a``, hence ``P(P(B | omega) > beta) <= delta_s`` (Markov), and ``delta_s`` is spent in the ledger.
+
+The same holds for the safe policy's margin.
 
 **What is not proved.** Optimal values of continuous tasks are unknown: ``optimal_upper`` is the best that mixtures of the library can reach
 in the cell. It steers exploration and enters no safety statement.
@@ -59,6 +64,10 @@ INFLATION = 0.02
 """Cells are widened by this share of their width, as those of tabular tasks are."""
 SLACK = 0.5
 """And by this share of the largest interval: a member's interval reaches beyond its value by about half of it already."""
+OWN_BETA, SHARED_BETA = 0.1, 0.005
+"""Default ``beta`` of tasks with episodes of their own, and of tasks that share them."""
+SMALLEST_DELTA = 1e-6
+"""Smallest error at which a certificate's simulation error may be added to the limit on the uncovered mass."""
 SHARED_SHARE = 0.1
 """Part of delta that pays for hold-out tasks sharing their episodes."""
 CORNER_PARAMETERS = 3
@@ -84,7 +93,7 @@ def train_simulated(
     holdout: int = 200,
     cells: int = 12,
     delta: float = 0.05,
-    beta: float = 0.005,
+    beta: float | None = None,
     widths: Widths | None = None,
     max_episodes: int = 2000,
     cover: CoverageOracle | Literal["values", "parameters"] = "values",
@@ -107,7 +116,8 @@ def train_simulated(
         cells: largest number of cells.
         delta: error probability of the hold-out certificate; half for coverage and half for the margin, after the part that shared
             episodes cost.
-        beta: simulation error of the certificate; it is added to the uncovered mass.
+        beta: error probability of all intervals of one task together; see above for what it costs. By default .1 where tasks have episodes of
+            their own, .005 where they share them.
         widths: how narrow intervals have to be.
         max_episodes: budget per policy and task (per policy, where tasks share their episodes).
         cover: which tasks are neighbours: by their values (in interval widths), by their parameters (in standard deviations), or an oracle.
@@ -131,20 +141,21 @@ def train_simulated(
     check_integer("holdout", holdout, low=0)
     check_integer("cells", cells, low=1)
     check_integer("seed", seed, low=0)
-    for name, value in (("delta", delta), ("beta", beta)):
+    miss = (SHARED_BETA if family.shared else OWN_BETA) if beta is None else beta
+    for name, value in (("delta", delta), ("beta", miss)):
         check_real(name, value, low=0.0, high=1.0, open_low=True, open_high=True)
     if margin is not None:
         check_real("margin", margin, low=0.0, open_low=True)
     if seams not in ("interpolate", "simulate"):
         raise InvalidInput(f"seams must be one of interpolate, simulate, got {seams!r}; choose one")
-    ledger, alpha = _levels(family, delta, beta, holdout)
+    ledger, alpha = _levels(family, delta, miss, holdout)
     budget = _Budget(widths or Widths(), max_episodes, alpha, seed, workers, progress)
     run = _Run(family, _policies(library), budget, margin)
     sample_rng, holdout_rng = (np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(2))
     drawn = _Drawn.of(family, family.sample(tasks, sample_rng), outside)
     values = run.estimate(drawn.everything, 1, "simulating tasks")
     outcome = _build(run, drawn, values, cover, cells, seams, policy_for_cell, strict)
-    certificate = _certify(run, outcome, holdout, delta, beta, ledger, holdout_rng)
+    certificate = _certify(run, outcome, holdout, miss, ledger, holdout_rng)
     return PolicySet(
         criterion=family.criterion,
         policies=run.policies,
@@ -156,7 +167,7 @@ def train_simulated(
         ledger=ledger,
         seed=seed,
         version=VERSION,
-        extra={"simulation": run.summary(beta)},
+        extra={"simulation": run.summary(miss)},
     )
 
 
@@ -553,13 +564,7 @@ def _report(run: _Run, oracle: str, found: Cover, n: int, accepted: int) -> Trai
 
 
 def _certify(
-    run: _Run,
-    outcome: _Outcome,
-    holdout: int,
-    delta: float,
-    beta: float,
-    ledger: Ledger,
-    rng: np.random.Generator,
+    run: _Run, outcome: _Outcome, holdout: int, beta: float, ledger: Ledger, rng: np.random.Generator
 ) -> Certificate | None:
     """Judge the frozen cells and the frozen margin on fresh tasks and fresh episodes."""
     if holdout == 0:
@@ -568,12 +573,20 @@ def _certify(
     uncovered = int((~outcome.covers(values)).sum())
     failures = int((run.margins(values) < outcome.assumption.safe_margin).sum())
     level = next(entry.delta for entry in ledger.entries if entry.name == "coverage")
+    added = [_simulation_error(k, holdout, beta, run.family.shared) for k in (uncovered, failures)]
     return Certificate(
         holdout=holdout,
         uncovered=uncovered,
-        uncovered_upper=min(1.0, clopper_pearson_upper(uncovered, holdout, level) + beta),
+        uncovered_upper=min(1.0, clopper_pearson_upper(uncovered, holdout, level) + added[0]),
         margin_failures=failures,
-        margin_failure_upper=min(1.0, clopper_pearson_upper(failures, holdout, level) + beta),
+        margin_failure_upper=min(1.0, clopper_pearson_upper(failures, holdout, level) + added[1]),
         delta_coverage=2.0 * level,
-        simulation_error=beta,
+        simulation_error=added[0],
     )
+
+
+def _simulation_error(failures: int, holdout: int, beta: float, shared: bool) -> float:
+    """What has to be added to the limit on the share of tasks that failed, because their values are simulated."""
+    if shared:
+        return beta
+    return min(1.0 - 1e-9, beta / (1.0 - beta) * clopper_pearson_upper(failures, holdout, SMALLEST_DELTA))
