@@ -143,6 +143,13 @@ def test_signals_are_predicted(plain: sf.PolicySet) -> None:
     assert ((signals.lower <= truth) & (truth <= signals.upper)).all()
 
 
+def test_the_spread_of_episodes_is_reported(plain: sf.PolicySet) -> None:
+    spread = plain.extra["simulation"]["spread"]
+    assert len(spread) == 3 and all(0.0 < share < 1.0 for share in spread)
+    # A mean of four fair coins has half the deviation of one, and that has the largest there is.
+    assert 0.35 < spread[2] < 0.65
+
+
 def test_the_set_survives_a_file(plain: sf.PolicySet, tmp_path: Path) -> None:
     plain.save(tmp_path / "set.sf")
     assert sf.PolicySet.load(tmp_path / "set.sf").hash == plain.hash

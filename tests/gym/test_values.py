@@ -100,6 +100,22 @@ def test_sampling_stops_where_it_is_narrow_enough_for_its_use() -> None:
     assert found.spent == found.episodes.sum()
 
 
+def test_deviations_are_those_of_single_episodes() -> None:
+    found = estimate(
+        coins(),
+        [[0.9]],
+        [Constant(0.0), Constant(0.8)],
+        alpha=0.05,
+        seed=0,
+        widths=Widths(1e-6, 1e-6),
+        max_episodes=400,
+    )
+    squares = (1 - 0.81**4) / (1 - 0.81)
+    expected = np.sqrt(squares * np.array([(0.4 * 0.9) ** 2 * 0.8 * 0.2, 0.4 * 0.6]))
+    np.testing.assert_allclose(found.deviation[0, 0], 0.0, atol=1e-12)
+    np.testing.assert_allclose(found.deviation[0, 1], expected, rtol=0.15)
+
+
 def test_a_budget_is_kept_and_reported() -> None:
     found = estimate(coins(), [[0.9]], POLICIES, alpha=0.05, seed=0, widths=Widths(reward=1e-3), max_episodes=50)
     assert not found.narrow.any() and (found.episodes == 50).all()

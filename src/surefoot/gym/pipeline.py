@@ -213,6 +213,7 @@ class _Run:
         self.limits = family.criterion.cost_limits
         self.spent: dict[str, int] = {}
         self.narrow: dict[str, float] = {}
+        self.spread: list[float] = []
 
     def estimate(self, points: FloatArray, purpose: int, label: str, policies: Any = None) -> Estimates:
         """Values at (T, p); every purpose has episodes of its own."""
@@ -231,6 +232,8 @@ class _Run:
         )
         self.spent[label] = found.spent
         self.narrow[label] = float(found.narrow.mean()) if found.narrow.size else 1.0
+        if not self.spread:
+            self.spread = _spread(self.family, found)
         return found
 
     def margins(self, values: Estimates) -> FloatArray:
@@ -252,7 +255,16 @@ class _Run:
             "shared_episodes": self.family.shared,
             "widths": self.budget.widths.of(self.family).tolist(),
             "max_episodes": self.budget.max_episodes,
+            "spread": self.spread,
         }
+
+
+def _spread(family: GymFamily, values: Estimates) -> list[float]:
+    """(Q,) deviations of single episodes as shares of the largest that mean and range allow, over all tasks and policies."""
+    low, high = family.ranges()
+    largest = ((values.mean - low) * (high - values.mean)).mean(axis=(0, 1))
+    shares = np.sqrt((values.deviation**2).mean(axis=(0, 1)) / np.maximum(largest, 1e-300))
+    return [float(share) for share in np.clip(shares, 1e-6, 1.0 - 1e-6)]
 
 
 @dataclass(frozen=True, eq=False)

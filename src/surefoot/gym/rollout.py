@@ -242,6 +242,8 @@ class _Run:
         m, family = min(stage.width, count), self.family
         self.envs = stage.environments(m)
         self.space = self.envs[0].observation_space
+        self.horizon, self.constrained = self.family.horizon, self.family.n_constraints > 0
+        self.shape = self.space.shape
         self.doing, self.slot = "policy", 0
         self.points = np.zeros((1, 0)) if stage.rewards_at is None else stage.rewards_at
         n_tasks = len(self.points)
@@ -315,7 +317,7 @@ class _Run:
         if observation is self.observations[slot] and isinstance(observation, np.ndarray) and observation.ndim:
             self._refuse("observation", "be a fresh array every step", "the same object", slot, "return a copy")
         shape = observation.shape if isinstance(observation, np.ndarray) else np.shape(observation)
-        if shape != self.space.shape:
+        if shape != self.shape:
             self._refuse(
                 "observation",
                 f"have shape {self.space.shape}",
@@ -350,7 +352,7 @@ class _Run:
             before = self.observations[slot]
             after, reward, cost, terminated, truncated, info = self._unpack(result, slot)
             self._see(slot, after)
-            if family.n_constraints:
+            if self.constrained:
                 costs.append(self._cost(before, action, after, cost, info, slot))
             rewards.append(reward)
             if family.rewards is not None:
@@ -359,9 +361,10 @@ class _Run:
             if family.signals:
                 self._signal(slot, before, action, after, reward, info)
             self.steps[slot] += 1
-            if terminated or self.steps[slot] == family.horizon:
+            last = self.steps[slot] == self.horizon
+            if terminated or last:
                 ended.append(slot)
-                if terminated and self.steps[slot] < family.horizon and not self.low <= 0.0 <= self.high:
+                if not last and not self.low <= 0.0 <= self.high:
                     self._refuse(
                         "reward_bounds",
                         "contain 0, the reward after an early end",
@@ -383,20 +386,25 @@ class _Run:
 
     def _unpack(self, result: Any, slot: int) -> tuple[Any, Any, Any, bool, bool, dict[str, Any]]:
         """A step of five entries, or of six with the cost after the reward."""
-        if not isinstance(result, tuple) or len(result) not in (5, 6):
-            size = f"{len(result)} entries" if isinstance(result, tuple) else type(result).__name__
+        size = len(result) if isinstance(result, tuple) else 0
+        if size == 5:
+            cost = None
+            after, reward, terminated, truncated, info = result
+        elif size == 6:
+            after, reward, cost, terminated, truncated, info = result
+        else:
             self._refuse(
                 "step",
                 "return (observation, reward, terminated, truncated, info), or six with the cost after the reward",
-                size,
+                f"{size} entries" if isinstance(result, tuple) else type(result).__name__,
                 slot,
                 "follow Gymnasium's API",
             )
-        cost = result[2] if len(result) == 6 else None
-        after, reward, (terminated, truncated, info) = result[0], result[1], result[-3:]
-        for name, flag in (("terminated", terminated), ("truncated", truncated)):
-            if not isinstance(flag, bool | np.bool_):
-                self._refuse(name, "be True or False", repr(flag)[:60], slot, "convert it with bool()")
+        # Plain flags are the rule, and this runs for every step.
+        if terminated is not False and terminated is not True and not isinstance(terminated, np.bool_):
+            self._refuse("terminated", "be True or False", repr(terminated)[:60], slot, "convert it with bool()")
+        if truncated is not False and truncated is not True and not isinstance(truncated, np.bool_):
+            self._refuse("truncated", "be True or False", repr(truncated)[:60], slot, "convert it with bool()")
         if not isinstance(info, dict):
             self._refuse("info", "be a dict", type(info).__name__, slot, "return {} where there is nothing to say")
         return after, reward, cost, bool(terminated), bool(truncated), info

@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -98,6 +98,7 @@ class Estimates:
 
     Attributes:
         mean, lower, upper: (T, J, Q) return, costs, signals.
+        deviation: (T, J, Q) standard deviations of single episodes.
         episodes: (T, J) spent.
         alpha: with probability at least ``1 - alpha`` all J Q intervals of a task hold, for each task.
         narrow: (T, J) whether sampling stopped because the intervals were narrow enough, not because the budget was spent.
@@ -107,6 +108,7 @@ class Estimates:
     mean: FloatArray
     lower: FloatArray
     upper: FloatArray
+    deviation: FloatArray
     episodes: IntArray
     alpha: float
     narrow: np.ndarray[Any, np.dtype[np.bool_]]
@@ -124,10 +126,8 @@ class Estimates:
 
     def take(self, rows: Any) -> Estimates:
         """Some of the tasks."""
-        mean, lower, upper, episodes, narrow = (
-            part[rows] for part in (self.mean, self.lower, self.upper, self.episodes, self.narrow)
-        )
-        return Estimates(mean, lower, upper, episodes, self.alpha, narrow, self.shared)
+        names = ("mean", "lower", "upper", "deviation", "episodes", "narrow")
+        return replace(self, **{name: getattr(self, name)[rows] for name in names})
 
 
 @lru_cache(maxsize=1)
@@ -277,11 +277,12 @@ class _Plan:
 
 @dataclass(frozen=True, eq=False)
 class _Estimated:
-    """One policy in the tasks that its episodes serve: mean, lower, upper (T, Q)."""
+    """One policy in the tasks that its episodes serve: mean, lower, upper, deviation (T, Q)."""
 
     mean: FloatArray
     lower: FloatArray
     upper: FloatArray
+    deviation: FloatArray
     episodes: int
     narrow: bool
 
@@ -308,13 +309,15 @@ def _sample(plan: _Plan, stage: Stage, policy: Any, index: int) -> _Estimated:
             continue
         ends = _pair_ends(plan, outcomes)
         lower, upper = np.maximum(lower, ends[0]), np.minimum(upper, ends[1])
+        # Disjoint intervals prove that one of them missed; that has its probability, and the last one is as good as any.
+        crossed = lower > upper
+        lower, upper = np.where(crossed, ends[0], lower), np.where(crossed, ends[1], upper)
         worst = float(((upper - lower) / plan.widths).max())
         if worst <= 1.0 or played == plan.budget:
-            mean = np.concatenate(
-                [outcomes[0].mean(axis=0)[:, None], _repeat(outcomes[1].mean(axis=0), len(lower))], axis=1
-            )
+            columns = np.concatenate([outcomes[0], outcomes[1]], axis=1)
+            mean, deviation = (_by_task(row, len(lower)) for row in (columns.mean(axis=0), columns.std(axis=0)))
             # Intersected intervals of different n may leave the last mean outside.
-            return _Estimated(np.clip(mean, lower, upper), lower, upper, played, worst <= 1.0)
+            return _Estimated(np.clip(mean, lower, upper), lower, upper, deviation, played, worst <= 1.0)
         goal = min(plan.budget, math.ceil(played * min(LARGEST_GROWTH, max(GROWTH, 1.05 * worst**2))))
 
 
@@ -325,8 +328,9 @@ def _outcomes(parts: list[Rollouts]) -> tuple[FloatArray, FloatArray]:
     return whole.returns.reshape(len(whole), -1), np.column_stack([whole.costs, whole.signals])
 
 
-def _repeat(row: FloatArray, tasks: int) -> FloatArray:
-    return np.broadcast_to(row, (tasks, row.size))
+def _by_task(row: FloatArray, tasks: int) -> FloatArray:
+    """(T, Q) from T returns and what all tasks share."""
+    return np.column_stack([row[:tasks], np.tile(row[tasks:], (tasks, 1))])
 
 
 def _episodes_needed(plan: _Plan, outcomes: tuple[FloatArray, FloatArray]) -> float:
@@ -360,7 +364,7 @@ def _gather(
     alpha: float,
 ) -> Estimates:
     """From what the units returned to (T, J, Q)."""
-    parts = {name: np.empty((*size, plan.widths.size)) for name in ("mean", "lower", "upper")}
+    parts = {name: np.empty((*size, plan.widths.size)) for name in ("mean", "lower", "upper", "deviation")}
     episodes, narrow = np.zeros(size, dtype=np.int64), np.zeros(size, dtype=np.bool_)
     for (rows, group), results in zip(units, found):
         for j, one in zip(group, results):
