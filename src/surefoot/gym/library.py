@@ -42,6 +42,7 @@ class Recipe:
         steps: of that run.
         tuned: which members get a run of their own.
         tuned_steps: of each of these.
+        tuned_deviation: of their exploration, which has something to find.
         safe_start: (p,) the task whose policy the safe one starts from.
         safe_tasks: (T, p) the list that it must be safe on.
         safe_share: of the limit.
@@ -58,6 +59,7 @@ class Recipe:
     safe_steps: int
     tuned: tuple[int, ...] = ()
     tuned_steps: int = 60_000
+    tuned_deviation: float = 0.12
     further: Mapping[str, Any] = field(
         default_factory=lambda: {"deviation": 0.08, "learning_rate": 2e-4, "multiplier_rate": 0.05}
     )
@@ -96,6 +98,8 @@ RECIPES = {
         safe_tasks=_column(0.2, 0.35, 0.5, 0.65, 0.8),
         safe_share=0.05,
         safe_steps=100_000,
+        # The conditioned policy falls now and then at high speeds.
+        tuned=(7, 8, 9, 10),
     ),
     "half-cheetah": Recipe(
         members=_column(0.2, 0.4, 0.6, 0.75, 0.9, 1.0, 1.1, 1.25, 1.4, 1.6, 1.8),
@@ -108,8 +112,8 @@ RECIPES = {
     ),
     "half-cheetah-dynamics": Recipe(
         members=_frictions(0.6, 0.68, 0.76, 0.84, 0.92, 1.0, 1.08, 1.16, 1.24, 1.32, 1.4),
-        settings={"deviation": 0.35, "minibatch": 512},
-        steps=600_000,
+        settings={"deviation": 0.3, "minibatch": 512, "multiplier_rate": 0.02},
+        steps=1_000_000,
         safe_start=(1.0, 0.6, 1.0, 0.9),
         safe_tasks=freeze(np.array([[m, 0.6, d, 0.9] for m in (0.8, 1.2) for d in (0.8, 1.2)])),
         safe_share=0.6,
@@ -162,10 +166,9 @@ def train_library(
         **more,
     )
     members = [general.policy.fix(task) for task in recipe.members]
+    eager = replace(further, deviation=recipe.tuned_deviation)
     for j in recipe.tuned:
-        members[j] = _tune(
-            family, further, recipe.members[j], members[j], steps(recipe.tuned_steps), seed + 2 + j, more
-        )
+        members[j] = _tune(family, eager, recipe.members[j], members[j], steps(recipe.tuned_steps), seed + 2 + j, more)
     parameters = freeze(np.vstack([[recipe.safe_start], recipe.members]))
     return Library((safe.policy, *members), parameters, (general, safe))
 
