@@ -118,6 +118,7 @@ RECIPES = {
         safe_tasks=freeze(np.array([[m, 0.6, d, 0.9] for m in (0.8, 1.2) for d in (0.8, 1.2)])),
         safe_share=0.6,
         safe_steps=100_000,
+        further={"deviation": 0.08, "learning_rate": 2e-4, "multiplier_rate": 0.1, "multiplier_start": 2.0},
     ),
 }
 """By family."""

@@ -196,7 +196,8 @@ class PPOLagrangian:
         batch_steps: steps of each of them between updates.
         epochs, minibatch: of an update.
         learning_rate: at the start; it falls linearly to a tenth of that.
-        multiplier_rate: of the dual ascent.
+        multiplier_rate, multiplier_start: of the dual ascent; a run that goes on from a policy that was held back by a multiplier should start
+            near it, or it first forgets the limit.
         deviation: of the exploration at the start.
         smoothing: of the advantage estimates (``lambda`` of GAE).
         share: of the cost limit that training may use; below 1 leaves a margin.
@@ -209,6 +210,7 @@ class PPOLagrangian:
     minibatch: int = 256
     learning_rate: float = 5e-4
     multiplier_rate: float = 0.01
+    multiplier_start: float = 0.1
     deviation: float = 0.4
     smoothing: float = 0.95
     share: float = 1.0
@@ -249,7 +251,9 @@ class PPOLagrangian:
         )
         sees = listed is None if conditioned is None else conditioned
         rng = np.random.default_rng(seed)
-        multipliers = Multipliers.start(family.criterion, family.support, listed, self.share, self.multiplier_rate)
+        multipliers = Multipliers.start(
+            family.criterion, family.support, listed, self.share, self.multiplier_rate, self.multiplier_start
+        )
         envs = TaskVecEnv(
             family, _drawer(family, listed, rng), self.environments, multipliers, int(rng.integers(2**30)), sees
         )
