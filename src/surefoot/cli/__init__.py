@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from importlib import import_module
+from pathlib import Path
 
 import click
 
@@ -40,8 +41,29 @@ class LazyGroup(click.Group):
             formatter.write_dl(sorted(COMMANDS.items()))
 
 
+def _import(ctx: click.Context, parameter: click.Parameter, names: tuple[str, ...]) -> None:
+    """Import modules that register controllers; files name kinds of controllers, never modules."""
+    for name in names:
+        if (here := str(Path.cwd())) not in sys.path:
+            sys.path.insert(0, here)
+        try:
+            import_module(name)
+        except ModuleNotFoundError as error:
+            if error.name is None or not f"{name}.".startswith(f"{error.name}."):
+                raise
+            raise click.BadParameter(
+                f"{name!r} is no module that can be imported from here; run from the folder it lies in, and leave out .py",
+                ctx,
+                parameter,
+            ) from error
+
+
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(VERSION, prog_name="surefoot")
+@click.option(
+    "--import", "modules", multiple=True, metavar="MODULE", expose_value=False, callback=_import,
+    help="Your module that registers the controllers in your policy sets; may be given several times.",
+)  # fmt: skip
 def cli() -> None:
     """Constrained meta reinforcement learning with provable test-time safety.
 

@@ -291,7 +291,7 @@ class _PolicyCodec:
         if name not in _KINDS:
             raise InvalidInput(
                 f"{path}.kind must be one of {', '.join(sorted(_KINDS))}, got {name[:80]!r}; upgrade surefoot or "
-                "import the package that defines this kind of policy"
+                "import the module that registers this kind of controller (on the command line: surefoot --import MODULE ...)"
             )
         try:
             return _KINDS[name].decode(fields, lambda array, dtype: take(path, array, dtype))
