@@ -1,0 +1,150 @@
+"""The locomotion experiment on a family whose values are known, and what ships with it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from surefoot import InvalidInput, OutputExists, PolicySet
+from surefoot.controllers import LinearPolicy
+from surefoot.experiments.locomotion import DEFAULT_AGENTS, reproduce
+from surefoot.experiments.locomotion import run as module
+from surefoot.experiments.locomotion.run import Judgement, _digest, make_judgement
+from surefoot.gym import GymFamily, Widths, train_simulated
+from surefoot.report.figures import figure4
+from surefoot.report.table import render_table
+from tests.gym.toys import CRITERION, WEIGHT, gains, make
+
+
+def rewards(parameters: Any, obs: Any, action: Any, next_obs: Any, reward: float, info: Any) -> Any:
+    return 0.3 + 0.4 * parameters[:, 0] * info["coin"]
+
+
+def constant(action: float) -> LinearPolicy:
+    return LinearPolicy(np.zeros((1, 2)), np.array([action]), 0.0, 1.0)
+
+
+LIBRARY = tuple(constant(a) for a in (0.2, 0.5, 0.9))
+EXACT_COSTS = np.array([0.1, 0.25, 0.45]) * WEIGHT
+
+
+def family(name: str = "hopper") -> GymFamily:
+    """The coins, with one parameter that is called as the experiment's is; tasks differ in the reward only."""
+    limit = replace(CRITERION, cost_limits=np.array([0.3 * WEIGHT]))
+    return GymFamily(name, ("target speed",), np.array([[0.2, 1.0]]), limit, gains, make, rewards=rewards)
+
+
+@pytest.fixture(scope="module")
+def policy_set() -> PolicySet:
+    return train_simulated(
+        family(), LIBRARY, tasks=30, holdout=90, cells=4, widths=Widths(reward=0.1, cost=0.1), max_episodes=600, seed=1, progress=False
+    )  # fmt: skip
+
+
+@pytest.fixture
+def toy(monkeypatch: pytest.MonkeyPatch, policy_set: PolicySet) -> None:
+    """The experiment plays the coins."""
+    monkeypatch.setattr(module, "locomotion", family)
+    monkeypatch.setattr(module, "make_policy_set", lambda *args, **kwargs: policy_set)
+
+
+def play(out: Path, **settings: Any) -> dict[str, Any]:
+    chosen = {"tasks": 3, "episodes": 400, "judged": 2000, "seed": 5, "progress": False, **settings}
+    return reproduce(out, **chosen)
+
+
+def test_every_row_is_played_and_judged(toy: None, tmp_path: Path) -> None:
+    summary = play(tmp_path / "run", repeats=2)
+    assert tuple(summary["agents"]) == DEFAULT_AGENTS
+    assert json.loads((tmp_path / "run" / "summary.json").read_text()) == summary
+    assert len(summary["tasks"]) == 6
+    for name, row in summary["agents"].items():
+        assert len(row["violating_episodes"]) == 6
+        assert all(sure <= seen for sure, seen in zip(row["surely_violating_episodes"], row["violating_episodes"])), (
+            name
+        )
+    regret = {name: np.mean(row["regret"]["400"]) for name, row in summary["agents"].items()}
+    assert abs(regret["oracle"]) < 1e-6
+    assert regret["always-safe"] >= regret["robust-fixed"] > -1e-6
+    for trust in ("cells", "envelope", "data"):
+        assert not any(summary["agents"][f"certified:{trust}"]["surely_violating_episodes"])
+    assert "certified:cells" in render_table(summary)
+    assert figure4(tmp_path / "run").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_judged_values_are_the_exact_ones(toy: None, policy_set: PolicySet) -> None:
+    points = np.array([[0.3], [0.9]])
+    found = make_judgement(family(), policy_set, points, 4000, seed=3, progress=False)
+    for k, gain in enumerate(points[:, 0]):
+        for j, action in enumerate((0.2, 0.5, 0.9)):
+            exact = np.array([WEIGHT * (0.3 + 0.4 * gain * action), EXACT_COSTS[j]])
+            assert ((found.lower[k, j] <= exact) & (exact <= found.upper[k, j])).all()
+            np.testing.assert_allclose(found.mean[k, j], exact, atol=0.1)
+
+
+def test_results_do_not_depend_on_workers(toy: None, tmp_path: Path) -> None:
+    agents = ("oracle", "certified:cells", "safe-pce:published")
+    one, two = (play(tmp_path / str(n), agents=agents, workers=n, judged=200, episodes=100) for n in (1, 2))
+    for name in agents:
+        assert one["agents"][name]["regret"] == two["agents"][name]["regret"]
+
+
+def test_the_oracle_is_the_best_mixture_within_the_limit(policy_set: PolicySet) -> None:
+    values = np.column_stack([[1.0, 2.0, 4.0], [0.1, 0.25, 0.45]])
+    limit = float(policy_set.criterion.cost_limits[0])
+    values[:, 1] *= WEIGHT
+    weights = module._oracle(policy_set, values)
+    assert abs(weights @ values[:, 1] - limit) < 1e-9
+    assert weights[2] > 0.4
+    robust = module._robust(policy_set, values)
+    assert (policy_set.cells.predictions.cost_upper[:, :, 0] @ robust <= limit + 1e-9).all()
+
+
+def test_a_judgement_is_read_back_and_used_only_where_it_fits(
+    toy: None, policy_set: PolicySet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from contextlib import nullcontext
+
+    points = np.array([[0.4], [0.8]])
+    parts = np.ones((2, 3, 2)), np.zeros((2, 3, 2)), np.full((2, 3, 2), 2.0)
+    Judgement(points, *parts, 77, _digest(policy_set)).save(tmp_path / "judged.npz")
+    monkeypatch.setattr(module, "shipped", lambda name: nullcontext(tmp_path / "judged.npz"))
+    assert make_judgement(family(), policy_set, points, progress=False).episodes == 77
+    assert make_judgement(family(), policy_set, points, 100, progress=False).episodes == 100
+    monkeypatch.setattr(module, "JUDGED_EPISODES", 120)
+    assert make_judgement(family(), policy_set, points + 0.01, progress=False).episodes == 120
+    other = replace(policy_set, policies=(*policy_set.policies[:2], constant(0.8)))
+    assert make_judgement(family(), other, points, progress=False).episodes == 120
+    (tmp_path / "judged.npz").write_bytes(b"no file of arrays")
+    with pytest.raises(InvalidInput, match="path must be a judgement"):
+        make_judgement(family(), policy_set, points, progress=False)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"agents": ("best",)}, r"agent must be one of oracle, always-safe, .*, got 'best'; choose among these"),
+        ({"agents": ("oracle", "oracle")}, "agents must be distinct names"),
+        ({"tasks": 0}, "tasks must be"),
+        ({"repeats": 0}, "repeats must be"),
+        ({"judged": 5}, "judged must be"),
+        ({"source": "old"}, "source must be one of shipped, cells, all, got 'old'"),
+        ({"delta": 0.0}, "delta must be"),
+    ],
+)
+def test_wrong_arguments_are_refused_before_anything_is_made(
+    toy: None, tmp_path: Path, wrong: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(InvalidInput, match=message):
+        play(tmp_path / "run", **wrong)
+    assert not (tmp_path / "run").exists()
+
+
+def test_nothing_is_written_over(toy: None, tmp_path: Path) -> None:
+    with pytest.raises(OutputExists):
+        play(tmp_path)
