@@ -49,7 +49,7 @@ def plain() -> sf.PolicySet:
 
 @pytest.fixture(scope="module")
 def shared() -> sf.PolicySet:
-    return trained(shared_coins(), max_episodes=2000, widths=Widths(reward=0.2, cost=0.2))
+    return trained(shared_coins(), max_episodes=900, widths=Widths(reward=0.3, cost=0.3))
 
 
 def boxes(found: sf.PolicySet) -> Any:
@@ -177,8 +177,7 @@ def test_fewer_episodes_make_wider_cells() -> None:
 
 
 def test_cells_hold_their_members_intervals_and_room_for_a_fresh_one() -> None:
-    found = trained(coins(), holdout=0, cells=1)
-    lower, upper = boxes(found)
+    lower, upper = boxes(trained(coins(), holdout=0, cells=1))
     drawn = coins().sample(8, np.random.default_rng(np.random.SeedSequence(0).spawn(2)[0]))
     values = estimate(coins(), drawn, LIBRARY, alpha=0.1, seed=(0, 1), widths=QUICK["widths"], max_episodes=150)
     room = np.minimum(values.lower.min(axis=0) - lower[0], upper[0] - values.upper.max(axis=0))

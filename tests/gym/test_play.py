@@ -19,6 +19,11 @@ FAMILY = coins(signals=(MEAN_COIN,))
 WORTH = np.stack(exact(0.5, np.array(ACTIONS)), axis=1)
 
 
+@pytest.fixture(scope="module")
+def library_set() -> sf.PolicySet:
+    return trained(FAMILY)
+
+
 class Recorder:
     """Plays policies in turn and keeps what it is told."""
 
@@ -92,8 +97,8 @@ def test_the_score_is_that_of_the_mixture() -> None:
 
 
 @pytest.mark.parametrize("trust", ["cells", "envelope", "data"])
-def test_certified_agents_learn_without_violating(trust: Any) -> None:
-    found = trained(FAMILY)
+def test_certified_agents_learn_without_violating(library_set: sf.PolicySet, trust: Any) -> None:
+    found = library_set
     bank = Bank(FAMILY, [0.9], found.policies, seed=3)
     worth = np.stack(exact(0.9, np.array(ACTIONS)), axis=1)
     agent = sf.CertifiedAgent(found, trust=trust, evidence="returns", p_max=0.9)
