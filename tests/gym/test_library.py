@@ -61,7 +61,7 @@ def test_an_unknown_family_has_none() -> None:
 def test_shipped_libraries_fit_their_families(name: str) -> None:
     library, family = read_library(name), locomotion(name)
     np.testing.assert_array_equal(library.parameters[1:], RECIPES[name].members)
-    family.check("library", library.parameters)
+    family.check("library", library.parameters[1:])
     env = family.make(library.parameters[0])
     for member in library.policies:
         assert member.n_inputs == env.observation_space.shape[0]
@@ -84,12 +84,12 @@ def test_shipped_policies_are_best_at_their_own_speed_and_within_the_limit(name:
 
 def test_the_same_policy_is_allowed_on_one_ground_and_forbidden_on_another() -> None:
     library, family = read_library("half-cheetah-dynamics"), locomotion("half-cheetah-dynamics")
-    bold, safe = library.policies[-1], library.policies[0]
+    bold, safe = library.policies[6], library.policies[0]
     limit = family.criterion.cost_limits[0]
-    grippy, slippery = np.array([1.0, 1.4, 1.0, 1.0]), np.array([1.0, 0.6, 1.0, 1.0])
+    grippy, slippery = np.array([1.0, 1.4, 1.0, 1.0]), np.array([1.0, 0.6, 1.0, 0.9])
     costs = {
         ground[1]: [r.costs.mean() for r in rollout(family, ground, [safe, bold], episodes=2, seed=0)]
         for ground in (grippy, slippery)
     }
     assert costs[1.4][1] <= limit < costs[0.6][1]
-    assert max(costs[1.4][0], costs[0.6][0]) <= 0.9 * limit
+    assert max(costs[1.4][0], costs[0.6][0]) <= 0.7 * limit
