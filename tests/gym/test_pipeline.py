@@ -84,6 +84,26 @@ def test_the_certificate_is_the_binomial_limit_and_what_simulation_adds(plain: s
     assert plain.extra["simulation"]["level_per_task"] == 0.1
 
 
+def test_a_holdout_task_is_covered_only_if_all_its_intervals_lie_in_one_cell() -> None:
+    """Cells from a corner of the family, so that intervals decide: means alone would call more tasks covered."""
+
+    def corner(n: int, rng: np.random.Generator) -> Any:
+        return rng.uniform(0.2, 0.3 if n == 2 else 1.0, (n, 1))
+
+    family = coins(sampler=corner)
+    narrow: dict[str, Any] = {"widths": Widths(reward=0.35, cost=0.6), "max_episodes": 400}
+    found = trained(family, tasks=2, cells=2, holdout=10, strict=False, **narrow)
+    lower, upper = boxes(found)
+    drawn = family.sample(10, np.random.default_rng(np.random.SeedSequence(0).spawn(2)[1]))
+    values = estimate(coins(), drawn, LIBRARY, alpha=0.1, seed=(0, 2), **narrow)
+
+    def uncovered(low: Any, high: Any) -> int:
+        return int((~((low[:, None] >= lower) & (high[:, None] <= upper)).all(axis=(2, 3)).any(axis=1)).sum())
+
+    assert found.certificate is not None
+    assert found.certificate.uncovered == uncovered(values.lower, values.upper) > uncovered(values.mean, values.mean)
+
+
 def test_tasks_in_no_cell_are_noticed_at_the_stated_rate() -> None:
     """A box that every task misses by a hair: hold-out tasks count as covered in it with probability beta at most."""
     truth = np.array([exact(0.5, action) for action in ACTIONS])
