@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from surefoot.errors import InvalidInput
-from surefoot.gym.values import Widths, estimate, interval
+from surefoot.gym.rollout import rollout
+from surefoot.gym.values import FIRST, Widths, estimate, interval
 from surefoot.stats.betting import mean_lower, mean_upper
 from surefoot.stats.binomial import rate_test
 from tests.gym.toys import CRITERION, MEAN_COIN, WEIGHT, Constant, coins, exact, shared_coins
@@ -98,6 +99,14 @@ def test_sampling_stops_where_it_is_narrow_enough_for_its_use() -> None:
     # The first policy's outcomes are constant; the other's have a deviation of about half a coin per step.
     assert found.episodes[0, 0] < found.episodes[0, 1] < 4000
     assert found.spent == found.episodes.sum()
+
+
+def test_the_level_is_split_among_all_intervals_of_a_task() -> None:
+    found = estimate(coins(), [[0.9]], POLICIES, alpha=0.08, seed=3, widths=Widths(1e-6, 1e-6), max_episodes=FIRST)
+    for j, part in enumerate(rollout(coins(), [0.9], POLICIES, episodes=FIRST, seed=3)):
+        for q in range(2):
+            expected = interval(part.outcomes()[:, q], 0.0, WEIGHT, 0.08 / 4)
+            np.testing.assert_allclose([found.lower[0, j, q], found.upper[0, j, q]], expected, rtol=1e-12)
 
 
 def test_deviations_are_those_of_single_episodes() -> None:
