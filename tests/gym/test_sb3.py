@@ -237,15 +237,18 @@ def test_a_seed_decides_everything(sb3: Any) -> None:
     np.testing.assert_array_equal(runs[0].parameters, runs[1].parameters)
 
 
-def test_a_library_is_trained_from_its_recipe(sb3: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("safe_steps", [100, 0])
+def test_a_library_is_trained_from_its_recipe(safe_steps: int, sb3: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     from surefoot.gym import library
 
-    recipe = replace(
-        library.RECIPES["hopper"],
-        members=np.array([[0.3], [0.6]]),
-        tuned=(1,),
-        settings={"environments": 2, "batch_steps": 16},
-    )
+    tiny = {"environments": 2, "batch_steps": 16}
+    changes: dict[str, Any] = {
+        "members": np.array([[0.3], [0.6]]),
+        "tuned": (1,),
+        "settings": tiny,
+        "safe_steps": safe_steps,
+    }
+    recipe = replace(library.RECIPES["hopper"], **changes)
     monkeypatch.setitem(library.RECIPES, "hopper", recipe)
     trained = library.train_library("hopper", seed=3, steps_scale=1e-5, episodes=2)
     assert trained.parameters.tolist() == [[0.3], [0.3], [0.6]]
@@ -253,6 +256,7 @@ def test_a_library_is_trained_from_its_recipe(sb3: Any, monkeypatch: pytest.Monk
     general, safe = trained.reports
     assert general.policy.n_inputs == 12
     assert len(safe.parameters) == len(recipe.safe_tasks)
+    assert (safe.steps > 0) is (safe_steps > 0)
 
 
 def test_what_did_not_help_is_not_kept() -> None:
