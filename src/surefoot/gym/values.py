@@ -140,7 +140,7 @@ def interval(values: Any, low: float, high: float, alpha: float) -> tuple[float,
     """Betting interval at error ``alpha`` for the mean of independent ``values`` (n,) in ``[low, high]``.
 
     >>> [round(end, 3) for end in interval([0.0, 1.0] * 200, 0.0, 1.0, 0.05)]
-    [0.418, 0.582]
+    [0.416, 0.584]
     """
     check_real("alpha", alpha, low=0.0, high=1.0, open_low=True, open_high=True)
     check_real("high", high, low=low, open_low=True)
