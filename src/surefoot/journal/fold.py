@@ -147,13 +147,11 @@ class Fold:
                 self._replay(group)
                 group = []
             group.append(event)
-        self._replay(group, last=True)
+        self._replay(group)
 
-    def _replay(self, group: list[Event], *, last: bool = False) -> None:
-        """Fold an event and its consequences, or the consequences of the tail; ``last`` where the journal may lack them."""
+    def _replay(self, group: list[Event]) -> None:
+        """Fold an event and its consequences, or the consequences of the tail."""
         if not group:
-            if not last and self.tail is not None:
-                self._complete([])
             return
         first = group[0]
         if first.kind == "asked" and not isinstance(first.body.get("draws"), list):
@@ -162,7 +160,7 @@ class Fold:
             )
         try:
             if first.kind in PRIMARY:
-                self._begin(group, last)
+                self._begin(group)
             else:
                 self._complete(group)
         except (JournalError, MemoryError):
@@ -180,12 +178,13 @@ class Fold:
                 f"event {first.seq} ({first.kind}) must follow from those before it, got: {error}; restore the journal from a copy"
             ) from error
 
-    def _begin(self, group: list[Event], last: bool) -> None:
+    def _begin(self, group: list[Event]) -> None:
+        """An event that somebody caused: what the report before it led to must be recorded by now."""
         first = group[0]
         if self.tail is not None:
             self._complete([])
         expected = self.advance(first.kind, first.body)
-        if last and first.kind == "told" and len(group) == 1:
+        if first.kind == "told" and len(group) == 1:
             self.moved(group, first.digest)
             self.tail = Tail(first.seq, first.body, None, expected[1:])
             return
