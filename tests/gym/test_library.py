@@ -84,7 +84,7 @@ def test_shipped_policies_are_best_at_their_own_speed_and_within_the_limit(name:
 
 def test_the_same_policy_is_allowed_on_one_ground_and_forbidden_on_another() -> None:
     library, family = read_library("half-cheetah-dynamics"), locomotion("half-cheetah-dynamics")
-    bold, safe = library.policies[6], library.policies[0]
+    bold, safe = library.policies[8], library.policies[0]
     limit = family.criterion.cost_limits[0]
     grippy, slippery = np.array([1.0, 1.4, 1.0, 1.0]), np.array([1.0, 0.6, 1.0, 0.9])
     costs = {

@@ -112,7 +112,10 @@ RECIPES = {
         safe_steps=100_000,
     ),
     "half-cheetah-dynamics": Recipe(
-        members=_frictions(0.6, 0.68, 0.76, 0.84, 0.92, 1.0, 1.08, 1.16, 1.24, 1.32, 1.4),
+        # Conditioned policies overspend on plain bodies by up to three tenths, so the useful ones are those for slippery ground.
+        members=freeze(
+            np.vstack([[[1.0, 0.6, 1.0, 0.9]], _frictions(0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 1.0, 1.1, 1.25)])
+        ),
         settings={"deviation": 0.3, "minibatch": 512, "multiplier_rate": 0.02},
         steps=1_000_000,
         # The policy for ground more slippery than any in the family; runs that went on from there kept creeping towards the limit.
