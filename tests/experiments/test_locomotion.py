@@ -12,10 +12,13 @@ import pytest
 
 from surefoot import InvalidInput, OutputExists, PolicySet
 from surefoot.controllers import LinearPolicy
+from surefoot.experiments.comparison import fresh_tasks
 from surefoot.experiments.locomotion import DEFAULT_AGENTS, reproduce
 from surefoot.experiments.locomotion import run as module
 from surefoot.experiments.locomotion.run import Judgement, _digest, make_judgement
 from surefoot.gym import GymFamily, Widths, train_simulated
+from surefoot.gym.library import load_library
+from surefoot.gym.locomotion import locomotion
 from surefoot.report.figures import figure4
 from surefoot.report.table import render_table
 from tests.gym.toys import CRITERION, WEIGHT, gains, make
@@ -148,3 +151,23 @@ def test_wrong_arguments_are_refused_before_anything_is_made(
 def test_nothing_is_written_over(toy: None, tmp_path: Path) -> None:
     with pytest.raises(OutputExists):
         play(tmp_path)
+
+
+@pytest.mark.parametrize("env", ["hopper", "half-cheetah", "half-cheetah-dynamics"])
+def test_what_ships_fits_together(env: str) -> None:
+    """Policies, cells and the judgement of the default test tasks belong to each other, and every row can be made of them without a rollout."""
+    world = locomotion(env)
+    shipped_set = module.make_policy_set(world)
+    library, members = load_library(env), module.SETTINGS[env].members
+    assert len(shipped_set.policies) == (len(library) if members is None else len(members))
+    again = replace(shipped_set, policies=library if members is None else tuple(library[j] for j in members))
+    assert _digest(again) == _digest(shipped_set)
+    points = fresh_tasks(world, module.SHIPPED_TASKS, module.SHIPPED_SEED)  # type: ignore[arg-type]
+    verdict = make_judgement(world, shipped_set, points, progress=False)
+    assert verdict.mean.shape == (module.SHIPPED_TASKS, len(shipped_set.policies), 2)
+    assert (verdict.mean[:, 0, 1] < world.criterion.cost_limits[0]).all(), "the safe policy is safe in every test task"
+    for make_agent in module.LEARNERS.values():
+        agent = make_agent(module.Context(shipped_set, 100, 0.05, 0))
+        assert agent.ask(3).policy_index.shape == (3,)
+    for fixed in module.FIXED.values():
+        assert abs(fixed(shipped_set, verdict.mean[0]).sum() - 1.0) < 1e-9
