@@ -220,6 +220,10 @@ def make_policy_set(
     """The policy set that ships with a family, or one made anew from shipped or freshly trained policies."""
     if source == "shipped":
         with shipped(f"{family.name}.sf") as path:
+            if not path.exists():
+                raise InvalidInput(
+                    f"source must be cells or all for {family.name}, got 'shipped', and no cells ship with it; on the command line: --train cells"
+                )
             return PolicySet.load(path)
     library = load_library(family.name) if source == "cells" else train_library(family.name, seed=seed).policies
     how = SETTINGS[family.name]
