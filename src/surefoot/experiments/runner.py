@@ -10,7 +10,6 @@ Letters: K episodes, T batches, J policies, I constraints.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,50 +19,10 @@ from surefoot.cmdp.evaluate import evaluate_many
 from surefoot.cmdp.model import TabularCMDP
 from surefoot.cmdp.simulate import Episodes, Simulator
 from surefoot.deploy.agent import Agent
+from surefoot.deploy.trace import FIRST_BATCH, GROWTH, LARGEST_BATCH, VIOLATION_TOLERANCE, Trace
 from surefoot.policy import Policy, TabularPolicy
 
-__all__ = ["VIOLATION_TOLERANCE", "Trace", "play"]
-
-VIOLATION_TOLERANCE = 1e-6
-"""Excess over a limit up to which rounding of an exact optimum is not called a violation."""
-FIRST_BATCH, GROWTH, LARGEST_BATCH = 10, 1.1, 100
-
-
-@dataclass(frozen=True, eq=False)
-class Trace:
-    """One run, by batches of episodes that share one mixture.
-
-    Attributes:
-        ends: (T,) number of episodes played after each batch.
-        reward: (T,) exact return of the batch's mixture.
-        costs: (T, I) its exact costs.
-        weight: (T,) its weight on anything but the safe policy.
-        seconds: wall time of the run.
-        agent_seconds: the part of it spent in ``ask`` and ``tell``.
-    """
-
-    ends: IntArray
-    reward: FloatArray
-    costs: FloatArray
-    weight: FloatArray
-    seconds: float
-    agent_seconds: float
-
-    def regret(self, optimum: float, episodes: IntArray) -> FloatArray:
-        """Cumulative regret after each of the given numbers of episodes; linear inside a batch, hence exact."""
-        sizes = np.diff(self.ends, prepend=0)
-        total = np.concatenate([[0.0], np.cumsum(sizes * (optimum - self.reward))])
-        result: FloatArray = np.interp(episodes, np.concatenate([[0], self.ends]), total)
-        return result
-
-    def at(self, episodes: IntArray) -> IntArray:
-        """Batch in which each of the given episodes (counted from 1) was played."""
-        return np.searchsorted(self.ends, episodes, side="left")
-
-    def violating(self, limits: FloatArray) -> int:
-        """Number of episodes drawn from a mixture whose exact cost exceeds a limit."""
-        bad = (self.costs > limits + VIOLATION_TOLERANCE).any(axis=1)
-        return int(np.diff(self.ends, prepend=0)[bad].sum())
+__all__ = ["FIRST_BATCH", "GROWTH", "LARGEST_BATCH", "VIOLATION_TOLERANCE", "Trace", "play"]
 
 
 def play(agent: Agent, task: TabularCMDP, episodes: int, seed: int, *, largest_batch: int = LARGEST_BATCH) -> Trace:

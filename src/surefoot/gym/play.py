@@ -14,22 +14,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 
 from surefoot.arrays import FloatArray, IntArray, as_floats, check_integer
+from surefoot.deploy.trace import FIRST_BATCH, GROWTH, LARGEST_BATCH, Trace
 from surefoot.errors import InvalidInput
 from surefoot.gym.family import GymFamily
 from surefoot.gym.rollout import Seed, rollout
 from surefoot.gym.values import Estimates, Widths, estimate
 
-__all__ = ["VIOLATION_TOLERANCE", "Bank", "Trace", "judge", "play_gym"]
+__all__ = ["Bank", "Trace", "judge", "play_gym"]
 
-VIOLATION_TOLERANCE = 1e-6
-"""Excess over a limit up to which rounding is not called a violation."""
-FIRST_BATCH, GROWTH, LARGEST_BATCH = 10, 1.1, 100
 BLOCK = 500
 UNREACHABLE = 1e-9
 """A width, as a share of the range, that no number of episodes reaches: judging spends its whole budget."""
@@ -44,43 +41,6 @@ class _Agent(Protocol):
     def ask(self, n: int) -> Any: ...
 
     def tell(self, ids: Any, reward: Any, costs: Any, *, signals: Any = None) -> None: ...
-
-
-@dataclass(frozen=True, eq=False)
-class Trace:
-    """One run, by batches of episodes that share one mixture.
-
-    Attributes:
-        ends: (B,) number of episodes played after each batch.
-        reward: (B,) judged return of the batch's mixture.
-        costs: (B, I) its judged costs.
-        weight: (B,) its weight on anything but the safe policy.
-        seconds: wall time of the run.
-        agent_seconds: the part of it spent in ``ask`` and ``tell``.
-    """
-
-    ends: IntArray
-    reward: FloatArray
-    costs: FloatArray
-    weight: FloatArray
-    seconds: float
-    agent_seconds: float
-
-    def regret(self, optimum: float, episodes: IntArray) -> FloatArray:
-        """Cumulative regret after each of the given numbers of episodes; linear inside a batch."""
-        sizes = np.diff(self.ends, prepend=0)
-        total = np.concatenate([[0.0], np.cumsum(sizes * (optimum - self.reward))])
-        result: FloatArray = np.interp(episodes, np.concatenate([[0], self.ends]), total)
-        return result
-
-    def at(self, episodes: IntArray) -> IntArray:
-        """Batch in which each of the given episodes (counted from 1) was played."""
-        return np.searchsorted(self.ends, episodes, side="left")
-
-    def violating(self, limits: FloatArray) -> int:
-        """Number of episodes drawn from a mixture whose judged cost exceeds a limit."""
-        bad = (self.costs > limits + VIOLATION_TOLERANCE).any(axis=1)
-        return int(np.diff(self.ends, prepend=0)[bad].sum())
 
 
 class Bank:

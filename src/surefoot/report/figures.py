@@ -73,10 +73,7 @@ def figure2(directory: Path | str) -> Path:
         InvalidInput: a log is missing or damaged.
         MissingExtra: matplotlib is not installed.
     """
-    summary = read_summary(directory)
-    sizes = {"tasks": len(summary.tasks), "constraints": summary.cost_limits.size}
-    curves = {agent.name: read_curves(directory, agent.name, **sizes) for agent in summary.agents}
-    return _save(compose_figure2(curves, summary), Path(directory) / "figure2.png")
+    return _save(compose_figure2(*_logs(directory)), Path(directory) / "figure2.png")
 
 
 def figure4(directory: Path | str) -> Path:
@@ -86,10 +83,13 @@ def figure4(directory: Path | str) -> Path:
         InvalidInput: a log is missing or damaged.
         MissingExtra: matplotlib is not installed.
     """
+    return _save(compose_figure4(*_logs(directory)), Path(directory) / "figure4.png")
+
+
+def _logs(directory: Path | str) -> tuple[dict[str, Curves], Summary]:
     summary = read_summary(directory)
     sizes = {"tasks": len(summary.tasks), "constraints": summary.cost_limits.size}
-    curves = {agent.name: read_curves(directory, agent.name, **sizes) for agent in summary.agents}
-    return _save(compose_figure4(curves, summary), Path(directory) / "figure4.png")
+    return {agent.name: read_curves(directory, agent.name, **sizes) for agent in summary.agents}, summary
 
 
 def compose_figure2(curves: Mapping[str, Curves], summary: Summary) -> Figure:

@@ -1,0 +1,58 @@
+"""What one agent did on one task, batch by batch: what its mixtures were worth there, and when they exceeded a limit.
+
+With values of the policies, exact or judged, a mixture w is worth ``sum_j w_j V(pi_j)``. Regret adds ``V* - V_r(w)`` for every episode; an episode
+is *violating* when the mixture it was drawn from has a cost above a limit.
+
+Letters: T batches, I constraints, K episodes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from surefoot.arrays import FloatArray, IntArray
+
+__all__ = ["FIRST_BATCH", "GROWTH", "LARGEST_BATCH", "VIOLATION_TOLERANCE", "Trace"]
+
+VIOLATION_TOLERANCE = 1e-6
+"""Excess over a limit up to which rounding of an exact optimum is not called a violation."""
+FIRST_BATCH, GROWTH, LARGEST_BATCH = 10, 1.1, 100
+
+
+@dataclass(frozen=True, eq=False)
+class Trace:
+    """One run, by batches of episodes that share one mixture.
+
+    Attributes:
+        ends: (T,) number of episodes played after each batch.
+        reward: (T,) exact return of the batch's mixture.
+        costs: (T, I) its exact costs.
+        weight: (T,) its weight on anything but the safe policy.
+        seconds: wall time of the run.
+        agent_seconds: the part of it spent in ``ask`` and ``tell``.
+    """
+
+    ends: IntArray
+    reward: FloatArray
+    costs: FloatArray
+    weight: FloatArray
+    seconds: float
+    agent_seconds: float
+
+    def regret(self, optimum: float, episodes: IntArray) -> FloatArray:
+        """Cumulative regret after each of the given numbers of episodes; linear inside a batch, hence exact."""
+        sizes = np.diff(self.ends, prepend=0)
+        total = np.concatenate([[0.0], np.cumsum(sizes * (optimum - self.reward))])
+        result: FloatArray = np.interp(episodes, np.concatenate([[0], self.ends]), total)
+        return result
+
+    def at(self, episodes: IntArray) -> IntArray:
+        """Batch in which each of the given episodes (counted from 1) was played."""
+        return np.searchsorted(self.ends, episodes, side="left")
+
+    def violating(self, limits: FloatArray) -> int:
+        """Number of episodes drawn from a mixture whose exact cost exceeds a limit."""
+        bad = (self.costs > limits + VIOLATION_TOLERANCE).any(axis=1)
+        return int(np.diff(self.ends, prepend=0)[bad].sum())
