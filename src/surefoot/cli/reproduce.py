@@ -202,7 +202,7 @@ def lower_bound(
     default="shipped",
     show_default=True,
     type=click.Choice(["shipped", "cells", "all"]),
-    help="Use the shipped policy set; simulate its cells anew (half an hour); or train policies too (an hour, extra [sb3]).",
+    help="Use the shipped policy set; simulate its cells anew (15 to 30 minutes); or train policies too (as long again, extra [sb3]).",
 )
 @click.option(
     "--judged",

@@ -115,22 +115,13 @@ class SteeredAgent(CertifiedAgent):
         self.operator = replace(self.operator, **changes)
         self._stale = True
 
-    def check(
-        self,
-        ids: Any,
-        reward: Any,
-        costs: Any,
-        *,
-        initial_state: Any = None,
-        transitions: Any = None,
-        signals: Any = None,
-    ) -> None:
-        """Refuse what :meth:`tell` would refuse; nothing moves.
+    def check(self, **report: Any) -> None:
+        """Refuse what :meth:`tell` would refuse of the same arguments; nothing moves.
 
         Raises:
             InvalidReport: see :class:`~surefoot.deploy.agent.Agent`.
         """
-        self._checked(ids, reward, costs, initial_state, transitions, signals)
+        self._checked(**report)
 
     def pause(self, reason: str | None) -> None:
         """Note a pause or its end; no plan depends on it."""
