@@ -13,6 +13,7 @@ Letters: S states, A actions, J policies, I constraints.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -49,6 +50,13 @@ class TabularPolicy:
     def __post_init__(self) -> None:
         object.__setattr__(self, "table", check_probabilities("policy", as_floats("policy", self.table, (None, None))))
 
+    @cached_property
+    def _edges(self) -> FloatArray:
+        """(S, A) running sums of the rows, 1 from the last action of positive probability on, so that rounding draws no other."""
+        edges = np.cumsum(self.table, axis=1) / self.table.sum(axis=1, keepdims=True)
+        last = self.n_actions - 1 - np.argmax(self.table[:, ::-1] > 0.0, axis=1)
+        return np.where(np.arange(self.n_actions) >= last[:, None], 1.0, edges)
+
     @property
     def n_states(self) -> int:
         """S."""
@@ -72,7 +80,7 @@ class TabularPolicy:
         if deterministic:
             return int(np.argmax(row)), None
         source = np.random.default_rng() if rng is None else rng
-        return int(source.choice(row.size, p=row / row.sum())), None
+        return int(self._edges[state].searchsorted(source.random(), side="right")), None
 
 
 @dataclass(frozen=True, eq=False)

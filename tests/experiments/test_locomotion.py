@@ -61,6 +61,24 @@ def play(out: Path, **settings: Any) -> dict[str, Any]:
     return reproduce(out, **chosen)
 
 
+def test_repeats_meet_episodes_of_their_own_as_long_as_there_are_banks(
+    toy: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[int] = []
+
+    def spy(*args: Any, first_block: int, **more: Any) -> Any:
+        begun.append(first_block)
+        return real(*args, first_block=first_block, **more)
+
+    real = module.play_gym
+    monkeypatch.setattr(module, "play_gym", spy)
+    settings = replace(module.SETTINGS["hopper"], banks=2)
+    monkeypatch.setitem(module.SETTINGS, "hopper", settings)
+    summary = play(tmp_path / "run", tasks=1, repeats=3, episodes=600, agents=["certified:cells"])
+    # Two blocks of 500 each.
+    assert begun == [0, 2, 0] and summary["distinct_banks"] == 2
+
+
 def test_every_row_is_played_and_judged(toy: None, tmp_path: Path) -> None:
     summary = play(tmp_path / "run", repeats=2)
     assert tuple(summary["agents"]) == DEFAULT_AGENTS

@@ -67,6 +67,16 @@ def test_a_run_meets_every_episode_of_the_bank_once_in_its_own_order() -> None:
     assert agent.signals[0].shape == (10, 1)
 
 
+def test_a_run_that_begins_further_on_meets_other_episodes() -> None:
+    bank, first, later = Bank(FAMILY, [0.5], LIBRARY, seed=7, block=10), Recorder(), Recorder()
+    for agent, block in ((first, 0), (later, 3)):
+        play_gym(agent, bank, episodes=90, seed=0, values=WORTH, first_block=block)
+    episodes = rollout(FAMILY, [0.5], LIBRARY[:1], episodes=30, seed=7, first_episode=30)[0]
+    told = [tuple(row) for row, k in zip(later.told, later.asked) if k == 0]
+    assert sorted(told) == sorted(tuple(row[:2]) for row in episodes.outcomes().tolist())
+    assert first.told != later.told
+
+
 def test_a_bank_is_decided_by_its_seed_not_by_the_order_of_wishes() -> None:
     lazy, early = Bank(FAMILY, [0.5], LIBRARY, seed=7, block=10), Bank(FAMILY, [0.5], LIBRARY, seed=7, block=10)
     assert early.fill(31) is early and early.simulated == 120

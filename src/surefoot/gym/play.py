@@ -5,7 +5,7 @@ continuous tasks have no exact ones. A deployed mixture ``w`` is then worth ``su
 
 Episodes are simulated once and replayed: a :class:`Bank` holds fresh episodes of every policy, made in blocks when first wanted. Each run
 reads every policy's episodes block by block, in an order of its own and never twice. A run therefore sees independent episodes;
-runs that share a bank are not independent of each other.
+runs that share a bank and begin at the same block are not independent of each other.
 
 Letters: T tasks, p parameters, J policies, I constraints, X signals, n episodes, B batches.
 """
@@ -121,9 +121,9 @@ class Bank:
 class _Reader:
     """One run's way through a bank."""
 
-    def __init__(self, bank: Bank, seed: int, task: int) -> None:
+    def __init__(self, bank: Bank, seed: int, task: int, first_block: int) -> None:
         self.bank, self.seed, self.task = bank, seed, task
-        self.used = np.zeros(len(bank.policies), dtype=np.int64)
+        self.used = np.full(len(bank.policies), first_block * bank.block, dtype=np.int64)
         self.orders: dict[tuple[int, int], IntArray] = {}
 
     def next(self, policy_index: IntArray) -> FloatArray:
@@ -155,6 +155,7 @@ def play_gym(
     seed: int,
     values: Any,
     task: int = 0,
+    first_block: int = 0,
     largest_batch: int = LARGEST_BATCH,
 ) -> Trace:
     """Run one agent on one task.
@@ -169,17 +170,19 @@ def play_gym(
         seed: of the order in which episodes are met.
         values: (J, 1+I) what each policy is worth there, from :func:`judge`.
         task: which of the bank's tasks.
+        first_block: where in the bank the run begins.
         largest_batch: episodes that share one mixture, at most.
     """
     check_integer("episodes", episodes, low=1)
     check_integer("task", task, low=0, high=len(bank.parameters) - 1)
+    check_integer("first_block", first_block, low=0)
     n_constraints = bank.family.n_constraints
     worth = as_floats("values", values, (len(bank.policies), 1 + n_constraints))
     if len(agent.policies) != len(bank.policies):
         raise InvalidInput(
             f"bank must hold the agent's {len(agent.policies)} policies, got {len(bank.policies)}; make it for agent.policies"
         )
-    reader = _Reader(bank, seed, task)
+    reader = _Reader(bank, seed, task, first_block)
     began, inside = time.perf_counter(), 0.0
     ends, deployed, weight, played, size = [], [], [], 0, float(FIRST_BATCH)
     while played < episodes:

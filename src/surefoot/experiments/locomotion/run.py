@@ -20,7 +20,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
@@ -43,7 +43,7 @@ from surefoot.gym.family import GymFamily
 from surefoot.gym.library import load_library, train_library
 from surefoot.gym.locomotion import locomotion
 from surefoot.gym.pipeline import train_simulated
-from surefoot.gym.play import Bank, Trace, judge, play_gym
+from surefoot.gym.play import BLOCK, Bank, Trace, judge, play_gym
 from surefoot.gym.values import Widths
 from surefoot.policyset.schema import PolicySet
 from surefoot.progress import track
@@ -72,6 +72,8 @@ class Settings:
         cover: which tasks are neighbours.
         members: which policies of the library; all by default.
         p_max: what share of the family the agent accepts to be uncovered.
+        banks: how many repeats of a test task meet real episodes of their own, which have to be simulated; later ones meet the first ones'
+            again, in another order.
     """
 
     tasks: int
@@ -82,6 +84,7 @@ class Settings:
     cover: Literal["values", "parameters"]
     members: tuple[int, ...] | None = None
     p_max: float = 0.05
+    banks: int = 4
 
 
 SETTINGS = {
@@ -89,7 +92,7 @@ SETTINGS = {
     "half-cheetah": Settings(400, 300, 40, Widths(reward=1.5, cost=0.3, signal=0.05), 2000, "parameters"),
     # Every task needs episodes of its own: five policies, a small hold-out, and a larger uncovered share than one would like.
     "half-cheetah-dynamics": Settings(
-        24, 60, 10, Widths(reward=10.0, cost=3.0, signal=0.3), 120, "values", (0, 2, 4, 6, 8), 0.15
+        24, 60, 10, Widths(reward=10.0, cost=3.0, signal=0.3), 120, "values", (0, 2, 4, 6, 8), 0.15, 1
     ),
 }
 """Chosen on training tasks alone."""
@@ -183,6 +186,7 @@ def reproduce(
     found = _play(family, policy_set, verdict, agents, repeats, episodes, delta, seed, workers, progress)
     header = comparison_header(f"locomotion:{env}", family, policy_set, found, delta=delta, seed=seed, seconds=seconds)  # type: ignore[arg-type]
     header["judged"] = _described(verdict)
+    header["distinct_banks"] = min(repeats, SETTINGS[env].banks)
     summary = write_comparison(directory, found, header)
     return _with_sure_violations(directory, summary, found, verdict, repeats)
 
@@ -284,7 +288,7 @@ def _digest(policy_set: PolicySet) -> str:
 
     found = sha256()
     for policy in policy_set.policies:
-        for name in sorted(policy.__dict__):
+        for name in sorted(f.name for f in fields(policy)):
             value = getattr(policy, name)
             for part in value if isinstance(value, tuple) else (value,):
                 found.update(
@@ -417,11 +421,12 @@ def _play(
     traces: dict[str, list[Any]] = {name: [] for name in agents}
     notes: dict[str, list[str]] = {name: [] for name in agents}
     jobs = [(k, r) for k in range(len(points)) for r in range(repeats)]
+    banks, blocks = SETTINGS[family.name].banks, -(-episodes // BLOCK)
     shared = (
         Bank(family, points, policy_set.policies, seed=(seed, BANK_STREAM), workers=workers) if family.shared else None
     )
     bank, at = shared, -1
-    for number, (k, _) in enumerate(track(jobs, "playing", len(jobs), show=progress)):
+    for number, (k, repeat) in enumerate(track(jobs, "playing", len(jobs), show=progress)):
         if shared is None and k != at:
             bank, at = (
                 Bank(family, points[k], policy_set.policies, seed=(seed, BANK_STREAM), workers=workers, task=k),
@@ -434,7 +439,8 @@ def _play(
                 continue
             agent = LEARNERS[name](Context(policy_set, episodes, delta, draws))
             trace = play_gym(
-                agent, bank, episodes=episodes, seed=chance, values=verdict.mean[k], task=0 if shared is None else k  # type: ignore[arg-type]
+                agent, bank, episodes=episodes, seed=chance, values=verdict.mean[k], task=0 if shared is None else k,  # type: ignore[arg-type]
+                first_block=repeat % banks * blocks,
             )  # fmt: skip
             traces[name].append(trace)
             notes[name] += [note for note in getattr(agent, "notes", ()) if note not in notes[name]]
