@@ -1,7 +1,8 @@
 # ruff: noqa: T201
 """The continuous path on tasks whose exact values are known: the gridworld, seen through Gymnasium only.
 
-    python examples/simulated_gridworld.py [--tasks 12] [--holdout 12] [--max-episodes 600] [--workers 2]
+    python examples/simulated_gridworld.py [--limit 6] [--tasks 12] [--holdout 12] [--max-episodes 600] [--workers 2]
+    python examples/simulated_gridworld.py --limit 1.5 --max-episodes 5000 --reward-width 3 --cost-width 0.3       (the published limit)
 
 Trains a tabular policy set, takes its policies as a library, and trains again from simulated episodes alone. Then it asks: how many
 intervals hold the exact value, and do agents of the two sets decide alike?
@@ -16,13 +17,18 @@ import surefoot as sf
 from surefoot.gym.values import estimate
 
 parser = argparse.ArgumentParser()
+parser.add_argument(
+    "--limit", type=float, default=6.0
+)  # generous: a few hundred episodes show what takes thousands at 1.5
+parser.add_argument("--reward-width", type=float, default=6.0)
+parser.add_argument("--cost-width", type=float, default=1.5)
 parser.add_argument("--tasks", type=int, default=12)
 parser.add_argument("--holdout", type=int, default=12)
 parser.add_argument("--max-episodes", type=int, default=600)
 parser.add_argument("--workers", type=int, default=2)
 arguments = parser.parse_args()
 
-LIMIT = 6.0  # generous, so that a few hundred episodes show what thousands would at the published 1.5
+LIMIT = arguments.limit
 grid = sf.tasks.NoisyGridworld(limit=LIMIT)
 cautious = sf.tasks.NoisyGridworld().safe_policy()
 exact_set = sf.train(grid, tasks=200, holdout=200, cells=6, policies=2, safe_policy=cautious, seed=0, progress=False)
@@ -30,7 +36,7 @@ family = sf.gym.tabular_family(grid, horizon=60)
 tables = np.stack([policy.table for policy in exact_set.policies])
 
 began = time.perf_counter()
-widths = sf.gym.Widths(reward=6.0, cost=1.5)
+widths = sf.gym.Widths(reward=arguments.reward_width, cost=arguments.cost_width)
 simulated_set = sf.gym.train_simulated(
     family, exact_set.policies, tasks=arguments.tasks, holdout=arguments.holdout, cells=6, widths=widths,
     max_episodes=arguments.max_episodes, strict=False, workers=arguments.workers,
@@ -41,7 +47,14 @@ print(f"margin of the safe policy: {simulated_set.safe_margin:.3f} simulated, {e
 
 points = grid.sample(12, np.random.default_rng(5))
 found = estimate(
-    family, points, exact_set.policies, alpha=0.1, seed=7, widths=widths, max_episodes=400, workers=arguments.workers
+    family,
+    points,
+    exact_set.policies,
+    alpha=0.1,
+    seed=7,
+    widths=widths,
+    max_episodes=arguments.max_episodes,
+    workers=arguments.workers,
 )
 truth = np.stack([sf.evaluate_many(grid.cmdp(point), tables) for point in points])
 inside = (found.lower <= truth) & (truth <= found.upper)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -132,3 +133,24 @@ def test_figures_that_are_there_are_used_as_they_are(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("limits", "words"), [((1.5,), "limit 1.5"), ((1.5, 0.2), "limits 1.5, 0.2")])
 def test_limits_are_stated(tmp_path: Path, limits: tuple[float, ...], words: str) -> None:
     assert f"exceed the dashed {words}" in page_of(tmp_path, limits=limits).words
+
+
+def test_judged_values_are_called_estimates_and_repeats_are_not_called_tasks(tmp_path: Path) -> None:
+    judged = {"episodes": 10_000, "largest_half_width_cost": 0.042}
+    write_run(tmp_path, judged=judged)
+    (tmp_path / "figure4.png").write_bytes(b"a picture")
+    words = Page(write_report(tmp_path).read_text(encoding="utf-8")).words
+    assert "estimated from 10,000 fresh episodes" in words and "0.042" in words and "computed exactly" not in words
+    assert "Left: expected reward" in words and not (tmp_path / "figure2.png").exists()
+    exact = page_of(tmp_path / "exact").words
+    assert "computed exactly" in exact and "Left: reward given up" in exact
+
+
+def test_a_task_that_is_met_twice_is_one_task(tmp_path: Path) -> None:
+    write_run(tmp_path)
+    raw = json.loads((tmp_path / "summary.json").read_text())
+    raw["tasks"] = [raw["tasks"][0]] * len(raw["tasks"])
+    summary = Summary.of(raw)
+    assert summary.distinct_tasks == 1
+    words = Page(render_html(summary, {})).words
+    assert "on 1 unseen task" in words and f"Every task is met {len(raw['tasks'])} times." in words

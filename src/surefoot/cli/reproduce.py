@@ -243,8 +243,9 @@ def locomotion(
     written = [out / "summary.json"]
     if not no_figures:
         from surefoot.report.figures import figure4
+        from surefoot.report.html import write_report
 
-        written.append(figure4(out))
+        written += [figure4(out), write_report(out)]
     if as_json:
         click.echo(json.dumps(summary))
         return

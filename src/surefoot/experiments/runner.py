@@ -9,7 +9,6 @@ Letters: K episodes, T batches, J policies, I constraints.
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,7 @@ from surefoot.cmdp.evaluate import evaluate_many
 from surefoot.cmdp.model import TabularCMDP
 from surefoot.cmdp.simulate import Episodes, Simulator
 from surefoot.deploy.agent import Agent
-from surefoot.deploy.trace import FIRST_BATCH, GROWTH, LARGEST_BATCH, VIOLATION_TOLERANCE, Trace
+from surefoot.deploy.trace import FIRST_BATCH, GROWTH, LARGEST_BATCH, VIOLATION_TOLERANCE, Trace, record
 from surefoot.policy import Policy, TabularPolicy
 
 __all__ = ["FIRST_BATCH", "GROWTH", "LARGEST_BATCH", "VIOLATION_TOLERANCE", "Trace", "play"]
@@ -28,38 +27,20 @@ __all__ = ["FIRST_BATCH", "GROWTH", "LARGEST_BATCH", "VIOLATION_TOLERANCE", "Tra
 def play(agent: Agent, task: TabularCMDP, episodes: int, seed: int, *, largest_batch: int = LARGEST_BATCH) -> Trace:
     """Run one agent on one task for K episodes.
 
-    Batches start at 10 episodes and grow by a tenth up to ``largest_batch``. The simulator's streams depend on ``seed`` and the episode number
+    Batches are those of :func:`surefoot.deploy.trace.record`. The simulator's streams depend on ``seed`` and the episode number
     only, so agents with the same seed meet the same chance. An agent may replace its policies between batches: a batch is played and
     scored with the policies that the agent has when it answers ``ask``. An agent that wants ``"visits"`` gets one more keyword of ``tell``:
     ``visits``, the batch's :class:`~surefoot.cmdp.simulate.Visits`.
     """
     stage = _Stage(task, agent.wants)
-    began, inside = time.perf_counter(), 0.0
-    ends, deployed, weight, played, size = [], [], [], 0, float(FIRST_BATCH)
-    while played < episodes:
-        n = min(int(size), episodes - played)
-        mark = time.perf_counter()
-        batch = agent.ask(n)
-        inside += time.perf_counter() - mark
+
+    def meet(policy_index: IntArray, played: int) -> tuple[FloatArray, dict[str, Any]]:
         stage.set(agent.policies)
-        outcome, more = stage.run(batch.policy_index, seed, played)
-        mark = time.perf_counter()
-        agent.tell(batch.ids, outcome.returns, outcome.costs, initial_state=outcome.initial_states, **more)
-        inside += time.perf_counter() - mark
-        played += n
-        ends.append(played)
-        deployed.append(batch.weights @ stage.values)
-        weight.append(1.0 - batch.weights[0])
-        size = min(size * GROWTH, float(largest_batch))
-    scores = np.asarray(deployed)
-    return Trace(
-        ends=np.asarray(ends, dtype=np.int64),
-        reward=scores[:, 0],
-        costs=scores[:, 1:],
-        weight=np.asarray(weight),
-        seconds=time.perf_counter() - began,
-        agent_seconds=inside,
-    )
+        outcome, more = stage.run(policy_index, seed, played)
+        told = {"reward": outcome.returns, "costs": outcome.costs, "initial_state": outcome.initial_states}
+        return stage.values, told | more
+
+    return record(agent, episodes, meet, largest_batch=largest_batch)
 
 
 class _Stage:

@@ -12,14 +12,13 @@ Letters: T tasks, p parameters, J policies, I constraints, X signals, n episodes
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from surefoot.arrays import FloatArray, IntArray, as_floats, check_integer
-from surefoot.deploy.trace import FIRST_BATCH, GROWTH, LARGEST_BATCH, Trace
+from surefoot.deploy.trace import LARGEST_BATCH, Player, Trace, record
 from surefoot.errors import InvalidInput
 from surefoot.gym.family import GymFamily
 from surefoot.gym.rollout import Seed, rollout
@@ -30,17 +29,6 @@ __all__ = ["Bank", "Trace", "judge", "play_gym"]
 BLOCK = 500
 UNREACHABLE = 1e-9
 """A width, as a share of the range, that no number of episodes reaches: judging spends its whole budget."""
-
-
-class _Agent(Protocol):
-    """The part of :class:`surefoot.deploy.agent.Agent` that is used."""
-
-    @property
-    def policies(self) -> tuple[Any, ...]: ...
-
-    def ask(self, n: int) -> Any: ...
-
-    def tell(self, ids: Any, reward: Any, costs: Any, *, signals: Any = None) -> None: ...
 
 
 class Bank:
@@ -148,7 +136,7 @@ class _Reader:
 
 
 def play_gym(
-    agent: _Agent,
+    agent: Player,
     bank: Bank,
     *,
     episodes: int,
@@ -160,7 +148,7 @@ def play_gym(
 ) -> Trace:
     """Run one agent on one task.
 
-    Batches start at 10 episodes and grow by a tenth up to ``largest_batch``. The episodes that a run sees depend on the bank, ``seed`` and the
+    Batches are those of :func:`surefoot.deploy.trace.record`. The episodes that a run sees depend on the bank, ``seed`` and the
     policies drawn, so agents with the same seed meet the same chance.
 
     Args:
@@ -183,31 +171,13 @@ def play_gym(
             f"bank must hold the agent's {len(agent.policies)} policies, got {len(bank.policies)}; make it for agent.policies"
         )
     reader = _Reader(bank, seed, task, first_block)
-    began, inside = time.perf_counter(), 0.0
-    ends, deployed, weight, played, size = [], [], [], 0, float(FIRST_BATCH)
-    while played < episodes:
-        mark = time.perf_counter()
-        batch = agent.ask(min(int(size), episodes - played))
-        inside += time.perf_counter() - mark
-        outcomes = reader.next(np.asarray(batch.policy_index))
+
+    def meet(policy_index: IntArray, _: int) -> tuple[FloatArray, dict[str, Any]]:
+        outcomes = reader.next(policy_index)
         costs, signals = outcomes[:, 1 : 1 + n_constraints], outcomes[:, 1 + n_constraints :]
-        mark = time.perf_counter()
-        agent.tell(batch.ids, outcomes[:, 0], costs, signals=signals if signals.shape[1] else None)
-        inside += time.perf_counter() - mark
-        played += len(outcomes)
-        ends.append(played)
-        deployed.append(batch.weights @ worth)
-        weight.append(1.0 - batch.weights[0])
-        size = min(size * GROWTH, float(largest_batch))
-    scores = np.asarray(deployed)
-    return Trace(
-        ends=np.asarray(ends, dtype=np.int64),
-        reward=scores[:, 0],
-        costs=scores[:, 1:],
-        weight=np.asarray(weight),
-        seconds=time.perf_counter() - began,
-        agent_seconds=inside,
-    )
+        return worth, {"reward": outcomes[:, 0], "costs": costs, "signals": signals if signals.shape[1] else None}
+
+    return record(agent, episodes, meet, largest_batch=largest_batch)
 
 
 def judge(

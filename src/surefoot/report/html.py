@@ -12,7 +12,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from surefoot.report.figures import figure1, figure2
+from surefoot.report.figures import figure1, figure2, figure4
 from surefoot.report.records import AgentRecord, Summary, read_summary
 from surefoot.report.table import header, row
 
@@ -73,6 +73,14 @@ GLOSSARY = (
     ("Final weight", "How often, at the end, the agent plays something other than its initial safe policy."),
 )
 
+JUDGED_GLOSSARY = {
+    "Regret": "Reward given up, over all episodes together, compared with the best mixture of the known policies that respects the limit in "
+    "that task. Smaller is better.",
+    "Violating episode": "An episode whose policy would, on average, cost more than the limit in the real task, as estimated from "
+    "{episodes:,.0f} fresh episodes of every policy that no agent ever saw (costs to within {largest_half_width_cost:.3g}).",
+}
+"""What these mean where no exact values are known."""
+
 KNOWN_AGENTS = {
     "oracle": "Knows the real task and plays its best policy within the limit: a yardstick, not a rival.",
     "always-safe": "Plays the initial safe policy for ever and learns nothing.",
@@ -98,7 +106,8 @@ def write_report(directory: Path | str) -> Path:
     """
     folder = Path(directory)
     summary = read_summary(folder)
-    pictures = {"figure2": _picture(folder / "figure2.png", figure2)}
+    curves, draw = ("figure4", figure4) if summary.judged else ("figure2", figure2)
+    pictures = {curves: _picture(folder / f"{curves}.png", draw)}
     if (folder / "figure1.npz").exists():
         pictures["figure1"] = _picture(folder / "figure1.png", figure1)
     path = folder / "report.html"
@@ -107,25 +116,37 @@ def write_report(directory: Path | str) -> Path:
 
 
 def render_html(summary: Summary, pictures: dict[str, bytes]) -> str:
-    """The page; ``pictures`` maps ``figure1`` and ``figure2``, as far as they exist, to PNG files' contents."""
+    """The page; ``pictures`` maps ``figure1``, ``figure2`` and ``figure4``, as far as they exist, to PNG files' contents."""
     panels = 1 + summary.cost_limits.size
     name = summary.experiment[:1].upper() + summary.experiment[1:]
-    title = f"{name}: {len(summary.agents)} agents on {_count(len(summary.tasks), 'unseen task')}"
+    distinct, runs = summary.distinct_tasks, len(summary.tasks)
+    title = f"{name}: {len(summary.agents)} agents on {_count(distinct, 'unseen task')}"
+    met = f" Every task is met {runs / distinct:g} times." if runs > distinct else ""
     parts = [
         f"<h1>{escape(title)}</h1>",
-        f'<p class="soft">{summary.episodes:,} episodes per task. Seed {summary.seed}.</p>',
+        f'<p class="soft">{summary.episodes:,} episodes per task.{met} Seed {summary.seed}.</p>',
         _verdict(summary),
         _assumptions(summary),
         _figure(pictures, "figure2", "Learning on the real task", _alt(summary), _caption(summary), panels),
+        _figure(pictures, "figure4", "Learning on the real task", _alt(summary), _caption(summary), panels),
         "<h2>Every agent in numbers</h2>",
         _table(summary),
         _agents(summary),
         "<h2>How to read this</h2>",
-        _definitions(GLOSSARY),
+        _definitions(_glossary(summary)),
         _certificate(summary),
         _figure(pictures, "figure1", "The family of tasks", FIGURE1_ALT, FIGURE1_CAPTION, FIGURE1_PANELS),
     ]
     return _page(title, "\n".join(part for part in parts if part))
+
+
+def _glossary(summary: Summary) -> Iterable[tuple[str, str]]:
+    for term, text in GLOSSARY:
+        judged = JUDGED_GLOSSARY.get(term) if summary.judged else None
+        yield (
+            term,
+            judged.format(**{"episodes": 0.0, "largest_half_width_cost": 0.0, **summary.judged}) if judged else text,
+        )
 
 
 PANEL_WIDTH = 26  # rem below which a panel scrolls sideways instead of shrinking
@@ -178,7 +199,8 @@ def _verdict(summary: Summary) -> str:
 
 def _breach(summary: Summary, agent: AgentRecord) -> str:
     episodes = f"{agent.violating_episodes.sum():,.0f} of {summary.episodes * len(summary.tasks):,} episodes"
-    return f"on {agent.tasks_violated} of {_count(len(summary.tasks), 'task')}, in {episodes}"
+    runs = "task" if summary.distinct_tasks == len(summary.tasks) else "run"
+    return f"on {agent.tasks_violated} of {_count(len(summary.tasks), runs)}, in {episodes}"
 
 
 def _assumptions(summary: Summary) -> str:
@@ -271,8 +293,9 @@ def _holdout(training: dict[str, Any] | Any) -> str:
 
 
 def _caption(summary: Summary) -> str:
+    left = "expected reward of the policy in use" if summary.judged else "reward given up since the first episode"
     return (
-        "Left: reward given up since the first episode. Right: what the policy in use costs on average; it must not "
+        f"Left: {left}. Right: what the policy in use costs on average; it must not "
         f"exceed the dashed {_limits(summary)}. Lines are means over the tasks, bands reach from the smallest to the "
         "largest."
     )
@@ -280,7 +303,8 @@ def _caption(summary: Summary) -> str:
 
 def _alt(summary: Summary) -> str:
     finals = "; ".join(f"{agent.name} {agent.final_regret.mean():,.0f}" for agent in summary.agents)
-    return f"Curves of cumulative regret and of expected cost with its limit. Mean final regret: {finals}."
+    left = "expected reward" if summary.judged else "cumulative regret"
+    return f"Curves of {left} and of expected cost with its limit. Mean final regret: {finals}."
 
 
 def _definitions(pairs: Iterable[tuple[str, str]]) -> str:

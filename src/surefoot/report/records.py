@@ -96,6 +96,7 @@ class Summary:
         assumptions: what was found out about the assumptions that the guarantees rest on.
         assumptions_hold: whether nothing was found against them; ``None`` where nobody looked.
         published: mean regret at the end of the runs in the literature, by agent.
+        judged: ``episodes`` and ``largest_half_width_cost`` of the estimates that stand for exact values; empty where values are exact.
     """
 
     experiment: str
@@ -108,6 +109,12 @@ class Summary:
     assumptions: tuple[str, ...]
     assumptions_hold: bool | None
     published: Mapping[str, float]
+    judged: Mapping[str, float]
+
+    @property
+    def distinct_tasks(self) -> int:
+        """How many of the tasks differ; repeats of one task are entries of their own."""
+        return len({json.dumps(task, sort_keys=True) for task in self.tasks})
 
     @classmethod
     def of(cls, raw: Mapping[str, Any]) -> Summary:
@@ -135,6 +142,7 @@ class Summary:
             assumptions=_sentences(raw.get("assumptions", ())),
             assumptions_hold=_holds(raw.get("assumptions", ())),
             published={str(name): float(value) for name, value in raw.get("published", {}).items()},
+            judged={str(name): float(value) for name, value in raw.get("judged", {}).items()},
         )
 
 

@@ -288,7 +288,7 @@ def _digest(policy_set: PolicySet) -> str:
 
     found = sha256()
     for policy in policy_set.policies:
-        for name in sorted(f.name for f in fields(policy)):
+        for name in sorted(f.name for f in fields(policy)):  # type: ignore[arg-type]
             value = getattr(policy, name)
             for part in value if isinstance(value, tuple) else (value,):
                 found.update(
