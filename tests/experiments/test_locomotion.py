@@ -89,12 +89,16 @@ def test_every_row_is_played_and_judged(toy: None, tmp_path: Path) -> None:
         assert all(sure <= seen for sure, seen in zip(row["surely_violating_episodes"], row["violating_episodes"])), (
             name
         )
+        lost = row["lost_per_episode"]
+        assert lost["mean"] == pytest.approx(np.mean(row["regret"]["400"]) / 400)
+        assert lost["lower"] <= lost["mean"] <= lost["upper"]
     regret = {name: np.mean(row["regret"]["400"]) for name, row in summary["agents"].items()}
     assert abs(regret["oracle"]) < 1e-6
     assert regret["always-safe"] >= regret["robust-fixed"] > -1e-6
     for trust in ("cells", "envelope", "data"):
         assert not any(summary["agents"][f"certified:{trust}"]["surely_violating_episodes"])
-    assert "certified:cells" in render_table(summary)
+    table = render_table(summary)
+    assert "certified:cells" in table and "lost per episode" in table
     assert figure4(tmp_path / "run").read_bytes()[:4] == b"\x89PNG"
 
 

@@ -112,9 +112,14 @@ class Summary:
     judged: Mapping[str, float]
 
     @property
+    def task_keys(self) -> list[str]:
+        """(n,) the same for repeats of one task, which are entries of their own."""
+        return [json.dumps(task, sort_keys=True) for task in self.tasks]
+
+    @property
     def distinct_tasks(self) -> int:
-        """How many of the tasks differ; repeats of one task are entries of their own."""
-        return len({json.dumps(task, sort_keys=True) for task in self.tasks})
+        """How many of the tasks differ."""
+        return len(set(self.task_keys))
 
     @classmethod
     def of(cls, raw: Mapping[str, Any]) -> Summary:

@@ -2,7 +2,8 @@
 
 Per agent, over n tasks of K episodes: mean, smallest and largest regret at the last checkpoint; episodes whose mixture
 ``w`` broke a limit; the worst ``V_c(w) - d`` over tasks, episodes and constraints (positive: a limit was exceeded);
-tasks with at least one such episode; mean final weight on anything but the safe policy; seconds.
+tasks with at least one such episode; mean final weight on anything but the safe policy; seconds. Where values are judged, and so the
+optimum is one of the known policies, the regret is given per episode, with a bootstrap interval over tasks.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from surefoot.report.records import AgentRecord, Summary
+from surefoot.stats.bootstrap import mean_over_tasks
 
 __all__ = ["header", "render_table", "row"]
 
@@ -37,8 +39,7 @@ def header(summary: Summary) -> list[str]:
     published = ["published"] if summary.published else []
     return [
         "agent",
-        "mean regret",
-        "min to max",
+        *(["lost per episode", "95% over tasks"] if summary.judged else ["mean regret", "min to max"]),
         *published,
         "violating episodes",
         "worst cost - limit",
@@ -50,12 +51,10 @@ def header(summary: Summary) -> list[str]:
 
 def row(summary: Summary, agent: AgentRecord) -> list[str]:
     """The cells of one agent, in the order of :func:`header`."""
-    regret = agent.final_regret
     published = [_published(summary, agent)] if summary.published else []
     return [
         "".join(letter if letter.isprintable() else "?" for letter in agent.name),
-        f"{regret.mean():,.0f}",
-        f"{regret.min():,.0f} to {regret.max():,.0f}",
+        *(_lost(summary, agent) if summary.judged else _totals(agent)),
         *published,
         f"{agent.violating_episodes.sum():,.0f}",
         worst_excess(summary, agent),
@@ -63,6 +62,16 @@ def row(summary: Summary, agent: AgentRecord) -> list[str]:
         f"{agent.final_weight.mean():.2f}",
         f"{agent.seconds:.1f}",
     ]
+
+
+def _totals(agent: AgentRecord) -> list[str]:
+    regret = agent.final_regret
+    return [f"{regret.mean():,.0f}", f"{regret.min():,.0f} to {regret.max():,.0f}"]
+
+
+def _lost(summary: Summary, agent: AgentRecord) -> list[str]:
+    mean, low, high = mean_over_tasks(agent.final_regret / agent.last_checkpoint, summary.task_keys)
+    return [f"{mean:.2f}", f"{low:.2f} to {high:.2f}"]
 
 
 def worst_excess(summary: Summary, agent: AgentRecord) -> str:

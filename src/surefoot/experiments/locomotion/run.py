@@ -47,6 +47,7 @@ from surefoot.gym.play import BLOCK, Bank, Trace, judge, play_gym
 from surefoot.gym.values import Widths
 from surefoot.policyset.schema import PolicySet
 from surefoot.progress import track
+from surefoot.stats.bootstrap import mean_over_tasks
 
 __all__ = ["DEFAULT_AGENTS", "SHIPPED_TASKS", "Judgement", "make_judgement", "make_policy_set", "reproduce", "ship"]
 
@@ -188,7 +189,7 @@ def reproduce(
     header["judged"] = _described(verdict)
     header["distinct_banks"] = min(repeats, SETTINGS[env].banks)
     summary = write_comparison(directory, found, header)
-    return _with_sure_violations(directory, summary, found, verdict, repeats)
+    return _with_judgement(directory, summary, found, verdict, repeats)
 
 
 def _check(
@@ -465,10 +466,10 @@ def _described(verdict: Judgement) -> dict[str, Any]:
     }
 
 
-def _with_sure_violations(
+def _with_judgement(
     directory: Path, summary: dict[str, Any], found: Comparison, verdict: Judgement, repeats: int
 ) -> dict[str, Any]:
-    """Add how many episodes violate even at the lower end of the judged intervals of the costs.
+    """Add what is lost per episode, with a bootstrap interval over tasks, and how many episodes violate even at the lower end of the judged costs.
 
     A mixture's judged cost is an estimate: right at the limit, half of all safe mixtures would be called violating by it.
     """
@@ -479,5 +480,9 @@ def _with_sure_violations(
         summary["agents"][name]["surely_violating_episodes"] = [
             t.violating(found.limits + more) for t, more in zip(traces, room)
         ]
+        regret = [float(t.regret(best, t.ends[-1:])[0]) / found.episodes for t, best in zip(traces, found.optima)]
+        tasks = [k // repeats for k in range(len(traces))]
+        mean, low, high = mean_over_tasks(np.array(regret), tasks)
+        summary["agents"][name]["lost_per_episode"] = {"mean": mean, "lower": low, "upper": high}
     (directory / "summary.json").write_text(json.dumps(summary, indent=1, allow_nan=False) + "\n")
     return summary
