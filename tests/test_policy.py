@@ -110,3 +110,23 @@ def test_tables_are_read_only() -> None:
 def test_what_is_no_policy_is_refused(call: Any, message: str) -> None:
     with pytest.raises(InvalidInput, match=message):
         call()
+
+
+class Uniform:
+    """A generator whose next number is known."""
+
+    def __init__(self, value: float) -> None:
+        self.value = value
+
+    def random(self) -> float:
+        return self.value
+
+
+@pytest.mark.parametrize("uniform", [0.0, 1.0 - 2.0**-53])
+def test_extreme_uniforms_draw_actions_of_positive_probability(uniform: float) -> None:
+    # Ten times .1 do not add up to 1, and the first and last actions are never played.
+    table = np.array([[0.0, *[0.1] * 10, 0.0], [0.0, 1.0 - 4e-10, *[0.0] * 10]])
+    policy = TabularPolicy(table)
+    for state in (0, 1):
+        action, _ = policy.predict(state, rng=Uniform(uniform))  # type: ignore[arg-type]
+        assert table[state, action] > 0.0
