@@ -83,7 +83,7 @@ class TabularEnv(gymnasium.Env[Any, Any]):
     def __init__(self, cmdp: TabularCMDP) -> None:
         self.observation_space = Discrete(cmdp.n_states)
         self.action_space = Discrete(cmdp.n_actions)
-        self._cmdp = cmdp
+        self._rewards, self._costs, self._n_actions = cmdp.rewards, cmdp.costs, cmdp.n_actions
         self._start = np.cumsum(cmdp.start)
         self._first, self._successors = cmdp.row_start.tolist(), cmdp.successors
         # Running sums over all rows: a draw is one search between a row's ends.
@@ -93,16 +93,16 @@ class TabularEnv(gymnasium.Env[Any, Any]):
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[int, dict[str, Any]]:
         """A state from the start distribution."""
         super().reset(seed=seed)
-        self._state = int(np.searchsorted(self._start, self.np_random.random() * self._start[-1], side="right"))
+        self._state = int(self._start.searchsorted(self.np_random.random() * self._start[-1], side="right"))
         return self._state, {}
 
     def step(self, action: int) -> tuple[int, float, bool, bool, dict[str, Any]]:
         """One transition; such tasks have no end of their own."""
-        row = self._state * self._cmdp.n_actions + int(action)
-        reward, cost = self._cmdp.rewards[self._state, action], self._cmdp.costs[:, self._state, action]
+        row = self._state * self._n_actions + int(action)
+        reward, cost = self._rewards[self._state, action], self._costs[:, self._state, action]
         low, high = self._first[row], self._first[row + 1]
         level = self._sums[low] + self.np_random.random() * (self._sums[high] - self._sums[low])
-        found = int(np.searchsorted(self._sums[low + 1 : high + 1], level, side="right"))
+        found = int(self._sums[low + 1 : high + 1].searchsorted(level, side="right"))
         self._state = int(self._successors[low + min(found, high - low - 1)])
         return self._state, float(reward), False, False, {"cost": cost.copy()}
 

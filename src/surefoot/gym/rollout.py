@@ -316,7 +316,10 @@ class _Run:
     def _see(self, slot: int, observation: Any) -> None:
         if observation is self.observations[slot] and isinstance(observation, np.ndarray) and observation.ndim:
             self._refuse("observation", "be a fresh array every step", "the same object", slot, "return a copy")
-        shape = observation.shape if isinstance(observation, np.ndarray) else np.shape(observation)
+        if isinstance(observation, np.ndarray):
+            shape = observation.shape
+        else:
+            shape = () if isinstance(observation, int | float) else np.shape(observation)
         if shape != self.shape:
             self._refuse(
                 "observation",
