@@ -21,7 +21,8 @@ from tests.gym.toys import DISCOUNT, HORIZON, MEAN_COIN, Coins, Constant, coins,
 )
 def test_a_sound_family_has_no_problems(family: Any) -> None:
     found = check_family(family)
-    assert found.ok and found.problems == () and found.episodes == 45
+    # Tasks that share episodes are compared with each other as well.
+    assert found.ok and found.problems == () and found.episodes == (51 if family.shared else 45)
     found.raise_if_bad()
 
 
@@ -157,3 +158,26 @@ def test_an_argument_is_refused(name: str) -> None:
     arguments: dict[str, Any] = {name: 0}
     with pytest.raises(InvalidInput, match=f"{name} must be an integer >= 1"):
         check_family(coins(), **arguments)
+
+
+class Priced(Coins):
+    """The cost depends on the task."""
+
+    def step(self, action: Any) -> Any:
+        *rest, info = super().step(action)
+        return *rest, {**info, "cost": 0.5 * self.gain}
+
+
+def test_tasks_that_are_said_to_share_episodes_must_not_differ_in_the_cost() -> None:
+    make = lambda p: Priced(float(p[0]))  # noqa: E731
+    (problem,) = check_family(shared_coins(make=make)).problems
+    assert problem.startswith("costs must be the same in all tasks of shared coins") and "leave rewards= out" in problem
+    assert not check_family(coins(make=make)).problems
+
+
+def test_tasks_that_share_episodes_must_pay_what_rewards_says() -> None:
+    def wrong(parameters: Any, obs: Any, action: Any, next_obs: Any, reward: float, info: Any) -> Any:
+        return 0.7 - 0.4 * parameters[:, 0] * info["coin"]
+
+    problems = check_family(coins(name="odd coins", rewards=wrong)).problems
+    assert any("rewards of odd coins must give what the environment pays" in p for p in problems)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 
 from surefoot.criterion import Criterion
-from surefoot.errors import InvalidInput
-from surefoot.gym.lagrange import Multipliers, interval, judge
+from surefoot.errors import InvalidInput, SimulationError
+from surefoot.gym.lagrange import Multipliers, interval, judge, step_costs
 from tests.gym.press import press
+from tests.gym.toys import Coins, coins
 
 CRITERION = Criterion(0.9, np.array([2.0, 4.0]), (-1.0, 1.0), np.array([1.0, 0.5]), 10)
 SUPPORT = np.array([[0.0, 2.0]])
@@ -93,3 +95,24 @@ def test_the_report_says_whether_the_limit_was_met(effort: float, met: bool, ver
     assert report.costs[1, 0, 0] <= 10 * effort**2 <= report.costs[1, 0, 2]
     assert verdict in str(report)
     assert "task [0.5]" in str(report)
+
+
+def test_costs_come_from_where_rollouts_take_them() -> None:
+    class Six(Coins):
+        def step(self, action: Any) -> Any:
+            after, reward, terminated, truncated, _ = super().step(action)
+            return after, reward, 0.25, terminated, truncated, {}
+
+    class Silent(Coins):
+        def step(self, action: Any) -> Any:
+            return *super().step(action)[:4], {"other": 1}
+
+    def cost_in(family: Any, env: Any) -> float:
+        env.reset(seed=0)
+        return float(step_costs(family, env, np.zeros(2), np.array([0.5]))[2][0])
+
+    assert cost_in(coins(), Six(0.5)) == 0.25
+    assert cost_in(coins(cost=lambda o, a, n, i: 0.75), Six(0.5)) == 0.75
+    assert cost_in(coins(cost=lambda o, a, n, i: 0.75), Coins(0.5)) == 0.75
+    with pytest.raises(SimulationError, match=r'cost of coins must be in info\["cost"\], got an info with other'):
+        cost_in(coins(), Silent(0.5))

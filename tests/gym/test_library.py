@@ -93,3 +93,35 @@ def test_the_same_policy_is_allowed_on_one_ground_and_forbidden_on_another() -> 
     }
     assert costs[1.4][1] <= limit < costs[0.6][1]
     assert max(costs[1.4][0], costs[0.6][0]) <= 0.7 * limit
+
+
+def test_damaged_files_are_refused_and_never_a_traceback(tmp_path: Path) -> None:
+    """Flipped bytes anywhere: either the file still says the same kind of thing, or InvalidInput."""
+    from importlib import resources
+
+    from surefoot.experiments.locomotion.run import Judgement
+
+    rng, refused = np.random.default_rng(0), 0
+    for name, read in (
+        ("hopper-policies.npz", lambda p: read_library("hopper", p)),
+        ("hopper-judged.npz", Judgement.load),
+    ):
+        good = np.frombuffer((resources.files("surefoot.gym") / "data" / name).read_bytes(), dtype=np.uint8)
+        for k in range(60):
+            bad = good.copy()
+            # The ends hold the archive's own structure.
+            places = rng.integers(0, good.size, 3) if k % 2 else good.size - 1 - rng.integers(0, 2000, 3)
+            bad[places] ^= rng.integers(1, 256, 3).astype(np.uint8)
+            path = tmp_path / "damaged.npz"
+            path.write_bytes(bad.tobytes())
+            try:
+                read(path)
+            except InvalidInput:
+                refused += 1
+        path.write_bytes(b"\x93NUMPY\x01\x00")
+        with pytest.raises(InvalidInput):
+            read(path)
+        np.save(tmp_path / "lone.npy", np.zeros(3))
+        with pytest.raises(InvalidInput):
+            read(tmp_path / "lone.npy")
+    assert refused > 60

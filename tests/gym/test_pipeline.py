@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import surefoot as sf
 from surefoot.controllers import LinearPolicy
 from surefoot.errors import AssumptionError, InvalidInput, SimulationError
 from surefoot.gym.adapters import tabular_family
-from surefoot.gym.pipeline import FunctionPolicy, train_simulated
+from surefoot.gym.pipeline import DeterministicPolicy, FunctionPolicy, train_simulated
 from surefoot.gym.values import Widths, estimate
 from surefoot.stats.binomial import clopper_pearson_upper, rate_test
 from surefoot.training import ParameterDistance
@@ -338,3 +339,58 @@ def test_the_simulated_path_agrees_with_the_exact_one() -> None:
     upper_costs = upper[0, :, 1]
     np.testing.assert_allclose(weights[1], (1.0 - upper_costs[0]) / (upper_costs[1] - upper_costs[0]), atol=1e-6)
     assert 0.4 <= weights[1] <= 5 / 6 + 1e-9
+
+
+class Undecided:
+    """Draws at random unless asked not to, as models of Stable-Baselines3 do; and remembers that it was reset."""
+
+    starts = 0
+
+    def reset(self) -> None:
+        self.starts += 1
+
+    def predict(self, observation: Any, state: Any = None, deterministic: bool = False) -> tuple[Any, Any]:
+        return (np.array([0.1]) if deterministic else np.random.default_rng().random(1)), state
+
+
+def test_what_is_measured_is_what_is_deployed() -> None:
+    found = trained(library=[LIBRARY[0], Undecided()], holdout=0)
+    policy = found.policies[1]
+    assert isinstance(policy, DeterministicPolicy)
+    assert policy.predict(np.zeros(2))[0] == 0.1 and policy.predict(np.zeros(2), 5, deterministic=False) == (0.1, 5)
+    twin = copy.deepcopy(policy)
+    twin.reset()
+    assert (twin.starts, policy.starts) == (1, 0)
+    again = trained(library=[LIBRARY[0], LIBRARY[0]], holdout=0)
+    np.testing.assert_allclose(boxes(found)[1][:, 1, 1], boxes(again)[1][:, 1, 1], atol=0.3)
+    # Kinds that files hold stay what they are.
+    assert again.policies[0] is LIBRARY[0]
+
+
+def test_what_shared_episodes_cost_is_part_of_the_certificates_error(shared: sf.PolicySet, plain: sf.PolicySet) -> None:
+    for found in (shared, plain):
+        assert found.certificate is not None
+        assert found.certificate.delta_coverage == pytest.approx(0.05) == pytest.approx(found.ledger.spent)
+    # .005 went to the episodes that all hold-out tasks share: at that error nothing is left for the limit.
+    assert shared.ledger.spent_on("simulation") == pytest.approx(0.005) and plain.ledger.spent_on("simulation") == 0.0
+    with pytest.raises(AssumptionError, match=r"uncovered at error 0\.005, got 1 "):
+        sf.CertifiedAgent(shared, trust="cells", evidence="returns", p_max=0.99, delta_coverage=0.005)
+    certificate = shared.certificate
+    assert certificate is not None
+    limit = clopper_pearson_upper(certificate.uncovered, certificate.holdout, 0.0225) + certificate.simulation_error
+    assert limit == pytest.approx(certificate.uncovered_upper)
+    sf.CertifiedAgent(shared, trust="cells", evidence="returns", p_max=limit + 1e-9, delta_coverage=0.05)
+    with pytest.raises(AssumptionError, match="of the tasks uncovered"):
+        sf.CertifiedAgent(shared, trust="cells", evidence="returns", p_max=limit - 1e-9, delta_coverage=0.05)
+
+
+def test_a_stated_margin_is_not_said_to_be_guaranteed_by_cells_that_do_not() -> None:
+    library = [constant(0.1)]
+    kept = trained(library=library, holdout=0).safe_margin
+    stated = kept + 0.1
+    found = trained(library=library, holdout=0, margin=stated).assumption
+    assert (
+        f"the stated margin of {stated:.4g} in every task" in found.statement
+        and f"guarantees a margin of {kept:.4g} only" in found.statement
+    )
+    assert "in every cell" in trained(library=library, holdout=0, margin=kept / 2).assumption.statement

@@ -162,7 +162,8 @@ class Recurrent:
 
     def predict(self, observation: Any, state: Any = None, deterministic: bool = False) -> tuple[Any, Any]:
         state = 0.0 if state is None else state
-        return np.array([0.1 * (state + 1.0) * deterministic]), state + 1.0
+        assert not deterministic
+        return np.array([0.1 * (state + 1.0)]), state + 1.0
 
 
 @pytest.mark.parametrize("policy", [Integrator(), Recurrent()])
@@ -510,3 +511,35 @@ def test_an_error_in_another_process_arrives_whole() -> None:
 
 def test_the_criterion_of_the_toys_allows_an_early_end() -> None:
     assert CRITERION.reward_bounds[0] <= 0.0
+
+
+class Views(Coins):
+    """Every observation is a fresh view of the same memory."""
+
+    def reset(self, **more: Any) -> Any:
+        _, info = super().reset(**more)
+        self.memory = np.zeros(2)
+        return self.memory[:], info
+
+    def step(self, action: Any) -> Any:
+        _, *rest = super().step(action)
+        self.memory += 0.1
+        return self.memory[:], *rest
+
+
+def test_a_cost_sees_the_observation_before_the_step_as_it_was() -> None:
+    def moved(before: Any, action: Any, after: Any, info: Any) -> float:
+        return float(after[0] - before[0])
+
+    family = coins(make=lambda p: Views(0.5), cost=moved)
+    (found,) = rollout(family, [0.5], [Constant(0.5)], episodes=3, seed=1)
+    np.testing.assert_allclose(found.costs, 0.1 * WEIGHT)
+
+
+def test_a_signal_of_a_shared_episode_cannot_use_the_reward_of_one_task() -> None:
+    paid = Signal("last reward", 0.0, 1.0, lambda o, a, n, r, i: r, "last")
+    assert rollout(coins(signals=(paid,)), [0.5], [Constant(0.5)], episodes=2, seed=1)[0].signals.shape == (2, 1)
+    with pytest.raises(
+        SimulationError, match=r"signal 'last reward' must be finite, got nan .* must not use the reward"
+    ):
+        rollout(shared_coins(signals=(paid,)), [0.5], [Constant(0.5)], episodes=2, seed=1)

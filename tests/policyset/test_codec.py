@@ -86,6 +86,19 @@ def test_decoder_that_stumbles_is_a_refused_file(clip: Any, linear: PolicySet, t
         load(tmp_path / "linear.sf")
 
 
+def test_decoder_that_expects_another_object_is_a_refused_file(
+    linear: PolicySet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save(linear, tmp_path / "linear.sf")
+
+    def asks_for_a_shape(fields: Any, take: Any) -> Any:
+        return fields["clip"].shape
+
+    monkeypatch.setitem(codec._KINDS, "linear", replace(LINEAR, decode=asks_for_a_shape))
+    with pytest.raises(PolicySetError, match=r"policies\.0: .* has no attribute 'shape'"):
+        load(tmp_path / "linear.sf")
+
+
 @pytest.mark.parametrize("kind", [replace(LINEAR, cls=dict), replace(LINEAR, name="lin")], ids=["name", "class"])
 def test_names_and_classes_of_kinds_are_unique(kind: PolicyKind, linear: PolicySet) -> None:
     with pytest.raises(InvalidInput, match="kind must have a name and a class of its own"):

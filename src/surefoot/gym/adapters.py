@@ -13,6 +13,7 @@ Letters: S states, A actions, I constraints.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -60,14 +61,16 @@ class CostInInfo(gymnasium.Wrapper[Any, Any, Any, Any]):
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """The environment's."""
-        self._before, info = self.env.reset(seed=seed, options=options)
-        return self._before, info
+        observation, info = self.env.reset(seed=seed, options=options)
+        self._before = copy.copy(observation)
+        return observation, info
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         """The environment's, with a cost."""
         observation, reward, terminated, truncated, info = self.env.step(action)
         cost = self._cost(self._before, action, observation, info)
-        self._before = observation
+        # A copy: the environment may write the next observation into the same memory.
+        self._before = copy.copy(observation)
         return observation, reward, terminated, truncated, {**info, "cost": cost}
 
 

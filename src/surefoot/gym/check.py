@@ -9,6 +9,7 @@ Letters: T tasks, p parameters, I constraints, n episodes.
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -93,6 +94,8 @@ def check_family(
     points = found.attempt(_sample, family, tasks, seed)
     for task, point in enumerate([] if points is None else points):
         found.attempt(found.task, task, point)
+    if family.shared and points is not None and len(points) > 1:
+        found.attempt(found.premise, points[0], points[-1])
     found.ranges()
     return FamilyCheck(
         family.name, tuple(dict.fromkeys(found.problems)), tuple(dict.fromkeys(found.notes)), found.count
@@ -166,6 +169,42 @@ class _Findings:
             self._same(first, self._run(stage, policy), "another environment of the same task", point)
         if (first.lengths == 0).any():
             self.problems.append(f"{self.family.name}: an episode must have a step, got none; fix reset")
+
+    def premise(self, point: FloatArray, other: FloatArray) -> None:
+        """Tasks that share episodes differ in nothing but the reward, and ``rewards`` says what each of them pays."""
+        parts = []
+        for parameters in (point, other):
+            with closing(Stage(self.family, parameters, width=1)) as stage:
+                (env,) = stage.environments(1)
+                parts.append(self._run(stage, _RandomActions(env.action_space) if self.policy is None else self.policy))
+                self._pays(env, parameters)
+        for name in ("first_observations", "lengths", "costs", "signals"):
+            if not np.array_equal(getattr(parts[0], name), getattr(parts[1], name)):
+                self.problems.append(
+                    f"{name} must be the same in all tasks of {self.family.name}, whose rewards= says that they differ in the reward only, got "
+                    f"others at {point.tolist()} and {other.tolist()} for one seed; leave rewards= out, and every task gets episodes of its own"
+                )
+                return
+
+    def _pays(self, env: Any, point: FloatArray) -> None:
+        """Whether ``rewards`` gives what the environment pays, over one episode of random actions."""
+        rng, rewards = np.random.default_rng(self.seed), self.family.rewards
+        before, _ = env.reset(seed=self.seed)
+        for _ in range(self.family.horizon):
+            before = copy.copy(before)
+            action, _ = _RandomActions(env.action_space).predict(before, rng=rng)
+            result = env.step(action)
+            after, reward, over, info = result[0], float(result[1]), bool(result[-3]), result[-1]
+            said = float(np.ravel(rewards(point[None], before, action, after, reward, info))[0])  # type: ignore[misc]
+            if not abs(said - reward) <= 1e-9 * (1.0 + abs(reward)):
+                self.problems.append(
+                    f"rewards of {self.family.name} must give what the environment pays, got {said:g} where it pays {reward:g} at {point.tolist()}; "
+                    "fix the one that is wrong"
+                )
+                return
+            if over:
+                return
+            before = after
 
     def _run(self, stage: Stage, policy: Any) -> Rollouts:
         self.count += self.episodes

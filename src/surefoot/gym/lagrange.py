@@ -23,7 +23,7 @@ import numpy as np
 
 from surefoot.arrays import FloatArray, freeze
 from surefoot.criterion import Criterion
-from surefoot.errors import InvalidInput
+from surefoot.errors import InvalidInput, SimulationError
 from surefoot.gym.family import GymFamily
 from surefoot.gym.rollout import rollout
 from surefoot.stats.betting import mean_lower, mean_upper
@@ -170,13 +170,24 @@ class Trained:
 def step_costs(
     family: GymFamily, env: Any, observation: Any, action: Any
 ) -> tuple[Any, float, FloatArray, bool, bool, dict[str, Any]]:
-    """One step: next observation, reward, (I,) costs, terminated, truncated, info."""
+    """One step: next observation, reward, (I,) costs, terminated, truncated, info; costs from where rollouts take them.
+
+    Raises:
+        SimulationError: no cost.
+    """
     result = env.step(action)
     if len(result) == 6:
         after, reward, cost, terminated, truncated, info = result
     else:
         after, reward, terminated, truncated, info = result
-        cost = family.cost(observation, action, after, info) if family.cost is not None else info["cost"]
+        cost = info.get("cost")
+    if family.cost is not None:
+        cost = family.cost(observation, action, after, info)
+    if cost is None:
+        raise SimulationError(
+            f'cost of {family.name} must be in info["cost"], got an info with {", ".join(sorted(map(str, info))[:6]) or "nothing"}; put it there, '
+            "return steps of six, or give the family cost="
+        )
     return (
         after,
         float(reward),

@@ -10,18 +10,19 @@ A library is a file of plain arrays: entry k of policy j is called ``j.field.k``
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from zipfile import BadZipFile
 
 import numpy as np
 
 from surefoot.arrays import FloatArray, freeze
 from surefoot.controllers import MLPPolicy
 from surefoot.errors import InvalidInput
+from surefoot.policyset.file import ARCHIVE_ERRORS
 
 if TYPE_CHECKING:
     from surefoot.gym.family import GymFamily
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
 __all__ = ["RECIPES", "Library", "Recipe", "load_library", "read_library", "save_library", "train_library"]
 
+DAMAGED_ARRAYS = (*ARCHIVE_ERRORS, OSError, TypeError, AttributeError, zlib.error)
+"""What reading a damaged file of arrays is known to raise."""
 VECTORS = ("low", "high", "shift", "scale")
 
 
@@ -255,7 +258,7 @@ def _read(path: Path) -> Library:
             arrays = {key: file[key] for key in file.files}
         parameters = arrays["parameters"]
         return Library(tuple(_policy(arrays, j) for j in range(len(parameters))), freeze(parameters))
-    except (OSError, KeyError, ValueError, TypeError, AttributeError, EOFError, BadZipFile) as error:
+    except DAMAGED_ARRAYS as error:
         raise InvalidInput(
             f"path must be a library of policies, got {path}: {error}; train it again with train_library"
         ) from error

@@ -30,6 +30,7 @@ Letters: T tasks, p parameters, N cells, J policies, I constraints, X signals, Q
 
 from __future__ import annotations
 
+import inspect
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -41,6 +42,7 @@ from surefoot.arrays import FloatArray, IntArray, check_integer, check_real
 from surefoot.errors import AssumptionError, InvalidInput
 from surefoot.gym.family import GymFamily
 from surefoot.gym.values import Estimates, Widths, estimate
+from surefoot.policyset.codec import is_registered
 from surefoot.policyset.schema import (
     AssumptionReport,
     Cells,
@@ -58,7 +60,7 @@ from surefoot.training.cover import Cover, proved_level, sized_cover
 from surefoot.training.coverage import CoverageOracle, ParameterDistance
 from surefoot.version import VERSION
 
-__all__ = ["FunctionPolicy", "train_simulated"]
+__all__ = ["DeterministicPolicy", "FunctionPolicy", "train_simulated"]
 
 INFLATION = 0.02
 """Cells are widened by this share of their width, as those of tabular tasks are."""
@@ -83,6 +85,27 @@ class FunctionPolicy:
     def predict(self, observation: Any, *, deterministic: bool = True) -> tuple[Any, None]:
         """The function's answer."""
         return self.function(observation), None
+
+
+@dataclass(frozen=True, eq=False)
+class DeterministicPolicy:
+    """A policy that would draw its actions by default, as those of Stable-Baselines3 do, asked for its deterministic action always.
+
+    It lives in this process; :func:`surefoot.gym.policies.from_sb3` makes one that a file can hold.
+    """
+
+    policy: Any
+
+    def predict(self, observation: Any, state: Any = None, *, deterministic: bool = True) -> tuple[Any, Any]:
+        """The deterministic action; ``state`` reaches policies that keep one."""
+        more = {} if state is None else {"state": state}
+        return self.policy.predict(observation, deterministic=True, **more)  # type: ignore[no-any-return]
+
+    def __getattr__(self, name: str) -> Any:
+        # reset() of policies with a memory; never while a copy is being built.
+        if name.startswith("_") or name in ("policy", "act_batch"):
+            raise AttributeError(name)
+        return getattr(self.policy, name)
 
 
 def train_simulated(
@@ -110,7 +133,8 @@ def train_simulated(
 
     Args:
         family: the distribution over tasks.
-        library: J policies, index 0 the safe one; whoever trained them.
+        library: J policies, index 0 the safe one; whoever trained them. What is simulated is what ``predict(observation)`` does in deployment;
+            policies that would draw at random by default (``deterministic=False``) are made deterministic, in the set as well.
         tasks: number of fresh training tasks.
         holdout: fresh tasks that judge the finished cells; 0 leaves the set without a certificate.
         cells: largest number of cells.
@@ -190,7 +214,20 @@ def _levels(family: GymFamily, delta: float, beta: float, holdout: int) -> tuple
 def _policies(library: Sequence[Any]) -> tuple[Any, ...]:
     if not len(library):
         raise InvalidInput("library must hold at least the safe policy, got none; put it first")
-    return tuple(p if callable(getattr(p, "predict", None)) or not callable(p) else FunctionPolicy(p) for p in library)
+    return tuple(_as_deployed(policy) for policy in library)
+
+
+def _as_deployed(policy: Any) -> Any:
+    """The policy, or one around it whose plain ``predict(observation)`` is reproducible: what is measured must be what is deployed."""
+    if not callable(getattr(policy, "predict", None)):
+        return FunctionPolicy(policy) if callable(policy) else policy
+    try:
+        takes = inspect.signature(policy.predict).parameters
+    except (TypeError, ValueError):
+        return policy
+    # Controllers of a registered kind go to files as they are, and are measured by what they do by default.
+    settled = "rng" in takes or "deterministic" not in takes or takes["deterministic"].default is True
+    return policy if settled or is_registered(policy) else DeterministicPolicy(policy)
 
 
 @dataclass(frozen=True, eq=False)
@@ -344,7 +381,7 @@ def _build(
     centers = good[found.centers]
     cells = _cells(run, boxes, drawn.tasks[centers], values.take(centers), policy_for_cell, _outside(run, drawn, far))
     report = _report(run, name, found, n, good.size)
-    return _Outcome(cells, boxes.lower, boxes.upper, report, offenders.report(_margin(run, boxes, strict)))
+    return _Outcome(cells, boxes.lower, boxes.upper, report, offenders.report(*_margin(run, boxes, strict)))
 
 
 class _Boxes:
@@ -454,9 +491,13 @@ class _Offenders:
             "narrow widths, bring a safer policy, narrow the family, or train with strict=False to leave such tasks uncovered"
         )
 
-    def report(self, margin: float) -> AssumptionReport:
-        """What training found out about the assumption."""
+    def report(self, margin: float, kept: float) -> AssumptionReport:
+        """What training found out about the assumption; ``kept`` is what every cell guarantees."""
         statement = f"The safe policy keeps a margin of {margin:.4g} in every cell, and was shown to keep one in every task that training looked at."
+        if kept < margin or margin <= 0.0:
+            stated = f"the stated margin of {margin:.4g}" if margin > 0.0 else "a margin"
+            what = f"a margin of {kept:.4g} only" if kept > 0.0 else "no margin"
+            statement = f"The safe policy was shown to keep {stated} in every task that training looked at; the widest cell guarantees {what}."
         if self.found:
             statement = (
                 f"In {len(self.found)} tasks that training looked at the safe policy is not shown to keep the margin: {self._describe()}. "
@@ -471,17 +512,17 @@ class _Offenders:
         )
 
 
-def _margin(run: _Run, boxes: _Boxes, strict: bool) -> float:
-    """``xi``: what every cell guarantees for the safe policy, unless the user stated a margin."""
+def _margin(run: _Run, boxes: _Boxes, strict: bool) -> tuple[float, float]:
+    """``xi``: what every cell guarantees for the safe policy, unless the user stated a margin; and what every cell guarantees."""
     kept = float((run.limits - boxes.upper[:, 0, 1 : 1 + run.limits.size]).min(initial=np.inf))
     if not np.isfinite(kept):
-        return float(run.margin or 0.0)
+        return float(run.margin or 0.0), kept
     if kept <= 0.0 and strict:
         raise AssumptionError(
             f"the safe policy must keep a margin in every cell, got {kept:.4g} in the widest one of {run.family.name}; raise max_episodes, narrow "
             "widths, use more cells, or bring a safer policy"
         )
-    return kept if run.margin is None else run.margin
+    return (kept if run.margin is None else run.margin), kept
 
 
 def _cells(
@@ -592,7 +633,7 @@ def _certify(
         uncovered_upper=min(1.0, clopper_pearson_upper(uncovered, holdout, level) + added[0]),
         margin_failures=failures,
         margin_failure_upper=min(1.0, clopper_pearson_upper(failures, holdout, level) + added[1]),
-        delta_coverage=2.0 * level,
+        delta_coverage=2.0 * level + ledger.spent_on("simulation"),
         simulation_error=added[0],
     )
 

@@ -11,8 +11,9 @@ action of another shape ... is an error that names family, parameters, policy, e
 become a wrong certificate.
 
 A policy acts through ``act_batch(observations)`` where it has one, else ``predict(observation)``, else it is called. ``predict`` gets the
-episode's own ``rng`` if it takes one, and ``deterministic=True`` if it takes that and no ``rng``: a rollout is a function of its
-seed. A policy with ``reset()`` is copied for every environment and reset before every episode (controllers with a memory).
+episode's own ``rng`` if it takes one and otherwise nothing but the observation (and state), as in deployment: what is measured is what is
+deployed. Whether a policy is deterministic is up to its own default. A policy with ``reset()`` is copied for every environment and reset
+before every episode (controllers with a memory).
 
 Letters: T tasks, p parameters, J policies, I constraints, X signals, n episodes, m environments in lockstep.
 """
@@ -253,6 +254,7 @@ class _Run:
         self.returns, self.costs = np.zeros((m, n_tasks)), np.zeros((m, family.n_constraints))
         self.signals = np.zeros((m, len(family.signals)))
         self.observations: list[Any] = [None] * m
+        self.kept: list[Any] = [None] * m
         self.seen = np.zeros((m, *self.space.shape), dtype=self.space.dtype)
         self.out = (
             np.zeros((count, n_tasks)),
@@ -329,6 +331,8 @@ class _Run:
                 "fix the environment, or its observation_space",
             )
         self.observations[slot] = observation
+        # Of arrays a copy: the environment may write the next observation into the same memory.
+        self.kept[slot] = observation.copy() if isinstance(observation, np.ndarray) else observation
         try:
             self.seen[slot] = observation
         except (TypeError, ValueError, OverflowError):
@@ -351,8 +355,8 @@ class _Run:
         family, rewards, costs, terms, ended = self.family, [], [], [], []
         for slot, action in zip(live, actions):
             self.doing, self.slot = "step", slot
+            before = self.kept[slot]
             result = self.envs[slot].step(action)
-            before = self.observations[slot]
             after, reward, cost, terminated, truncated, info = self._unpack(result, slot)
             self._see(slot, after)
             if self.constrained:
@@ -362,7 +366,8 @@ class _Run:
                 self.doing = "rewards"
                 terms.append(family.rewards(self.points, before, action, after, reward, info))
             if family.signals:
-                self._signal(slot, before, action, after, reward, info)
+                # One episode serves many tasks, and the environment's reward is that of one of them.
+                self._signal(slot, before, action, after, math.nan if family.rewards is not None else reward, info)
             self.steps[slot] += 1
             last = self.steps[slot] == self.horizon
             if terminated or last:
@@ -434,7 +439,10 @@ class _Run:
             self.doing = f"signal {signal.name!r}"
             value = float(signal.of(before, action, after, reward, info))
             if not math.isfinite(value):
-                self._refuse(self.doing, "be finite", f"{value:g}", slot, "fix what computes it")
+                remedy = "fix what computes it"
+                if self.family.rewards is not None:
+                    remedy += "; it must not use the reward (here NaN), for tasks that share episodes have rewards of their own"
+                self._refuse(self.doing, "be finite", f"{value:g}", slot, remedy)
             if signal.reduce in ("mean", "sum"):
                 self.signals[slot, x] += value
             elif signal.reduce == "last" or value > self.signals[slot, x]:
@@ -601,8 +609,6 @@ class _Actor:
         more: dict[str, Any] = {}
         if "rng" in self.takes:
             more["rng"] = self.rngs[slot]
-        elif "deterministic" in self.takes:
-            more["deterministic"] = True
         if self.states[slot] is not None and "state" in self.takes:
             more["state"] = self.states[slot]
         answer = policy.predict(observation, **more)

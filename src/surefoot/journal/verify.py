@@ -209,8 +209,11 @@ class _Audit:
         found = self.policy_set.certificate
         p = 1.0
         if found is not None and found.uncovered < found.holdout:
-            level = 1.0 - self.settings["delta_coverage"] / 2
-            p = float(beta.ppf(level, found.uncovered + 1, found.holdout - found.uncovered)) + found.simulation_error
+            spent = sum(entry.delta for entry in self.policy_set.ledger.entries if entry.name == "simulation")
+            left = self.settings["delta_coverage"] - spent
+            if left > 0.0:
+                quantile = beta.ppf(1.0 - left / 2, found.uncovered + 1, found.holdout - found.uncovered)
+                p = float(quantile) + found.simulation_error
         if p > self.settings["p_max"] + 1e-9:
             self._object(f"trust 'cells' needs coverage p <= {self.settings['p_max']}, the hold-out shows {p:.4g}")
 

@@ -259,6 +259,11 @@ def register_policy_kind(kind: PolicyKind) -> None:
     _KINDS[_text("kind", kind.name)] = kind
 
 
+def is_registered(policy: Any) -> bool:
+    """Whether files can hold policies of this class."""
+    return any(type(policy) is kind.cls for kind in _KINDS.values())
+
+
 def _encode_table(policy: TabularPolicy, put: Put) -> dict[str, Any]:
     return {"array": put("table", policy.table)}
 
@@ -295,7 +300,7 @@ class _PolicyCodec:
             )
         try:
             return _KINDS[name].decode(fields, lambda array, dtype: take(path, array, dtype))
-        except (ValueError, TypeError, LookupError, ArithmeticError) as error:
+        except (ValueError, TypeError, LookupError, ArithmeticError, AttributeError) as error:
             # Decoders of other packages may stumble over hostile fields in ways that nobody foresaw.
             raise InvalidInput(f"{path}: {error}") from error
 

@@ -362,7 +362,8 @@ class Certificate:
 
     With confidence ``1 - delta_coverage`` over the hold-out: a fresh task is consistent with no cell with probability
     at most ``uncovered_upper``, and the safe policy's margin is below ``safe_margin`` with probability at most
-    ``margin_failure_upper``. Each of the two limits has error ``delta_coverage / 2``.
+    ``margin_failure_upper``. Each of the two limits has error ``delta_coverage / 2``; where hold-out tasks share simulated episodes, half of
+    what ``delta_coverage`` leaves after the ledger's entry ``simulation``.
 
     Attributes:
         holdout: number of fresh tasks m.
@@ -370,7 +371,7 @@ class Certificate:
         uncovered_upper: Clopper-Pearson upper limit ``p``, plus ``simulation_error``.
         margin_failures, margin_failure_upper: the same for the safe policy's margin.
         delta_coverage: error probability of the pair.
-        simulation_error: ``beta``, per-task error of simulated values; 0 where values are exact.
+        simulation_error: what simulated values add to the limits; 0 where values are exact.
     """
 
     holdout: int

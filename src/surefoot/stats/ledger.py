@@ -75,6 +75,10 @@ class Ledger:
         """Sum of all entries, correctly rounded, so that the order of spending does not matter."""
         return math.fsum(entry.delta for entry in self.entries)
 
+    def spent_on(self, name: str) -> float:
+        """What was spent under a name; 0 if nothing was."""
+        return math.fsum(entry.delta for entry in self.entries if entry.name == name)
+
     @property
     def left(self) -> float:
         """What may still be spent; never negative."""

@@ -40,7 +40,7 @@ from surefoot.experiments.comparison import (
     write_comparison,
 )
 from surefoot.gym.family import GymFamily
-from surefoot.gym.library import load_library, train_library
+from surefoot.gym.library import DAMAGED_ARRAYS, load_library, train_library
 from surefoot.gym.locomotion import locomotion
 from surefoot.gym.pipeline import train_simulated
 from surefoot.gym.play import BLOCK, Bank, Trace, judge, play_gym
@@ -130,11 +130,11 @@ class Judgement:
             InvalidInput: no judgement.
         """
         try:
-            with np.load(path, allow_pickle=False) as file:
+            with path.open("rb") as handle, np.load(handle, allow_pickle=False) as file:
                 parts = {name: file[name] for name in Judgement.__dataclass_fields__}
-        except (OSError, KeyError, ValueError) as error:
+            return Judgement(**{**parts, "episodes": int(parts["episodes"]), "policies": str(parts["policies"])})
+        except DAMAGED_ARRAYS as error:
             raise InvalidInput(f"path must be a judgement, got {path}: {error}; make it again") from error
-        return Judgement(**{**parts, "episodes": int(parts["episodes"]), "policies": str(parts["policies"])})
 
 
 def reproduce(
