@@ -13,6 +13,7 @@ import surefoot as sf
 from surefoot.policyset.schema import Cells
 from surefoot.tasks import NoisyGridworld
 from surefoot.training import ParameterDistance
+from surefoot.training.assumption import assumption_report
 from surefoot.training.pipeline import _library
 from tests.training.families import Arm, ArmOptimum, Blend, Spy
 
@@ -280,6 +281,16 @@ def test_a_stated_margin_is_required_and_kept() -> None:
     corner = sf.train(WORLD, margin=0.135, **options)
     assert not corner.assumption.holds, "no sampled task has less, but the corner at noise .38 has .131"
     assert set(corner.assumption.offenders) == {(0.38,)}
+
+
+def test_a_stated_margin_is_not_said_to_be_guaranteed_by_cells_that_do_not() -> None:
+    for kept, words in (
+        (0.05, "in every task that training looked at; the widest cell guarantees 0.05"),
+        (0.2, "0.1 in every cell"),
+    ):
+        found = assumption_report(WORLD, np.zeros((1, 1)), [], kept, 0.1)
+        assert found.safe_margin == 0.1 and words in found.statement
+    assert assumption_report(WORLD, np.zeros((1, 1)), [], 0.05, None).safe_margin == 0.05
 
 
 def test_the_users_controller_is_verified() -> None:

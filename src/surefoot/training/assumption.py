@@ -71,11 +71,17 @@ def refusal(family: TabularFamily, offenders: list[Offender]) -> str:
 
 
 def assumption_report(
-    family: TabularFamily, parameters: FloatArray, offenders: list[Offender], margin: float
+    family: TabularFamily, parameters: FloatArray, offenders: list[Offender], kept: float, stated: float | None
 ) -> AssumptionReport:
-    """What training found out about the assumption."""
+    """What training found out about the assumption; ``xi`` is what every cell guarantees, unless the user stated a margin."""
+    margin = kept if stated is None else stated
     names = tuple(family.parameter_names)
-    if not offenders:
+    if not offenders and kept < margin:
+        where = "in every task that training looked at"
+        statement = (
+            f"One policy keeps the stated margin of {margin:.4g} {where}; the widest cell guarantees {kept:.4g}."
+        )
+    elif not offenders:
         statement = f"One policy keeps a margin of {margin:.4g} in every cell, and is feasible in every task that training looked at."
     else:
         statement = (

@@ -372,7 +372,7 @@ def _build_cells(
         parameters=parameters[centers],
         outside=_outside(family, parameters, tables, layout),
         extremes=_extremes(models, family),
-        assumption=assumption_report(family, parameters, offenders, _guaranteed_margin(boxes, family, margin)),
+        assumption=assumption_report(family, parameters, offenders, _guaranteed_margin(boxes, family), margin),
     )
 
 
@@ -437,10 +437,8 @@ def _corners(run: _Run, tables: FloatArray, layout: Layout) -> list[tuple[FloatA
     return list(zip(points, run.measure(points, "checking the support", tables, layout, None)))
 
 
-def _guaranteed_margin(boxes: Boxes, family: TabularFamily, margin: float | None) -> float:
-    """``xi``: what every cell guarantees for the safe policy, unless the user stated a margin."""
-    if margin is not None:
-        return margin
+def _guaranteed_margin(boxes: Boxes, family: TabularFamily) -> float:
+    """What every cell guarantees for the safe policy."""
     values = boxes.layout.split(boxes.upper)[0]
     return float((family.criterion.cost_limits - values[:, 0, 1:]).min(initial=np.inf))
 
