@@ -23,7 +23,9 @@ from surefoot.journal.events import PRIMARY
 from surefoot.journal.fold import Fold
 from surefoot.journal.recompute import CellWealth, CostWatch, DataBounds, Group, PredictedBoxes, _e_variables
 from surefoot.journal.reports import Report
-from surefoot.journal.verify import verify
+from surefoot.journal.verify import _Audit, _Disagreement, verify
+from surefoot.policyset.schema import Certificate
+from surefoot.stats.ledger import Ledger
 from tests.deploy.worlds import box_cells
 from tests.journal.plants import Plant, rechained, small_set
 from tests.journal.test_fold import MISSING, Live
@@ -413,3 +415,17 @@ def test_e_variables_agree_and_are_bounded_over_the_box(rng: np.random.Generator
                 box = list(zip(kernel.lower[i, span], kernel.upper[i, span]))
                 worst = linprog(-values, A_eq=np.ones((1, span.size)), b_eq=[1.0], bounds=box)
                 assert -worst.fun <= 1.0 + 1e-9
+
+
+@pytest.mark.parametrize(("spent", "fine"), [(0.0, True), (0.01, False), (0.05, False)])
+def test_the_audit_charges_what_shared_episodes_cost(spent: float, fine: bool, honest: list[Event]) -> None:
+    """No miss among 100: 1 - .025^(1/100) = .0362 of the mass at half of .05, and .0384 at half of .04."""
+    ledger = Ledger(0.05).spend("simulation", spent, "episodes that all tasks share") if spent else Ledger(0.05)
+    certificate = Certificate(100, 0, 0.04, 0, 0.04, 0.05)
+    looked = _Audit(replace(SETS["returns"], ledger=ledger, certificate=certificate))
+    looked.group, looked.trust, looked.settings = honest[:1], "cells", {"delta_coverage": 0.05, "p_max": 0.037}
+    if fine:
+        looked._check_certificate()
+        return
+    with pytest.raises(_Disagreement, match="needs coverage"):
+        looked._check_certificate()
