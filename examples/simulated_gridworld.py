@@ -1,8 +1,7 @@
 # ruff: noqa: T201
 """The continuous path on tasks whose exact values are known: the gridworld, seen through Gymnasium only.
 
-    python examples/simulated_gridworld.py [--limit 6] [--tasks 12] [--holdout 12] [--max-episodes 600] [--workers 2]
-    python examples/simulated_gridworld.py --limit 1.5 --max-episodes 5000 --reward-width 3 --cost-width 0.3       (the published limit)
+    python examples/simulated_gridworld.py [--limit 3] [--tasks 8] [--holdout 8] [--max-episodes 1500] [--workers 2]
 
 Trains a tabular policy set, takes its policies as a library, and trains again from simulated episodes alone. Then it asks: how many
 intervals hold the exact value, and do agents of the two sets decide alike?
@@ -17,14 +16,13 @@ import surefoot as sf
 from surefoot.gym.values import estimate
 
 parser = argparse.ArgumentParser()
-parser.add_argument(
-    "--limit", type=float, default=6.0
-)  # generous: a few hundred episodes show what takes thousands at 1.5
+# At 3 the limit still binds in every task; at the published 1.5 intervals from 5 000 episodes leave the safe policy no margin.
+parser.add_argument("--limit", type=float, default=3.0)
 parser.add_argument("--reward-width", type=float, default=6.0)
-parser.add_argument("--cost-width", type=float, default=1.5)
-parser.add_argument("--tasks", type=int, default=12)
-parser.add_argument("--holdout", type=int, default=12)
-parser.add_argument("--max-episodes", type=int, default=600)
+parser.add_argument("--cost-width", type=float, default=0.8)
+parser.add_argument("--tasks", type=int, default=8)
+parser.add_argument("--holdout", type=int, default=8)
+parser.add_argument("--max-episodes", type=int, default=1500)
 parser.add_argument("--workers", type=int, default=2)
 arguments = parser.parse_args()
 
@@ -62,12 +60,13 @@ print(
     f"intervals that hold the exact value: {inside.sum()} of {inside.size}; tasks in which all do: {inside.all(axis=(1, 2)).sum()} of 12"
 )
 
+margin = min(exact_set.safe_margin, simulated_set.safe_margin)  # what both are sure of
 for noise in (0.25, 0.30, 0.34):
     values = sf.evaluate_many(grid.cmdp([noise]), tables)
     for name, policy_set in (("exact", exact_set), ("simulated", simulated_set)):
         rewards, costs = [], []
         for seed in range(3):
-            agent = sf.CertifiedAgent(policy_set, trust="envelope", margin=1.0, evidence="returns", seed=seed)
+            agent = sf.CertifiedAgent(policy_set, trust="envelope", margin=margin, evidence="returns", seed=seed)
             plant = sf.Simulator(grid.cmdp([noise]), list(exact_set.policies))
             for _ in range(100):
                 batch = agent.ask(50)
