@@ -373,8 +373,8 @@ def test_what_shared_episodes_cost_is_part_of_the_certificates_error(shared: sf.
         assert found.certificate.delta_coverage == pytest.approx(0.05) == pytest.approx(found.ledger.spent)
     # .005 went to the episodes that all hold-out tasks share: at that error nothing is left for the limit.
     assert shared.ledger.spent_on("simulation") == pytest.approx(0.005) and plain.ledger.spent_on("simulation") == 0.0
-    with pytest.raises(AssumptionError, match=r"uncovered at error 0\.005, got 1 "):
-        sf.CertifiedAgent(shared, trust="cells", evidence="returns", p_max=0.99, delta_coverage=0.005)
+    with pytest.raises(AssumptionError, match=r"delta_coverage must be above 0\.005, .* got 0\.004; raise it"):
+        sf.CertifiedAgent(shared, trust="cells", evidence="returns", p_max=0.99, delta_coverage=0.004)
     certificate = shared.certificate
     assert certificate is not None
     limit = clopper_pearson_upper(certificate.uncovered, certificate.holdout, 0.0225) + certificate.simulation_error

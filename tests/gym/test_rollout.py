@@ -11,6 +11,7 @@ import pytest
 
 from surefoot.criterion import Criterion
 from surefoot.errors import InvalidInput, SimulationError
+from surefoot.gym.adapters import CostInInfo
 from surefoot.gym.family import Signal
 from surefoot.gym.rollout import Rollouts, rollout
 from surefoot.policyset.schema import EpisodeBounds
@@ -531,15 +532,17 @@ def test_a_cost_sees_the_observation_before_the_step_as_it_was() -> None:
     def moved(before: Any, action: Any, after: Any, info: Any) -> float:
         return float(after[0] - before[0])
 
-    family = coins(make=lambda p: Views(0.5), cost=moved)
-    (found,) = rollout(family, [0.5], [Constant(0.5)], episodes=3, seed=1)
-    np.testing.assert_allclose(found.costs, 0.1 * WEIGHT)
+    wrapped = coins(make=lambda p: CostInInfo(Views(0.5), moved))
+    for family in (coins(make=lambda p: Views(0.5), cost=moved), wrapped):
+        (found,) = rollout(family, [0.5], [Constant(0.5)], episodes=3, seed=1)
+        np.testing.assert_allclose(found.costs, 0.1 * WEIGHT)
 
 
 def test_a_signal_of_a_shared_episode_cannot_use_the_reward_of_one_task() -> None:
     paid = Signal("last reward", 0.0, 1.0, lambda o, a, n, r, i: r, "last")
     assert rollout(coins(signals=(paid,)), [0.5], [Constant(0.5)], episodes=2, seed=1)[0].signals.shape == (2, 1)
-    with pytest.raises(
-        SimulationError, match=r"signal 'last reward' must be finite, got nan .* must not use the reward"
-    ):
-        rollout(shared_coins(signals=(paid,)), [0.5], [Constant(0.5)], episodes=2, seed=1)
+    clipped = Signal("last reward", 0.0, 1.0, lambda o, a, n, r, i: max(0.0, r), "last")
+    refusal = r"signal 'last reward' .*it gets no reward.* must not raise, got TypeError"
+    for signal in (paid, clipped):
+        with pytest.raises(SimulationError, match=refusal):
+            rollout(shared_coins(signals=(signal,)), [0.5], [Constant(0.5)], episodes=2, seed=1)

@@ -207,7 +207,7 @@ def lower_bound(
 @click.option(
     "--judged",
     type=int,
-    help="Fresh episodes per policy and task that judge what is deployed. [default: the shipped 10000, or 10000 anew]",
+    help="Fresh episodes per policy and task that judge what is deployed. [default: the judgement that ships; 10000 for other tasks]",
 )
 @click.option(
     "--seed",

@@ -599,12 +599,18 @@ def _check_certificate(policy_set: PolicySet, p_max: float, delta: float) -> Non
     """Refuse ``cells`` unless the hold-out shows coverage at the user's level."""
     found = policy_set.certificate
     # Hold-out tasks that share simulated episodes may all be judged wrongly at once; what that was given is no longer there for the limit.
-    level = (delta - policy_set.ledger.spent_on("simulation")) / 2
+    spent = policy_set.ledger.spent_on("simulation")
+    if delta <= spent:
+        raise AssumptionError(
+            f"delta_coverage must be above {spent:g}, which the simulated episodes that hold-out tasks share have spent, got {delta:g}; raise it, or "
+            "use trust='envelope'"
+        )
+    level = (delta - spent) / 2
     p = 1.0
-    if found is not None and level > 0.0:
+    if found is not None:
         p = clopper_pearson_upper(found.uncovered, found.holdout, level) + found.simulation_error
     if p > p_max:
-        needed = trials_without_failure(p_max, level if level > 0.0 else delta / 2)
+        needed = trials_without_failure(p_max, level)
         had = "no hold-out" if found is None else f"{found.uncovered} of {found.holdout} hold-out tasks in no cell"
         raise AssumptionError(
             f"trust='cells' needs at most p_max={p_max:g} of the tasks uncovered at error {delta:g}, got {min(p, 1.0):.4g} ({had}); train with "

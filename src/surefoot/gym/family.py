@@ -40,7 +40,7 @@ class Signal:
     Attributes:
         name: used in messages and in the policy set.
         low, high: range of the statistic; a value outside is an error.
-        of: ``of(obs, action, next_obs, reward, info)``, one number per step.
+        of: ``of(obs, action, next_obs, reward, info)``, one number per step; the reward is ``None`` where tasks share episodes.
         reduce: how the numbers of an episode's steps become one: ``"mean"``, ``"sum"`` (both undiscounted), ``"last"``, ``"max"``.
     """
 

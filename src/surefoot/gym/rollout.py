@@ -366,8 +366,8 @@ class _Run:
                 self.doing = "rewards"
                 terms.append(family.rewards(self.points, before, action, after, reward, info))
             if family.signals:
-                # One episode serves many tasks, and the environment's reward is that of one of them.
-                self._signal(slot, before, action, after, math.nan if family.rewards is not None else reward, info)
+                # One episode serves many tasks, and the environment's reward is that of one of them: using it is an error, not a number.
+                self._signal(slot, before, action, after, None if family.rewards is not None else reward, info)
             self.steps[slot] += 1
             last = self.steps[slot] == self.horizon
             if terminated or last:
@@ -437,12 +437,11 @@ class _Run:
     def _signal(self, slot: int, before: Any, action: Any, after: Any, reward: Any, info: dict[str, Any]) -> None:
         for x, signal in enumerate(self.family.signals):
             self.doing = f"signal {signal.name!r}"
+            if reward is None:
+                self.doing += " of tasks that share episodes (it gets no reward, for each task has its own)"
             value = float(signal.of(before, action, after, reward, info))
             if not math.isfinite(value):
-                remedy = "fix what computes it"
-                if self.family.rewards is not None:
-                    remedy += "; it must not use the reward (here NaN), for tasks that share episodes have rewards of their own"
-                self._refuse(self.doing, "be finite", f"{value:g}", slot, remedy)
+                self._refuse(self.doing, "be finite", f"{value:g}", slot, "fix what computes it")
             if signal.reduce in ("mean", "sum"):
                 self.signals[slot, x] += value
             elif signal.reduce == "last" or value > self.signals[slot, x]:
