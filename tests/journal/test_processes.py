@@ -11,8 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from surefoot import JournalUnavailable, PolicySet
+from surefoot.journal.deployment import _create
+from surefoot.journal.settings import Settings
+from surefoot.journal.store import Store
 from tests.journal.plants import BACKENDS, Plant, Postgres, as_recorded, drive, open_plant
 
 ROOT = Path(__file__).parents[2]
@@ -32,7 +36,7 @@ def harness(*arguments: str) -> dict[str, Any]:
     )
     assert done.returncode == 0, done.stderr
     found: dict[str, Any] = json.loads(done.stdout)
-    return found
+    return found | {"said": done.stderr}
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -50,14 +54,37 @@ def test_processes_that_open_it_at_once_and_crowd_lose_duplicate_and_reorder_not
     url = new_url(backend)
     found = harness("together", url if backend == "postgresql" else url.replace("plant.db", "{n}.db"), "240", "8")
     raced, crowded = found["race"], found["crowd"]
-    assert raced["statuses"] == [0] * 4
+    assert raced["statuses"] == [0] * 4, found["said"]
     assert (raced["opened"], raced["asked"], raced["told"], raced["pending"], raced["audit"]) == (1, 5, 5, 0, None)
-    assert crowded["statuses"] == [0] * 8
+    assert crowded["statuses"] == [0] * 8, found["said"]
     assert crowded["asked_in_order"] and crowded["told_once"] and crowded["right"]
     assert (crowded["pending"], crowded["audit"]) == (0, None)
 
 
 if "postgresql" in BACKENDS:
+
+    def test_who_opens_takes_the_locks_in_one_order(postgres: Postgres, tiny_set: PolicySet) -> None:
+        """Creation, then the deployment: two openers of which one holds either lock and wants the other wait for each other for good."""
+        store = Store(postgres.url(), "raced")
+        taken: list[str] = []
+
+        def listen(connection: Any, cursor: Any, sql: str, *ignored: Any) -> None:
+            taken.extend(name for name in ("advisory", "FOR UPDATE") if name in sql)
+
+        def begin(connection: Any) -> None:
+            taken.append("begin")
+
+        sa.event.listen(sa.Engine, "begin", begin)
+        sa.event.listen(sa.Engine, "before_cursor_execute", listen)
+        try:
+            for _ in range(2):  # the deployment's row is missing, then there
+                taken.clear()
+                _create(store, tiny_set, Settings.given())
+                assert taken == ["begin", "advisory", "begin", "advisory", "FOR UPDATE"]
+        finally:
+            sa.event.remove(sa.Engine, "begin", begin)
+            sa.event.remove(sa.Engine, "before_cursor_execute", listen)
+            store.close()
 
     def test_a_server_that_goes_away_and_comes_back_costs_nothing(postgres: Postgres, tiny_set: PolicySet) -> None:
         truth, url = Plant(tiny_set), postgres.url()

@@ -535,8 +535,7 @@ def _create(store: Store, policy_set: PolicySet | None, settings: Settings) -> E
     fold = Fold(policy_set, settings)
     entries = fold.advance("opened", body)
     store.create()
-    with store.writing() as transaction:
-        transaction.register()
+    with store.writing(new=True) as transaction:
         found = transaction.first()
         if found is None:
             store.refuse_rest()

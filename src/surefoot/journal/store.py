@@ -187,9 +187,16 @@ class Store:
             yield transaction
 
     @contextmanager
-    def writing(self) -> Iterator[Transaction]:
-        """Hold the deployment's lock; commit at the end, or change nothing."""
-        with self._transaction(write=True, lock=True) as transaction:
+    def writing(self, *, new: bool = False) -> Iterator[Transaction]:
+        """Hold the deployment's lock; commit at the end, or change nothing.
+
+        Args:
+            new: there may be nothing to lock yet; who opens a deployment holds the lock on creation before that on the deployment. Who took
+                them the other way round could wait for another opener that waits for it.
+        """
+        with self._transaction(write=True, lock=not new) as transaction:
+            if new:
+                transaction.register()
             yield transaction
         if self._mark is not None and transaction.written is not None:
             self._mark.write(*transaction.written)
@@ -199,8 +206,7 @@ class Store:
         if self.sqlite:
             self._write_ahead()
         with self._transaction(write=True) as transaction:
-            if not self.sqlite:
-                transaction.run(sa.select(sa.func.pg_advisory_xact_lock(CREATION_LOCK)))
+            transaction.lock_creation()
             METADATA.create_all(transaction.connection)
 
     def _write_ahead(self) -> None:
@@ -319,10 +325,14 @@ class Transaction:
         """Wait for whoever writes to this deployment, and keep others out until the end."""
         self.run(sa.select(DEPLOYMENTS.c.name).where(DEPLOYMENTS.c.name == self.name).with_for_update()).all()
 
-    def register(self) -> None:
-        """Make the deployment's row; whoever does so at the same time waits here."""
+    def lock_creation(self) -> None:
+        """Wait for whoever makes tables or opens a deployment, on PostgreSQL; to be taken before any other lock."""
         if self.connection.dialect.name == "postgresql":
             self.run(sa.select(sa.func.pg_advisory_xact_lock(CREATION_LOCK)))
+
+    def register(self) -> None:
+        """Make the deployment's row, unless there is one, and lock it; whoever does so at the same time waits here."""
+        self.lock_creation()
         if self.run(sa.select(DEPLOYMENTS.c.name).where(DEPLOYMENTS.c.name == self.name)).first() is None:
             self.run(DEPLOYMENTS.insert(), {"name": self.name})
         self.lock()
