@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -13,8 +15,18 @@ from surefoot import AssumptionError, InvalidInput, InvalidReport, PolicySet, ev
 from surefoot.arrays import FloatArray
 from surefoot.cmdp.model import TabularCMDP
 from surefoot.deploy import queue
-from surefoot.deploy.certified import BOUNDS_SHARE, KAPPA, MOST_KAPPA, STALLED, WARM_UP, CertifiedAgent
-from surefoot.deploy.planner import largest_weight
+from surefoot.deploy.certified import (
+    BOUNDS_SHARE,
+    FIRST_LOOK,
+    KAPPA,
+    LOOK_AGAIN,
+    MOST_KAPPA,
+    STALLED,
+    TARGET_SLACK,
+    WARM_UP,
+    CertifiedAgent,
+)
+from surefoot.deploy.planner import largest_weight, verify
 from surefoot.policyset.schema import AssumptionReport, Certificate, SignalPredictions
 from surefoot.stats.binomial import rate_test, trials_without_failure
 from surefoot.tasks import NoisyGridworld
@@ -559,7 +571,7 @@ def test_the_status_says_in_plain_words_where_things_stand(rng: np.random.Genera
     two = agent(trust="data", margin=0.2)
     # Until something is proved, the ceiling of 100 leaves room for two thousandths of anything else.
     assert "policy 0 with weight 0.998 (the safe policy makes room; limited by the data bounds)" in two.status().text
-    assert f"collecting {WARM_UP} episodes" in two.status().text
+    assert f"which policy is worth proving safe, from at most {WARM_UP} episodes" in two.status().text
     run(two, WARM_UP, rng)
     assert "proving policy" in two.status().text
     status = two.status()
@@ -580,16 +592,23 @@ def test_events_name_what_happened(deploy_set: PolicySet) -> None:
 # Way B.
 
 
+def twins() -> PolicySet:
+    """Two cells that look alike under the safe policy and disagree about which of two policies is good; nothing is known to be cheap."""
+    reward = np.array([[3.0, 6.0, 4.0], [3.0, 4.0, 6.0]])
+    return hand_made(reward, np.array([[1.0, 1.2, 1.2]] * 2)[:, :, None], limits=(LIMIT,), ceilings=(CEILING,))
+
+
 @pytest.mark.parametrize("trust", ["envelope", "data"])
 def test_a_target_is_chosen_once_and_judged_by_later_episodes_only(trust: str, rng: np.random.Generator) -> None:
     one = agent(trust=trust)
-    run(one, WARM_UP - 50, rng)
+    assert FIRST_LOOK == 20
+    run(one, 15, rng, batch=1)
     assert one._target == 0 and one._bounds.selections == 1
-    late = one.ask(20)
-    run(one, 100, rng)
+    late = one.ask(3)
+    run(one, WARM_UP, rng)
     assert one._target == 0, "evidence stops at the first episode that is missing"
     opened = one.status().episodes
-    one.tell(late.ids, *outcomes(20, rng))
+    one.tell(late.ids, *outcomes(3, rng))
     assert one._target > 0 and one._bounds.selections == 2
     assert one._bounds._since[one._target] == opened
     assert [e.kind for e in one.events].count("target") == 1
@@ -597,10 +616,60 @@ def test_a_target_is_chosen_once_and_judged_by_later_episodes_only(trust: str, r
     assert one._bounds.selections == 2
 
 
+def test_while_the_task_is_in_doubt_no_target_is_chosen_until_the_end_of_the_warm_up(rng: np.random.Generator) -> None:
+    """Under the safe policy alone, to which the ceiling forces the agent, the twins look the same."""
+    one = agent(twins(), trust="data", cost_ceilings=[1e6])
+    while one.status().episodes < WARM_UP:
+        assert one._target == 0
+        run(one, 10, rng, batch=10)
+    assert one._target > 0
+
+
+def test_a_target_is_the_policy_that_promises_most_within_the_limits(rng: np.random.Generator) -> None:
+    """Mixed with the safe policy as far as the limits require, on average over the posterior: 5.5 at full weight, 9 at a quarter, 5.3."""
+    reward, cost = np.array([[3.0, 5.5, 9.0, 5.3]] * 2), np.array([[1.0, 1.2, 2.7, 1.0]] * 2)[:, :, None]
+    one = agent(hand_made(reward, cost, limits=(LIMIT,), ceilings=(CEILING,)), trust="data")
+    share = ((1 - TARGET_SLACK) * LIMIT - 1.0) / 1.7
+    np.testing.assert_allclose(one._promises(np.array([1])), [[5.5, share * 9 + (1 - share) * 3, 5.3]])
+    run(one, FIRST_LOOK + 30, rng)
+    assert one._target == 1
+
+
+def test_the_aim_follows_the_guess_and_the_rows_stay_what_they_are(rng: np.random.Generator) -> None:
+    """Both policies are certified from the start; which is played follows from returns, also after the target was chosen."""
+    one = agent(twins(), trust="envelope", monitor_delta=1e-300)  # no alarm: what happens is beyond all cells
+    np.testing.assert_allclose(one._objective, [3.0, 5.0, 5.0])
+
+    def meet(means: tuple[float, float, float], episodes: int) -> None:
+        for _ in range(episodes // 10):
+            asked = one.ask(10)
+            reward = np.array(means)[asked.policy_index] + rng.normal(0.0, 0.3, 10)
+            one.tell(asked.ids, np.clip(reward, 0.0, 10.0), outcomes(10, rng, 1.2)[1])
+
+    meet((3.0, 6.0, 4.0), 50)
+    assert one.plan.weights[1] > 0.99 and one._target == 1
+    meet((3.0, 4.0, 6.0), 1000)  # the guess is not made once and for all
+    assert one.plan.weights[2] > 0.99 and one._target == 1
+    rows = one._program().rows
+    np.testing.assert_array_equal(rows, one.bounds[None])
+    assert verify(one.plan.weights, rows, np.array([LIMIT]))
+
+
+def test_looks_become_rarer(rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+    one, looks = agent(trust="envelope"), []
+    look = one._look_again
+    monkeypatch.setattr(one, "_look_again", lambda guess: (looks.append(one._queue.settled), look(guess)))
+    run(one, 3000, rng, batch=1)
+    assert looks[:4] == [20, 22, 25, 28]
+    assert all(b <= max(a + 1, math.ceil(LOOK_AGAIN * a)) for a, b in pairwise(looks))
+    assert WARM_UP in looks and 45 < len(looks) < 60 and looks[-1] > 2700
+
+
 def test_under_data_only_what_is_proved_is_played(rng: np.random.Generator) -> None:
     """With a ceiling of 10, a margin of .5 and nothing proved: at most .5 / 9 of the target."""
     one = agent(trust="data", cost_ceilings=[CEILING])
-    run(one, WARM_UP, rng, mean=0.8)
+    while one._target == 0:
+        run(one, 10, rng, mean=0.8, batch=10)
     # The bound of the safe policy may have improved on d - xi by then, which makes more room.
     room = LIMIT - one.bounds[0, 0]
     assert abs(one.plan.weights[one._target] - room / (CEILING - one.bounds[0, 0])) < 1e-5

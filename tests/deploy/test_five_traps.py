@@ -346,7 +346,7 @@ def mixed_agent(monkeypatch: pytest.MonkeyPatch) -> CertifiedAgent:
     reward, cost = np.full((2, 2), 5.0), np.array([[[0.5], [4.5]], [[0.4], [4.4]]])
     fixed = Plan(np.array([0.75, 0.25]), np.array([1.5]), 5.0, True, {0: "test", 1: "test"})
     monkeypatch.setattr(CertifiedAgent, "_make_plan", lambda self: fixed)
-    monkeypatch.setattr(CertifiedAgent, "_choose_target", lambda self: None)
+    monkeypatch.setattr(CertifiedAgent, "_look_again", lambda self, guess: None)
     monkeypatch.setattr(CertifiedAgent, "_bounds_matter", lambda self: False)
     return CertifiedAgent(hand_made(reward, cost, own=[1, 1]), trust="data", monitor_delta=0.2)
 

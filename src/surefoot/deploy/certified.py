@@ -56,7 +56,13 @@ Trust = Literal["data", "envelope", "cells"]
 BOUNDS_SHARE = 0.02
 """Under ``cells``, the part of delta that pays for data bounds; the rest pays for the elimination of cells."""
 WARM_UP = 500
-"""Episodes of the safe policy after which a target is chosen under ``data`` and ``envelope``."""
+"""Settled episodes after which a target is chosen under ``data`` and ``envelope`` at the latest."""
+FIRST_LOOK, LOOK_AGAIN = 20, 1.1
+"""Under ``data`` and ``envelope`` the guess of the task is used after so many settled episodes, and whenever their number grew by this factor."""
+DECIDED = 0.02
+"""A target is chosen as soon as knowing the task could improve on it by no more than this share of what it promises over the safe policy."""
+PLAUSIBLE = 1e-6
+"""Cells with less posterior weight do not take part in choosing a target."""
 TARGET_SLACK = 0.05
 """A target's predicted costs stay below the limits by this share: what can be proved below the limit gets its full weight."""
 KAPPA = {"cells": 0.02, "envelope": 1.0, "data": 1.0}
@@ -232,7 +238,8 @@ class CertifiedAgent:
             independent_losses=losses == "independent",
             final=FINAL if cells_pay else 1.0,
         )
-        self._guess = None if cells_pay else Estimate(self._evidence.table, self._set.cells.kernel)
+        self._guess = None if cells_pay else self._evidence.estimate()
+        self._look, self._objective = FIRST_LOOK, self._set.cells.predictions.reward_center.mean(axis=0)
         self._monitor = Monitor(self._limits, self._ceilings, monitor_delta)
         self._queue = InOrder()
         self._bets: list[_Asked] = []
@@ -379,9 +386,9 @@ class CertifiedAgent:
         for group in groups:
             if self.trust != "data":
                 self._evidence.settle(group, self._bets_of(group.ids))
-            if self._guess is not None and self._target == 0:
+            if self._guess is not None:
                 columns = self._evidence.table.column(group.initial_states, group.ids.size)
-                self._guess.update(group.policy_index, columns, group.outcomes, group.transitions)
+                self._guess.update(group.policy_index, columns, group.outcomes, group.signals, group.transitions)
         self._watch(groups, lost)
         del self._bets[: bisect_right(self._bets, self._queue.settled, key=_after)]
         self._after_evidence()
@@ -417,8 +424,8 @@ class CertifiedAgent:
             self._raise_alarm("the real costs refute that every deployed mixture met the limit")
         if self.trust != "data":  # where no evidence about cells is collected
             self._review()
-        if self._guess is not None and self._target == 0 and self._queue.settled >= WARM_UP:
-            self._choose_target()
+        if self._guess is not None and self._queue.settled >= self._look:
+            self._look_again(self._guess)
 
     def _review(self) -> None:
         """Refute and readmit cells; the alarm when all are refuted for good."""
@@ -447,19 +454,40 @@ class CertifiedAgent:
         start[0] = np.minimum(start[0], self._limits - self.margin)
         return start
 
-    def _choose_target(self) -> None:
+    def _look_again(self, guess: Estimate) -> None:
+        """Aim at what the guess of the task promises now. The rows are what is certified; what is aimed at costs no delta."""
+        self._look = next_look(self._queue.settled)
+        posterior = guess.posterior()
+        self._objective, self._stale = posterior @ self._set.cells.predictions.reward_center, True
+        if self._target == 0 and len(self.policies) > 1:
+            self._choose_target(posterior)
+
+    def _choose_target(self, posterior: FloatArray) -> None:
         """Way B: pick a policy to prove safe from what has been seen; its bound will use later episodes only."""
-        if self._guess is None or len(self.policies) == 1:
+        likely = np.flatnonzero(posterior >= PLAUSIBLE)
+        weights, values = posterior[likely] / posterior[likely].sum(), self._promises(likely)
+        expected, safe = weights @ values, float(weights @ self._set.cells.predictions.reward_center[likely, 0])
+        best = int(expected.argmax())
+        could_improve = float(weights @ values.max(axis=1)) - expected[best]
+        if could_improve > DECIDED * (expected[best] - safe) and self._queue.settled < WARM_UP:
             return
-        cell, predictions = self._guess.best(), self._set.cells.predictions
-        reward, cost = predictions.reward_center[cell], predictions.cost_center[cell]
-        share = safe_share(cost[:1], cost, (1.0 - TARGET_SLACK) * self._limits)
-        self._target = int((share * reward + (1.0 - share) * reward[0])[1:].argmax()) + 1
+        self._target = best + 1
         self._bounds.select(self._target, self._desk.opened)
-        self._stale = True
         self._note_event(
-            "target", f"policy {self._target}, promising in the most plausible cell {cell}, is to be proved safe"
+            "target",
+            f"policy {self._target}, promising in the {likely.size} most plausible cells, is to be proved safe",
         )
+
+    def _promises(self, cells: IntArray) -> FloatArray:
+        """(n, J-1) what every policy but the safe one would return in these cells, mixed with the safe one as far as the limits require."""
+        predictions = self._set.cells.predictions
+        reward, cost = predictions.reward_center[cells], predictions.cost_center[cells]
+        n, j, i = cost.shape
+        safe = np.broadcast_to(cost[:, :1], cost.shape)
+        share = safe_share(safe.reshape(n * j, i), cost.reshape(n * j, i), (1.0 - TARGET_SLACK) * self._limits)
+        share = share.reshape(n, j)
+        result: FloatArray = (share * reward + (1.0 - share) * reward[:, :1])[:, 1:]
+        return result
 
     def _make_plan(self) -> Plan:
         program = self._program()
@@ -484,14 +512,19 @@ class CertifiedAgent:
         if self.trust == "cells" and alive.any():
             living = np.flatnonzero(alive)
             cell = int(living[cells.optimal_upper[living].argmax()])
+            objective = cells.predictions.reward_center[cell]
             rows = np.minimum(cells.predictions.cost_upper[living], bounds)
             names = tuple(f"cell {k}" for k in living)
             candidate = int(cells.policy_index[cell])
         else:
-            cell = self._guess.best() if self._guess is not None else self._evidence.most_plausible()
-            rows, names, candidate = bounds[None], ("the data bounds",), self._target
+            objective = self._objective
+            if self._guess is None:
+                objective = cells.predictions.reward_center[self._evidence.most_plausible()]
+            rows, names = bounds[None], ("the data bounds",)
+            # What is proved need not be played to be proved.
+            candidate = self._target if (bounds[self._target] > self._limits).any() else 0
         return Program(
-            objective=cells.predictions.reward_center[cell],
+            objective=objective,
             rows=rows,
             names=names,
             limits=self._limits,
@@ -562,7 +595,7 @@ class CertifiedAgent:
             return (
                 f"proving policy {self._target} safe"
                 if self._target
-                else f"collecting {WARM_UP} episodes of the safe policy"
+                else f"which policy is worth proving safe, from at most {WARM_UP} episodes"
             )
         left = int(self._evidence.alive.sum())
         if left == 0:
@@ -574,6 +607,12 @@ _PURPOSES = {
     "elimination": "the cell of the real task is refuted (Ville)",
     "bounds": "some data bound fails (Ville, union over what is bounded)",
 }
+
+
+def next_look(settled: int) -> int:
+    """When the guess is looked at again; the end of the warm-up is not passed by."""
+    found = max(settled + 1, math.ceil(LOOK_AGAIN * settled))
+    return WARM_UP if settled < WARM_UP < found else found
 
 
 def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:

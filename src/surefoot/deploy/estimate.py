@@ -1,9 +1,15 @@
-"""Which cell is most plausible: a guess that decides what to try, never what is safe.
+"""How plausible the cells are: a guess that decides what to try, never what is safe.
 
-Log-likelihoods of the cells' centres: of transitions where they are reported, else a Gaussian likelihood of returns and costs given the
-initial state, with the running residual covariance. Trust levels without hypotheses about cells choose their target by it.
+Likelihoods of the cells' centres under equal prior weights: of transitions where they are reported, else Gaussian ones of outcomes (return, costs,
+declared signals). Both depend on the past through sums alone, so that an episode costs a few additions and a score is computed when
+somebody looks:
 
-Letters: N cells, F = 1 + I signals, E entries of the kernel support, n episodes.
+    log L_k = - 1/2 sum_jb n_jb (xbar_jb - m_kjb)' S_j^-1 (xbar_jb - m_kjb) + what is the same for all cells
+
+with ``S_j`` the scatter of policy j's outcomes about their own means, shrunk towards that of all policies. Trust levels without hypotheses about
+cells aim at the posterior mean of the predicted returns, and choose their target by it.
+
+Letters: N cells, J policies, F = 1 + I outcomes (and X declared signals), B initial states, E entries of the kernel support, n episodes.
 """
 
 from __future__ import annotations
@@ -13,45 +19,93 @@ from typing import Any
 import numpy as np
 
 from surefoot.arrays import FloatArray, IntArray
-from surefoot.deploy.returns import PredictionTable, Scale
+from surefoot.deploy.returns import PredictionTable
 from surefoot.deploy.transitions import encode
 from surefoot.policyset.schema import KernelBoxes
 
 __all__ = ["Estimate"]
 
+SHRINKAGE = 20.0
+"""A policy's own scatter counts as much as that of all policies together after so many episodes of it."""
+LEAST_SCATTER = 1e-3
+"""Of an outcome's range: outcomes that do not vary are not taken to be exact."""
+
 
 class Estimate:
-    """Scores (N,) of the cells.
+    """Scores of N cells.
 
     Args:
-        table: predictions.
+        table: predictions; coordinates beyond the first ``told`` are declared signals, unknown given an initial state.
         kernel: for transitions, or ``None``.
+        told: 1 + I.
+
+    Attributes:
+        counts: (J, B+1) episodes by policy and initial state.
+        moves: (E,) transitions seen.
+        measured: whether every report so far had the declared signals.
     """
 
-    def __init__(self, table: PredictionTable, kernel: KernelBoxes | None) -> None:
-        self._table, self._scale = table, Scale(table)
-        self._n_cells = len(table.lower)
-        self.returns = np.zeros(self._n_cells)
-        self.transitions = np.zeros(self._n_cells)
-        self._kernel = kernel
-        self._keys = None if kernel is None else encode(kernel.support)
-        self._logs = None if kernel is None else np.log(np.maximum(kernel.center, 1e-12)).T
+    def __init__(self, table: PredictionTable, kernel: KernelBoxes | None, told: int) -> None:
+        n_cells, self._told = len(table.lower), told
+        n_policies, size, n_columns = table.center.shape[1:]
+        # Sums are taken about a point near all predictions, or squares would drown what matters.
+        means = table.center[:n_cells].transpose(1, 3, 0, 2)
+        self._reference = np.nan_to_num(means).mean(axis=2)
+        self._means = means - self._reference[:, :, None]
+        self._least = (LEAST_SCATTER * (table.high - table.low)) ** 2 + 1e-12
+        self.measured = size > told and table.states.size == 0
+        self.counts = np.zeros((n_policies, n_columns))
+        self.sums = np.zeros((n_policies, n_columns, size))
+        self.products = np.zeros((n_policies, n_columns, size, size))
+        self._keys = np.zeros(0, dtype=np.int64) if kernel is None else encode(kernel.support)
+        self._logs = np.zeros((0, n_cells)) if kernel is None else np.log(np.maximum(kernel.center, 1e-12)).T
+        self.moves = np.zeros(self._keys.size)
 
-    def update(self, policy_index: IntArray, columns: IntArray, outcomes: FloatArray, transitions: Any) -> None:
-        """Score n episodes."""
-        rows = np.arange(self._n_cells)[:, None]
-        residual = outcomes - self._table.center[rows, policy_index, :, columns]
-        inverse = self._scale.inverse(outcomes.shape[1])[columns]
-        self.returns -= 0.5 * np.einsum("knf,nfg,kng->k", residual, inverse, residual)
-        self._scale.update(columns, residual[int(self.scores().argmax())])
-        if transitions is not None and self._logs is not None and self._keys is not None:
+    def update(
+        self,
+        policy_index: IntArray,
+        columns: IntArray,
+        outcomes: FloatArray,
+        signals: FloatArray | None,
+        transitions: Any,
+    ) -> None:
+        """Take n episodes in."""
+        values = np.zeros((policy_index.size, self.sums.shape[2]))
+        values[:, : self._told] = outcomes
+        if signals is None:
+            self.measured = False
+        else:
+            values[:, self._told :] = signals
+        values -= self._reference[policy_index, columns]
+        np.add.at(self.counts, (policy_index, columns), 1.0)
+        np.add.at(self.sums, (policy_index, columns), values)
+        np.add.at(self.products, (policy_index, columns), values[:, :, None] * values[:, None, :])
+        if transitions is not None and self._keys.size:
             where = np.minimum(np.searchsorted(self._keys, encode(transitions)), self._keys.size - 1)
-            self.transitions += transitions[:, 3] @ self._logs[where]
+            np.add.at(self.moves, where, transitions[:, 3])
 
     def scores(self) -> FloatArray:
-        """Transitions where there are any, else returns."""
-        return self.transitions if self.transitions.any() else self.returns
+        """(N,) log-likelihoods up to a constant: of transitions where there are any, else of outcomes."""
+        return self.moves @ self._logs if self.moves.any() else self._outcomes()
 
-    def best(self) -> int:
-        """The most plausible cell."""
-        return int(self.scores().argmax())
+    def _outcomes(self) -> FloatArray:
+        size = self.sums.shape[2] if self.measured else self._told
+        seen = np.nonzero(self.counts)
+        counts, sums = self.counts[seen], self.sums[seen][:, :size]
+        means = sums / counts[:, None]
+        scatter = self.products[seen][:, :size, :size] - counts[:, None, None] * means[:, :, None] * means[:, None, :]
+        freedom = counts.sum() - counts.size
+        if freedom <= size:
+            return np.zeros(self._means.shape[2])
+        pooled = scatter.sum(axis=0) / freedom + np.diag(self._least[:size])
+        own = (scatter + SHRINKAGE * pooled) / (counts - 1.0 + SHRINKAGE)[:, None, None]
+        gaps = means[:, None] - self._means[seen][:, :, :size]
+        result: FloatArray = -0.5 * np.einsum("v,vnf,vfg,vng->n", counts, gaps, np.linalg.inv(own), gaps, optimize=True)
+        return result
+
+    def posterior(self) -> FloatArray:
+        """(N,) weights of the cells; equal ones before anything is known."""
+        scores = self.scores()
+        weights = np.exp(scores - scores.max())
+        result: FloatArray = weights / weights.sum()
+        return result

@@ -29,6 +29,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from surefoot.arrays import FloatArray, IntArray
+from surefoot.deploy.estimate import Estimate
 from surefoot.deploy.queue import Told
 from surefoot.deploy.returns import PredictionTable, ReturnsEvidence
 from surefoot.deploy.rivals import Rivals, choose_rivals
@@ -145,8 +146,8 @@ class Evidence:
         if self.weights.transitions > 0.0 and tables.ratios is not None:
             self._transitions = TransitionEvidence(cells, tables.ratios, tables.rivals)
         declared = cells.signals
-        joint_table = self.table if declared is None else self.table.with_signals(declared)
-        self._joint = ReturnsEvidence(joint_table, tables.joint_rivals)
+        self._joint_table = self.table if declared is None else self.table.with_signals(declared)
+        self._joint = ReturnsEvidence(self._joint_table, tables.joint_rivals)
         self._joint_bets = self._transitions is None
         self._separate = [_interval_wealth(self.table, f) for f in range(self.table.low.size)]
         self._intervals = [_intervals(process, *_whole(self.table, f)) for f, process in enumerate(self._separate)]
@@ -154,6 +155,7 @@ class Evidence:
         self._extra = (
             [] if self._signals is None else [_signal_wealth(self._signals, x) for x in range(len(self._signals.names))]
         )
+        self._kernel = cells.kernel
         self._extra_intervals = [
             _intervals(process, self._signals.lower[:, :, x], self._signals.upper[:, :, x])
             for x, process in enumerate(self._extra)
@@ -168,6 +170,10 @@ class Evidence:
         wanted = {"initial_state"} if self.table.states.size else set()
         wanted |= {"signals"} if self._extra else set()
         return frozenset(wanted | ({"transitions"} if self._transitions is not None else set()))
+
+    def estimate(self) -> Estimate:
+        """A guess of the cell from the same reports; decides what is tried, never what is refuted."""
+        return Estimate(self._joint_table, self._kernel, self.table.low.size)
 
     def bets(self) -> FloatArray | None:
         """What has to be remembered for the episodes asked now; ``None`` where no joint bet is placed on them.

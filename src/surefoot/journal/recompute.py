@@ -22,6 +22,7 @@ import numpy as np
 
 from surefoot.arrays import FloatArray, IntArray
 from surefoot.deploy.bounds import SELECTION_SHARES
+from surefoot.deploy.estimate import LEAST_SCATTER, SHRINKAGE
 from surefoot.deploy.evidence import (
     CHEAPER_SHARE,
     JOINT_RATIO,
@@ -545,32 +546,44 @@ def _e_variables(points: FloatArray, lower: FloatArray, upper: FloatArray, index
 
 
 class Guess:
-    """Scores of the cells by likelihood; decides what is tried, never what is safe.
+    """Likelihoods of the cells' centres; decides what is tried, never what is safe.
+
+    Args:
+        policy_set: with predictions and kernels.
+        boxes: with declared signals, where there are any.
 
     Attributes:
-        returns, transitions: (N,).
+        steps: log-likelihood (N,) of the transitions seen.
     """
 
     def __init__(self, policy_set: PolicySet, boxes: PredictedBoxes) -> None:
-        self._boxes, kernel, n = boxes, policy_set.cells.kernel, len(policy_set.cells)
-        self._residuals = _Residuals(boxes)
-        self.returns, self.transitions = np.zeros((2, n))
+        kernel, n = policy_set.cells.kernel, len(policy_set.cells)
+        self._boxes, self._told = boxes.widened(policy_set), boxes.low.size
+        self._measured = self._boxes.low.size > self._told and not boxes.states.size
+        self._seen: dict[tuple[int, int], list[Any]] = {}
+        self.steps, self._moved = np.zeros(n), False
         self._logs = None if kernel is None else np.log(np.maximum(kernel.center, 1e-12)).T
         self._keys = [] if kernel is None else [tuple(triple) for triple in kernel.support.tolist()]
         self._order = {key: e for e, key in enumerate(self._keys)}
 
     def update(self, group: Group) -> None:
-        """Score a group."""
-        n = len(self.returns)
-        columns = self._boxes.columns(group.starts, group.ids.size)
-        residual = group.outcomes - self._boxes.points[np.arange(n)[:, None], group.policies, :, columns]
-        inverse = self._residuals.inverse()[columns]
-        for k in range(group.ids.size):
-            self.returns -= 0.5 * np.sum((residual[:, k] @ inverse[k]) * residual[:, k], axis=1)
-        self._residuals.update(columns, residual[int(self.scores().argmax())])
+        """Means and scatters by Welford's recursion."""
+        size, n = self._boxes.low.size, group.ids.size
+        values = np.zeros((n, size))
+        values[:, : self._told] = group.outcomes
+        if group.signals is None:
+            self._measured = False
+        else:
+            values[:, self._told :] = group.signals
+        for j, b, x in zip(group.policies.tolist(), self._boxes.columns(group.starts, n).tolist(), values):
+            count, mean, scatter = self._seen.get((j, b), [0, np.zeros(size), np.zeros((size, size))])
+            gap = x - mean
+            mean = mean + gap / (count + 1)
+            self._seen[j, b] = [count + 1, mean, scatter + np.outer(gap, x - mean)]
         if group.rows is not None and self._logs is not None:
             for s, a, t, count in group.rows.tolist():
-                self.transitions += count * self._logs[self._position((s, a, t))]
+                self.steps += count * self._logs[self._position((s, a, t))]
+                self._moved |= count > 0
 
     def _position(self, key: tuple[int, int, int]) -> int:
         # A transition outside the support counts as the next one in order: a guess may be rough.
@@ -579,6 +592,21 @@ class Guess:
         found = self._order.get(key)
         return min(bisect_left(self._keys, key), len(self._keys) - 1) if found is None else found
 
-    def scores(self) -> FloatArray:
-        """(N,)."""
-        return self.transitions if self.transitions.any() else self.returns
+    def posterior(self) -> FloatArray:
+        """(N,) weights."""
+        scores = self.steps if self._moved else self._outcomes()
+        return np.asarray(np.exp(scores - log_sum(scores)))
+
+    def _outcomes(self) -> FloatArray:
+        size = self._boxes.low.size if self._measured else self._told
+        scores, freedom = np.zeros(len(self.steps)), sum(count - 1 for count, _, _ in self._seen.values())
+        if freedom <= size:
+            return scores
+        ranges = (self._boxes.high - self._boxes.low)[:size]
+        pooled = sum(scatter[:size, :size] for _, _, scatter in self._seen.values()) / freedom
+        pooled = pooled + np.diag((LEAST_SCATTER * ranges) ** 2 + 1e-12)
+        for (j, b), (count, mean, scatter) in self._seen.items():
+            own = (scatter[:size, :size] + SHRINKAGE * pooled) / (count - 1 + SHRINKAGE)
+            gap = mean[:size] - self._boxes.points[: len(scores), j, :size, b]
+            scores -= 0.5 * count * np.sum(gap * np.linalg.solve(own, gap.T).T, axis=1)
+        return scores

@@ -45,7 +45,7 @@ STATE: dict[type, tuple[str, ...]] = {
     Discards: ("log_wealth", "missing", "flagged", "opened", "next", "open", "lost"),
     SteeredAgent: (
         "operator", "waiting", "_desk", "_bounds", "_evidence", "_guess", "_monitor", "_queue", "_bets", "_target", "_alarm", "_outside",
-        "events", "_stale", "_plan", "_planned_bounds", "_changed", "_kappa",
+        "events", "_stale", "_plan", "_planned_bounds", "_changed", "_kappa", "_look", "_objective",
     ),
     Desk: ("_rng", "_pending", "opened"),
     CostBounds: ("values", "_processes", "_threshold", "_since", "selections"),
@@ -58,7 +58,7 @@ STATE: dict[type, tuple[str, ...]] = {
     TransitionEvidence: ("log_wealth", "impossible", "_rows"),
     ReturnsEvidence: ("log_wealth", "scale"),
     Scale: ("_sums", "_counts"),
-    Estimate: ("returns", "transitions", "_scale"),
+    Estimate: ("counts", "sums", "products", "moves", "measured"),
     Monitor: ("_log_wealth", "rejected"),
     InOrder: ("settled", "_groups", "_arrived", "_lost", "_wall"),
 }  # fmt: skip

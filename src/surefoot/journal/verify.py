@@ -23,7 +23,19 @@ from typing import Any, NoReturn
 import numpy as np
 
 from surefoot.arrays import FloatArray
-from surefoot.deploy.certified import BOUNDS_SHARE, CAP, KAPPA, MOST_KAPPA, STALLED, TARGET_SLACK, WARM_UP
+from surefoot.deploy.certified import (
+    BOUNDS_SHARE,
+    CAP,
+    DECIDED,
+    FIRST_LOOK,
+    KAPPA,
+    MOST_KAPPA,
+    PLAUSIBLE,
+    STALLED,
+    TARGET_SLACK,
+    WARM_UP,
+    next_look,
+)
 from surefoot.deploy.evidence import FINAL, RETURN
 from surefoot.deploy.planner import INSIDE
 from surefoot.deploy.queue import PATIENCE
@@ -186,6 +198,7 @@ class _Audit:
             set_, self.settings["evidence"], boxes, level, independent=independent, final=FINAL if cells_pay else 1.0
         )
         self.guess = None if cells_pay else Guess(set_, boxes)
+        self.look, self.objective = FIRST_LOOK, set_.cells.predictions.reward_center.mean(axis=0)
         if not cells_pay:
             self.bounds.select(0, 0)
         self.watch = CostWatch(self.limits, self.ceilings)
@@ -299,15 +312,15 @@ class _Audit:
                 for group in groups:
                     self.wealth.settle(group, [self._ask_of(k)[2] for k in group.ids.tolist()])
             for group in groups:
-                if self.guess is not None and self.target == 0:
+                if self.guess is not None:
                     self.guess.update(group)
             self._watch(groups, lost)
             while self.asks and self.asks[0][0] + len(self.asks[0][1]) <= self.order.settled:
                 self.asks.popleft()
             if self.trust != "data":
                 self._review(alive)
-            if self.guess is not None and self.target == 0 and self.order.settled >= WARM_UP:
-                self._choose_target()
+            if self.guess is not None and self.order.settled >= self.look:
+                self._look_again(self.guess.posterior())
         self._check_cells(alive)
 
     def _ask_of(self, episode: int) -> tuple[int, list[int], FloatArray | None, int]:
@@ -372,31 +385,38 @@ class _Audit:
             if body["cells_left"] != int(alive.sum()):
                 self._object(f"cells_left must be {int(alive.sum())}, got {body['cells_left']}")
 
-    def _choose_target(self) -> None:
-        recorded = [body["policy"] for body in self._recorded("target")]
-        if len(self.policy_set.policies) == 1:
-            return
-        if len(recorded) != 1 or not any(self._promising(cell, recorded[0]) for cell in self._best_cells()):
-            self._object(f"the target must be the policy that promises most in the likeliest cell, got {recorded}")
-        self.target = recorded[0]
-        self.bounds.select(self.target, self.opened)
+    def _look_again(self, posterior: FloatArray) -> None:
+        self.look = next_look(self.order.settled)
+        self.objective = posterior @ self.policy_set.cells.predictions.reward_center
         self.replan = True
+        if self.target == 0 and len(self.policy_set.policies) > 1:
+            self._choose_target(posterior)
 
-    def _best_cells(self) -> list[int]:
-        """The likeliest cells, up to rounding."""
-        scores = np.zeros(1) if self.guess is None else self.guess.scores()
-        top = float(scores.max())
-        return np.flatnonzero(scores >= top - 1e-9 * (1.0 + abs(top))).tolist()
+    def _choose_target(self, posterior: FloatArray) -> None:
+        recorded = [body["policy"] for body in self._recorded("target")]
+        likely = np.flatnonzero(posterior >= PLAUSIBLE).tolist()
+        gains = np.array([self._gains(k) for k in likely])
+        weights = posterior[likely] / posterior[likely].sum()
+        expected = weights @ gains
+        # What knowing the cell would add, against what the best guess adds: positive while it is too early.
+        doubt = weights @ gains.max(axis=1) - expected.max() - DECIDED * expected.max()
+        room = CLOSE * (1.0 + float(np.abs(gains).max()))
+        if self.order.settled < WARM_UP and (doubt > room or (doubt > -room and not recorded)):
+            if recorded:
+                self._object(f"policy {recorded[0]} became the target before the task was known well enough")
+            return
+        chosen = recorded[0] if len(recorded) == 1 else 0
+        if chosen < 1 or expected[chosen - 1] < expected.max() - room:
+            self._object(f"the target must be the policy that promises most in the likeliest cells, got {recorded}")
+        self.target = chosen
+        self.bounds.select(self.target, self.opened)
 
-    def _promising(self, cell: int, policy: int) -> bool:
+    def _gains(self, cell: int) -> list[float]:
+        """What every policy but the safe one promises over the safe one in a cell, mixed as far as the limits require."""
         reward = self.policy_set.cells.predictions.reward_center[cell]
         cost = self.policy_set.cells.predictions.cost_center[cell]
         limits = (1.0 - TARGET_SLACK) * self.limits
-        gains = [
-            (alpha := _share(cost[0], cost[j], limits)) * reward[j] + (1.0 - alpha) * reward[0]
-            for j in range(1, len(reward))
-        ]
-        return policy >= 1 and gains[policy - 1] >= max(gains) - 1e-9 * (1.0 + abs(max(gains)))
+        return [_share(cost[0], cost[j], limits) * (reward[j] - reward[0]) for j in range(1, len(reward))]
 
     # ------------------------------------------------------------------------------------------------------ operator
 
@@ -526,10 +546,16 @@ class _Audit:
             best = max(np.flatnonzero(alive).tolist(), key=lambda k: cells.optimal_upper[k])
             return [(cells.predictions.reward_center[best], int(cells.policy_index[best]))]
         if self.guess is not None:
-            return [(cells.predictions.reward_center[k], self.target) for k in self._best_cells()]
+            return [(self.objective, candidate) for candidate in self._to_prove()]
         wealth = np.where(self.wealth.watched, self.wealth.log_wealth(), np.inf)
         near = np.flatnonzero(wealth <= wealth.min() + CLOSE) if np.isfinite(wealth.min()) else [0]
-        return [(cells.predictions.reward_center[k], self.target) for k in near]
+        return [(cells.predictions.reward_center[k], candidate) for k in near for candidate in self._to_prove()]
+
+    def _to_prove(self) -> list[int]:
+        """The target while its bound is above a limit, else none; both where rounding decides."""
+        above = float((self.bounds.values[self.target] - self.limits).max(initial=-np.inf))
+        room = CLOSE * (1.0 + float(self.limits.max(initial=0.0)))
+        return [self.target] * (above > -room) + [0] * (above <= room)
 
     def _exploration(self) -> float:
         """``kappa``: doubled for every doubling of the episodes since the cells changed last."""
