@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -14,7 +15,10 @@ from hypothesis import strategies as st
 from scipy.optimize import linprog
 
 from surefoot import JournalError, PolicySet
+from surefoot.deploy import certified
 from surefoot.deploy.bounds import CostBounds
+from surefoot.deploy.certified import CertifiedAgent
+from surefoot.deploy.estimate import Estimate
 from surefoot.deploy.evidence import FINAL, Evidence
 from surefoot.deploy.monitor import Monitor
 from surefoot.deploy.transitions import log_ratios
@@ -97,6 +101,48 @@ def test_an_honest_journal_passes(kind: str, mode: str, cost: float) -> None:
     assert ("target" in {event.kind for event in events}) == (mode in ("envelope", "data"))
     found = verify(SETS[kind], events)
     assert (found.first_disagreement, found.ok, found.checked) == (None, True, len(events))
+
+
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(certified, "DECIDED", 1e9)
+
+
+def hesitant(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(certified, "DECIDED", -1e9)
+
+
+def perverse(monkeypatch: pytest.MonkeyPatch) -> None:
+    honest = CertifiedAgent._promises
+    monkeypatch.setattr(CertifiedAgent, "_promises", lambda self, cells: -honest(self, cells))
+    hasty(monkeypatch)
+
+
+def stubborn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Estimate, "posterior", lambda self: np.eye(len(self.scores()))[0])
+
+
+@pytest.mark.parametrize(
+    ("deviate", "rounds", "message"),
+    [
+        (hasty, 6, "before the task was known well enough"),
+        (hesitant, 6, r"the target must be the policy that promises most in the likeliest cells, got \[\]"),
+        (perverse, 6, "the task was known well enough|promises most"),
+        (stubborn, 6, "the best certified mixture has|promises most"),
+    ],
+)
+def test_a_guess_that_is_not_followed_is_noticed(
+    deviate: Callable[[pytest.MonkeyPatch], None], rounds: int, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deviate(monkeypatch)
+    # With a ceiling of a million next to nothing but the safe policy is played, under which all cells look the same.
+    modes = MODES | {"blind": {"trust": "data", "cost_ceilings": (1e6,)}}
+    for kind, mode in (("returns", "envelope"), ("all", "data"), ("returns", "blind")):
+        events = lived(SETS[kind], Settings(seed=7, **modes[mode]), Plant(SETS[kind]), rounds)
+        found = verify(SETS[kind], events)
+        if not found.ok:
+            assert re.search(message, str(found.first_disagreement)), found.first_disagreement
+            return
+    pytest.fail("nobody noticed")
 
 
 def test_a_plant_outside_the_family_is_followed_to_its_alarm() -> None:
