@@ -33,7 +33,7 @@ from surefoot.policyset.schema import PolicySet
 from surefoot.progress import track
 from surefoot.version import VERSION
 
-__all__ = ["TRUST_LEVELS", "Settings", "forecast", "render_forecast"]
+__all__ = ["TRUST_LEVELS", "Settings", "deploy_once", "forecast", "render_forecast"]
 
 TRUST_LEVELS = ("cells", "envelope", "data")
 QUANTILES = {"low": 0.1, "median": 0.5, "high": 0.9}
@@ -179,18 +179,26 @@ def _some(imagination: Imagination, settings: Settings, jobs: list[Job]) -> Iter
     for level, run, cell in jobs:
         if cell not in built:
             built = {cell: imagination.plant(cell)}
-        yield _one(imagination, built[cell], settings, level, run, cell)
+        evidence = settings.evidence if imagination.transitions else "returns"
+        agent = settings.agent(imagination.policy_set, level, evidence, _seeds(settings.seed, run)[1])
+        best = float(imagination.policy_set.cells.optimal_center[cell])
+        yield {"cell": cell, **deploy_once(agent, built[cell], best, settings, run)}
 
 
-def _one(
-    imagination: Imagination, plant: ImaginedPlant, settings: Settings, level: str, run: int, cell: int
+def deploy_once(
+    agent: CertifiedAgent, plant: ImaginedPlant, best: float, settings: Settings, run: int
 ) -> dict[str, Any]:
-    """Deploy once, until both goals are reached or the horizon is."""
-    policy_set = imagination.policy_set
-    evidence = settings.evidence if imagination.transitions else "returns"
-    chance, draws = _seeds(settings.seed, run)
-    agent = settings.agent(policy_set, level, evidence, draws)
-    reward, best = plant.values[:, 0], float(policy_set.cells.optimal_center[cell])
+    """Deploy until both goals are reached or the horizon is.
+
+    Args:
+        agent: a new one.
+        plant: the real task, with the exact values of the library.
+        best: its optimal value.
+        settings: goals, horizon and seed.
+        run: number of the run, for its chance.
+    """
+    chance, _ = _seeds(settings.seed, run)
+    reward = plant.values[:, 0]
     gain = max(best - float(reward[0]), 0.0)
     reached: dict[str, int | None] = {"half": None, "optimal": None}
     asked, size, missing = 0, float(FIRST_BATCH), 1.0
@@ -214,7 +222,7 @@ def _one(
             signals=seen.signals,
         )
         asked, size = asked + n, min(size * GROWTH, float(LARGEST_BATCH))
-    return {"cell": cell, **reached, "gained": 1.0 - missing, "alarm": agent.alarm}
+    return {**reached, "gained": 1.0 - missing, "alarm": agent.alarm}
 
 
 def _seeds(seed: int, run: int) -> tuple[int, int]:
