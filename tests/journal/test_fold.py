@@ -31,7 +31,11 @@ from tests.journal.plants import (
     small_set,
 )
 
-SETS = {"returns": small_set(), "all": small_set(kernel=True, states=True, signals=True)}
+SETS = {
+    "returns": small_set(),
+    "signals": small_set(signals=True),
+    "all": small_set(kernel=True, states=True, signals=True),
+}
 MODES: list[dict[str, Any]] = [
     {"trust": "cells"},
     {"trust": "cells", "losses": "independent", "approve": True},
@@ -83,7 +87,10 @@ def act(live: Live, truth: Plant, kind: str, number: int, pending: dict[int, int
         if kind == "lost":
             live.do("lost", {"ids": ids})
         else:
-            report = Report.of(**{**MISSING, **truth.batch(ids, draws)}, n_constraints=1)
+            told = {**MISSING, **truth.batch(ids, draws)}
+            if number % 6 == 0:  # a sensor fails now and then
+                told["signals"] = None
+            report = Report.of(**told, n_constraints=1)
             live.do("told", report.body(), report)
     elif kind == "pause":
         live.do("paused", {"reason": "r"})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -35,7 +35,11 @@ from tests.journal.plants import Plant, rechained, small_set
 from tests.journal.test_fold import MISSING, Live
 
 KINDS = sorted(PRIMARY | {"planned", "eliminated", "readmitted", "target", "noted", "flagged", "alarm", "hacked"})
-SETS = {"returns": small_set(), "all": small_set(kernel=True, states=True, signals=True)}
+SETS = {
+    "returns": small_set(),
+    "signals": small_set(signals=True),
+    "all": small_set(kernel=True, states=True, signals=True),
+}
 
 
 def lived(
@@ -90,6 +94,8 @@ MODES: dict[str, dict[str, Any]] = {
         ("all", "returns", 1.0),
         ("returns", "envelope", 1.0),
         ("all", "envelope", 1.6),
+        ("signals", "envelope", 1.0),
+        ("signals", "cells", 1.0),
         ("returns", "data", 1.6),
         ("all", "data", 1.0),
     ],
@@ -143,6 +149,28 @@ def test_a_guess_that_is_not_followed_is_noticed(
             assert re.search(message, str(found.first_disagreement)), found.first_disagreement
             return
     pytest.fail("nobody noticed")
+
+
+@dataclass(frozen=True)
+class Faulty(Plant):
+    """Its sensor fails in episodes 3 to 9."""
+
+    def batch(self, episodes: list[int], policies: list[int]) -> dict[str, Any]:
+        found = super().batch(episodes, policies)
+        if any(3 <= k < 10 for k in episodes):
+            found.pop("signals")
+        return found
+
+
+def test_a_sensor_that_fails_once_is_followed() -> None:
+    """Its signal is then worth nothing to the guess, live and in the audit: all cells look the same under what is played."""
+    settings_ = Settings(seed=7, trust="data", cost_ceilings=(1e6,))
+    events = lived(SETS["signals"], settings_, Faulty(SETS["signals"]), 4)
+    assert "target" not in {event.kind for event in events}
+    assert verify(SETS["signals"], events).first_disagreement is None
+    whole = lived(SETS["signals"], settings_, Plant(SETS["signals"]), 4)
+    assert "target" in {event.kind for event in whole}
+    assert verify(SETS["signals"], whole).first_disagreement is None
 
 
 def test_a_plant_outside_the_family_is_followed_to_its_alarm() -> None:
