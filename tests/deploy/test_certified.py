@@ -635,6 +635,46 @@ def test_a_target_is_the_policy_that_promises_most_within_the_limits(rng: np.ran
     assert one._target == 1
 
 
+def test_where_the_safe_policy_costs_nearly_the_limit_a_target_has_a_quarter_of_what_is_left() -> None:
+    """1.46 of 1.5: policies at 1.47 fill a quarter of the rest and count in full, those at 1.48 half."""
+    reward, cost = np.array([[3.0, 4.0, 6.0]] * 2), np.array([[1.46, 1.47, 1.48]] * 2)[:, :, None]
+    one = agent(hand_made(reward, cost, limits=(LIMIT,), ceilings=(CEILING,), margin=0.04), trust="data")
+    np.testing.assert_allclose(one._promises(np.array([0])), [[4.0, 4.5]])
+
+
+@pytest.mark.parametrize("trust", ["envelope", "data"])
+def test_no_target_is_chosen_while_nothing_promises_a_gain(trust: str, rng: np.random.Generator) -> None:
+    flat = hand_made(np.full((2, 3), 4.0), np.ones((2, 3, 1)), limits=(LIMIT,), ceilings=(CEILING,))
+    one = agent(flat, trust=trust)
+    run(one, 2 * WARM_UP, rng)
+    assert one._target == 0 and one._bounds.selections == 1
+
+
+@pytest.mark.parametrize("trust", ["envelope", "data"])
+@pytest.mark.parametrize("when", [0, 1000])
+@pytest.mark.parametrize("huge", [1e9, 1e300])
+def test_an_absurd_cost_raises_the_alarm_and_breaks_nothing(
+    trust: str, when: int, huge: float, rng: np.random.Generator
+) -> None:
+    reward, cost = (
+        np.array([[3.0, 4.0], [3.0, 5.0]]),
+        np.repeat(np.array([[1.0, 1.2], [1.0, 1.1]])[:, :, None], 2, axis=2),
+    )
+    one = agent(hand_made(reward, cost, limits=(LIMIT,) * 2, ceilings=(CEILING,) * 2), trust=trust)
+
+    def meet(episodes: int) -> None:
+        for _ in range(episodes // 10):
+            asked = one.ask(10)
+            one.tell(asked.ids, rng.uniform(0.0, 8.0, 10), np.tile(outcomes(10, rng)[1], 2))
+
+    meet(when)
+    with np.errstate(all="ignore"):
+        one.tell(one.ask().id, 4.0, [huge, huge])
+    assert one.alarm is not None and "declared ceiling" in one.alarm
+    meet(WARM_UP + 200)
+    assert one.plan.weights.tolist() == [1.0, 0.0] and np.isfinite(one.plan.value)
+
+
 def test_the_aim_follows_the_guess_and_the_rows_stay_what_they_are(rng: np.random.Generator) -> None:
     """Both policies are certified from the start; which is played follows from returns, also after the target was chosen."""
     one = agent(twins(), trust="envelope", monitor_delta=1e-300)  # no alarm: what happens is beyond all cells

@@ -50,7 +50,8 @@ def episodes(
     columns = rng.integers(0, max(table.states.size, 1), n)
     size = table.low.size
     root = 0.3 * np.eye(size) + 0.1 * rng.standard_normal((size, size))
-    return policies, columns, table.center[cell][policies, :, columns] + rng.standard_normal((n, size)) @ root
+    values = table.center[cell][policies, :, columns] + rng.standard_normal((n, size)) @ root
+    return policies, columns, np.clip(values, table.low, table.high)
 
 
 @pytest.mark.parametrize("parts", [{}, {"states": True}, {"signals": True}])
@@ -73,15 +74,37 @@ def test_scores_differ_as_likelihoods_of_single_episodes_do(parts: dict[str, boo
     assert one.posterior()[1] > 0.99
 
 
+@pytest.mark.parametrize("huge", [1e8, 1e160])
+def test_costs_beyond_all_bounds_drown_nothing(huge: float, rng: np.random.Generator) -> None:
+    """They are a matter for alarms. Two constraints that report the same number would make scatters singular."""
+    reward = np.array([[3.0, 4.0], [3.2, 4.5], [3.4, 5.0]])
+    cost = np.repeat(np.array([[1.0, 1.6], [0.9, 1.3], [0.8, 1.1]])[:, :, None], 2, axis=2)
+    one, table = estimate(hand_made(reward, cost, limits=(1.5, 1.5), ceilings=(10.0, 10.0)))
+    policies, columns, values = episodes(rng, table, 300, cell=2)
+    values[7, 1:] = huge
+    one.update(policies, columns, values, None, None)
+    assert one.posterior().argmax() == 2 and np.isfinite(one.scores()).all()
+
+
+def test_transitions_that_no_cell_knows_say_nothing(rng: np.random.Generator) -> None:
+    one, table = estimate(world(kernel=True))
+    policies, columns, values = episodes(rng, table, 10)
+    rows = np.array([[0, 0, 1, 2], [0, 1, 2, 50], [3, 0, 1, 50], [0, 0, 2, 3], [9, 9, 9, 50], [2**22, 0, 1, 50]])
+    one.update(policies, columns, values, None, rows)
+    assert one.moves.tolist() == [2, 3]
+
+
 def test_transitions_count_alone_where_they_are_told(rng: np.random.Generator) -> None:
     one, table = estimate(world(kernel=True))
     policies, columns, values = episodes(rng, table, 40, cell=0)
     rows = np.array([[0, 0, 1, 70], [0, 0, 2, 30]])
     one.update(policies, columns, values, None, rows)
-    one.update(policies, columns, values, None, None)
+    one.update(policies, columns, values, None, None)  # half of the episodes
     wanted = 70 * np.log([0.3, 0.5, 0.7]) + 30 * np.log([0.7, 0.5, 0.3])
     np.testing.assert_allclose(one.scores(), wanted)
     assert one.posterior().argmax() == 2
+    one.update(policies[:1], columns[:1], values[:1], None, None)
+    assert one.posterior().argmax() == 0, "fewer than half: outcomes decide"
 
 
 def test_how_reports_are_batched_changes_nothing(rng: np.random.Generator) -> None:
@@ -106,6 +129,10 @@ def test_outcomes_that_do_not_vary_are_no_certainty() -> None:
     one.update(np.ones(50, dtype=int), np.zeros(50, dtype=int), exact, None, None)
     scores = one.scores()
     assert np.isfinite(scores).all() and scores.argmax() == 2
+    for _ in range(3):
+        one.update(np.ones(10_000, dtype=int), np.zeros(10_000, dtype=int), np.tile(exact[:1], (10_000, 1)), None, None)
+    gap, least = table.center[2, 1, :, 0] + 1e-3 - table.center[:3, 1, :, 0], LEAST_SCATTER * (table.high - table.low)
+    np.testing.assert_allclose(one.scores(), -0.5 * 30_050 * ((gap / least) ** 2).sum(axis=1), rtol=1e-5)
 
 
 def test_a_signal_that_is_missing_once_is_not_used_again(rng: np.random.Generator) -> None:

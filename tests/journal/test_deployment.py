@@ -460,3 +460,21 @@ def test_an_unreachable_server_is_said_without_its_password(tiny_set: PolicySet)
     with pytest.raises(JournalUnavailable) as caught:
         open_plant("postgresql://me:secret@127.0.0.1:1/none", tiny_set)
     assert "secret" not in str(caught.value) and "try again" in str(caught.value)
+
+
+@pytest.mark.parametrize("trust", ["cells", "envelope", "data"])
+@pytest.mark.parametrize("before", [2, 60])
+def test_an_absurd_cost_is_an_alarm_and_nothing_worse(
+    trust: str, before: int, disk: Path, tiny_set: PolicySet, truth: Plant
+) -> None:
+    """A legal number whose square is none: the deployment stays usable, may be aborted and audited."""
+    with open_plant(disk / "plant.db", tiny_set, trust=trust) as plant:
+        drive(plant, truth, before)
+        (ticket,) = plant.ask()
+        plant.tell(ticket.id, reward=3.0, costs=[1e200])
+        drive(plant, truth, 30)
+        assert plant.status().state == "alarm" and "declared ceiling" in plant.status().why
+        plant.abort("a broken meter")
+    with Deployment.open(disk / "plant.db", create=False) as again:
+        drive(again, truth, 2)
+        assert again.verify().first_disagreement is None

@@ -63,8 +63,11 @@ DECIDED = 0.02
 """A target is chosen as soon as knowing the task could improve on it by no more than this share of what it promises over the safe policy."""
 PLAUSIBLE = 1e-6
 """Cells with less posterior weight do not take part in choosing a target."""
-TARGET_SLACK = 0.05
-"""A target's predicted costs stay below the limits by this share: what can be proved below the limit gets its full weight."""
+TARGET_SLACK, LEAST_ROOM = 0.05, 0.25
+"""A target's predicted costs stay below the limits by this share: what can be proved below the limit gets its full weight. Where the safe policy
+costs more than that, they stay within the second share of what is left above it."""
+NEGLIGIBLE_GAIN = 1e-9
+"""Promises that differ by less, relative to their size, are the same."""
 KAPPA = {"cells": 0.02, "envelope": 1.0, "data": 1.0}
 CAP = 1.0
 STALLED, MOST_KAPPA = 4000, 0.3
@@ -467,9 +470,12 @@ class CertifiedAgent:
         likely = np.flatnonzero(posterior >= PLAUSIBLE)
         weights, values = posterior[likely] / posterior[likely].sum(), self._promises(likely)
         expected, safe = weights @ values, float(weights @ self._set.cells.predictions.reward_center[likely, 0])
-        best = int(expected.argmax())
+        # The first of those that promise most, whatever the rounding; none while nothing promises anything.
+        same = NEGLIGIBLE_GAIN * (1.0 + abs(float(expected.max())))
+        best = int((expected >= expected.max() - same).argmax())
         could_improve = float(weights @ values.max(axis=1)) - expected[best]
-        if could_improve > DECIDED * (expected[best] - safe) and self._queue.settled < WARM_UP:
+        undecided = could_improve > DECIDED * (expected[best] - safe) and self._queue.settled < WARM_UP
+        if undecided or expected[best] - safe <= same:
             return
         self._target = best + 1
         self._bounds.select(self._target, self._desk.opened)
@@ -483,9 +489,10 @@ class CertifiedAgent:
         predictions = self._set.cells.predictions
         reward, cost = predictions.reward_center[cells], predictions.cost_center[cells]
         n, j, i = cost.shape
-        safe = np.broadcast_to(cost[:, :1], cost.shape)
-        share = safe_share(safe.reshape(n * j, i), cost.reshape(n * j, i), (1.0 - TARGET_SLACK) * self._limits)
-        share = share.reshape(n, j)
+        safe = cost[:, 0]
+        limits = np.maximum((1.0 - TARGET_SLACK) * self._limits, safe + LEAST_ROOM * (self._limits - safe))
+        room, safe = (np.repeat(part, j, axis=0) for part in (limits, safe))
+        share = safe_share(safe, cost.reshape(n * j, i), room).reshape(n, j)
         result: FloatArray = (share * reward + (1.0 - share) * reward[:, :1])[:, 1:]
         return result
 

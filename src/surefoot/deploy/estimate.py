@@ -1,8 +1,8 @@
 """How plausible the cells are: a guess that decides what to try, never what is safe.
 
-Likelihoods of the cells' centres under equal prior weights: of transitions where they are reported, else Gaussian ones of outcomes (return, costs,
-declared signals). Both depend on the past through sums alone, so that an episode costs a few additions and a score is computed when
-somebody looks:
+Likelihoods of the cells' centres under equal prior weights: of transitions where at least half of the episodes come with them, else Gaussian ones of
+outcomes (return, costs, declared signals). Both depend on the past through sums alone: an episode costs a few additions, and a score is
+computed when somebody looks:
 
     log L_k = - 1/2 sum_jb n_jb (xbar_jb - m_kjb)' S_j^-1 (xbar_jb - m_kjb) + what is the same for all cells
 
@@ -20,7 +20,7 @@ import numpy as np
 
 from surefoot.arrays import FloatArray, IntArray
 from surefoot.deploy.returns import PredictionTable
-from surefoot.deploy.transitions import encode
+from surefoot.deploy.transitions import LARGEST, encode
 from surefoot.policyset.schema import KernelBoxes
 
 __all__ = ["Estimate"]
@@ -28,7 +28,7 @@ __all__ = ["Estimate"]
 SHRINKAGE = 20.0
 """A policy's own scatter counts as much as that of all policies together after so many episodes of it."""
 LEAST_SCATTER = 1e-3
-"""Of an outcome's range: outcomes that do not vary are not taken to be exact."""
+"""Least standard deviation, as a share of an outcome's range: outcomes that do not vary are not taken to be exact."""
 
 
 class Estimate:
@@ -41,7 +41,8 @@ class Estimate:
 
     Attributes:
         counts: (J, B+1) episodes by policy and initial state.
-        moves: (E,) transitions seen.
+        moves: (E,) transitions seen; those that no cell knows say nothing about which one it is.
+        followed: episodes that came with transitions.
         measured: whether every report so far had the declared signals.
     """
 
@@ -52,6 +53,7 @@ class Estimate:
         means = table.center[:n_cells].transpose(1, 3, 0, 2)
         self._reference = np.nan_to_num(means).mean(axis=2)
         self._means = means - self._reference[:, :, None]
+        self._low, self._high = table.low, table.high
         self._least = (LEAST_SCATTER * (table.high - table.low)) ** 2 + 1e-12
         self.measured = size > told and table.states.size == 0
         self.counts = np.zeros((n_policies, n_columns))
@@ -59,7 +61,7 @@ class Estimate:
         self.products = np.zeros((n_policies, n_columns, size, size))
         self._keys = np.zeros(0, dtype=np.int64) if kernel is None else encode(kernel.support)
         self._logs = np.zeros((0, n_cells)) if kernel is None else np.log(np.maximum(kernel.center, 1e-12)).T
-        self.moves = np.zeros(self._keys.size)
+        self.moves, self.followed = np.zeros(self._keys.size), 0
 
     def update(
         self,
@@ -76,17 +78,23 @@ class Estimate:
             self.measured = False
         else:
             values[:, self._told :] = signals
-        values -= self._reference[policy_index, columns]
+        # What is out of range is a matter for alarms; here its square must not drown everything else.
+        values = np.clip(values, self._low, self._high) - self._reference[policy_index, columns]
         np.add.at(self.counts, (policy_index, columns), 1.0)
         np.add.at(self.sums, (policy_index, columns), values)
         np.add.at(self.products, (policy_index, columns), values[:, :, None] * values[:, None, :])
         if transitions is not None and self._keys.size:
-            where = np.minimum(np.searchsorted(self._keys, encode(transitions)), self._keys.size - 1)
-            np.add.at(self.moves, where, transitions[:, 3])
+            keys = encode(transitions)
+            where = np.minimum(np.searchsorted(self._keys, keys), self._keys.size - 1)
+            known = (self._keys[where] == keys) & (transitions[:, :3] < LARGEST).all(axis=1)
+            np.add.at(self.moves, where[known], transitions[known, 3])
+            self.followed += policy_index.size
 
     def scores(self) -> FloatArray:
-        """(N,) log-likelihoods up to a constant: of transitions where there are any, else of outcomes."""
-        return self.moves @ self._logs if self.moves.any() else self._outcomes()
+        """(N,) log-likelihoods up to a constant."""
+        return (
+            self.moves @ self._logs if 2 * self.followed >= self.counts.sum() and self._keys.size else self._outcomes()
+        )
 
     def _outcomes(self) -> FloatArray:
         size = self.sums.shape[2] if self.measured else self._told
@@ -99,6 +107,8 @@ class Estimate:
             return np.zeros(self._means.shape[2])
         pooled = scatter.sum(axis=0) / freedom + np.diag(self._least[:size])
         own = (scatter + SHRINKAGE * pooled) / (counts - 1.0 + SHRINKAGE)[:, None, None]
+        diagonal = np.arange(size)
+        own[:, diagonal, diagonal] = np.maximum(own[:, diagonal, diagonal], self._least[:size])
         gaps = means[:, None] - self._means[seen][:, :, :size]
         result: FloatArray = -0.5 * np.einsum("v,vnf,vfg,vng->n", counts, gaps, np.linalg.inv(own), gaps, optimize=True)
         return result

@@ -1,6 +1,7 @@
 """The deployment is a linear program over mixtures.
 
-    maximise    sum_j w_j R_lj                                   predicted return in cell l, the surviving cell of largest optimum
+    maximise    sum_j w_j R_j                                    predicted return in cell l, the surviving cell of largest optimum; or the
+                                                                 posterior mean, where cells are no rows
     subject to  sum_j w_j H_hji <= d_i   for every row h, every constraint i,       w in the simplex,
                 w_j(l) >= kappa min(alpha_l, cap)
 
@@ -37,7 +38,7 @@ class Plan:
     Attributes:
         weights: (J,).
         bounds: (I,) certified upper bounds on its expected costs: the largest over the rows.
-        value: predicted return in the candidate's cell.
+        value: predicted return, by the program's objective.
         certified: ``False`` where nothing but the safe policy was certifiable.
         reasons: policy index to why it has this weight, in plain words.
     """

@@ -123,7 +123,7 @@ def _log_average(logs, log_weights):  # type: ignore[no-untyped-def]
 
 
 def encode(triples: IntArray) -> IntArray:
-    """(m,) one integer per row ``(s, a, s', ...)``, in lexicographic order; below 2^21 states and actions."""
+    """(m,) one integer per row ``(s, a, s', ...)``, in lexicographic order; below :data:`LARGEST` states and actions."""
     keys: IntArray = (triples[:, 0] << 42) | (triples[:, 1] << 21) | triples[:, 2]
     return keys
 

@@ -561,10 +561,10 @@ class Guess:
         self._boxes, self._told = boxes.widened(policy_set), boxes.low.size
         self._measured = self._boxes.low.size > self._told and not boxes.states.size
         self._seen: dict[tuple[int, int], list[Any]] = {}
-        self.steps, self._moved = np.zeros(n), False
+        self.steps, self._followed, self._episodes = np.zeros(n), 0, 0
         self._logs = None if kernel is None else np.log(np.maximum(kernel.center, 1e-12)).T
-        self._keys = [] if kernel is None else [tuple(triple) for triple in kernel.support.tolist()]
-        self._order = {key: e for e, key in enumerate(self._keys)}
+        triples = [] if kernel is None else kernel.support.tolist()
+        self._order = {tuple(triple): e for e, triple in enumerate(triples)}
 
     def update(self, group: Group) -> None:
         """Means and scatters by Welford's recursion."""
@@ -575,26 +575,23 @@ class Guess:
             self._measured = False
         else:
             values[:, self._told :] = group.signals
+        values = np.minimum(np.maximum(values, self._boxes.low), self._boxes.high)
         for j, b, x in zip(group.policies.tolist(), self._boxes.columns(group.starts, n).tolist(), values):
             count, mean, scatter = self._seen.get((j, b), [0, np.zeros(size), np.zeros((size, size))])
             gap = x - mean
             mean = mean + gap / (count + 1)
             self._seen[j, b] = [count + 1, mean, scatter + np.outer(gap, x - mean)]
+        self._episodes += n
         if group.rows is not None and self._logs is not None:
+            self._followed += n
             for s, a, t, count in group.rows.tolist():
-                self.steps += count * self._logs[self._position((s, a, t))]
-                self._moved |= count > 0
-
-    def _position(self, key: tuple[int, int, int]) -> int:
-        # A transition outside the support counts as the next one in order: a guess may be rough.
-        from bisect import bisect_left
-
-        found = self._order.get(key)
-        return min(bisect_left(self._keys, key), len(self._keys) - 1) if found is None else found
+                if (s, a, t) in self._order:
+                    self.steps += count * self._logs[self._order[s, a, t]]
 
     def posterior(self) -> FloatArray:
         """(N,) weights."""
-        scores = self.steps if self._moved else self._outcomes()
+        follows = self._logs is not None and 2 * self._followed >= self._episodes
+        scores = self.steps if follows else self._outcomes()
         return np.asarray(np.exp(scores - log_sum(scores)))
 
     def _outcomes(self) -> FloatArray:
@@ -607,6 +604,8 @@ class Guess:
         pooled = pooled + np.diag((LEAST_SCATTER * ranges) ** 2 + 1e-12)
         for (j, b), (count, mean, scatter) in self._seen.items():
             own = (scatter[:size, :size] + SHRINKAGE * pooled) / (count - 1 + SHRINKAGE)
+            for f in range(size):
+                own[f, f] = max(own[f, f], (LEAST_SCATTER * ranges[f]) ** 2 + 1e-12)
             gap = mean[:size] - self._boxes.points[: len(scores), j, :size, b]
             scores -= 0.5 * count * np.sum(gap * np.linalg.solve(own, gap.T).T, axis=1)
         return scores

@@ -58,7 +58,7 @@ STATE: dict[type, tuple[str, ...]] = {
     TransitionEvidence: ("log_wealth", "impossible", "_rows"),
     ReturnsEvidence: ("log_wealth", "scale"),
     Scale: ("_sums", "_counts"),
-    Estimate: ("counts", "sums", "products", "moves", "measured"),
+    Estimate: ("counts", "sums", "products", "moves", "followed", "measured"),
     Monitor: ("_log_wealth", "rejected"),
     InOrder: ("settled", "_groups", "_arrived", "_lost", "_wall"),
 }  # fmt: skip

@@ -29,6 +29,7 @@ from surefoot.deploy.certified import (
     DECIDED,
     FIRST_LOOK,
     KAPPA,
+    LEAST_ROOM,
     MOST_KAPPA,
     PLAUSIBLE,
     STALLED,
@@ -398,9 +399,11 @@ class _Audit:
         gains = np.array([self._gains(k) for k in likely])
         weights = posterior[likely] / posterior[likely].sum()
         expected = weights @ gains
+        room = CLOSE * (1.0 + float(np.abs(gains).max()))
+        if not recorded and expected.max() <= room:
+            return  # nothing promises anything
         # What knowing the cell would add, against what the best guess adds: positive while it is too early.
         doubt = weights @ gains.max(axis=1) - expected.max() - DECIDED * expected.max()
-        room = CLOSE * (1.0 + float(np.abs(gains).max()))
         if self.order.settled < WARM_UP and (doubt > room or (doubt > -room and not recorded)):
             if recorded:
                 self._object(f"policy {recorded[0]} became the target before the task was known well enough")
@@ -415,8 +418,11 @@ class _Audit:
         """What every policy but the safe one promises over the safe one in a cell, mixed as far as the limits require."""
         reward = self.policy_set.cells.predictions.reward_center[cell]
         cost = self.policy_set.cells.predictions.cost_center[cell]
-        limits = (1.0 - TARGET_SLACK) * self.limits
-        return [_share(cost[0], cost[j], limits) * (reward[j] - reward[0]) for j in range(1, len(reward))]
+        limits = [
+            max((1.0 - TARGET_SLACK) * d, s + LEAST_ROOM * (d - s))
+            for d, s in zip(self.limits.tolist(), cost[0].tolist())
+        ]
+        return [_share(cost[0], cost[j], np.array(limits)) * (reward[j] - reward[0]) for j in range(1, len(reward))]
 
     # ------------------------------------------------------------------------------------------------------ operator
 
@@ -540,7 +546,7 @@ class _Audit:
         )
 
     def _objectives(self) -> list[tuple[FloatArray, int]]:
-        """What the plan may aim at: predicted returns in the candidate's cell, and the candidate."""
+        """What the plan may aim at, and the candidate: predicted returns in the candidate's cell under ``cells``, else what the guess expects."""
         cells, alive = self.policy_set.cells, self.wealth.alive
         if self.trust == "cells" and alive.any():
             best = max(np.flatnonzero(alive).tolist(), key=lambda k: cells.optimal_upper[k])
