@@ -184,7 +184,8 @@ def test_the_agent_runs_at_every_trust_level(plain: sf.PolicySet, trust: Any) ->
         batch = agent.ask(20)
         assert batch.weights @ costs <= CRITERION.cost_limits[0]
         coins_seen = rng.random((20, 1))
-        agent.tell(batch.ids, rng.random(20), rng.random((20, 1)), signals=coins_seen)
+        told = 2.0 * rng.random(20) * costs[batch.policy_index]
+        agent.tell(batch.ids, rng.random(20), told[:, None], signals=coins_seen)
     assert agent.alarm is None
 
 
