@@ -56,7 +56,7 @@ Trust = Literal["data", "envelope", "cells"]
 BOUNDS_SHARE = 0.02
 """Under ``cells``, the part of delta that pays for data bounds; the rest pays for the elimination of cells."""
 WARM_UP = 500
-"""Settled episodes after which a target is chosen under ``data`` and ``envelope`` at the latest."""
+"""Settled episodes after which a target is chosen under ``data`` and ``envelope`` at the latest, if any policy promises a gain."""
 FIRST_LOOK, LOOK_AGAIN = 20, 1.1
 """Under ``data`` and ``envelope`` the guess of the task is used after so many settled episodes, and whenever their number grew by this factor."""
 DECIDED = 0.02
