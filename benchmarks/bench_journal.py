@@ -97,7 +97,7 @@ def single(world: World, folder: Path, rounds: int = 400) -> dict[str, float]:
     with Deployment.open(folder / "single.db", world.policy_set) as plant:
         for k in range(rounds + 20):
             tickets: list[Any] = []
-            asked = timed(lambda: tickets.extend(plant.ask()))  # noqa: B023
+            asked = timed(lambda: tickets.append(plant.ask()))  # noqa: B023
             report = world.report(tuple(tickets))
             told, committed = timed(lambda: plant.tell(**report)), timed(commit)  # noqa: B023
             if k >= 20:

@@ -54,7 +54,7 @@ def test_the_draw_depends_on_the_seed_alone() -> None:
 
 def test_a_single_episode_carries_its_policy() -> None:
     d = desk()
-    episode = d.single(d.open(Mixture.pure(2, 3), 1))
+    episode = d.open(Mixture.pure(2, 3), 1)[0]
     assert (episode.id, episode.policy_index) == (0, 2)
     assert episode.policy is POLICIES[2]
     assert episode.weights.tolist() == [0.0, 0.0, 1.0]

@@ -73,7 +73,7 @@ def tell(plant: Deployment, ticket: Ticket) -> None:
 
 Step = Callable[[Deployment], None]
 SCRIPT: tuple[Step, ...] = (
-    lambda plant: tell(plant, plant.ask(request="a")[0]),
+    lambda plant: tell(plant, plant.ask(request="a")),
     lambda plant: plant.lost(plant.ask(2, request="b")[1].id),
     lambda plant: plant.cap(0.3),
     lambda plant: tell(plant, plant.ticket(1)),
@@ -248,8 +248,8 @@ def race(url: str, workers: int, name: str = "race") -> dict[str, Any]:
         os.close(go)
         os.read(ready, 1)
         with Deployment.open(url, SET, name=name, seed=7) as plant:
-            (shared,) = plant.ask(request="shared")
-            (own,) = plant.ask(request=f"own {worker}")
+            shared = plant.ask(request="shared")
+            own = plant.ask(request=f"own {worker}")
             tell(plant, shared)
             tell(plant, own)
             try:

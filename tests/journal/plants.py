@@ -134,7 +134,7 @@ class Plant:
 def drive(plant: Deployment, truth: Plant, episodes: int) -> None:
     """Ask and tell one at a time."""
     for _ in range(episodes):
-        (ticket,) = plant.ask()
+        ticket = plant.ask()
         plant.tell(ticket.id, **truth.report(ticket.id, ticket.policy_index))
 
 

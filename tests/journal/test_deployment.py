@@ -13,6 +13,7 @@ import pytest
 
 from surefoot import (
     AssumptionError,
+    CertifiedAgent,
     ConflictError,
     InvalidInput,
     InvalidReport,
@@ -69,6 +70,17 @@ def test_a_ticket_says_what_to_run_and_why(plant: Deployment, tiny_set: PolicySe
         tickets[0].weights[0] = 1.0
 
 
+def test_asking_without_a_number_gives_one_ticket_and_with_one_a_batch(plant: Deployment, tiny_set: PolicySet) -> None:
+    agent = CertifiedAgent(tiny_set)
+    for asker in (plant, agent):
+        one, several = asker.ask(), asker.ask(3)
+        assert one.id == 0 and several.ids.tolist() == [1, 2, 3] and len(several) == 3
+        assert [episode.id for episode in several] == [1, 2, 3]
+        assert [episode.policy_index for episode in several] == several.policy_index.tolist()
+        assert np.array_equal(several.weights, one.weights) and np.array_equal(several[2].weights, one.weights)
+        assert [episode.id for episode in asker.ask(1)] == [4]
+
+
 def test_the_same_request_gets_the_same_episodes(plant: Deployment) -> None:
     first = plant.ask(5, request="key")
     drive(plant, Plant(plant.policy_set), 10)
@@ -81,7 +93,7 @@ def test_the_same_request_gets_the_same_episodes(plant: Deployment) -> None:
 
 
 def test_a_ticket_can_be_seen_again(plant: Deployment) -> None:
-    first, (second, third) = plant.ask()[0], plant.ask(2)
+    first, (second, third) = plant.ask(), plant.ask(2)
     assert [plant.ticket(k).policy_index for k in range(3)] == [t.policy_index for t in (first, second, third)]
     with pytest.raises(InvalidReport, match="was asked, got 3"):
         plant.ticket(3)
@@ -100,7 +112,7 @@ def test_the_same_report_again_changes_nothing(plant: Deployment, truth: Plant) 
 
 
 def test_another_report_about_the_same_episode_is_refused(plant: Deployment, truth: Plant) -> None:
-    (ticket,) = plant.ask()
+    ticket = plant.ask()
     plant.tell(ticket.id, **truth.report(ticket.id, ticket.policy_index))
     before = as_recorded(plant.events())
     with pytest.raises(ConflictError, match="told before"):
@@ -183,7 +195,7 @@ def test_a_report_that_cannot_be_true_is_refused_and_leaves_the_episode_pending(
 ) -> None:
     truth = Plant(full_set)
     with open_plant(disk / "plant.db", full_set) as plant:
-        (ticket,) = plant.ask()
+        ticket = plant.ask()
         body = truth.report(0, ticket.policy_index)
         before = as_recorded(plant.events())
         with pytest.raises(InvalidReport):
@@ -213,7 +225,7 @@ def test_a_cost_above_the_ceiling_raises_the_alarm_for_good(disk: Path, tiny_set
         status = plant.status()
         assert (status.state, status.weights) == ("alarm", {0: 1.0})
         assert "ceiling" in status.why and "ALARM" in status.text and "no longer certified" in status.text
-        assert plant.ask()[0].policy_index == 0
+        assert plant.ask().policy_index == 0
         assert plant.verify().ok
 
 
@@ -230,7 +242,7 @@ def test_absurd_numbers_overflow_nothing(disk: Path, tiny_set: PolicySet) -> Non
 
 
 def test_a_pause_hands_out_nothing_and_takes_reports(plant: Deployment, truth: Plant) -> None:
-    (ticket,) = plant.ask()
+    ticket = plant.ask()
     plant.pause("lunch")
     plant.pause("again")
     with pytest.raises(PausedError, match="lunch"):
@@ -239,7 +251,7 @@ def test_a_pause_hands_out_nothing_and_takes_reports(plant: Deployment, truth: P
     assert (plant.status().state, plant.status().why) == ("paused", "lunch")
     plant.resume()
     plant.resume()
-    assert plant.ask()[0].id == 1
+    assert plant.ask().id == 1
     assert kinds(plant).count("paused") == kinds(plant).count("resumed") == 1
 
 
@@ -452,7 +464,7 @@ def test_whatever_fails_while_writing_costs_the_memory_not_the_journal(
             plant.ask()
     assert plant._fold is None
     assert as_recorded(plant.events()) == before
-    (ticket,) = plant.ask()
+    ticket = plant.ask()
     assert ticket.id == 5
 
 
@@ -470,7 +482,7 @@ def test_an_absurd_cost_is_an_alarm_and_nothing_worse(
     """A legal number whose square is none: the deployment stays usable, may be aborted and audited."""
     with open_plant(disk / "plant.db", tiny_set, trust=trust) as plant:
         drive(plant, truth, before)
-        (ticket,) = plant.ask()
+        ticket = plant.ask()
         plant.tell(ticket.id, reward=3.0, costs=[1e200])
         drive(plant, truth, 30)
         assert plant.status().state == "alarm" and "declared ceiling" in plant.status().why

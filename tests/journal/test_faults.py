@@ -165,7 +165,7 @@ def test_a_full_disk_hands_out_nothing_and_loses_nothing(disk: Path, tiny_set: P
     truth = Plant(tiny_set)
     with open_plant(disk / "plant.db", tiny_set) as plant:
         drive(plant, truth, 2)
-        (held,) = plant.ask(request="held")
+        held = plant.ask(request="held")
         before = as_recorded(plant.events())
         limit_pages(plant, 1)
         refused = 0
@@ -180,7 +180,7 @@ def test_a_full_disk_hands_out_nothing_and_loses_nothing(disk: Path, tiny_set: P
         asked = plant.status().episodes
         limit_pages(plant, 2**30)
         plant.tell(held.id, **truth.report(held.id, held.policy_index))
-        (ticket,) = plant.ask()
+        ticket = plant.ask()
         assert ticket.id == asked
         assert plant.verify().ok
 
@@ -195,7 +195,7 @@ def test_a_read_only_disk_can_be_looked_at_only(disk: Path, tiny_set: PolicySet)
     file, truth = disk / "plant.db", Plant(tiny_set)
     with open_plant(file, tiny_set) as writer:
         drive(writer, truth, 3)
-        (ticket,) = writer.ask()
+        ticket = writer.ask()
         recorded = as_recorded(writer.events())
         with Deployment.open(f"sqlite:///file:{file}?mode=ro&uri=true", tiny_set, create=False) as reader:
             assert reader.status().episodes == 4

@@ -381,7 +381,7 @@ def test_a_report_is_durable_before_its_consequences(disk: Path, tiny_set: Polic
             if k % 3 == 0:
                 # Another process records them, and asks on.
                 with open_plant(disk / "plant.db", tiny_set) as other:
-                    (ticket,) = other.ask()
+                    ticket = other.ask()
                     other.tell(ticket.id, **truth.report(ticket.id, ticket.policy_index))
         live = list(plant.events())
     assert tails >= 2

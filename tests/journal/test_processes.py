@@ -90,7 +90,7 @@ if "postgresql" in BACKENDS:
         truth, url = Plant(tiny_set), postgres.url()
         with open_plant(url, tiny_set) as plant:
             drive(plant, truth, 5)
-            (ticket,) = plant.ask(request="held")
+            ticket = plant.ask(request="held")
             before = as_recorded(plant.events())
             postgres.stop()
             try:
@@ -101,7 +101,7 @@ if "postgresql" in BACKENDS:
             finally:
                 postgres.start()
             assert as_recorded(plant.events()) == before
-            assert plant.ask(request="held")[0].policy_index == ticket.policy_index
+            assert plant.ask(request="held").policy_index == ticket.policy_index
             plant.tell(ticket.id, **report)
             drive(plant, truth, 5)
             assert plant.verify().ok

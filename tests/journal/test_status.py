@@ -25,7 +25,7 @@ def test_it_says_what_is_promised_and_on_what_that_rests(disk: Path, tiny_set: P
 def test_it_is_plain(disk: Path, full_set: PolicySet) -> None:
     with open_plant(disk / "plant.db", full_set, approve=True) as plant:
         drive(plant, Plant(full_set), 20)
-        plant.lost(plant.ask()[0].id)
+        plant.lost(plant.ask().id)
         plant.pause("lunch")
         status = plant.status()
     found = json.loads(json.dumps(status.as_dict()))

@@ -124,7 +124,7 @@ def test_a_writer_that_never_ends_is_not_waited_for_forever(
             plant.ask()
         assert plant.status().episodes == 5
         blocker.execute("ROLLBACK")
-        assert plant.ask()[0].id == 5
+        assert plant.ask().id == 5
     blocker.close()
 
 
@@ -223,7 +223,7 @@ def test_the_turnstile_decides_the_order_only(disk: Path, tiny_set: PolicySet, m
     other = store._Turnstile(str(disk / "plant.db-queue"))
     with open_plant(disk / "plant.db", tiny_set) as plant, other.turn():
         assert not plant._store._turnstile._acquired()
-        assert plant.ask()[0].id == 0
+        assert plant.ask().id == 0
     other.close()
 
 

@@ -159,7 +159,7 @@ class OnPolicyAgent:
         """See :class:`~surefoot.deploy.agent.Agent`."""
         last = len(self._desk.policies) - 1
         batch = self._desk.open(Mixture.pure(last, last + 1), 1 if n is None else n)
-        return self._desk.single(batch) if n is None else batch
+        return batch[0] if n is None else batch
 
     def tell(
         self,

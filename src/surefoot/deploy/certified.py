@@ -317,7 +317,7 @@ class CertifiedAgent:
         batch = self._desk.open(Mixture(self.plan.weights), 1 if n is None else n)
         self._bounds.asked(batch.ids, batch.policy_index)
         self._bets.append(_Asked(int(batch.ids[0]), batch.policy_index, self._evidence.bets()))
-        return self._desk.single(batch) if n is None else batch
+        return batch[0] if n is None else batch
 
     def tell(
         self,

@@ -9,7 +9,8 @@ Letters: n episodes, I constraints, J policies.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -45,20 +46,29 @@ class Episode:
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """n episodes opened at once from one mixture.
+    """n episodes opened at once from one mixture: as arrays, and one by one as :class:`Episode`.
 
     Attributes:
         ids: (n,).
         policy_index: (n,) which policy each of them runs.
         weights: (J,).
+        policies: the library.
     """
 
     ids: IntArray
     policy_index: IntArray
     weights: FloatArray
+    policies: tuple[Policy, ...] = field(repr=False)
 
     def __len__(self) -> int:
         return int(self.ids.size)
+
+    def __getitem__(self, k: int) -> Episode:
+        index = int(self.policy_index[k])
+        return Episode(int(self.ids[k]), self.policies[index], index, self.weights)
+
+    def __iter__(self) -> Iterator[Episode]:
+        return (self[k] for k in range(len(self)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,12 +127,7 @@ class Desk:
         ids = np.arange(self.opened, self.opened + n, dtype=np.int64)
         self.opened += n
         self._pending.update(zip(ids.tolist(), index.tolist()))
-        return Batch(ids, index, mixture.weights)
-
-    def single(self, batch: Batch) -> Episode:
-        """A batch of one as an :class:`Episode`."""
-        index = int(batch.policy_index[0])
-        return Episode(int(batch.ids[0]), self.policies[index], index, batch.weights)
+        return Batch(ids, index, mixture.weights, self.policies)
 
     def check(self, ids: Any, reward: Any, costs: Any) -> Reports:
         """The reports as arrays, if every one of them can be true; nothing is recorded yet.

@@ -47,7 +47,7 @@ class FixedAgent:
     def ask(self, n: int | None = None) -> Episode | Batch:
         """See :class:`~surefoot.deploy.agent.Agent`."""
         batch = self._desk.open(self._mixture, 1 if n is None else n)
-        return self._desk.single(batch) if n is None else batch
+        return batch[0] if n is None else batch
 
     def tell(
         self,

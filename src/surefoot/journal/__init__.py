@@ -12,10 +12,10 @@ try:
 except ModuleNotFoundError as error:
     raise MissingExtra("sqlalchemy", "service") from error
 
-from surefoot.journal.deployment import Deployment, Ticket
+from surefoot.journal.deployment import Deployment, Ticket, Tickets
 from surefoot.journal.events import Event
 from surefoot.journal.settings import Settings
 from surefoot.journal.status import DeploymentStatus
 from surefoot.journal.verify import Verification
 
-__all__ = ["Deployment", "DeploymentStatus", "Event", "Settings", "Ticket", "Verification"]
+__all__ = ["Deployment", "DeploymentStatus", "Event", "Settings", "Ticket", "Tickets", "Verification"]

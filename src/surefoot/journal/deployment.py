@@ -1,7 +1,7 @@
 """A deployment on a real plant: ask, tell, operate; every step durable before it takes effect.
 
     plant = Deployment.open("plant.db", policy_set)
-    (ticket,) = plant.ask()                        run ticket.policy for one whole episode
+    ticket = plant.ask()                           run ticket.policy for one whole episode; ask(n) opens n of them
     plant.tell(ticket.id, reward=3.2, costs=[0.4])
 
 Every operation takes the deployment's lock, folds what others wrote, computes, appends, commits, and only then returns. If anything fails on
@@ -23,9 +23,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar, overload
 
-from surefoot.arrays import FloatArray, check_integer, check_real, freeze
+import numpy as np
+
+from surefoot.arrays import FloatArray, IntArray, check_integer, check_real, freeze
 from surefoot.deploy.certified import Trust
 from surefoot.deploy.evidence import EvidenceKind
 from surefoot.errors import ConflictError, InvalidInput, InvalidReport, JournalError, JournalUnavailable, PausedError
@@ -40,7 +42,7 @@ from surefoot.journal.verify import Verification, verify
 from surefoot.policy import Policy
 from surefoot.policyset.schema import PolicySet
 
-__all__ = ["Deployment", "Ticket"]
+__all__ = ["Deployment", "Ticket", "Tickets"]
 
 T = TypeVar("T")
 
@@ -68,6 +70,27 @@ class Ticket:
     policy: Policy = field(repr=False)
     weights: FloatArray = field(repr=False)
     reason: str
+
+
+class Tickets(tuple[Ticket, ...]):
+    """n episodes opened at once from one mixture: n tickets, and the same as arrays, as in :class:`~surefoot.deploy.desk.Batch`."""
+
+    __slots__ = ()
+
+    @property
+    def ids(self) -> IntArray:
+        """(n,)."""
+        return np.array([ticket.id for ticket in self], dtype=np.int64)
+
+    @property
+    def policy_index(self) -> IntArray:
+        """(n,) which policy each of them runs."""
+        return np.array([ticket.policy_index for ticket in self], dtype=np.int64)
+
+    @property
+    def weights(self) -> FloatArray:
+        """(J,) the certified mixture they were drawn from."""
+        return self[0].weights
 
 
 class _FarBehind(Exception):
@@ -167,30 +190,37 @@ class Deployment:
 
     # ---------------------------------------------------------------------------------------------------- ask and tell
 
-    def ask(self, n: int = 1, *, request: str | None = None) -> tuple[Ticket, ...]:
-        """Open n episodes of the mixture certified now; the draws are durable before they are returned.
+    @overload
+    def ask(self, n: None = None, *, request: str | None = None) -> Ticket: ...
+
+    @overload
+    def ask(self, n: int, *, request: str | None = None) -> Tickets: ...
+
+    def ask(self, n: int | None = None, *, request: str | None = None) -> Ticket | Tickets:
+        """Open one episode, or n episodes, of the mixture certified now; the draws are durable before they are returned.
 
         Args:
-            n: how many.
+            n: how many; without it one, and its ticket is returned itself.
             request: the caller's key; asking again with it returns the same episodes, whatever happened in between.
 
         Raises:
             PausedError: nothing is handed out.
             ConflictError: the key was used for another number of episodes.
         """
-        check_integer("n", n, low=1, high=LARGEST_ASK)
+        size = 1 if n is None else check_integer("n", n, low=1, high=LARGEST_ASK)
         if request is not None:
             _check_text("request", request)
 
-        def work(transaction: Transaction, fold: Fold) -> tuple[list[Entry], tuple[Ticket, ...]]:
+        def work(transaction: Transaction, fold: Fold) -> tuple[list[Entry], Tickets]:
             known = None if request is None else transaction.request(request)
             if known is not None:
-                return [], self._again(transaction, known, n)
-            entries = fold.advance("asked", {"n": int(n), "request": request})
+                return [], self._again(transaction, known, size)
+            entries = fold.advance("asked", {"n": size, "request": request})
             # Consequences come after the draw: the tickets show the plan they were drawn from.
             return entries, self._tickets(entries[0].body, fold.plan)
 
-        return self._operate(work)
+        tickets = self._operate(work)
+        return tickets[0] if n is None else tickets
 
     def ticket(self, episode: int) -> Ticket:
         """The ticket of an episode that was asked before: the same draw.
@@ -430,15 +460,15 @@ class Deployment:
             pass
         self._pace.kept(time.perf_counter() - began)
 
-    def _tickets(self, asked: dict[str, Any], plan: dict[str, Any]) -> tuple[Ticket, ...]:
+    def _tickets(self, asked: dict[str, Any], plan: dict[str, Any]) -> Tickets:
         policies, reasons = self.policy_set.policies, plan.get("reasons", {})
         weights = freeze(dense(plan.get("weights", {}), len(policies)))
-        return tuple(
+        return Tickets(
             Ticket(asked["first"] + k, j, policies[j], weights, reasons.get(str(j), ""))
             for k, j in enumerate(asked["draws"])
         )
 
-    def _again(self, transaction: Transaction, event: Event, n: int) -> tuple[Ticket, ...]:
+    def _again(self, transaction: Transaction, event: Event, n: int) -> Tickets:
         """The answer to a request that was answered before."""
         if len(event.body["draws"]) != n:
             raise ConflictError(
