@@ -12,11 +12,12 @@ WHEEL   := build/wheel-test
 PIP     := -m pip --disable-pip-version-check install --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench wheel-test clean
+.PHONY: help run test quick check bench wheel-test clean
 
 help:
 	@echo "make run         train and deploy on the published gridworld; says where figures and report are"
 	@echo "make test        make check, then the tests (WORKERS=$(WORKERS) processes)"
+	@echo "make quick       make check, then the tests that are neither slow, statistical nor about processes: the inner loop"
 	@echo "make check       ruff and mypy --strict"
 	@echo "make wheel-test  build the wheel, install it alone, run the tests against it"
 	@echo "make bench       benchmarks; never part of the tests"
@@ -38,6 +39,9 @@ run: $(STAMP)
 
 test: check
 	@$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal
+
+quick: check
+	@$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal -m "not slow and not process and not statistical"
 
 check: $(STAMP)
 	@$(BIN)/ruff check --quiet .

@@ -49,6 +49,7 @@ IN_PROCESSES = {"docs/building.md"}
 """Pages whose scripts have a test of their own, in the processes that they speak of."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", [name for name, page in zip(NAMES, PAGES) if blocks(page, "python") and name not in IN_PROCESSES]
 )
@@ -118,6 +119,7 @@ def test_commands_on_the_pages_parse(words: list[str], tmp_path: Path, monkeypat
     command.make_context("surefoot", list(words))
 
 
+@pytest.mark.slow
 def test_the_file_of_getting_started_can_be_shown(
     gridworld_set: surefoot.PolicySet, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

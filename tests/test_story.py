@@ -83,6 +83,7 @@ def undisturbed(policy_set: sf.PolicySet, episodes: int) -> tuple[list[int], sf.
     return draws, agent
 
 
+@pytest.mark.slow
 def test_from_a_policy_set_to_the_end(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

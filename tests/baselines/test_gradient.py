@@ -84,6 +84,7 @@ def worst_error(
     return float((error / np.maximum(spread, 1e-7)).max())
 
 
+@pytest.mark.statistical
 @pytest.mark.parametrize("name", worlds())
 def test_the_estimated_gradient_is_unbiased(name: str) -> None:
     cmdp, table = worlds()[name]

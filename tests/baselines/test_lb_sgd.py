@@ -108,6 +108,7 @@ def climb(
 
 @settings(max_examples=15)
 @given(st.integers(0, 2**32), st.integers(1, 2), st.floats(1e-3, 0.5))
+@pytest.mark.slow
 def test_exact_steps_keep_half_of_every_slack_and_climb(seed: int, constraints: int, slack: float) -> None:
     cmdp, table = unit_cmdp(seed, constraints, slack)
     track = climb(cmdp, table, 0.05, 60)
@@ -204,6 +205,7 @@ def context(policy_set: PolicySet, **changes: object) -> SimpleNamespace:
     return SimpleNamespace(**(usual | changes))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("argument", ["", "theory", "calibrated=0.5"])
 def test_theory_plays_the_safe_policy_because_no_data_could_prove_a_step(
     argument: str, gridworld_set: PolicySet

@@ -94,6 +94,7 @@ def test_meta_training_on_one_task_starts_near_its_optimum() -> None:
     assert 2.0 * 0.8 * meta.table[0, 1] <= 1.0 + schedule.tolerance
 
 
+@pytest.mark.slow
 def test_tasks_alike_are_learned_faster_than_tasks_apart() -> None:
     """The second learner: a smaller mean divergence means smaller steps and a smaller tolerance."""
     alike, apart = (

@@ -12,6 +12,7 @@ from tests.cli.running import run
 TINY = "calibrate --episodes 40 --tasks 1 --cells 4 --policies 2 --policy-set-tasks 40".split()
 
 
+@pytest.mark.slow
 def test_the_chosen_row_is_marked_and_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "table.json"
     said = run([*TINY, "--agents", "dope, optpess-lp", "--out", str(path)], capsys)

@@ -73,6 +73,7 @@ def test_a_malformed_command_line_exits_with_2_and_says_what_to_mend(
 SMALL = "--episodes 20 --tasks fresh:1 --training-tasks 40 --cells 3 --policies 3 --no-figures --out x"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("line", "status", "message"),
     [

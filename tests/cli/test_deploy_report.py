@@ -23,6 +23,7 @@ def plant(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_a_page_is_written(plant: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "page.html"
     result = run(["deploy", "report", str(plant), "--name", "line", "--out", str(out)], capsys)

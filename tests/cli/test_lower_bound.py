@@ -22,6 +22,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_tables_figure_and_logs(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = run([*TINY, "--out", "a"], capsys)
     assert (found.status, found.err) == (0, "")

@@ -32,6 +32,7 @@ def without_seconds(value: Any) -> Any:
     return [without_seconds(v) for v in value] if isinstance(value, list) else value
 
 
+@pytest.mark.slow
 def test_the_summary_has_the_promised_shape(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = run([*TINY, "--json", "--no-figures", "--out", "a"], capsys)
     assert found.status == 0
@@ -48,6 +49,7 @@ def test_the_summary_has_the_promised_shape(folder: Path, capsys: pytest.Capture
     assert min(summary["agents"]["always-safe"]["regret"]["300"]) > 0.0
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_logs(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     first, second = (
         json.loads(run([*TINY, "--json", "--no-figures", "--out", name], capsys).out) for name in ("a", "b")
@@ -57,6 +59,7 @@ def test_the_same_seed_gives_the_same_logs(folder: Path, capsys: pytest.CaptureF
         assert (folder / "a" / name).read_bytes() == (folder / "b" / name).read_bytes(), name
 
 
+@pytest.mark.slow
 def test_figures_and_a_table_come_with_it_and_nothing_is_written_over(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -73,6 +76,7 @@ def test_figures_and_a_table_come_with_it_and_nothing_is_written_over(
     assert before == {path: path.read_bytes() for path in (folder / "a").rglob("*") if path.is_file()}
 
 
+@pytest.mark.slow
 def test_without_matplotlib_the_extra_is_named_before_anything_is_computed(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -57,6 +57,7 @@ def request(address: str, method: str, path: str, body: Any = None, **headers: s
         connection.close()
 
 
+@pytest.mark.process
 def test_a_controller_takes_part_and_the_server_ends_when_told(database: Path, tmp_path: Path) -> None:
     token = tmp_path / "token"
     token.write_text(TOKEN)

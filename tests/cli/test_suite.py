@@ -15,6 +15,7 @@ TINY = (
 ).split()
 
 
+@pytest.mark.slow
 def test_the_table_and_the_logs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:  # fmt: skip
     monkeypatch.chdir(tmp_path)
     found = run([*TINY, "--out", "a"], capsys)
@@ -27,6 +28,7 @@ def test_the_table_and_the_logs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     assert "out must be a new directory" in again.err
 
 
+@pytest.mark.slow
 def test_json_is_the_summary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:  # fmt: skip
     monkeypatch.chdir(tmp_path)
     found = run([*TINY, "--json", "--out", "a"], capsys)

@@ -34,6 +34,7 @@ def test_train_writes_a_file_and_describes_it(folder: Path, capsys: pytest.Captu
     assert json.loads(run(["show", "a.sf", "--json"], capsys).out) == described
 
 
+@pytest.mark.slow
 def test_same_seed_same_bytes_and_another_seed_another_set(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name, more in (("a.sf", []), ("b.sf", []), ("c.sf", ["--seed", "8"])):
         assert run([*TINY, *more, "--out", name], capsys).status == 0

@@ -21,6 +21,7 @@ seeds = st.integers(0, 2**32)
 
 
 @given(cmdps(), seeds)
+@pytest.mark.statistical
 def test_values_equal_iterated_values(cmdp: TabularCMDP, seed: int) -> None:
     table = random_policy(np.random.default_rng(seed), cmdp.n_states, cmdp.n_actions)
     values = evaluate(cmdp, table)
@@ -115,6 +116,7 @@ def enumerated_paths(cmdp: TabularCMDP, steps: int, allowed: Any) -> tuple[np.nd
 
 @settings(max_examples=25)
 @given(seeds, st.booleans())
+@pytest.mark.slow
 def test_ceilings_equal_enumeration_of_all_paths(seed: int, restricted: bool) -> None:
     rng = np.random.default_rng(seed)
     cmdp = random_cmdp(rng, states=3, actions=2, constraints=2, discount=0.2, density=0.4)

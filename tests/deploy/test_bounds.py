@@ -173,6 +173,7 @@ def test_a_limit_at_or_above_the_ceiling_is_no_focus() -> None:
 RUNS, EPISODES, TRUE = 400, 150, 0.5
 
 
+@pytest.mark.statistical
 @pytest.mark.parametrize("selected", [True, False])
 def test_all_bounds_hold_for_all_times_except_with_probability_delta(selected: bool) -> None:
     """Adaptive play of three policies, one constraint each time read after every batch; some episodes stay away."""

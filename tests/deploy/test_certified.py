@@ -513,6 +513,7 @@ def test_losses_count_against_evidence_unless_declared_independent() -> None:
     np.testing.assert_allclose(wealth["independent"], 0.0, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_number_of_episodes(deploy_set: PolicySet) -> None:
     one, task = agent(deploy_set), NoisyGridworld().cmdp([0.31])
     sizes = []
@@ -695,6 +696,7 @@ def test_the_aim_follows_the_guess_and_the_rows_stay_what_they_are(rng: np.rando
     assert verify(one.plan.weights, rows, np.array([LIMIT]))
 
 
+@pytest.mark.slow
 def test_looks_become_rarer(rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
     one, looks = agent(trust="envelope"), []
     look = one._look_again
@@ -760,6 +762,7 @@ def edges(policy_set: PolicySet, i: int) -> list[float]:
     return ends
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("evidence", "delta"), [("all", 0.05), ("returns", 0.05)])
 def test_no_mixture_violates_on_tasks_of_the_family_and_at_the_edges_of_cells(
     deploy_set: PolicySet, evidence: str, delta: float

@@ -123,6 +123,7 @@ def _counts(row: list[FloatArray], rng: np.random.Generator) -> IntArray:
     return seen
 
 
+@pytest.mark.statistical
 @pytest.mark.parametrize(
     ("kind", "where", "by_state"),
     [
@@ -139,6 +140,7 @@ def test_a_true_cell_is_refuted_at_most_at_its_level(kind: EvidenceKind, where: 
     assert rate_test(refuted, RUNS, DELTA) > 1e-3
 
 
+@pytest.mark.statistical
 def test_the_same_simulation_convicts_bets_at_half_the_edge(monkeypatch: pytest.MonkeyPatch) -> None:
     """Boxes shrunk to their centres: what the evidence would promise if it knew training tasks only."""
     import surefoot.deploy.evidence as module
@@ -201,6 +203,7 @@ def smallest_divergence(rival: FloatArray, lower: FloatArray, upper: FloatArray)
     return float((rival[used] * np.log(rival[used] / nearest[used])).sum())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("true", "wrong", "price"), [(0.26, 0.33, 1.0), (0.29, 0.36, 1.0), (0.33, 0.26, 1.0 - CHEAPER_SHARE)]
 )
@@ -474,6 +477,7 @@ def test_a_signal_that_is_missing_later_counts_as_the_worst_it_could_have_been()
     assert (without._joint.log_wealth < 0.0).any()
 
 
+@pytest.mark.statistical
 @pytest.mark.parametrize("corner", [(0, 0, 1), (1, 1, 1)])
 def test_a_true_cell_survives_with_signals_reported_or_withheld_by_outcome(corner: tuple[int, ...]) -> None:
     """The truth at a vertex of cell 0; a plant that keeps quiet about signals whenever they speak for the cell. The rate is judged at 1e-3."""

@@ -27,6 +27,8 @@ from surefoot.tasks import NoisyGridworld
 from tests.deploy.mutants import against_centre, against_training_tasks, groups_of, kelly, kernel_of
 from tests.deploy.worlds import box_cells, hand_made, told, two_point, vertex_towards
 
+pytestmark = pytest.mark.statistical
+
 GUILTY = 1e-3
 
 

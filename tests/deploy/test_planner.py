@@ -68,6 +68,7 @@ def optimum(program: Program) -> float:
 
 @settings(max_examples=150)
 @given(seeds)
+@pytest.mark.slow
 def test_the_mixture_is_optimal_feasible_and_explores(seed: int) -> None:
     program = random_program(np.random.default_rng(seed))
     found = plan(program)

@@ -90,6 +90,7 @@ def largest_mean(
 
 @settings(max_examples=25)
 @given(seeds, st.integers(1, 3))
+@pytest.mark.statistical
 def test_factors_are_affine_positive_and_fair_for_every_mean_in_the_box(seed: int, signals: int) -> None:
     rng = np.random.default_rng(seed)
     table = random_table(rng, signals)

@@ -359,6 +359,7 @@ def deceitful_plant(policy_set: PolicySet, noise: float, episodes: int) -> Calla
     return lambda j, episode: (value + (4.0 if episode < 1000 else -4.0), cost)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("plant", "noise", "episodes"),
     [(gridworld_plant, 0.27, 6_000), (shifting_plant, 0.0, 8_000), (deceitful_plant, 0.0, 2_100)],

@@ -57,6 +57,7 @@ def worst_factor(cells: Cells, table: FloatArray) -> float:
 
 @settings(max_examples=25)
 @given(seeds, st.sampled_from([0.0, 0.3, 0.6]), st.sampled_from([0.01, 0.2, 1.0]))
+@pytest.mark.statistical
 def test_the_mean_factor_is_at_most_one_for_every_kernel_in_the_box(seed: int, holes: float, width: float) -> None:
     cells = box_cells(np.random.default_rng(seed), cells=2, outside=1, holes=holes, width=width)
     assert worst_factor(cells, ratios(cells)[0]) <= 1.0 + LP_TOLERANCE
@@ -64,6 +65,7 @@ def test_the_mean_factor_is_at_most_one_for_every_kernel_in_the_box(seed: int, h
 
 @settings(max_examples=25)
 @given(seeds, st.sampled_from([0.0, 0.4]), st.sampled_from([0.01, 0.2]))
+@pytest.mark.statistical
 def test_no_wealth_is_given_away(seed: int, holes: float, width: float) -> None:
     """Some kernel in the box makes the mean as large as what the cell allows of the rival: nothing was divided out for nothing."""
     cells = box_cells(np.random.default_rng(seed), cells=2, outside=1, holes=holes, width=width)
@@ -82,6 +84,7 @@ def test_no_wealth_is_given_away(seed: int, holes: float, width: float) -> None:
 
 @settings(max_examples=40)
 @given(seeds, st.sampled_from([0.01, 0.2, 1.0]))
+@pytest.mark.statistical
 def test_the_rate_under_the_rival_is_the_smallest_divergence_to_the_box(seed: int, width: float) -> None:
     """``E_Q log factor = KL(Q || P*) <= KL(Q || P)`` for every P in the box: the bet cannot promise more, and P* is in the box."""
     rng = np.random.default_rng(seed)
@@ -153,6 +156,7 @@ def tempting() -> Cells:
     return replace(cells, outside=replace(cells.outside, kernel=far))
 
 
+@pytest.mark.statistical
 def test_a_true_cell_is_refuted_at_most_at_its_level(tempting: Cells) -> None:
     table, _ = ratios(tempting)
     rng = np.random.default_rng(0)
@@ -160,6 +164,7 @@ def test_a_true_cell_is_refuted_at_most_at_its_level(tempting: Cells) -> None:
         assert rate_test(crossings(tempting, i, table, rng), RUNS, DELTA) > 1e-3
 
 
+@pytest.mark.statistical
 @pytest.mark.parametrize("mutant", [against_centre, lambda c: against_training_tasks(c, np.random.default_rng(1))])
 def test_the_simulation_convicts_mutants(tempting: Cells, mutant: Callable[[Cells], FloatArray]) -> None:
     rng = np.random.default_rng(0)

@@ -64,6 +64,7 @@ def entries() -> dict[str, Any]:
     return calibrate(WORLD, ["dope", "optpess-lp"], TINY, progress=False)
 
 
+@pytest.mark.slow
 def test_every_method_gets_the_same_budget(entries: dict[str, Any]) -> None:
     assert set(entries) == {"dope", "optpess-lp"}
     for entry in entries.values():
@@ -87,6 +88,7 @@ def test_scores_are_those_of_the_runs(entries: dict[str, Any]) -> None:
         assert max(one["largest_excess"]) < 0.0
 
 
+@pytest.mark.slow
 def test_the_answer_does_not_depend_on_the_company(entries: dict[str, Any]) -> None:
     assert calibrate(WORLD, ["dope"], TINY, progress=False) == {"dope": entries["dope"]}
 

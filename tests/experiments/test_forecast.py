@@ -23,6 +23,7 @@ def found(deploy_set: sf.PolicySet) -> dict[str, Any]:
     return forecast(deploy_set, settings=SMALL, progress=False)
 
 
+@pytest.mark.slow
 def test_a_forecast_is_what_real_deployments_take(deploy_set: sf.PolicySet, found: dict[str, Any]) -> None:
     """The true tasks are those at the centres of the cells, which the forecast never saw."""
     cells, took = deploy_set.cells, []
@@ -72,6 +73,7 @@ def test_quantiles_with_runs_that_never_got_there(counts: list[int | None], want
     assert module._quantiles(counts) == wanted
 
 
+@pytest.mark.slow
 def test_the_result_does_not_depend_on_the_number_of_workers(deploy_set: sf.PolicySet) -> None:
     settings = replace(SMALL, runs=5, episodes=60)
     one, two = (forecast(deploy_set, ("cells", "data"), settings, workers=w, progress=False) for w in (1, 2))

@@ -29,6 +29,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]
     return out, reproduce(out, **SMALL)
 
 
+@pytest.mark.slow
 def test_the_summary_has_the_promised_shape(run: tuple[Path, dict[str, Any]]) -> None:
     out, summary = run
     assert json.loads((out / "summary.json").read_text()) == summary
@@ -64,6 +65,7 @@ def test_the_arrays_agree_with_the_summary(run: tuple[Path, dict[str, Any]]) -> 
         assert np.isnan(figure["optimal_value"][figure["noise"] > 0.437]).all()
 
 
+@pytest.mark.slow
 def test_runs_repeat_exactly(run: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
     def timeless(summary: dict[str, Any]) -> str:
         agents = {

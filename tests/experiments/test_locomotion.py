@@ -61,6 +61,7 @@ def play(out: Path, **settings: Any) -> dict[str, Any]:
     return reproduce(out, **chosen)
 
 
+@pytest.mark.slow
 def test_repeats_meet_episodes_of_their_own_as_long_as_there_are_banks(
     toy: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -79,6 +80,7 @@ def test_repeats_meet_episodes_of_their_own_as_long_as_there_are_banks(
     assert begun == [0, 2, 0] and summary["distinct_banks"] == 2
 
 
+@pytest.mark.slow
 def test_every_row_is_played_and_judged(toy: None, tmp_path: Path) -> None:
     summary = play(tmp_path / "run", repeats=2)
     assert tuple(summary["agents"]) == DEFAULT_AGENTS
@@ -102,6 +104,7 @@ def test_every_row_is_played_and_judged(toy: None, tmp_path: Path) -> None:
     assert figure4(tmp_path / "run").read_bytes()[:4] == b"\x89PNG"
 
 
+@pytest.mark.slow
 def test_judged_values_are_the_exact_ones(toy: None, policy_set: PolicySet) -> None:
     points = np.array([[0.3], [0.9]])
     found = make_judgement(family(), policy_set, points, 4000, seed=3, progress=False)
@@ -112,6 +115,7 @@ def test_judged_values_are_the_exact_ones(toy: None, policy_set: PolicySet) -> N
             np.testing.assert_allclose(found.mean[k, j], exact, atol=0.1)
 
 
+@pytest.mark.slow
 def test_results_do_not_depend_on_workers(toy: None, tmp_path: Path) -> None:
     agents = ("oracle", "certified:cells", "safe-pce:published")
     one, two = (play(tmp_path / str(n), agents=agents, workers=n, judged=200, episodes=100) for n in (1, 2))

@@ -163,6 +163,7 @@ def test_slopes_are_those_of_power_laws() -> None:
     assert _slope(np.log(x), np.array([0.0, 1.0, 1.0])) == 0.0, "no episodes count as one"
 
 
+@pytest.mark.slow
 def test_the_summary_has_a_number_per_setting_and_agent(run: tuple[Path, dict[str, Any]]) -> None:
     out, summary = run
     assert json.loads((out / "summary.json").read_text()) == summary
@@ -213,6 +214,7 @@ def test_the_logs_hold_every_run(run: tuple[Path, dict[str, Any]]) -> None:
     assert not (out / "runs" / "pce-theory.npz").exists()
 
 
+@pytest.mark.slow
 def test_workers_change_nothing(run: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
     again = reproduce(tmp_path / "two", **(TINY | {"workers": 2}))
     assert {k: v for k, v in again.items() if k != "seconds"} == {k: v for k, v in run[1].items() if k != "seconds"}

@@ -68,7 +68,7 @@ class Alternating:
         ids = np.arange(self.asked, self.asked + n)
         self.asked += n
         self.sizes.append(n)
-        return Batch(ids, index, mixture.weights)
+        return Batch(ids, index, mixture.weights, self.policies)
 
     def tell(self, ids: Any, reward: Any, costs: Any, **more: Any) -> None:
         self.told.append({"ids": ids, "reward": reward, "costs": costs, **more})

@@ -34,6 +34,7 @@ def timeless(value: Any) -> Any:
     return value
 
 
+@pytest.mark.slow
 def test_the_summary_has_a_row_per_family_and_a_cell_per_agent(run: tuple[Path, dict[str, Any]]) -> None:
     out, summary = run
     assert json.loads((out / "summary.json").read_text()) == summary
@@ -90,6 +91,7 @@ def test_the_table_has_agents_down_and_families_across(run: tuple[Path, dict[str
         render_suite({"schema": 1, "experiment": "gridworld"})
 
 
+@pytest.mark.slow
 def test_workers_and_neighbouring_families_change_nothing(run: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
     alone = reproduce(tmp_path / "one", **(SMALL | {"families": ("lake",), "workers": 2}))
     assert timeless(alone["families"]["lake"]) == timeless(run[1]["families"]["lake"])

@@ -21,6 +21,8 @@ from surefoot.experiments.validation.trial import Job, Outcome, Settings, play_j
 from surefoot.experiments.validation.truth import Truth, assumption_holds, cause_of, library_tables
 from tests.experiments.validation_worlds import WORLD, points, small_atlas, small_set, small_world, with_mutants
 
+pytestmark = pytest.mark.slow
+
 SMALL: dict[str, Any] = {
     "runs": 4, "episodes": 150, "calibration_runs": 2, "seed": 5, "progress": False, "outside": points(0.39, 0.42),
     "scenarios": ("family", "outside", "lost"),

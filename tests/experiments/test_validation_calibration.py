@@ -30,6 +30,8 @@ from surefoot.experiments.validation.truth import library_tables
 from surefoot.policy import Mixture
 from tests.experiments.validation_worlds import WORLD, small_atlas, small_set, small_world
 
+pytestmark = pytest.mark.statistical
+
 
 def table_of(policy_set: PolicySet) -> PredictionTable:
     return PredictionTable.of(policy_set, np.asarray(policy_set.bounds.cost_ceilings))

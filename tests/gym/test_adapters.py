@@ -78,6 +78,7 @@ def test_a_family_keeps_what_the_tabular_one_says() -> None:
     np.testing.assert_array_equal(family.sample(3, np.random.default_rng(1)), grid.sample(3, np.random.default_rng(1)))
 
 
+@pytest.mark.slow
 def test_without_gymnasium_the_error_names_the_extra() -> None:
     code = "import sys; sys.modules['gymnasium'] = None\nimport surefoot.gym\nsurefoot.gym.tabular_env"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

@@ -37,6 +37,7 @@ def test_the_best_controller_that_keeps_the_limit(tasks: Any, share: float, effo
     assert [generation.number for generation in seen] == list(range(len(seen)))
 
 
+@pytest.mark.slow
 def test_workers_change_nothing() -> None:
     results = [
         tune(

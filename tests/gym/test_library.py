@@ -69,6 +69,7 @@ def test_shipped_libraries_fit_their_families(name: str) -> None:
         np.testing.assert_array_equal(np.asarray(member.high), env.action_space.high)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "slow", "fast"), [("hopper", 2, 8), ("half-cheetah", 2, 9)])
 def test_shipped_policies_are_best_at_their_own_speed_and_within_the_limit(name: str, slow: int, fast: int) -> None:
     library, family = read_library(name), locomotion(name)

@@ -21,6 +21,8 @@ from surefoot.training import ParameterDistance
 from tests.gym.toys import CRITERION, DISCOUNT, HORIZON, MEAN_COIN, Constant, coins, exact, shared_coins
 from tests.training.families import Arm
 
+pytestmark = pytest.mark.slow
+
 ACTIONS = (0.1, 0.4, 0.7)
 
 

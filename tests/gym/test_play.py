@@ -38,7 +38,7 @@ class Recorder:
         index = (len(self.asked) + np.arange(n)) % 3
         ids = len(self.asked) + np.arange(n)
         self.asked += index.tolist()
-        return Batch(ids=ids, policy_index=index, weights=np.full(3, 1 / 3))
+        return Batch(ids=ids, policy_index=index, weights=np.full(3, 1 / 3), policies=self.policies)
 
     def tell(self, ids: Any, reward: Any, costs: Any, *, signals: Any = None) -> None:
         self.told += np.column_stack([reward, costs]).tolist()
@@ -106,6 +106,7 @@ def test_the_score_is_that_of_the_mixture() -> None:
     assert trace.violating(np.array([0.1])) == 90
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("trust", ["cells", "envelope", "data"])
 def test_certified_agents_learn_without_violating(library_set: sf.PolicySet, trust: Any) -> None:
     found = library_set
@@ -118,6 +119,7 @@ def test_certified_agents_learn_without_violating(library_set: sf.PolicySet, tru
     assert 0.0 < trace.agent_seconds <= trace.seconds
 
 
+@pytest.mark.slow
 def test_judging_agrees_with_exact_values() -> None:
     found = judge(coins(), [[0.5], [1.0]], LIBRARY, episodes=300, seed=5, alpha=0.001)
     assert (found.episodes == 300).all()

@@ -75,6 +75,7 @@ def test_an_interval_is_refused(arguments: Any, message: str) -> None:
         interval(*arguments)
 
 
+@pytest.mark.statistical
 @pytest.mark.parametrize("shared", [False, True])
 def test_all_values_of_a_task_lie_in_its_intervals_at_the_stated_rate(shared: bool) -> None:
     """60 estimates of 4 values each at error .2 per task: all of them hold in at least 80% of the estimates, up to chance."""
@@ -138,6 +139,7 @@ def test_more_episodes_give_narrower_intervals() -> None:
     assert (many.widths < 0.65 * few.widths).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shared", [False, True])
 def test_no_bit_depends_on_the_number_of_processes(shared: bool) -> None:
     family = (shared_coins if shared else coins)(signals=(MEAN_COIN,))

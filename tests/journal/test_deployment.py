@@ -41,6 +41,7 @@ def kinds(plant: Deployment) -> list[str]:
 # ------------------------------------------------------------------------------------------------------------ ask, tell
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_what_is_asked_and_told_is_there_after_reopening(
     backend: str, new_url: Callable[[str], str], full_set: PolicySet
@@ -301,6 +302,7 @@ def test_a_senseless_cap_is_refused(plant: Deployment, weight: Any) -> None:
         plant.cap(weight)
 
 
+@pytest.mark.slow
 def test_with_approval_a_new_plan_waits(disk: Path, tiny_set: PolicySet, truth: Plant) -> None:
     with open_plant(disk / "plant.db", tiny_set, approve=True) as plant:
         first = plant.status()

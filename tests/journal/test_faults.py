@@ -62,6 +62,7 @@ def read(file: Path, policy_set: PolicySet) -> Recorded | None:
         return None
 
 
+@pytest.mark.slow
 def test_a_log_cut_off_anywhere_loses_nothing_acknowledged_or_says_so(disk: Path, tiny_set: PolicySet) -> None:
     source, recorded, sizes = written(disk, tiny_set)
     whole = source.with_name("plant.db-wal").stat().st_size
@@ -134,6 +135,7 @@ def sound(tmp_path_factory: pytest.TempPathFactory, tiny_set: PolicySet) -> tupl
 
 @settings(max_examples=60)
 @given(st.lists(st.tuples(st.floats(0.0, 1.0), st.binary(min_size=1, max_size=40)), min_size=1, max_size=4))
+@pytest.mark.slow
 def test_damage_anywhere_is_refused_or_without_effect(
     sound: tuple[Path, Recorded], tiny_set: PolicySet, damage: list[tuple[float, bytes]]
 ) -> None:

@@ -108,6 +108,7 @@ def act(live: Live, truth: Plant, kind: str, number: int, pending: dict[int, int
 @given(
     kind=st.sampled_from(sorted(SETS)), mode=st.sampled_from(MODES), cost=st.sampled_from([0.3, 1.0, 2.0]), script=steps
 )
+@pytest.mark.slow
 def test_replay_and_snapshot_equal_live(kind: str, mode: dict[str, Any], cost: float, script: list[Any]) -> None:
     policy_set, given_ = SETS[kind], Settings(seed=3, **mode)
     live, pending, truth = Live(policy_set, given_), {}, Plant(policy_set, cost_factor=cost)
@@ -359,6 +360,7 @@ def test_quick_folders_are_new() -> None:
     shutil.rmtree(second)
 
 
+@pytest.mark.slow
 def test_a_report_is_durable_before_its_consequences(disk: Path, tiny_set: PolicySet) -> None:
     """At every point of a run: whoever finds a journal without the consequences of its last report stands where the teller stands."""
     truth, tails = Plant(tiny_set), 0

@@ -19,6 +19,8 @@ from surefoot.journal.settings import Settings
 from surefoot.journal.store import Store
 from tests.journal.plants import BACKENDS, Plant, Postgres, as_recorded, drive, open_plant
 
+pytestmark = pytest.mark.process
+
 ROOT = Path(__file__).parents[2]
 NewUrl = Callable[[str], str]
 

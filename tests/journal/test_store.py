@@ -178,6 +178,7 @@ plain = st.recursive(
 
 
 @given(st.dictionaries(st.text(), plain, max_size=4))
+@pytest.mark.slow
 def test_bodies_read_back_exactly(body: dict[str, Any]) -> None:
     text = canonical(body)
     assert parse(1, text) == body

@@ -407,6 +407,7 @@ junk = st.recursive(
 
 @settings(max_examples=150)
 @given(which=st.integers(0, 10**6), key=st.integers(0, 10**6), value=junk, kind=st.none() | st.sampled_from(KINDS))
+@pytest.mark.slow
 def test_no_forgery_breaks_a_reader(honest: list[Event], which: int, key: int, value: Any, kind: str | None) -> None:
     """Any part of any event replaced by anything: refused with the library's own errors, or without effect on any decision."""
     early = honest[:40]

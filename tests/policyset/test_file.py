@@ -132,6 +132,7 @@ def load_bytes(folder: Path, content: bytes) -> PolicySet:
 
 @settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(policy_set=policy_sets())
+@pytest.mark.slow
 def test_round_trip_keeps_every_bit(policy_set: PolicySet, tmp_path: Path) -> None:
     path = tmp_path / "set.sf"
     save(policy_set, path)
@@ -240,6 +241,7 @@ def test_every_truncation_is_caught(small_bytes: bytes, tmp_path: Path) -> None:
             load(path)
 
 
+@pytest.mark.slow
 def test_every_flipped_byte_is_caught_or_means_nothing(small: PolicySet, small_bytes: bytes, tmp_path: Path) -> None:
     path, expected, harmless = tmp_path / "flipped.sf", content_hash(small), 0
     path.write_bytes(small_bytes)
@@ -269,6 +271,7 @@ def test_random_bytes_raise_nothing_else(content: bytes, tmp_path: Path) -> None
         load_bytes(tmp_path, content)
 
 
+@pytest.mark.slow
 def test_random_mutations_raise_nothing_else(tmp_path: Path) -> None:
     """Overwrite, delete, insert and copy runs of bytes anywhere; half of the time only in the table of contents."""
     rng = np.random.default_rng(11)
@@ -320,6 +323,7 @@ def _places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     return [path, *(place for key, item in inner for place in _places(item, (*path, key)))]
 
 
+@pytest.mark.slow
 def test_random_manifests_with_valid_hashes_raise_nothing_else(tmp_path: Path) -> None:
     """Leaves and branches of the manifest replaced or removed, hashes recomputed: only the checks stand in the way."""
     rng = np.random.default_rng(12)

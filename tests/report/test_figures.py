@@ -32,6 +32,7 @@ def limit_lines(axes: Axes) -> list[float]:
     return [float(line.get_ydata()[0]) for line in axes.lines if line.get_label() == "limit"]  # type: ignore[index]
 
 
+@pytest.mark.slow
 def test_files_are_written_and_hold_a_picture(tmp_path: Path) -> None:
     write_run(tmp_path)
     for path in (figure1(tmp_path), figure2(tmp_path)):
@@ -81,6 +82,7 @@ def test_every_agent_is_drawn_with_its_numbers_and_named_in_the_legend(tmp_path:
     assert set(AGENTS) < named
 
 
+@pytest.mark.slow
 def test_the_legend_and_titles_do_not_overlap_the_panels(tmp_path: Path) -> None:
     write_run(tmp_path, limits=(1.5, 0.2), agents=[*AGENTS, *KNOWN, *(f"other:{k}" for k in range(4))])
     figure = draw2(tmp_path)
@@ -123,6 +125,7 @@ def test_figure1_arrows_follow_the_policy(tmp_path: Path) -> None:
     assert right / -left == pytest.approx(0.7 / 0.3)
 
 
+@pytest.mark.slow
 def test_a_second_drawing_is_the_same_whatever_the_users_settings(tmp_path: Path) -> None:
     write_run(tmp_path)
     plain = figure2(tmp_path).read_bytes()
@@ -131,6 +134,7 @@ def test_a_second_drawing_is_the_same_whatever_the_users_settings(tmp_path: Path
         assert matplotlib.rcParams["font.size"] == 30
 
 
+@pytest.mark.slow
 def test_pyplot_is_not_loaded(tmp_path: Path) -> None:
     code = "import sys; import surefoot.report.figures as f; "
     code += f"f.figure1({str(tmp_path)!r}); print('matplotlib.pyplot' in sys.modules)"

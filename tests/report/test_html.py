@@ -49,6 +49,7 @@ def page_of(directory: Path, **extra: Any) -> Page:
     return Page(write_report(directory).read_text(encoding="utf-8"))
 
 
+@pytest.mark.slow
 def test_the_page_loads_nothing_and_runs_nothing(tmp_path: Path) -> None:
     write_run(tmp_path)
     text = write_report(tmp_path).read_text(encoding="utf-8")

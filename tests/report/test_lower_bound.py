@@ -84,6 +84,7 @@ def test_the_figure_has_a_panel_per_factor_with_bounds_and_agents() -> None:
     assert [line.get_ydata().tolist() for line in arrows] == [[40_000]], "where runs were too short"
 
 
+@pytest.mark.slow
 def test_it_is_written_beside_its_log(tmp_path: Path) -> None:
     (tmp_path / "summary.json").write_text(json.dumps(SUMMARY))
     path = draw_lower_bound(tmp_path)

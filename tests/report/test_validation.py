@@ -75,6 +75,7 @@ def test_the_figure_shows_the_promise_hollow_measured_rows_and_the_diagonal() ->
     assert len(compose_validation(SUMMARY | {"calibration": []}).axes) == 1
 
 
+@pytest.mark.slow
 def test_files_are_read_checked_and_drawn(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match=r"validation.json must be readable JSON"):
         read_validation(tmp_path)

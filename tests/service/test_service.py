@@ -47,6 +47,7 @@ def good(ids: Any) -> dict[str, Any]:
 # ------------------------------------------------------------------------------------------------- operations
 
 
+@pytest.mark.slow
 def test_an_episode_from_asking_to_telling(app: Any, plant: sf.Deployment) -> None:
     answer = ask(app, 3)
     assert answer.status == 200
@@ -350,6 +351,7 @@ KEYS = st.text(alphabet=st.characters(max_codepoint=255), max_size=12)
     key=KEYS,
     kind=st.sampled_from(["application/json", "text/plain", "\xff"]),
 )
+@pytest.mark.slow
 def test_no_request_makes_the_service_fail(app: Any, method: str, path: str, raw: bytes, key: str, kind: str) -> None:
     if b"n" in raw and path == "/ask":
         raw = raw.replace(b'"n": ', b'"n": -')
@@ -361,6 +363,7 @@ def test_no_request_makes_the_service_fail(app: Any, method: str, path: str, raw
 
 @settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(raw=REPORTS)
+@pytest.mark.slow
 def test_no_report_makes_the_service_fail(app: Any, plant: sf.Deployment, raw: bytes) -> None:
     ask(app)
     answer = call(app, "POST", "/tell", raw=raw, content_type="application/json")

@@ -69,6 +69,7 @@ def test_fork_in_closed_form(limit: float, discount: float) -> None:
 
 @settings(max_examples=25)
 @given(seeds, st.integers(1, 2), st.floats(0.55, 1.3))
+@pytest.mark.slow
 def test_optimum_equals_enumeration_over_the_hull_of_deterministic_policies(
     seed: int, constraints: int, tightness: float
 ) -> None:
@@ -112,6 +113,7 @@ def test_solutions_are_certified_and_randomise_in_at_most_as_many_states_as_cons
 
 
 @given(cmdps(max_constraints=0))
+@pytest.mark.slow
 def test_without_constraints_the_optimum_is_that_of_value_iteration(cmdp: TabularCMDP) -> None:
     solution = solve(cmdp)
     assert solution.status == "optimal"

@@ -18,6 +18,8 @@ from surefoot.deploy.certified import CertifiedAgent
 from surefoot.stats.binomial import rate_test
 from tests.deploy.worlds import hand_made
 
+pytestmark = pytest.mark.statistical
+
 DELTA, RUNS, BATCH = 0.2, 80, 40
 LIMIT, CEILING = 1.5, 6.0
 

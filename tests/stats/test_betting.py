@@ -325,10 +325,12 @@ def runs_with_a_bound_below_the_mean(drop_pending: bool) -> tuple[int, int]:
     return failures, runs
 
 
+@pytest.mark.slow
 def test_late_reports_do_not_break_the_bound() -> None:
     assert rate_test(*runs_with_a_bound_below_the_mean(drop_pending=False), 0.05) > 1e-3
 
 
+@pytest.mark.slow
 def test_dropping_pending_episodes_breaks_the_bound_in_every_run() -> None:
     failures, runs = runs_with_a_bound_below_the_mean(drop_pending=True)
     assert failures == runs
@@ -377,10 +379,12 @@ def failures_over_time(scale: float) -> tuple[int, int]:
     return int(np.any(bounds < 0.1 * 2.0 + 0.9 * 0.3, axis=1).sum()), len(x)
 
 
+@pytest.mark.statistical
 def test_bounds_fail_at_most_at_their_level_at_any_time() -> None:
     assert rate_test(*failures_over_time(1.0), 0.05) > 1e-3
 
 
+@pytest.mark.slow
 def test_the_failure_check_notices_a_level_spent_eightfold() -> None:
     assert rate_test(*failures_over_time(8.0), 0.05) < 1e-3
 
@@ -398,10 +402,12 @@ def short_failures(scale: float) -> tuple[int, int]:
     return int(failed.sum()), runs
 
 
+@pytest.mark.statistical
 def test_bounds_of_few_observations_fail_at_most_at_their_level() -> None:
     assert rate_test(*short_failures(1.0), 0.05) > 1e-3
 
 
+@pytest.mark.slow
 def test_the_short_failure_check_notices_a_level_spent_eightfold() -> None:
     assert rate_test(*short_failures(8.0), 0.05) < 1e-3
 

@@ -51,6 +51,7 @@ def arrays_of(cells: Cells) -> list[np.ndarray]:
     return [v for part in parts if part is not None for v in vars(part).values() if isinstance(v, np.ndarray)]
 
 
+@pytest.mark.slow
 def test_after_training_neighbouring_cells_touch(gridworld_set: sf.PolicySet) -> None:
     """Evenly spaced noises between the extremes of the sample: none falls between two cells."""
     parameters = np.sort(gridworld_set.cells.parameters[:, 0])
@@ -148,6 +149,7 @@ def _cheapest(family: Blend) -> np.ndarray:
     return best
 
 
+@pytest.mark.slow
 def test_cells_are_frozen_before_the_hold_out_is_drawn() -> None:
     def train(holdout: int) -> sf.PolicySet:
         return sf.train(WORLD, tasks=40, holdout=holdout, cells=4, seed=5)
@@ -161,6 +163,7 @@ def test_cells_are_frozen_before_the_hold_out_is_drawn() -> None:
     assert without.ledger.spent == 0.0
 
 
+@pytest.mark.statistical
 def test_the_upper_limit_is_false_in_at_most_half_of_delta_of_the_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     """80 independent trainings; the truly uncovered mass is measured on a fine grid of the one parameter.
 
@@ -196,6 +199,7 @@ def _uncovered(policy_set: sf.PolicySet, prices: np.ndarray) -> float:
     return float(1.0 - inside.any(axis=1).mean())
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_set_on_any_number_of_workers() -> None:
     options: dict[str, Any] = {"tasks": 60, "holdout": 30, "cells": 4, "progress": False}
     first = sf.train(WORLD, seed=1, **options)
@@ -244,6 +248,7 @@ class Shifted(NoisyGridworld):
         return np.where(rng.random((n, 1)) < 0.1, 0.45, rng.uniform(0.28, 0.34, (n, 1)))
 
 
+@pytest.mark.slow
 def test_infeasible_sampled_tasks_are_named_and_refused_or_left_uncovered() -> None:
     options: dict[str, Any] = {"tasks": 40, "cells": 4, "seed": 1}
     with pytest.raises(sf.AssumptionError) as caught:
@@ -271,6 +276,7 @@ def test_a_family_without_any_usable_task_is_refused() -> None:
             sf.train(Hopeless(), tasks=10, holdout=0, cells=2, strict=strict)
 
 
+@pytest.mark.slow
 def test_a_stated_margin_is_required_and_kept() -> None:
     options: dict[str, Any] = {"tasks": 40, "holdout": 20, "cells": 4, "seed": 1}
     stated = sf.train(WORLD, margin=0.1, **options)
