@@ -3,19 +3,31 @@
 from __future__ import annotations
 
 import json
+import shutil
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import surefoot as sf
-from surefoot.service import Limits, make_app
+from surefoot.controllers import LinearPolicy, MLPPolicy
+from surefoot.policy import TabularPolicy
+from surefoot.policyset import register_controller
+from surefoot.service import Limits, Token, make_app
 from surefoot.service.openapi import STATUSES
-from surefoot.service.operations import OPERATIONS
+from surefoot.service.operations import OPERATIONS, Call
+from surefoot.service.token import ROLES
 from tests.experiments.validation_worlds import small_set
+from tests.journal.plants import quick_folder
+from tests.journal.plants import small_set as journal_set
 from tests.service.client import Answer, call
 
 TOKEN = "a-token-of-thirty-two-characters"
@@ -84,9 +96,70 @@ def test_a_policy_can_be_run_from_what_is_sent(app: Any, plant: sf.Deployment) -
     answer = call(app, "GET", f"/policies/{policy}")
     wanted = plant.policy_set.policies[policy]
     assert isinstance(wanted, sf.TabularPolicy)
-    assert answer.json["table"] == wanted.table.tolist()
+    assert answer.json == {"policy": policy, "kind": "table", "table": wanted.table.tolist()}
     assert call(app, "GET", "/policies/7").status == 404
     assert call(app, "GET", "/policies/-1").status == 404
+
+
+@dataclass(frozen=True)
+class Thermostat:
+    """A user's own controller."""
+
+    target: float
+    gains: Any
+
+    def predict(self, observation: Any, *, deterministic: bool = False) -> tuple[Any, None]:
+        return self.gains * (self.target - observation), None
+
+
+def test_policies_of_every_kind_are_sent_as_the_numbers_they_consist_of() -> None:
+    register_controller("thermostat of a test", Thermostat, ["target", "gains"])
+    box = {"low": np.array([-1.0]), "high": np.array([1.0])}
+    linear = LinearPolicy(np.array([[1.0, 2.0]]), np.array([0.5]), **box)
+    network = MLPPolicy((np.array([[1.0, 2.0]]), np.array([[3.0]])), (np.array([0.5]), np.array([0.25])), **box)
+    policies = (linear, network, Thermostat(21.0, np.array([0.1, 0.2])), TabularPolicy(np.array([[0.25, 0.75]])))
+    plant = SimpleNamespace(policy_set=SimpleNamespace(policies=policies))
+    work = next(op.work for op in OPERATIONS if op.path == "/policies/{number}")
+    sent = [json.loads(json.dumps(work(plant, Call({}, number=k)), allow_nan=False)) for k in range(4)]  # type: ignore[arg-type]
+    assert [answer["kind"] for answer in sent] == ["linear-map", "mlp", "thermostat of a test", "table"]
+    assert sent[0]["parameters"] == {"weight": [[1.0, 2.0]], "bias": [0.5], "low": [-1.0], "high": [1.0]}
+    assert sent[1]["parameters"]["weights"] == [[[1.0, 2.0]], [[3.0]]] and sent[1]["parameters"]["biases"] == [
+        [0.5],
+        [0.25],
+    ]
+    assert sent[2]["parameters"] == {"target": 21.0, "gains": [0.1, 0.2]}
+    assert sent[3] == {"policy": 3, "kind": "table", "table": [[0.25, 0.75]]}
+
+
+def test_a_key_is_the_same_whichever_way_it_comes(app: Any, plant: sf.Deployment) -> None:
+    for k, key in enumerate(["Schicht-\u00e4", "\u20ac5", "\u690d\u7269", "plain"]):
+        sent = key.encode("utf-8").decode("latin-1")  # how a header carries it
+        (episode,) = ask(app, 1, key=sent).json["episodes"]
+        assert episode["id"] == k == plant.ask(1, request=key)[0].id
+    refused = ask(app, 1, key="\xe9")
+    assert (refused.status, refused.json["error"]) == (400, "InvalidKey")
+
+
+def test_a_report_that_leaves_something_out_is_told_at_once() -> None:
+    policy_set = journal_set(states=True, signals=True)
+    folder = Path(quick_folder())
+    with sf.Deployment.open(folder / "plant.db", policy_set) as plant:
+        app = make_app(plant, limits=MANY)
+        ask(app, 2)
+        report = {"ids": [0, 1], "reward": [3.0, 3.0], "costs": [[0.5], [0.5]], "initial_state": [0, 0]}
+        warnings = call(app, "POST", "/tell", report).json["warnings"]
+        assert len(warnings) == 1 and "no signals" in warnings[0] and "cannot be added later" in warnings[0]
+        assert any("2 episodes were told without signals" in note for note in call(app, "GET", "/status").json["notes"])
+        ask(app, 1, key="k2")
+        assert (
+            call(
+                app, "POST", "/tell", {"ids": 2, "reward": 3.0, "costs": [0.5], "initial_state": 0, "signals": [[0.65]]}
+            ).json["warnings"]
+            == []
+        )
+    with sf.Deployment.open(folder / "plant.db") as plant:
+        assert any("2 episodes were told without signals" in note for note in plant.status().notes)
+    shutil.rmtree(folder)
 
 
 def test_pause_resume_abort(app: Any) -> None:
@@ -151,8 +224,11 @@ def test_a_refused_report_says_why_and_leaves_the_episode_pending(
 
 
 @pytest.mark.parametrize(
-    "raw", [b"{", b"\xff", b"[" * 100_000, b'{"ids": NaN}', b'{"ids": ' + b"9" * 5000 + b"}", b'{"ids": 1e999}']
-)
+    "raw",
+    [
+        b'{"ids": [0], "ids": [1]}', b"{", b"\xff", b"[" * 100_000, b'{"ids": NaN}', b'{"ids": ' + b"9" * 5000 + b"}", b'{"ids": 1e999}',
+    ],
+)  # fmt: skip
 def test_what_is_no_json_is_refused(app: Any, raw: bytes) -> None:
     answer = call(app, "POST", "/lost", raw=raw, content_type="application/json")
     assert answer.status in (400, 422)
@@ -200,7 +276,7 @@ def test_a_journal_out_of_reach_asks_to_try_again(
 def test_a_mistake_of_the_service_is_logged_and_hidden(
     app: Any, plant: sf.Deployment, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(plant, "lost", lambda ids: 1 / 0)
+    monkeypatch.setattr(plant, "lost", lambda ids, by: 1 / 0)
     answer = call(app, "POST", "/lost", {"ids": 0})
     assert (answer.status, answer.json["error"]) == (500, "InternalError")
     assert b"ZeroDivision" not in answer.body
@@ -228,9 +304,11 @@ def test_without_the_token_nothing_is_served(plant: sf.Deployment) -> None:
 
 
 def test_without_a_token_only_names_of_this_machine_are_served(app: Any) -> None:
-    for host in ("localhost:1", "127.0.0.1", "127.8.9.1:80", "[::1]:8321"):
+    for host in ("localhost:1", "127.0.0.1", "127.8.9.1:80", "[::1]:8321", "[::1]"):
         assert call(app, "GET", "/status", host=host).status == 200
-    for host in ("plant.example:80", "", "127.0.0.1.evil.example", "[::2]", "0.0.0.0"):
+    for host in (
+        "plant.example:80", "", "127.0.0.1.evil.example", "[::2]", "0.0.0.0", "[::1].evil.example", "[::1]x:80", "[[::1]]", "localhost:", "::1"
+    ):  # fmt: skip
         assert call(app, "GET", "/status", host=host).status == 421
 
 
@@ -248,6 +326,85 @@ def test_a_body_that_never_ends_is_given_up(plant: sf.Deployment) -> None:
     app = make_app(plant, limits=Limits(body_seconds=0.0))
     answer = call(app, "POST", "/tell", raw=b"{", hang=True, content_type="application/json")
     assert (answer.status, answer.json["error"]) == (408, "TooSlow")
+
+
+def test_a_token_allows_what_its_bearer_may_do_and_the_journal_says_who_did_it(plant: sf.Deployment) -> None:
+    tokens = [Token(f"{role}-" * 8, role, "one") for role in ROLES]
+    app = make_app(plant, tokens, MANY)
+    allowed: dict[str, set[str]] = {role: set() for role in ROLES}
+    for op in OPERATIONS:
+        for token in tokens:
+            body = {} if op.method == "POST" else None
+            answer = call(app, op.method, op.path.replace("{number}", "0"), body, authorization=f"Bearer {token.text}")
+            assert (answer.status == 403) == (token.role not in op.roles)
+            if answer.status != 403:
+                allowed[token.role].add(op.path)
+            else:
+                assert f"got that of {token.role} one" in answer.json["message"]
+    looking = {"/status", "/policies/{number}", "/episodes/{number}"}
+    assert allowed == {
+        "owner": {op.path for op in OPERATIONS},
+        "robot": looking | {"/ask", "/tell", "/lost"},
+        "operator": looking | {"/pause", "/resume", "/cap", "/approve", "/abort"},
+        "reader": looking,
+    }
+    plant.resume()
+    robot, operator = (f"Bearer {token.text}" for token in tokens[1:3])
+    call(app, "POST", "/ask", {"n": 2}, idempotency_key="k", authorization=robot)
+    call(app, "POST", "/tell", good(0), authorization=robot)
+    call(app, "POST", "/lost", {"ids": 1}, authorization=robot)
+    call(app, "POST", "/cap", {"weight": 0.5}, authorization=operator)
+    by = {event.kind: event.body.get("by") for event in plant.events()}
+    assert {kind: by[kind] for kind in ("asked", "told", "lost")} == dict.fromkeys(
+        ("asked", "told", "lost"), "robot one"
+    )
+    assert by["capped"] == "operator one"
+    assert call(app, "GET", "/report", authorization=robot).status == 403
+    assert plant.verify().ok
+
+
+def test_a_stop_passes_whatever_others_do(plant: sf.Deployment) -> None:
+    tokens = [Token("r" * 20, "robot", "line-3"), Token("o" * 20, "operator", "anna")]
+    app = make_app(plant, tokens, Limits(rate=1e-6, burst=1, running=1), clock=lambda: 0.0)
+    robot, operator = (f"Bearer {token.text}" for token in tokens)
+    assert [call(app, "GET", "/status", authorization=robot).status for _ in range(3)] == [200, 429, 429]
+    # One bearer's flood is not another's, and no flood keeps a stop out: not even one's own.
+    assert [call(app, "GET", "/status", authorization=operator).status for _ in range(2)] == [200, 429]
+    app._running = 1  # somebody is being served
+    assert call(app, "POST", "/pause", {}, authorization=operator).json["state"] == "paused"
+    assert call(app, "POST", "/abort", {"reason": "fire"}, authorization=operator).json["state"] == "aborted"
+    assert call(app, "POST", "/abort", {}, authorization="Bearer " + "x" * 20).status == 401
+
+
+def test_no_more_is_held_at_once_than_there_is_room_for(plant: sf.Deployment) -> None:
+    app = make_app(plant, limits=Limits(body_bytes=100, bytes_at_once=100, running=1))
+    app._bytes = 60
+    crowded = call(app, "POST", "/resume", raw=[b"{", b" " * 60, b"}"], content_type="application/json")
+    assert (crowded.status, crowded.json["error"], crowded.headers["retry-after"]) == (503, "TooBusy", "1")
+    app._bytes, app._running = 0, 1
+    busy = call(app, "GET", "/status")
+    assert (busy.status, busy.json["error"]) == (503, "TooBusy")
+    app._running = 0
+    assert call(app, "POST", "/resume", raw=[b"{", b" " * 60, b"}"], content_type="application/json").status == 200
+    assert (app._bytes, app._running) == (0, 0)
+
+
+def test_a_stop_that_cannot_be_recorded_yet_is_answered_nevertheless(
+    app: Any, plant: sf.Deployment, tmp_path: Path
+) -> None:
+    with closing(sqlite3.connect(tmp_path / "plant.db", isolation_level=None)) as writer:
+        writer.execute("BEGIN IMMEDIATE")
+        answer = call(app, "POST", "/abort", {"reason": "fire"}).json
+        assert (answer["state"], answer["why"], answer["in_effect"], answer["recorded"]) == (
+            "aborted",
+            "fire",
+            True,
+            False,
+        )
+        assert call(app, "GET", "/status").json["state"] == "aborted"
+    answer = call(app, "POST", "/abort", {"reason": "fire"}).json
+    assert (answer["in_effect"], answer["recorded"]) == (True, True)
+    assert {e["policy"] for e in ask(app, 20).json["episodes"]} == {0}
 
 
 def test_requests_that_come_too_fast_are_told_when_to_come_again(plant: sf.Deployment) -> None:

@@ -7,7 +7,7 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 DISAGREES, PAUSED, CONFLICT, JOURNAL = 4, 5, 6, 7
 """Exit statuses, besides 2 for errors you can mend and 3 for a refused assumption."""
+
+LARGEST_REPORT = 2**26
+"""JSON of so many bytes takes twenty times the memory once it is read; no report needs more."""
 
 Options = Callable[..., Any]
 
@@ -66,6 +69,9 @@ def operation(function: Options) -> click.Command:
     run = click.argument("url")(run)
     name = function.__name__.removeprefix("deploy_")
     return command.command(name=name)(run)
+
+
+by_whom = click.option("--by", help="Who does this, for the journal.")
 
 
 def _fail(error: Exception, as_json: bool) -> None:
@@ -143,9 +149,10 @@ def deploy_tell(
     """Report an episode (or, with --report, many). The same report again changes nothing."""
     body = _batch(report) if report is not None else _single(episode, reward, costs, extra)
     with _opened(url, name) as plant:
-        plant.tell(**body)
+        warnings = plant.tell(**body)
         status = plant.status()
-    return {"told": body["ids"], "seq": status.seq, "pending": status.pending}, f"told; {status.pending} pending"
+    found = {"told": body["ids"], "seq": status.seq, "pending": status.pending, "warnings": list(warnings)}
+    return found, "\n".join([f"told; {status.pending} pending", *(f"warning: {text}" for text in warnings)])
 
 
 def _single(episode: int | None, reward: float | None, costs: tuple[float, ...], extra: Any) -> dict[str, Any]:
@@ -156,7 +163,10 @@ def _single(episode: int | None, reward: float | None, costs: tuple[float, ...],
 
 
 def _batch(report: Any) -> dict[str, Any]:
-    body = _parsed("report", report.read())
+    text = report.read(LARGEST_REPORT + 1)
+    if len(text) > LARGEST_REPORT:
+        raise click.UsageError(f"--report must hold at most {LARGEST_REPORT} characters; tell fewer episodes at once")
+    body = _parsed("report", text)
     known = {"ids", "reward", "costs", "initial_state", "transitions", "signals"}
     if not isinstance(body, dict) or not {"ids", "reward", "costs"} <= set(body) <= known:
         raise click.UsageError(f"--report must hold an object with ids, reward, costs and at most {sorted(known)}")
@@ -164,9 +174,11 @@ def _batch(report: Any) -> dict[str, Any]:
 
 
 def _parsed(name: str, text: str) -> Any:
+    from surefoot.journal.reports import read_json
+
     try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
+        return read_json(text)
+    except ValueError as error:
         raise click.UsageError(f"--{name} must hold JSON, got {text[:60]!r} ({error})") from error
 
 
@@ -188,39 +200,57 @@ def deploy_status(url: str, name: str) -> tuple[dict[str, Any], str]:
 
 @operation
 @click.option("--reason", default="paused by the operator", show_default=True)
-def deploy_pause(url: str, name: str, reason: str) -> tuple[dict[str, Any], str]:
-    """Hand out no episodes until resumed; reports are still taken."""
-    return _after(url, name, lambda plant: plant.pause(reason))
+@by_whom
+def deploy_pause(url: str, name: str, reason: str, by: str | None) -> tuple[dict[str, Any], str]:
+    """Hand out no episodes until resumed; reports are still taken. In effect at once, whoever holds the journal's lock."""
+    _stop(url, name, "paused", reason, by)
+    return _after(url, name, lambda plant: plant.pause(reason, by=by))
 
 
 @operation
-def deploy_resume(url: str, name: str) -> tuple[dict[str, Any], str]:
+@by_whom
+def deploy_resume(url: str, name: str, by: str | None) -> tuple[dict[str, Any], str]:
     """End a pause."""
-    return _after(url, name, lambda plant: plant.resume())
+    return _after(url, name, lambda plant: plant.resume(by=by))
 
 
 @operation
 @click.argument("weight", type=float)
-def deploy_cap(url: str, name: str, weight: float) -> tuple[dict[str, Any], str]:
+@by_whom
+def deploy_cap(url: str, name: str, weight: float, by: str | None) -> tuple[dict[str, Any], str]:
     """Bound the total weight off the safe policy by WEIGHT; 1 lifts the bound."""
-    return _after(url, name, lambda plant: plant.cap(weight))
+    return _after(url, name, lambda plant: plant.cap(weight, by=by))
 
 
 @operation
 @click.option("--reason", default="aborted by the operator", show_default=True)
-def deploy_abort(url: str, name: str, reason: str) -> tuple[dict[str, Any], str]:
-    """Return to the safe policy for good, from every state; once more changes nothing."""
-    return _after(url, name, lambda plant: plant.abort(reason))
+@by_whom
+def deploy_abort(url: str, name: str, reason: str, by: str | None) -> tuple[dict[str, Any], str]:
+    """Return to the safe policy for good, from every state; once more changes nothing. In effect at once, whoever holds the journal's lock."""
+    _stop(url, name, "aborted", reason, by)
+    return _after(url, name, lambda plant: plant.abort(reason, by=by))
 
 
 @operation
 @click.option("--plan", type=int, help="Its number in the status, so that nobody approves what they have not seen.")
-def deploy_approve(url: str, name: str, plan: int | None) -> tuple[dict[str, Any], str]:
+@by_whom
+def deploy_approve(url: str, name: str, plan: int | None, by: str | None) -> tuple[dict[str, Any], str]:
     """Let the plan that waits be played."""
-    return _after(url, name, lambda plant: plant.approve(plan))
+    return _after(url, name, lambda plant: plant.approve(plan, by=by))
 
 
-def _after(url: str, name: str, act: Callable[[Deployment], None]) -> tuple[dict[str, Any], str]:
+def _stop(url: str, name: str, kind: Literal["paused", "aborted"], reason: str, by: str | None) -> None:
+    """Stop before the journal is read, which may take long."""
+    from surefoot.errors import JournalUnavailable
+    from surefoot.journal import Deployment
+
+    try:
+        Deployment.stop(url, kind, reason, name=name, by=by)
+    except JournalUnavailable:
+        pass  # the ordinary way may be open, and says what is wrong
+
+
+def _after(url: str, name: str, act: Callable[[Deployment], object]) -> tuple[dict[str, Any], str]:
     """Act, then say where the deployment stands."""
     with _opened(url, name) as plant:
         act(plant)

@@ -6,6 +6,9 @@ from pathlib import Path
 
 import click
 
+LOCK_SECONDS = 10.0
+"""A client is told to try again rather than kept waiting longer for whoever holds the journal's lock."""
+
 
 @click.command(name="serve")
 @click.argument("url")
@@ -16,10 +19,11 @@ import click
 @click.option("--port", default=8321, show_default=True, help="0 for any free one.")
 @click.option(
     "--token-file", type=click.Path(path_type=Path, dir_okay=False),
-    help="File with the bearer token, readable by its owner only. Else the environment variable SUREFOOT_TOKEN.",
+    help="File with the bearer token, or a line ROLE NAME TOKEN for each bearer (owner, robot, operator, reader); readable by its owner only. "
+    "Else the environment variable SUREFOOT_TOKEN.",
 )  # fmt: skip
 @click.option("--max-body", default=4 * 2**20, show_default=True, help="Largest request body in bytes.")
-@click.option("--rate", default=200.0, show_default=True, help="Requests per second.")
+@click.option("--rate", default=200.0, show_default=True, help="Requests per second, for each token.")
 @click.option(
     "--tls-certificate", type=click.Path(path_type=Path, exists=True), help="Serve HTTPS with this certificate."
 )
@@ -37,12 +41,12 @@ def command(
     Example:  surefoot serve plant.db --token-file token.txt
     """
     from surefoot.journal import Deployment
-    from surefoot.service import Limits, read_token, serve
+    from surefoot.service import Limits, read_tokens, serve
 
-    token = read_token(token_file)
+    tokens = read_tokens(token_file)
     limits = Limits(body_bytes=max_body, rate=rate, burst=max(1, round(2 * rate)))
-    with Deployment.open(url, name=name, create=False) as plant:
+    with Deployment.open(url, name=name, create=False, lock_seconds=LOCK_SECONDS) as plant:
         serve(
-            plant, host=host, port=port, token=token, limits=limits, tls_certificate=tls_certificate, tls_key=tls_key,
-            ready=lambda address: click.echo(f"serving {name!r} on {address}" + ("" if token else ", without a token")),
+            plant, host=host, port=port, token=tokens, limits=limits, tls_certificate=tls_certificate, tls_key=tls_key,
+            ready=lambda address: click.echo(f"serving {name!r} on {address}" + ("" if tokens else ", without a token")),
         )  # fmt: skip

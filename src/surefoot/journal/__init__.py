@@ -16,6 +16,7 @@ from surefoot.journal.deployment import Deployment, Ticket, Tickets
 from surefoot.journal.events import Event
 from surefoot.journal.settings import Settings
 from surefoot.journal.status import DeploymentStatus
+from surefoot.journal.stops import Stop
 from surefoot.journal.verify import Verification
 
-__all__ = ["Deployment", "DeploymentStatus", "Event", "Settings", "Ticket", "Tickets", "Verification"]
+__all__ = ["Deployment", "DeploymentStatus", "Event", "Settings", "Stop", "Ticket", "Tickets", "Verification"]

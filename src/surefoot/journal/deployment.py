@@ -11,6 +11,9 @@ deployment, and any of them may die at any moment.
 ``ask`` may be repeated with the same ``request`` key and ``tell`` and ``lost`` with the same report: what was recorded before is returned or accepted
 silently, what contradicts it is refused. What is certified is the *mixture* that episodes are drawn from, in ask order; a pending episode counts as
 lost until it is told.
+
+``abort`` and ``pause`` take effect without the lock: they leave a stop request (:mod:`surefoot.journal.stops`), which every ``ask`` looks for under
+the lock before it draws and which whoever writes next turns into the ordinary event.
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar, overload
 
@@ -34,10 +37,11 @@ from surefoot.errors import ConflictError, InvalidInput, InvalidReport, JournalE
 from surefoot.journal import snapshot
 from surefoot.journal.events import FORMAT, Entry, Event
 from surefoot.journal.fold import Fold, dense, opening
-from surefoot.journal.reports import Report, episode_ids
+from surefoot.journal.reports import Report, episode_ids, lacking, warning
 from surefoot.journal.settings import Settings, check_origin
 from surefoot.journal.status import DeploymentStatus
-from surefoot.journal.store import Store, Transaction
+from surefoot.journal.stops import SECONDS, Kept, Stop
+from surefoot.journal.store import BUSY_SECONDS, Store, Transaction
 from surefoot.journal.verify import Verification, verify
 from surefoot.policy import Policy
 from surefoot.policyset.schema import PolicySet
@@ -106,6 +110,7 @@ class Deployment:
         self._fold: Fold | None = None
         self._pace = snapshot.Pace()
         self._closed = False
+        self._stops = store.stops
 
     # ------------------------------------------------------------------------------------------------------- opening
 
@@ -128,6 +133,7 @@ class Deployment:
         losses: Literal["worst", "independent"] | None = None,
         monitor_delta: float | None = None,
         approve: bool | None = None,
+        lock_seconds: float = BUSY_SECONDS,
     ) -> Self:
         """Open a deployment, or continue it.
 
@@ -137,6 +143,8 @@ class Deployment:
             name: several deployments may share a database.
             create: ``False`` to refuse what does not exist yet.
             approve: every plan that raises a weight off the safe policy waits for :meth:`approve`.
+            lock_seconds: how long an operation waits for others that hold the deployment's lock, before it gives up with
+                :class:`~surefoot.errors.JournalUnavailable`.
             trust, delta, seed, evidence, margin, cost_ceilings, p_max, delta_coverage, losses, monitor_delta: as in
                 :class:`~surefoot.deploy.certified.CertifiedAgent`, with its defaults; fixed for good when the deployment is created.
 
@@ -150,7 +158,7 @@ class Deployment:
             "trust": trust, "delta": delta, "seed": seed, "evidence": evidence, "margin": margin, "cost_ceilings": cost_ceilings, "p_max": p_max,
             "delta_coverage": delta_coverage, "losses": losses, "monitor_delta": monitor_delta, "approve": approve,
         }  # fmt: skip
-        store = Store(url, name)
+        store = Store(url, name, check_real("lock_seconds", lock_seconds, low=0.0))
         try:
             first = _first_event(store, create)
             if first is None:
@@ -168,10 +176,14 @@ class Deployment:
         return plant
 
     def close(self) -> None:
-        """Leave a snapshot, so that reopening is quick, and let go of the database."""
-        with self._lock:
+        """Leave a snapshot, so that reopening is quick, and let go of the database; others who hold a lock are not waited for."""
+        if not self._lock.acquire(timeout=SECONDS):
+            self._closed = True  # a thread at work lets go of what it holds when the process ends
+            return
+        try:
             if self._closed:
                 return
+            self._store.lock_seconds = min(SECONDS, self._store.lock_seconds)
             try:
                 self._record()
             except JournalError:
@@ -181,6 +193,8 @@ class Deployment:
             if fold is not None and fold.tail is None and self._pace.worth_keeping:
                 self._keep_snapshot(*_cache(fold))
             self._store.close()
+        finally:
+            self._lock.release()
 
     def __enter__(self) -> Self:
         return self
@@ -191,17 +205,18 @@ class Deployment:
     # ---------------------------------------------------------------------------------------------------- ask and tell
 
     @overload
-    def ask(self, n: None = None, *, request: str | None = None) -> Ticket: ...
+    def ask(self, n: None = None, *, request: str | None = None, by: str | None = None) -> Ticket: ...
 
     @overload
-    def ask(self, n: int, *, request: str | None = None) -> Tickets: ...
+    def ask(self, n: int, *, request: str | None = None, by: str | None = None) -> Tickets: ...
 
-    def ask(self, n: int | None = None, *, request: str | None = None) -> Ticket | Tickets:
+    def ask(self, n: int | None = None, *, request: str | None = None, by: str | None = None) -> Ticket | Tickets:
         """Open one episode, or n episodes, of the mixture certified now; the draws are durable before they are returned.
 
         Args:
             n: how many; without it one, and its ticket is returned itself.
             request: the caller's key; asking again with it returns the same episodes, whatever happened in between.
+            by: who asks, for the journal.
 
         Raises:
             PausedError: nothing is handed out.
@@ -210,12 +225,13 @@ class Deployment:
         size = 1 if n is None else check_integer("n", n, low=1, high=LARGEST_ASK)
         if request is not None:
             _check_text("request", request)
+        who = _who(by)
 
         def work(transaction: Transaction, fold: Fold) -> tuple[list[Entry], Tickets]:
             known = None if request is None else transaction.request(request)
             if known is not None:
                 return [], self._again(transaction, known, size)
-            entries = fold.advance("asked", {"n": size, "request": request})
+            entries = fold.advance("asked", {"n": size, "request": request, **who})
             # Consequences come after the draw: the tickets show the plan they were drawn from.
             return entries, self._tickets(entries[0].body, fold.plan)
 
@@ -229,7 +245,7 @@ class Deployment:
             InvalidReport: it never was.
         """
         check_integer("episode", episode, low=0)
-        with self._lock, self._reading() as transaction:
+        with self._held(), self._reading() as transaction:
             event = transaction.asked(episode)
             if event is None:
                 raise InvalidReport(f"id must name an episode that was asked, got {episode}; use the ids of ask()")
@@ -245,61 +261,111 @@ class Deployment:
         initial_state: Any = None,
         transitions: Any = None,
         signals: Any = None,
-    ) -> None:
+        by: str | None = None,
+    ) -> tuple[str, ...]:
         """Report episodes, in any order and from any process; the arguments of :meth:`surefoot.deploy.agent.Agent.tell`.
 
         The same report again is accepted and changes nothing.
+
+        Returns:
+            Warnings: what this deployment could use and the report lacks. A report is taken once, so that it cannot be added later.
 
         Raises:
             InvalidReport: NaN, out of range, never asked, wrong shape; nothing is recorded and the episodes stay pending.
             ConflictError: an episode was told differently, or declared lost, before.
         """
-        n_constraints = self.policy_set.criterion.n_constraints
+        n_constraints, who = self.policy_set.criterion.n_constraints, _who(by)
         report = Report.of(ids, reward, costs, initial_state, transitions, signals, n_constraints)
 
         def work(transaction: Transaction, fold: Fold) -> tuple[list[Entry], Report | None]:
             fresh = _not_told_before(transaction, fold, report)
-            return ([] if fresh is None else [fold.accept(fresh)]), fresh
+            return ([] if fresh is None else [fold.accept(fresh, who)]), fresh
 
         self._operate(work)
+        return tuple(warning(name) for name in lacking(report, self._usable()))
 
-    def lost(self, ids: Any) -> None:
+    def lost(self, ids: Any, *, by: str | None = None) -> None:
         """Declare episodes lost: they count as the ceiling, for good. Saying so again changes nothing.
 
         Raises:
             InvalidReport: never asked.
             ConflictError: told before.
         """
-        number = episode_ids(ids)
+        number, who = episode_ids(ids), _who(by)
 
         def work(transaction: Transaction, fold: Fold) -> tuple[list[Entry], None]:
             fresh = [k for k in number.tolist() if not _lost_before(transaction, fold, k)]
-            return (fold.advance("lost", {"ids": fresh}) if fresh else []), None
+            return (fold.advance("lost", {"ids": fresh, **who}) if fresh else []), None
 
         self._operate(work)
 
     # --------------------------------------------------------------------------------------------------------- operate
 
-    def pause(self, reason: str = "paused by the operator") -> None:
-        """Hand out no episodes until :meth:`resume`; reports are still taken."""
-        self._steer("paused", {"reason": _check_text("reason", reason)}, lambda fold: fold.operator.paused is not None)
+    def pause(self, reason: str = "paused by the operator", *, by: str | None = None) -> Stop:
+        """Hand out no episodes until :meth:`resume`; reports are still taken. In effect when this returns, see :meth:`abort`."""
+        return self._stop("paused", reason, by)
 
-    def resume(self) -> None:
-        """End a pause."""
-        self._steer("resumed", {}, lambda fold: fold.operator.paused is None)
+    def resume(self, *, by: str | None = None) -> None:
+        """End a pause.
 
-    def cap(self, weight: float) -> None:
+        Raises:
+            JournalUnavailable: a stop request cannot be removed; it would pause the deployment again.
+        """
+        self._steer("resumed", _who(by), lambda fold: fold.operator.paused is None)
+        if left := self._stops_left():
+            raise JournalUnavailable(
+                f"the pause cannot end while a stop request is there that cannot be removed: {left}"
+            )
+
+    def cap(self, weight: float, *, by: str | None = None) -> None:
         """Bound the total weight off the safe policy; 1 lifts the bound."""
         value = check_real("weight", weight, low=0.0, high=1.0)
-        self._steer("capped", {"weight": value}, lambda fold: fold.operator.cap == value)
+        self._steer("capped", {"weight": value, **_who(by)}, lambda fold: fold.operator.cap == value)
 
-    def abort(self, reason: str = "aborted by the operator") -> None:
-        """Return to the safe policy for good, from every state; once more changes nothing."""
-        self._steer(
-            "aborted", {"reason": _check_text("reason", reason)}, lambda fold: fold.operator.aborted is not None
-        )
+    def abort(self, reason: str = "aborted by the operator", *, by: str | None = None) -> Stop:
+        """Return to the safe policy for good, from every state; once more changes nothing.
 
-    def approve(self, plan: int | None = None) -> None:
+        In effect when this returns, whoever holds a lock: nothing is drawn any more but the safe policy. If the journal's lock is not free within a
+        second, the answer says ``recorded=False``, and whoever writes next records it first. Episodes drawn before stand.
+
+        Args:
+            reason: for the journal.
+            by: who aborts, for the journal.
+
+        Raises:
+            JournalUnavailable: it can neither be left as a stop request nor be recorded; nothing was stopped.
+        """
+        return self._stop("aborted", reason, by)
+
+    @classmethod
+    def stop(
+        cls,
+        url: str | os.PathLike[str],
+        kind: Literal["paused", "aborted"],
+        reason: str,
+        *,
+        name: str = "default",
+        by: str | None = None,
+    ) -> Stop:
+        """Pause or abort a deployment without opening it: reading a long journal takes time that an emergency does not have.
+
+        The request is in effect when this returns, and becomes an event when somebody writes.
+
+        Raises:
+            InvalidInput: there is no such deployment.
+            JournalUnavailable: the request cannot be written.
+        """
+        _check_text("name", name)
+        found = Stop(kind, _check_text("reason", reason), _who(by).get("by"))
+        store = Store(url, name, SECONDS)
+        try:
+            _first_event(store, create=False, whole=False)
+            store.stops.leave(found)
+        finally:
+            store.close()
+        return found
+
+    def approve(self, plan: int | None = None, *, by: str | None = None) -> None:
         """Let the waiting plan be played; naming the same plan again changes nothing.
 
         Args:
@@ -308,12 +374,12 @@ class Deployment:
         Raises:
             ConflictError: no plan waits, or another one does.
         """
-        number = None if plan is None else check_integer("plan", plan, low=1)
+        number, who = None if plan is None else check_integer("plan", plan, low=1), _who(by)
 
         def work(transaction: Transaction, fold: Fold) -> tuple[list[Entry], None]:
             if number is not None and number == fold.operator.approved_plan:
                 return [], None
-            return fold.advance("approved", {"plan": fold.plan_seq if number is None else number}), None
+            return fold.advance("approved", {"plan": fold.plan_seq if number is None else number, **who}), None
 
         self._operate(work)
 
@@ -322,25 +388,40 @@ class Deployment:
     @property
     def wants(self) -> frozenset[str]:
         """Which optional parts of a report speed learning up; what is once left out of a report may be of no more use later."""
-        with self._lock:
+        with self._held():
             return self._caught().agent.wants
 
     def status(self) -> DeploymentStatus:
         """Where it stands, with what other processes did."""
-        with self._lock:
-            return DeploymentStatus.of(self._caught(), self._store.name)
+        with self._held():
+            return self._standing()
+
+    def status_at_once(self) -> DeploymentStatus | None:
+        """The same, or ``None`` where another thread of this process is at work and would have to be waited for."""
+        if not self._lock.acquire(timeout=SECONDS / 4):
+            return None
+        try:
+            return self._standing()
+        finally:
+            self._lock.release()
+
+    def _standing(self) -> DeploymentStatus:
+        fold = self._caught()
+        with self._reading() as transaction:
+            stops = self._stops.pending(transaction.connection)
+        return DeploymentStatus.of(fold, self._store.name, tuple(stops.values()))
 
     def events(self, since: int = 0) -> Iterator[Event]:
         """Events after number ``since``, checked against their digests."""
         start = check_integer("since", since, low=0)
-        with self._lock:
+        with self._held():
             self._check_open()
             try:
                 self._record()
             except JournalError:
                 pass  # a disk that can only be read
         while True:
-            with self._lock, self._reading() as transaction:
+            with self._held(), self._reading() as transaction:
                 page = transaction.page(start)
             yield from page
             if not page:
@@ -353,23 +434,25 @@ class Deployment:
 
     # ----------------------------------------------------------------------------------------------------------- inside
 
-    def _operate(self, work: Callable[[Transaction, Fold], tuple[list[Entry], T]]) -> T:
+    def _operate(self, work: Callable[[Transaction, Fold], tuple[list[Entry], T]], wait: float | None = None) -> T:
         """Lock, catch up, compute, append, commit; then return. Whatever fails costs the state in memory, never the journal."""
-        with self._lock:
+        with self._held(wait):
             self._check_open()
             if self._fold is None:
                 self._caught()
             for patient in (True, True, False):
                 try:
-                    return self._attempt(work, patient)
+                    return self._attempt(work, patient, wait)
                 except _FarBehind:
                     # Folding what others wrote takes long; they need not wait for it.
                     self._caught()
             raise JournalUnavailable("the journal grows faster than it can be read; try again")
 
-    def _attempt(self, work: Callable[[Transaction, Fold], tuple[list[Entry], T]], patient: bool) -> T:
+    def _attempt(
+        self, work: Callable[[Transaction, Fold], tuple[list[Entry], T]], patient: bool, wait: float | None
+    ) -> T:
         refused, kept = None, None
-        with self._store.writing() as transaction:
+        with self._store.writing(wait=wait) as transaction:
             if patient and self._far_behind(transaction):
                 raise _FarBehind
             others = transaction.others_wrote()
@@ -377,6 +460,7 @@ class Deployment:
             began = time.perf_counter()
             self._fold = None  # until what follows is in the journal
             self._append(transaction, fold, fold.settle())
+            stops = self._stopped(transaction, fold)
             try:
                 entries, answer = work(transaction, fold)
             except REFUSALS as error:
@@ -388,6 +472,8 @@ class Deployment:
                 self._append(transaction, fold, entries, report)
             self._pace.spent(time.perf_counter() - began)
         self._fold = fold
+        if stops and self._store.sqlite:
+            self._stops.remove(stops)
         if refused is not None:
             raise refused
         if kept is None and fold.tail is None and entries and self._pace.due():
@@ -396,10 +482,58 @@ class Deployment:
             self._keep_snapshot(*kept)
         return answer
 
+    def _stopped(self, transaction: Transaction, fold: Fold) -> Kept:
+        """Record stop requests before anything else happens; to be removed once that is durable."""
+        stops = self._stops.pending(transaction.connection)
+        for stop in stops.values():
+            if not _stands(fold, stop.kind):
+                self._append(transaction, fold, fold.advance(stop.kind, stop.body))
+        if stops and not self._store.sqlite:
+            self._stops.remove(stops, transaction.connection)
+        return stops
+
+    def _stop(self, kind: str, reason: str, by: str | None) -> Stop:
+        """Leave a request, then try to record it as long as nobody need wait for it."""
+        stop = Stop(kind, _check_text("reason", reason), _who(by).get("by"))
+        self._check_open()
+        try:
+            self._stops.leave(stop)
+        except JournalUnavailable:
+            # The ordinary way may be open nevertheless.
+            self._steer(kind, stop.body, lambda fold: _stands(fold, kind))
+            return replace(stop, recorded=True)
+        try:
+            self._operate(lambda transaction, fold: ([], None), wait=SECONDS / 2)
+        except JournalUnavailable:
+            return stop
+        return replace(stop, recorded=True)
+
+    def _stops_left(self) -> Kept:
+        with self._held(), self._reading() as transaction:
+            return self._stops.pending(transaction.connection)
+
+    @contextmanager
+    def _held(self, wait: float | None = None) -> Iterator[None]:
+        """This process's own lock, for as long as anything touches the state in memory."""
+        seconds = self._store.lock_seconds if wait is None else wait
+        if not self._lock.acquire(timeout=seconds):
+            raise JournalUnavailable(
+                f"another thread of this process must be done within {seconds:g} s, and works on; nothing was recorded, try again"
+            )
+        try:
+            yield
+        finally:
+            self._lock.release()
+
     @staticmethod
     def _append(transaction: Transaction, fold: Fold, entries: list[Entry], report: Report | None = None) -> None:
         if entries:
             fold.moved(entries, transaction.append(entries, fold.seq, fold.digest), report)
+
+    def _usable(self) -> frozenset[str]:
+        """What reports may hold that is of use to anybody; known without looking at the journal."""
+        fold = self._fold
+        return frozenset() if fold is None else fold.agent.wants
 
     def _record(self) -> None:
         """Write what the last report led to, if the journal lacks it."""
@@ -500,7 +634,7 @@ def _not_told_before(transaction: Transaction, fold: Fold, report: Report) -> Re
             raise ConflictError(
                 f"id must name a pending episode, got {episode}, which was declared lost; what is lost stays lost"
             )
-        if closed.body == report.body():
+        if {name: value for name, value in closed.body.items() if name != "by"} == report.body():
             return None
         earlier = Report.recorded(closed.body)
         same = earlier.episode(earlier.ids.tolist().index(episode)) == report.episode(k)
@@ -531,6 +665,17 @@ def _check_asked(fold: Fold, episode: int) -> None:
         )
 
 
+def _stands(fold: Fold, kind: str) -> bool:
+    """Whether a stop would change nothing; after an abort a pause still does."""
+    operator = fold.operator
+    return (operator.aborted if kind == "aborted" else operator.paused) is not None
+
+
+def _who(by: str | None) -> dict[str, str]:
+    """Who acts, as a body holds it: nothing where nobody is named."""
+    return {} if by is None else {"by": _check_text("by", by)}
+
+
 def _check_text(name: str, value: Any) -> str:
     if not isinstance(value, str) or not value or len(value) > LONGEST_NAME or not value.isprintable():
         raise InvalidInput(
@@ -539,11 +684,11 @@ def _check_text(name: str, value: Any) -> str:
     return value
 
 
-def _first_event(store: Store, create: bool) -> Event | None:
+def _first_event(store: Store, create: bool, whole: bool = True) -> Event | None:
     """The event that opened the deployment, if there is one."""
     found = None
     if not store.sqlite or Path(store.file).exists():
-        with store.reading(whole=True) as transaction:
+        with store.reading(whole=whole) as transaction:
             found = transaction.first() if transaction.exists() else None
     if found is None and not create:
         raise InvalidInput(

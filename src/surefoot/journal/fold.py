@@ -27,7 +27,7 @@ from surefoot.errors import ConflictError, JournalError, PausedError, ReplayErro
 from surefoot.journal.discards import Discards
 from surefoot.journal.events import FORMAT, PRIMARY, Entry, Event
 from surefoot.journal.operator import Operator, SteeredAgent
-from surefoot.journal.reports import Report
+from surefoot.journal.reports import Report, lacking
 from surefoot.journal.settings import Settings
 from surefoot.policyset.schema import PolicySet
 from surefoot.version import VERSION
@@ -54,6 +54,7 @@ class Fold:
         flags: texts of ``flagged`` events.
         plan: body of the ``planned`` event that is in force.
         tail: the report at the journal's end, or ``None``.
+        bare: episodes told without an optional part that could be used, by its name.
     """
 
     def __init__(self, policy_set: PolicySet, settings: Settings) -> None:
@@ -65,6 +66,7 @@ class Fold:
         self.flags: list[str] = []
         self.plan: dict[str, Any] = {}
         self.tail: Tail | None = None
+        self.bare = dict.fromkeys(("initial_state", "transitions", "signals"), 0)
 
     @property
     def standing(self) -> tuple[int, dict[str, Any]]:
@@ -105,15 +107,15 @@ class Fold:
             primary = self._dispatch(kind, body, report)
             return [primary, *self._consequences(before)]
 
-    def accept(self, report: Report) -> Entry:
-        """A report that may be recorded; it takes effect in :meth:`settle`.
+    def accept(self, report: Report, more: dict[str, str]) -> Entry:
+        """A report that may be recorded, with ``more`` in its event; it takes effect in :meth:`settle`.
 
         Raises:
             InvalidReport: refused; the state has not moved.
         """
         with np.errstate(all="ignore"):
             self.agent.check(**report.arguments())
-        return Entry("told", report.body())
+        return Entry("told", {**report.body(), **more})
 
     def settle(self) -> list[Entry]:
         """Work the tail in; returns what the journal lacks of its consequences."""
@@ -240,9 +242,13 @@ class Fold:
         }
         if body.get("request") is not None:
             found["request"] = body["request"]
+        if "by" in body:
+            found["by"] = body["by"]
         return Entry("asked", found)
 
     def _tell(self, report: Report) -> None:
+        for name in lacking(report, self.agent.wants):
+            self.bare[name] += report.ids.size
         self.agent.tell(**report.arguments())
         self.discards.told(report.ids.tolist())
 

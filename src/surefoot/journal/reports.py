@@ -5,6 +5,8 @@ Whether the numbers can be true is for the agent to check; here they only have t
 
 from __future__ import annotations
 
+import json
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +15,7 @@ import numpy as np
 from surefoot.arrays import FloatArray, IntArray
 from surefoot.errors import InvalidReport
 
-__all__ = ["Report", "episode_ids"]
+__all__ = ["Report", "episode_ids", "lacking", "read_json", "warning"]
 
 LARGEST_COUNT = 2**53
 
@@ -102,6 +104,42 @@ class Report:
         starts = None if self.initial_state is None else self.initial_state[keep]
         signals = None if self.signals is None else self.signals[keep]
         return Report(self.ids[keep], self.reward[keep], self.costs[keep], starts, None, signals)
+
+
+def lacking(report: Report, usable: Collection[str]) -> tuple[str, ...]:
+    """Optional parts that could be used and are not there."""
+    return tuple(
+        name for name in ("initial_state", "transitions", "signals") if name in usable and getattr(report, name) is None
+    )
+
+
+def warning(part: str) -> str:
+    """What a report without an optional part is told."""
+    return f"the report has no {part}, which this deployment could use; what was recorded stands, and it cannot be added later"
+
+
+def read_json(text: str) -> Any:
+    """The value of a JSON text from outside; of two values for one key neither can be taken for the one that was meant.
+
+    Raises:
+        ValueError: no JSON, a key that stands twice in one object, NaN or infinity, or nested too deeply.
+    """
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            names = [name for name, _ in pairs]
+            twice = next(name for name in names if names.count(name) > 1)
+            raise ValueError(f"the key {ascii(twice)[:80]} must stand once in an object, got it twice")
+        return found
+
+    def no_number(name: str) -> Any:
+        raise ValueError(f"{name} is no JSON number")
+
+    try:
+        return json.loads(text, object_pairs_hook=once, parse_constant=no_number)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
 
 
 def episode_ids(ids: Any) -> IntArray:

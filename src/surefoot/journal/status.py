@@ -6,10 +6,12 @@ policy that alone would exceed the limit, and leaving out draws that one does no
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from surefoot.journal.fold import Fold
+from surefoot.journal.stops import Stop
 
 __all__ = ["DeploymentStatus"]
 
@@ -63,10 +65,16 @@ class DeploymentStatus:
     policy_set: str
 
     @staticmethod
-    def of(fold: Fold, name: str) -> DeploymentStatus:
-        """Read a state."""
+    def of(fold: Fold, name: str, stops: Sequence[Stop] = ()) -> DeploymentStatus:
+        """Read a state.
+
+        Args:
+            fold: of the journal.
+            name: of the deployment.
+            stops: requests that are in effect and not yet in the journal.
+        """
         agent, (number, plan) = fold.agent, fold.standing
-        now, criterion, state, why = agent.status(), fold.policy_set.criterion, *_state(fold)
+        now, criterion, state, why = agent.status(), fold.policy_set.criterion, *_state(fold, stops)
         return DeploymentStatus(
             name=name,
             state=state,
@@ -74,7 +82,7 @@ class DeploymentStatus:
             seq=fold.last,
             episodes=now.episodes,
             pending=now.pending,
-            weights={int(j): weight for j, weight in plan["weights"].items()},
+            weights=_weights(plan, stops),
             reasons={int(j): text for j, text in plan["reasons"].items()},
             plan=number,
             certified_costs=dict(zip(criterion.cost_names, plan["bounds"])),
@@ -88,7 +96,7 @@ class DeploymentStatus:
             delta=fold.settings.delta,
             ledger={entry.name: entry.delta for entry in now.ledger.entries},
             next=now.next,
-            notes=(*now.notes, *fold.flags, *_deviations(fold)),
+            notes=(*(stop.text for stop in stops), *now.notes, *fold.flags, *_deviations(fold), *_bare(fold)),
             policy_set=fold.policy_set.hash,
         )
 
@@ -142,13 +150,34 @@ def _listed(weights: dict[int, float]) -> str:
     return ", ".join(f"policy {j} with weight {w:.3f}" for j, w in weights.items())
 
 
-def _state(fold: Fold) -> tuple[str, str]:
+def _state(fold: Fold, stops: Sequence[Stop]) -> tuple[str, str]:
     operator = fold.operator
-    if operator.paused is not None:
-        return "paused", operator.paused
-    if operator.aborted is not None:
-        return "aborted", operator.aborted
+    # An abort that is recorded ends a pause, so the last word counts, as it will in the journal.
+    paused, aborted = operator.paused, operator.aborted
+    for stop in stops:
+        if stop.kind == "paused":
+            paused = stop.reason if paused is None else paused
+        elif aborted is None:
+            paused, aborted = None, stop.reason
+    if paused is not None:
+        return "paused", paused
+    if aborted is not None:
+        return "aborted", aborted
     return ("running", "") if fold.agent.alarm is None else ("alarm", fold.agent.alarm)
+
+
+def _weights(plan: dict[str, Any], stops: Sequence[Stop]) -> dict[int, float]:
+    if any(stop.kind == "aborted" for stop in stops):
+        return {0: 1.0}
+    return {int(j): weight for j, weight in plan["weights"].items()}
+
+
+def _bare(fold: Fold) -> list[str]:
+    return [
+        f"{count} episodes were told without {name}, which could be used; what was recorded stands, so report it from now on"
+        for name, count in fold.bare.items()
+        if count
+    ]
 
 
 def _deviations(fold: Fold) -> list[str]:

@@ -11,6 +11,9 @@ Who writes holds the lock of the whole deployment from before it reads until its
 before it: ``BEGIN IMMEDIATE`` on SQLite (write-ahead log, ``synchronous=FULL``: a commit returns when it is on the disk), ``SELECT ... FOR
 UPDATE`` of the deployment's row on PostgreSQL (``synchronous_commit`` at least ``on``).
 
+Nobody waits for a lock longer than ``lock_seconds``. What must not wait at all, a pause or an abort, goes another way first
+(:mod:`surefoot.journal.stops`).
+
 Beside a SQLite file lies ``<file>-mark-...``, one per deployment: number and digest of the last event that was acknowledged, written after
 every commit without waiting for the disk. A journal that ends before its mark has
 lost events (an older copy, a truncated log, a disk that lied about writing) and is refused.
@@ -34,6 +37,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from surefoot.errors import InvalidInput, JournalError, JournalUnavailable, MissingExtra
 from surefoot.journal.events import Entry, Event, canonical, chained, now, parse
+from surefoot.journal.stops import TABLES, FileStops, Stops, TableStops
 
 HAS_LOCKS = find_spec("fcntl") is not None
 if HAS_LOCKS:
@@ -152,10 +156,11 @@ class Store:
     Args:
         url: a SQLAlchemy URL, or the path of a SQLite file.
         name: of the deployment.
+        lock_seconds: how long to wait for whoever holds a lock.
     """
 
-    def __init__(self, url: str | os.PathLike[str], name: str) -> None:
-        self.name, self.url = name, _url(url)
+    def __init__(self, url: str | os.PathLike[str], name: str, lock_seconds: float = BUSY_SECONDS) -> None:
+        self.name, self.url, self.lock_seconds = name, _url(url), lock_seconds
         self.sqlite = self.url.get_backend_name() == "sqlite"
         self.shown = self.url.render_as_string(hide_password=True)
         self.file = str(self.url.database).removeprefix("file:").split("?")[0] if self.sqlite else ""
@@ -163,12 +168,14 @@ class Store:
         self._connection: sa.Connection | None = None
         self._mark = _Mark(self.file, name) if self.sqlite else None
         self._turnstile = _Turnstile(f"{self.file}-queue" if self.sqlite else None)
+        self.stops: Stops = _stops(self)
         self._process = os.getpid()
 
     def close(self) -> None:
         """Let go of the database."""
         self._drop()
         self._engine.dispose()
+        self.stops.close()
         self._turnstile.close()
         if self._mark is not None:
             self._mark.close()
@@ -187,14 +194,15 @@ class Store:
             yield transaction
 
     @contextmanager
-    def writing(self, *, new: bool = False) -> Iterator[Transaction]:
+    def writing(self, *, new: bool = False, wait: float | None = None) -> Iterator[Transaction]:
         """Hold the deployment's lock; commit at the end, or change nothing.
 
         Args:
+            wait: how many seconds to wait for it, by default ``lock_seconds``.
             new: there may be nothing to lock yet; who opens a deployment holds the lock on creation before that on the deployment. Who took
                 them the other way round could wait for another opener that waits for it.
         """
-        with self._transaction(write=True, lock=not new) as transaction:
+        with self._transaction(write=True, lock=not new, wait=wait) as transaction:
             if new:
                 transaction.register()
             yield transaction
@@ -208,6 +216,8 @@ class Store:
         with self._transaction(write=True) as transaction:
             transaction.lock_creation()
             METADATA.create_all(transaction.connection)
+            if not self.sqlite:
+                TABLES.create_all(transaction.connection)
 
     def _write_ahead(self) -> None:
         """Turn the write-ahead log on; the file remembers it. Several processes may try at once, and SQLite does not queue them."""
@@ -249,11 +259,11 @@ class Store:
         )
 
     @contextmanager
-    def _transaction(self, *, write: bool, lock: bool = False) -> Iterator[Transaction]:
+    def _transaction(self, *, write: bool, lock: bool = False, wait: float | None = None) -> Iterator[Transaction]:
         if os.getpid() != self._process:
             raise JournalError("a journal must be used by the process that opened it, got a fork; open it again there")
         try:
-            transaction = self._begin(write, lock)
+            transaction = self._begin(write, lock, self.lock_seconds if wait is None else wait)
             with transaction.context:
                 yield transaction
         except SQLAlchemyError as error:
@@ -263,7 +273,7 @@ class Store:
             self._drop()
             raise
 
-    def _begin(self, write: bool, lock: bool) -> Transaction:
+    def _begin(self, write: bool, lock: bool, wait: float) -> Transaction:
         """A transaction; where an old connection turns out to be dead before anything was done with it, one on a new connection."""
         fresh = self._connection is None
         try:
@@ -271,16 +281,22 @@ class Store:
                 self._connection = self._engine.connect()
             self._connection.info["surefoot_write"] = write
             began = time.perf_counter()
-            with self._turnstile.turn() if write else nullcontext():
+            with self._turnstile.turn(wait) if write else nullcontext():
+                if self.sqlite:
+                    _patient(
+                        self._connection, max(0.0, wait - (time.perf_counter() - began)) if write else BUSY_SECONDS
+                    )
                 transaction = Transaction(self._connection, self.name, self._connection.begin())
             if not self.sqlite:
+                if write:
+                    transaction.run(sa.text(f"SET LOCAL lock_timeout = {max(1, round(1000 * wait))}"))
                 transaction.lock() if lock else transaction.run(sa.select(1))
             transaction.waited = time.perf_counter() - began
         except DBAPIError as error:
             self._drop()
             if fresh or not error.connection_invalidated:
                 raise
-            return self._begin(write, lock)
+            return self._begin(write, lock, wait)
         return transaction
 
     def _drop(self) -> None:
@@ -517,17 +533,17 @@ class _Turnstile:
         self._descriptor: int | None = None
 
     @contextmanager
-    def turn(self) -> Iterator[None]:
-        """Wait for one's turn, at most :data:`BUSY_SECONDS`."""
-        held = self._path is not None and self._acquired()
+    def turn(self, wait: float = BUSY_SECONDS) -> Iterator[None]:
+        """Wait for one's turn, at most ``wait`` seconds."""
+        held = self._path is not None and self._acquired(wait)
         try:
             yield
         finally:
             if held and self._descriptor is not None:
                 fcntl.flock(self._descriptor, fcntl.LOCK_UN)
 
-    def _acquired(self) -> bool:
-        end = time.monotonic() + BUSY_SECONDS
+    def _acquired(self, wait: float) -> bool:
+        end = time.monotonic() + wait
         while time.monotonic() < end:
             try:
                 if self._descriptor is None:
@@ -624,6 +640,24 @@ def _prepare_sqlite(connection: Any, record: Any) -> None:
     for pragma in ("synchronous=FULL", "fullfsync=ON", "checkpoint_fullfsync=ON", "cell_size_check=ON"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
+
+
+def _patient(connection: sa.Connection, seconds: float) -> None:
+    """How long SQLite asks for its lock before it gives up."""
+    milliseconds = round(1000 * seconds)
+    if connection.info.get("surefoot_patience") != milliseconds:
+        connection.connection.cursor().execute(f"PRAGMA busy_timeout={milliseconds}")
+        connection.info["surefoot_patience"] = milliseconds
+
+
+def _stops(store: Store) -> Stops:
+    if not store.sqlite:
+        return TableStops(store.url, store.name)
+    readable = any(
+        store.url.query.get(name) == value or f"{name}={value}" in str(store.url.database)
+        for name, value in (("mode", "ro"), ("immutable", "1"))
+    )
+    return FileStops(store.file, store.name, readable=readable)
 
 
 def _begin_sqlite(connection: sa.Connection) -> None:

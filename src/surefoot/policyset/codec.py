@@ -38,7 +38,7 @@ from surefoot.policyset.schema import (
 )
 from surefoot.stats.ledger import Entry, Ledger
 
-__all__ = ["DTYPES", "SCHEMA", "PolicyKind", "Put", "Take", "check_keys", "register_policy_kind"]
+__all__ = ["DTYPES", "SCHEMA", "PolicyKind", "Put", "Take", "check_keys", "described", "register_policy_kind"]
 
 DTYPES = {"float64": "<f8", "int64": "<i8", "float32": "<f4", "uint8": "|u1"}
 """Array types a file may hold, by the name in the manifest, and their bytes: little-endian, C order."""
@@ -262,6 +262,47 @@ def register_policy_kind(kind: PolicyKind) -> None:
 def is_registered(policy: Any) -> bool:
     """Whether files can hold policies of this class."""
     return any(type(policy) is kind.cls for kind in _KINDS.values())
+
+
+class _Name(str):
+    """Stands for an array among the fields of a policy."""
+
+
+def described(policy: Any) -> tuple[str, dict[str, Any]]:
+    """The kind of a policy and the numbers it consists of, as JSON can hold them: arrays as lists, ``None`` for infinity (no bound).
+
+    Raises:
+        InvalidInput: it is of no registered kind, and no numbers.
+    """
+    kind = next((kind for kind in _KINDS.values() if type(policy) is kind.cls), None)
+    if kind is None:
+        raise InvalidInput(
+            f"policy must be of a registered kind ({', '.join(sorted(_KINDS))}) to be sent as data, got {type(policy).__name__}; register the class "
+            "with surefoot.policyset.register_controller"
+        )
+    arrays: dict[str, NDArray[Any]] = {}
+
+    def put(label: str, array: NDArray[Any]) -> str:
+        arrays[label] = np.asarray(array)
+        return _Name(label)
+
+    fields = kind.encode(policy, put)
+    if kind.cls is TabularPolicy:
+        fields = {"table": fields["array"]}
+    return kind.name, {name: _spelt_out(value, arrays) for name, value in fields.items()}
+
+
+def _spelt_out(value: Any, arrays: dict[str, NDArray[Any]]) -> Any:
+    """A field with its arrays in their places."""
+    if isinstance(value, _Name):
+        array: NDArray[Any] = arrays[value].astype(object)
+        array[~np.isfinite(arrays[value])] = None
+        return array.tolist()
+    if isinstance(value, list | tuple):
+        return [_spelt_out(item, arrays) for item in value]
+    if isinstance(value, Mapping):
+        return {name: _spelt_out(item, arrays) for name, item in value.items()}
+    return value
 
 
 def _encode_table(policy: TabularPolicy, put: Put) -> dict[str, Any]:

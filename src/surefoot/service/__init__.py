@@ -15,6 +15,6 @@ if missing := [package for package in ("sqlalchemy", "starlette", "uvicorn") if 
 from surefoot.service.app import make_app
 from surefoot.service.guard import Limits
 from surefoot.service.server import serve
-from surefoot.service.token import read_token
+from surefoot.service.token import Token, read_tokens
 
-__all__ = ["Limits", "make_app", "read_token", "serve"]
+__all__ = ["Limits", "Token", "make_app", "read_tokens", "serve"]

@@ -1,18 +1,19 @@
 """The service as an ASGI application.
 
-Operations run in threads, one at a time per deployment (it locks itself); answers and errors are JSON, errors with the library's own messages.
+Operations run in threads, one at a time per deployment (it locks itself); pausing and aborting have threads of their own. Answers and errors are
+JSON, errors with the library's own messages.
 """
 
 from __future__ import annotations
 
+import json
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
 from starlette.applications import Starlette
-from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
@@ -30,9 +31,11 @@ from surefoot.errors import (
 )
 from surefoot.journal import Deployment
 from surefoot.report.deployment import render
-from surefoot.service.guard import Guard, Limits, Refusal, parsed
+from surefoot.service.guard import BEARER, Guard, Limits, Refusal, parsed
 from surefoot.service.openapi import describe
-from surefoot.service.operations import KEY_HEADER, OPERATIONS, Call, Operation
+from surefoot.service.operations import KEY_HEADER, LOOKING, OPERATIONS, Call, Operation
+from surefoot.service.token import Token
+from surefoot.service.workers import Workers
 
 __all__ = ["make_app", "status_of"]
 
@@ -55,7 +58,7 @@ def status_of(error: SurefootError) -> int:
 
 def make_app(
     plant: Deployment,
-    token: str | None = None,
+    token: str | Sequence[Token] | None = None,
     limits: Limits | None = None,
     *,
     clock: Callable[[], float] = time.monotonic,
@@ -64,49 +67,76 @@ def make_app(
 
     Args:
         plant: stays usable by others.
-        token: bearer token that every request must carry; ``None`` only where nobody else can connect.
+        token: bearer token of which every request must carry one, or several with their roles; ``None`` or none only where nobody else can
+            connect.
         limits: of requests; by default those of :class:`~surefoot.service.guard.Limits`.
         clock: of the rate limits.
     """
-    pages = _Pages(plant)
+    tokens = (Token(token),) if isinstance(token, str) else tuple(token or ())
+    usual, urgent = Workers(8, "operations"), Workers(4, "stops")
+    pages = _Pages(plant, usual)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         yield
-        await run_in_threadpool(plant.close)
+        await urgent.run(plant.close)
 
-    routes = [Route(op.path, _endpoint(plant, op), methods=[op.method]) for op in OPERATIONS]
+    routes = [
+        Route(op.path, _endpoint(plant, op, urgent if op.urgent else usual), methods=[op.method]) for op in OPERATIONS
+    ]
     routes.append(Route("/report", pages.report, methods=["GET"]))
-    routes.append(Route("/openapi.json", _description(token is not None), methods=["GET"]))
+    routes.append(Route("/openapi.json", _description(bool(tokens)), methods=["GET"]))
     handlers: Any = {SurefootError: _failed, Refusal: _refused, HTTPException: _http, Exception: _unexpected}
     app = Starlette(routes=routes, exception_handlers=handlers, lifespan=lifespan)
     app.router.redirect_slashes = False
-    return Guard(app, token, Limits() if limits is None else limits, clock)
+    stops = [op.path for op in OPERATIONS if op.urgent]
+    return Guard(app, tokens, Limits() if limits is None else limits, stops, clock)
 
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
-def _endpoint(plant: Deployment, operation: Operation) -> Endpoint:
+def _endpoint(plant: Deployment, operation: Operation, workers: Workers) -> Endpoint:
     async def answer(request: Request) -> Response:
-        call = Call(
-            body=await _fields(request, operation),
-            key=_key(request, operation),
-            number=_number(request.path_params.get("number", "0")),
-        )
-        return JSONResponse(await run_in_threadpool(operation.work, plant, call), headers=HEADERS)
+        token = _allowed(request, operation.roles, f"{operation.method} {operation.path}")
+        body, kind = await request.body(), request.headers.get("content-type", "")
+        key, number = _key(request, operation), _number(request.path_params.get("number", "0"))
+
+        def work() -> bytes:
+            # A large body takes long to read, and so does an answer to write: not on the event loop.
+            call = Call(body=_fields(body, kind, operation), key=key, number=number, by=token.by)
+            return _rendered(operation.work(plant, call))
+
+        return Response(await workers.run(work), headers=HEADERS, media_type="application/json")
 
     return answer
 
 
-async def _fields(request: Request, operation: Operation) -> dict[str, Any]:
+def _rendered(content: Any) -> bytes:
+    return json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode("utf-8")
+
+
+def _allowed(request: Request, roles: frozenset[str], what: str) -> Token:
+    """The token that a request came with.
+
+    Raises:
+        Refusal: its bearer may not do this.
+    """
+    token: Token = request.scope[BEARER]
+    if token.role not in roles:
+        raise Refusal(
+            403, "Forbidden", f"{what} must come with the token of one of {', '.join(sorted(roles))}, got that of {token.by}; use another token"
+        )  # fmt: skip
+    return token
+
+
+def _fields(body: bytes, content_type: str, operation: Operation) -> dict[str, Any]:
     """The fields of the body.
 
     Raises:
         Refusal: not JSON, or not these fields.
     """
-    body = await request.body()
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    kind = content_type.partition(";")[0].strip().lower()
     # A page elsewhere on the web can make a browser send forms and plain text, but not this.
     if operation.method == "POST" and kind != "application/json":
         raise Refusal(415, "NotJSON", f"content-type must be application/json, got {ascii(kind)[:80]}")
@@ -114,15 +144,21 @@ async def _fields(request: Request, operation: Operation) -> dict[str, Any]:
 
 
 def _key(request: Request, operation: Operation) -> str | None:
+    """The idempotency key: UTF-8, so that a key is the same one whichever way it comes."""
     if not operation.keyed:
         return None
-    key = request.headers.get(KEY_HEADER)
-    if not key:
+    sent = dict(request.headers.raw).get(KEY_HEADER.encode())
+    if not sent:
         raise Refusal(
             400, "MissingKey", f"a request to {operation.path} must carry the header {KEY_HEADER}; send a new value with every request, and the "
             "same when you repeat one that was not answered",
         )  # fmt: skip
-    return key
+    try:
+        return sent.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise Refusal(
+            400, "InvalidKey", f"the header {KEY_HEADER} must be UTF-8, got {ascii(sent)[:80]}; encode it, or use ASCII"
+        ) from error
 
 
 def _number(text: str) -> int:
@@ -143,14 +179,15 @@ def _description(secured: bool) -> Endpoint:
 class _Pages:
     """The report page, made anew only if something happened since; one at a time, for it reads the whole journal."""
 
-    def __init__(self, plant: Deployment) -> None:
-        self._plant, self._lock = plant, threading.Lock()
+    def __init__(self, plant: Deployment, workers: Workers) -> None:
+        self._plant, self._workers, self._lock = plant, workers, threading.Lock()
         self._seq, self._page = -1, ""
 
     async def report(self, request: Request) -> Response:
         """GET /report."""
+        _allowed(request, LOOKING, "GET /report")
         policy = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"
-        return HTMLResponse(await run_in_threadpool(self._made), headers={**HEADERS, "content-security-policy": policy})
+        return HTMLResponse(await self._workers.run(self._made), headers={**HEADERS, "content-security-policy": policy})
 
     def _made(self) -> str:
         with self._lock:

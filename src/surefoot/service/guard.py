@@ -1,9 +1,10 @@
-"""What every request passes before it reaches an operation: rate, token, size; and what no error escapes.
+"""What every request passes before it reaches an operation: token, rate, size; and what no error escapes.
 
-Requests with the token share a bucket of ``burst`` that refills at ``rate`` per second; requests without it have a small bucket of their own, so
-that whoever guesses tokens slows down nobody else. A body is refused as soon as it is known to be too large, and given up when it takes too long.
-Where no token is asked for (loopback only), the ``Host`` header must name the loopback too: a page in a browser of the same machine, made to resolve
-its own name to 127.0.0.1, is turned away.
+Every token has a bucket of ``burst`` requests that refills at ``rate`` per second, and all requests without a token share a small one, so that
+whoever floods or guesses slows down nobody else. At most ``running`` requests and ``bytes_at_once`` bytes of bodies are held at a time; only
+requests with a token count. Pausing and aborting are asked for rarely and must never wait: with a token they pass whatever others do. A body is
+refused as soon as it is known to be too large, and given up when it takes too long. Where no token is asked for (loopback only), the ``Host`` header
+must name the loopback too: a page in a browser of the same machine, made to resolve its own name to 127.0.0.1, is turned away.
 """
 
 from __future__ import annotations
@@ -12,19 +13,27 @@ import asyncio
 import ipaddress
 import json
 import logging
+import re
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from surefoot.arrays import check_integer, check_real
-from surefoot.service.token import matches
+from surefoot.journal.reports import read_json
+from surefoot.service.token import Token, bearer
 
-__all__ = ["Guard", "Limits", "Refusal", "is_loopback"]
+__all__ = ["BEARER", "CONNECTION", "Guard", "Limits", "Refusal", "is_loopback", "refusal_body"]
 
 LOG = logging.getLogger("surefoot.service")
+
+LARGEST_BODY = 2**26
+"""JSON of so many bytes takes twenty times the memory once it is read; no report needs more."""
+BEARER, CONNECTION = "surefoot.bearer", "surefoot.connection"
+"""Keys of a request's scope and state: who sent it, and the connection that it came through."""
+ANYBODY = Token("", "owner")
 
 
 @dataclass(frozen=True)
@@ -34,21 +43,33 @@ class Limits:
     Attributes:
         body_bytes: largest request body.
         body_seconds: longest time it may take to arrive.
-        rate, burst: requests per second with the token, and how many at once.
-        stranger_rate, stranger_burst: the same without it.
+        head_seconds: longest time between a connection's opening, or the first byte of a further request, and the end of the request's headers.
+        idle_seconds: how long a connection may lie idle between requests.
+        rate, burst: requests per second with a token, and how many at once; for each token.
+        stranger_rate, stranger_burst: the same for all requests without a token together.
+        running, bytes_at_once: requests with a token that are served at a time, and bytes of their bodies.
+        connections: open at a time. When there are more, the oldest without a token is closed, else the one that has lain idle longest.
     """
 
     body_bytes: int = 4 * 2**20
     body_seconds: float = 20.0
+    head_seconds: float = 10.0
+    idle_seconds: float = 75.0
     rate: float = 200.0
     burst: int = 400
     stranger_rate: float = 2.0
     stranger_burst: int = 20
+    running: int = 256
+    bytes_at_once: int = LARGEST_BODY
+    connections: int = 512
 
     def __post_init__(self) -> None:
-        for name in ("body_bytes", "burst", "stranger_burst"):
+        check_integer("body_bytes", self.body_bytes, low=1, high=LARGEST_BODY)
+        for name in ("burst", "stranger_burst", "running", "connections"):
             check_integer(name, getattr(self, name), low=1)
-        check_real("body_seconds", self.body_seconds, low=0.0)
+        check_integer("bytes_at_once", self.bytes_at_once, low=self.body_bytes)
+        for name in ("body_seconds", "head_seconds", "idle_seconds"):
+            check_real(name, getattr(self, name), low=0.0)
         for name in ("rate", "stranger_rate"):
             check_real(name, getattr(self, name), low=0.0, open_low=True)
 
@@ -91,7 +112,7 @@ def is_loopback(host: str) -> bool:
     if host.lower() == "localhost":
         return True
     try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
+        return ipaddress.ip_address(host.removeprefix("[").removesuffix("]")).is_loopback
     except ValueError:
         return False
 
@@ -101,17 +122,25 @@ class Guard:
 
     Args:
         app: what is guarded.
-        token: ``None`` to ask for none.
+        tokens: none to ask for none.
         limits: of requests.
+        urgent: paths of POST requests that pass whatever others do.
         clock: seconds, not going backwards.
     """
 
     def __init__(
-        self, app: ASGIApp, token: str | None, limits: Limits, clock: Callable[[], float] = time.monotonic
+        self,
+        app: ASGIApp,
+        tokens: Sequence[Token],
+        limits: Limits,
+        urgent: Iterable[str] = (),
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._app, self._token, self._limits = app, token, limits
-        self._known = _Bucket(limits.rate, limits.burst, clock)
+        self._app, self._tokens, self._limits, self._urgent = app, tuple(tokens), limits, frozenset(urgent)
+        known = self._tokens or (ANYBODY,)
+        self._known = {token.text: _Bucket(limits.rate, limits.burst, clock) for token in known}
         self._strangers = _Bucket(limits.stranger_rate, limits.stranger_burst, clock)
+        self._running = self._bytes = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a request or refuse it, in JSON either way."""
@@ -126,9 +155,7 @@ class Guard:
             await send(message)
 
         try:
-            self._admit(dict(scope["headers"]))
-            body = await self._body(dict(scope["headers"]), receive)
-            await self._app(scope, _replayed(body, receive), watched)
+            await self._serve(scope, receive, watched)
         except Refusal as refusal:
             await _refuse(refusal, send)
         except Exception:
@@ -136,11 +163,30 @@ class Guard:
             if not began:
                 await _refuse(Refusal(500, "InternalError", "the service failed; its log says more, try again"), send)
 
-    def _admit(self, headers: dict[bytes, bytes]) -> None:
-        """Rate and token."""
-        known = self._token is None or matches(self._token, headers.get(b"authorization"))
-        wait = (self._known if known else self._strangers).take()
-        if wait > 0.0:
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        urgent = scope["method"] == "POST" and scope["path"] in self._urgent
+        token = self._admitted(dict(scope["headers"]), urgent)
+        connection = scope.get("state", {}).get(CONNECTION)
+        if connection is not None:
+            connection.admitted()
+        if not urgent and self._running >= self._limits.running:
+            raise _busy(f"at most {self._limits.running} requests are served at a time")
+        self._running += not urgent
+        held = 0
+        try:
+            body = await self._body(dict(scope["headers"]), receive, urgent)
+            held = len(body)
+            self._bytes += held
+            await self._app({**scope, BEARER: token}, _replayed(body, receive), send)
+        finally:
+            self._running -= not urgent
+            self._bytes -= held
+
+    def _admitted(self, headers: dict[bytes, bytes], urgent: bool) -> Token:
+        """Token and rate."""
+        token = bearer(self._tokens, headers.get(b"authorization")) if self._tokens else ANYBODY
+        wait = (self._strangers if token is None else self._known[token.text]).take()
+        if wait > 0.0 and (token is None or not urgent):
             seconds = str(max(1, round(wait + 0.5)))
             raise Refusal(
                 429,
@@ -148,15 +194,16 @@ class Guard:
                 f"requests must come more slowly; try again in {seconds} s",
                 [("retry-after", seconds)],
             )
-        if not known:
+        if token is None:
             raise Refusal(
                 401, "Unauthorized", "a request must carry the header 'Authorization: Bearer <token>' with the service's token",
                 [("www-authenticate", "Bearer")],
             )  # fmt: skip
-        if self._token is None:
+        if not self._tokens:
             _check_host(headers.get(b"host", b"").decode("latin-1"))
+        return token
 
-    async def _body(self, headers: dict[bytes, bytes], receive: Receive) -> bytes:
+    async def _body(self, headers: dict[bytes, bytes], receive: Receive, urgent: bool) -> bytes:
         """All of the body.
 
         Raises:
@@ -167,7 +214,7 @@ class Guard:
         announced = headers.get(b"content-length", b"0")
         if announced.isdigit() and int(announced[:20]) > largest:
             raise too_large
-        parts, size = [], 0
+        parts, size, room = [], 0, self._limits.bytes_at_once - self._bytes
         try:
             async with asyncio.timeout(self._limits.body_seconds):
                 while True:
@@ -178,15 +225,25 @@ class Guard:
                     size += len(parts[-1])
                     if size > largest:
                         raise too_large
+                    if size > room and not urgent:
+                        raise _busy("the bodies of other requests fill the memory set aside for them")
                     if not message.get("more_body", False):
                         return b"".join(parts)
         except TimeoutError as error:
             raise Refusal(408, "TooSlow", f"a body must arrive within {self._limits.body_seconds:g} s") from error
 
 
+def _busy(why: str) -> Refusal:
+    return Refusal(503, "TooBusy", f"{why}; try again", [("retry-after", "1")])
+
+
+HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+)(:[0-9]{1,5})?")
+"""A name or an address, and perhaps a port; nothing may follow a bracket but that."""
+
+
 def _check_host(header: str) -> None:
-    name = header.rsplit("]", 1)[0] + "]" if header.startswith("[") else header.partition(":")[0]
-    if not is_loopback(name):
+    found = HOST.fullmatch(header)
+    if found is None or not is_loopback(found[1]):
         raise Refusal(
             421, "WrongHost", f"without a token the Host header must be localhost or a loopback address, got {ascii(header)[:80]}; use that name"
         )  # fmt: skip
@@ -206,8 +263,13 @@ def _replayed(body: bytes, receive: Receive) -> Receive:
     return again
 
 
+def refusal_body(kind: str, message: str) -> bytes:
+    """The JSON of a refusal."""
+    return json.dumps({"error": kind, "message": message}).encode()
+
+
 async def _refuse(refusal: Refusal, send: Send) -> None:
-    body = json.dumps({"error": refusal.kind, "message": refusal.message}).encode()
+    body = refusal_body(refusal.kind, refusal.message)
     headers: list[tuple[bytes, bytes]] = [
         (b"content-type", b"application/json"),
         (b"content-length", str(len(body)).encode()),
@@ -221,13 +283,9 @@ def parsed(body: bytes) -> Any:
     """The JSON in a body; an empty one is an empty object.
 
     Raises:
-        Refusal: no JSON.
+        Refusal: no JSON, or a key that stands twice.
     """
-
-    def no_number(text: str) -> Any:
-        raise ValueError(f"{text} is no JSON number")
-
     try:
-        return json.loads(body.decode("utf-8") or "{}", parse_constant=no_number)
-    except (ValueError, RecursionError) as error:
+        return read_json(body.decode("utf-8") or "{}")
+    except ValueError as error:
         raise Refusal(400, "InvalidJSON", f"a body must hold JSON, got: {ascii(str(error))[:200]}") from error

@@ -12,6 +12,7 @@ __all__ = ["STATUSES", "describe"]
 STATUSES = {
     400: "The body, the key or an argument breaks a rule; the message says which.",
     401: "The token is missing or wrong.",
+    403: "The token's bearer may not do this.",
     404: "There is no such address, episode or policy.",
     405: "The address does not take this method.",
     408: "The body took too long.",
@@ -23,7 +24,7 @@ STATUSES = {
     423: "Paused: no episodes are handed out.",
     429: "Too many requests; Retry-After says how long to wait.",
     500: "The journal is damaged, or the service failed.",
-    503: "The journal is out of reach. Whether the request was recorded shows on the next try: repeat it as it was.",
+    503: "The journal is out of reach, or too much is asked at once. Whether the request was recorded shows on the next try: repeat it as it was.",
 }
 """Every status an error may have, and what it means."""
 
@@ -71,6 +72,7 @@ def _operation(operation: Operation) -> dict[str, Any]:
     found: dict[str, Any] = {
         "operationId": name,
         "summary": operation.summary,
+        "description": f"For tokens of: {', '.join(sorted(operation.roles))}.",
         "responses": {"200": {"description": "Done.", "content": {"application/json": {"schema": {"type": "object"}}}}, **_errors()},
     }  # fmt: skip
     parameters = []

@@ -10,14 +10,20 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from surefoot.errors import InvalidInput, InvalidReport
-from surefoot.journal import Deployment, Ticket
-from surefoot.policy import TabularPolicy
+from surefoot.errors import InvalidReport
+from surefoot.journal import Deployment, Stop, Ticket
+from surefoot.policyset.codec import described
 from surefoot.service.guard import Refusal
+from surefoot.service.token import OWNER
 
-__all__ = ["KEY_HEADER", "OPERATIONS", "Call", "Field", "Operation"]
+__all__ = ["KEY_HEADER", "LOOKING", "OPERATIONS", "Call", "Field", "Operation"]
 
 KEY_HEADER = "idempotency-key"
+
+RUNNING = frozenset({OWNER, "robot"})
+STEERING = frozenset({OWNER, "operator"})
+LOOKING = frozenset({OWNER, "operator", "reader"})
+EVERYBODY = RUNNING | LOOKING
 
 
 @dataclass(frozen=True)
@@ -41,11 +47,13 @@ class Call:
         body: its fields, all of them known.
         key: idempotency key, or ``None``.
         number: the number in its path.
+        by: who sent it, for the journal, or ``None``.
     """
 
     body: dict[str, Any]
     key: str | None = None
     number: int = 0
+    by: str | None = None
 
 
 @dataclass(frozen=True)
@@ -58,6 +66,8 @@ class Operation:
         work: answers with what JSON can hold.
         fields: of the body.
         keyed: whether an idempotency key is demanded.
+        roles: of the tokens that allow it.
+        urgent: must not wait for anything.
     """
 
     method: str
@@ -66,6 +76,8 @@ class Operation:
     work: Callable[[Deployment, Call], dict[str, Any]]
     fields: dict[str, Field] = field(default_factory=dict)
     keyed: bool = False
+    roles: frozenset[str] = EVERYBODY
+    urgent: bool = False
 
     def checked(self, body: Any) -> dict[str, Any]:
         """A body whose fields are known and complete.
@@ -93,7 +105,7 @@ def names_of(body: dict[str, Any]) -> str:
 
 
 def _ask(plant: Deployment, call: Call) -> dict[str, Any]:
-    return _tickets(plant.ask(call.body.get("n", 1), request=call.key))
+    return _tickets(plant.ask(call.body.get("n", 1), request=call.key, by=call.by))
 
 
 def _tickets(tickets: tuple[Ticket, ...]) -> dict[str, Any]:
@@ -116,21 +128,18 @@ def _policy(plant: Deployment, call: Call) -> dict[str, Any]:
     policies = plant.policy_set.policies
     if call.number >= len(policies):
         raise Refusal(404, "NoSuchPolicy", f"a policy must be in [0, {len(policies)}), got {call.number}")
-    policy = policies[call.number]
-    if not isinstance(policy, TabularPolicy):
-        raise InvalidInput(
-            f"policy {call.number} must be a table to be sent, got {type(policy).__name__}; use the policy-set file"
-        )
-    return {"policy": call.number, "table": policy.table.tolist()}
+    kind, parameters = described(policies[call.number])
+    # A table is served under its own name, as it always was.
+    return {"policy": call.number, "kind": kind, **(parameters if kind == "table" else {"parameters": parameters})}
 
 
 def _tell(plant: Deployment, call: Call) -> dict[str, Any]:
-    plant.tell(**call.body)
-    return _standing(plant)
+    warnings = plant.tell(**call.body, by=call.by)
+    return {**_standing(plant), "warnings": list(warnings)}
 
 
 def _lost(plant: Deployment, call: Call) -> dict[str, Any]:
-    plant.lost(call.body["ids"])
+    plant.lost(call.body["ids"], by=call.by)
     return _standing(plant)
 
 
@@ -145,18 +154,40 @@ def _status(plant: Deployment, call: Call) -> dict[str, Any]:
 
 
 def _pause(plant: Deployment, call: Call) -> dict[str, Any]:
-    plant.pause(**call.body)
-    return _status(plant, call)
+    return _stopped(plant, plant.pause(**call.body, by=call.by))
 
 
 def _resume(plant: Deployment, call: Call) -> dict[str, Any]:
-    plant.resume()
+    plant.resume(by=call.by)
+    return _status(plant, call)
+
+
+def _cap(plant: Deployment, call: Call) -> dict[str, Any]:
+    plant.cap(call.body["weight"], by=call.by)
+    return _status(plant, call)
+
+
+def _approve(plant: Deployment, call: Call) -> dict[str, Any]:
+    plant.approve(call.body["plan"], by=call.by)
     return _status(plant, call)
 
 
 def _abort(plant: Deployment, call: Call) -> dict[str, Any]:
-    plant.abort(**call.body)
-    return _status(plant, call)
+    return _stopped(plant, plant.abort(**call.body, by=call.by))
+
+
+def _stopped(plant: Deployment, stop: Stop) -> dict[str, Any]:
+    """The status, where it can be had at once; else what matters of it."""
+    status = plant.status_at_once() if stop.recorded else None
+    if status is None:
+        return {
+            "state": stop.state,
+            "why": stop.reason,
+            "in_effect": True,
+            "recorded": stop.recorded,
+            "text": stop.text,
+        }
+    return {**status.as_dict(), "text": status.text, "in_effect": True, "recorded": True}
 
 
 NUMBER, WHOLE, TEXT = (
@@ -187,14 +218,24 @@ REPORT = {
 }  # fmt: skip
 COUNT = Field({"type": "integer", "minimum": 1, "default": 1, "description": "How many episodes."})
 
-OPERATIONS = (
-    Operation("POST", "/ask", "Draw episodes from the mixture certified now.", _ask, {"n": COUNT}, keyed=True),
-    Operation("GET", "/episodes/{number}", "An episode that was asked before: the same draw.", _episode),
-    Operation("GET", "/policies/{number}", "The table [state][action] of probabilities of a policy.", _policy),
-    Operation("POST", "/tell", "Report episodes. The same report again changes nothing.", _tell, REPORT),
-    Operation("POST", "/lost", "Declare episodes lost: they count as the ceiling, for good.", _lost, {"ids": IDS}),
-    Operation("GET", "/status", "Where the deployment stands.", _status),
-    Operation("POST", "/pause", "Hand out no episodes until resumed; reports are still taken.", _pause, REASON),
-    Operation("POST", "/resume", "End a pause.", _resume),
-    Operation("POST", "/abort", "Return to the safe policy for good. Once more changes nothing.", _abort, REASON),
+WEIGHT = Field(
+    NUMBER | {"minimum": 0, "maximum": 1, "description": "Bound on the total weight off the safe policy."},
+    required=True,
 )
+STOPPING: dict[str, Any] = {"roles": STEERING, "urgent": True}
+SEEN = "Its number in the status, so that nobody approves what they have not seen."
+PLAN = Field({"type": "integer", "minimum": 1, "description": SEEN}, required=True)
+
+OPERATIONS = (
+    Operation("POST", "/ask", "Draw episodes from the mixture certified now.", _ask, {"n": COUNT}, keyed=True, roles=RUNNING),
+    Operation("GET", "/episodes/{number}", "An episode that was asked before: the same draw.", _episode),
+    Operation("GET", "/policies/{number}", "A policy as data: its kind and its numbers; a table is [state][action] of probabilities.", _policy),
+    Operation("POST", "/tell", "Report episodes. The same report again changes nothing.", _tell, REPORT, roles=RUNNING),
+    Operation("POST", "/lost", "Declare episodes lost: they count as the ceiling, for good.", _lost, {"ids": IDS}, roles=RUNNING),
+    Operation("GET", "/status", "Where the deployment stands.", _status),
+    Operation("POST", "/pause", "Hand out no episodes until resumed; reports are still taken. In effect at once.", _pause, REASON, **STOPPING),
+    Operation("POST", "/resume", "End a pause.", _resume, roles=STEERING),
+    Operation("POST", "/cap", "Bound the weight off the safe policy; 1 lifts the bound.", _cap, {"weight": WEIGHT}, roles=STEERING),
+    Operation("POST", "/approve", "Let the plan that waits be played.", _approve, {"plan": PLAN}, roles=STEERING),
+    Operation("POST", "/abort", "Return to the safe policy for good. In effect at once; once more changes nothing.", _abort, REASON, **STOPPING),
+)  # fmt: skip

@@ -1,10 +1,18 @@
-"""Serving: on the loopback unless told otherwise, and nowhere else without a token."""
+"""Serving: on the loopback unless told otherwise, and nowhere else without a token.
+
+Told to end, the service stops taking connections, gives requests under way ``GRACE`` seconds, and leaves; what waits longer, for somebody else's lock
+say, was not answered and is asked again.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 
@@ -12,12 +20,22 @@ from surefoot.arrays import check_integer
 from surefoot.errors import InvalidInput
 from surefoot.journal import Deployment
 from surefoot.service.app import make_app
+from surefoot.service.connections import protocol
 from surefoot.service.guard import Limits, is_loopback
-from surefoot.service.token import VARIABLE
+from surefoot.service.token import VARIABLE, Token
+
+if HAS_RESOURCE := find_spec("resource") is not None:
+    import resource
 
 __all__ = ["serve"]
 
-CONNECTIONS = 64
+WAITING = 1024
+"""Connections that the system keeps until they are taken."""
+GRACE = 2
+"""Seconds for requests under way when the service is told to end."""
+LARGEST_HEAD = 2**16
+FILES = 2**14
+"""Connections and files that are worth asking the system for."""
 
 
 def serve(
@@ -25,7 +43,7 @@ def serve(
     *,
     host: str = "127.0.0.1",
     port: int = 8321,
-    token: str | None = None,
+    token: str | Sequence[Token] | None = None,
     limits: Limits | None = None,
     tls_certificate: Path | None = None,
     tls_key: Path | None = None,
@@ -36,7 +54,7 @@ def serve(
     Args:
         plant: closed at the end.
         host, port: 0 for any free port.
-        token: see :func:`~surefoot.service.token.read_token`.
+        token: one that everybody uses, or several; see :func:`~surefoot.service.token.read_tokens`.
         limits: of requests.
         tls_certificate, tls_key: files, to serve HTTPS.
         ready: called with the address once connections are accepted.
@@ -45,12 +63,13 @@ def serve(
         InvalidInput: elsewhere than on the loopback without a token, or the address cannot be used.
     """
     check_integer("port", port, low=0, high=65535)
-    if token is None and not is_loopback(host):
+    if not token and not is_loopback(host):
         raise InvalidInput(
             f"host must be the loopback where there is no token, got {host!r}; put a token into {VARIABLE} or a file (--token-file)"
         )
     if (tls_certificate is None) != (tls_key is None):
         raise InvalidInput("tls_certificate and tls_key must be given together, got one of them; add the other")
+    limits = _affordable(Limits() if limits is None else limits)
     listening = _bound(host, port)
     config = uvicorn.Config(
         make_app(plant, token, limits),
@@ -59,7 +78,12 @@ def serve(
         server_header=False,
         proxy_headers=False,
         ws="none",
-        limit_concurrency=CONNECTIONS,
+        lifespan="on",
+        http=protocol(limits),
+        h11_max_incomplete_event_size=LARGEST_HEAD,
+        timeout_keep_alive=max(1, round(limits.idle_seconds)),
+        timeout_graceful_shutdown=GRACE,
+        backlog=WAITING,
         ssl_certfile=tls_certificate,
         ssl_keyfile=tls_key,
     )
@@ -67,9 +91,49 @@ def serve(
     name = f"[{host}]" if ":" in host else host
     try:
         ready(f"{scheme}://{name}:{listening.getsockname()[1]}")
-        uvicorn.Server(config).run(sockets=[listening])
+        _Server(config, limits.head_seconds).run(sockets=[listening])
     finally:
         listening.close()
+
+
+class _Server(uvicorn.Server):
+    """One whose connections may not take long over the handshake of TLS either."""
+
+    def __init__(self, config: uvicorn.Config, seconds: float) -> None:
+        super().__init__(config)
+        self._seconds = max(seconds, 0.1)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to listen."""
+        loop = asyncio.get_running_loop()
+        create = loop.create_server
+
+        async def hurried(*arguments: Any, **options: Any) -> Any:
+            if options.get("ssl") is not None:
+                options["ssl_handshake_timeout"] = self._seconds
+            return await create(*arguments, **options)
+
+        loop.create_server = hurried  # type: ignore[method-assign]
+        try:
+            await super().startup(sockets)
+        finally:
+            loop.create_server = create  # type: ignore[method-assign]
+
+
+def _affordable(limits: Limits) -> Limits:
+    """No more connections than the system allows files, less some for the journal."""
+    if not HAS_RESOURCE:
+        return limits
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = FILES if hard == resource.RLIM_INFINITY else min(hard, FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+            soft = wanted
+        except (OSError, ValueError):
+            pass  # as many as there are
+    room = limits.connections if soft == resource.RLIM_INFINITY else max(16, (soft - 64) // 2)
+    return replace(limits, connections=min(limits.connections, room))
 
 
 def _bound(host: str, port: int) -> socket.socket:
@@ -84,7 +148,7 @@ def _bound(host: str, port: int) -> socket.socket:
         listening = socket.socket(family, kind, protocol)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(address)
-        listening.listen(CONNECTIONS)
+        listening.listen(WAITING)
     except OSError as error:
         if listening is not None:
             listening.close()
