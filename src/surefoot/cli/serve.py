@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-LOCK_SECONDS = 10.0
+LOCK_SECONDS = 5.0
 """A client is told to try again rather than kept waiting longer for whoever holds the journal's lock."""
 
 

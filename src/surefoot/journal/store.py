@@ -542,7 +542,7 @@ class _Turnstile:
             if held and self._descriptor is not None:
                 fcntl.flock(self._descriptor, fcntl.LOCK_UN)
 
-    def _acquired(self, wait: float) -> bool:
+    def _acquired(self, wait: float = BUSY_SECONDS) -> bool:
         end = time.monotonic() + wait
         while time.monotonic() < end:
             try:
