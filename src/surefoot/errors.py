@@ -95,7 +95,13 @@ class JournalUnavailable(JournalError):
 
 
 class ReplayError(JournalError):
-    """Recomputing a journal's events leads to other decisions than it records."""
+    """Recomputing a journal's events leads to other decisions than it records.
+
+    Attributes:
+        event: number of the first event that cannot be followed, or 0.
+    """
+
+    event: int = 0
 
 
 class SettingsMismatch(JournalError):

@@ -239,6 +239,13 @@ def deploy_approve(url: str, name: str, plan: int | None, by: str | None) -> tup
     return _after(url, name, lambda plant: plant.approve(plan, by=by))
 
 
+@operation
+@by_whom
+def deploy_recover(url: str, name: str, by: str | None) -> tuple[dict[str, Any], str]:
+    """Carry on after a fault: what happened while the deployment was degraded happens once more, with its consequences."""
+    return _after(url, name, lambda plant: plant.recover(by=by))
+
+
 def _stop(url: str, name: str, kind: Literal["paused", "aborted"], reason: str, by: str | None) -> None:
     """Stop before the journal is read, which may take long."""
     from surefoot.errors import JournalUnavailable

@@ -14,6 +14,10 @@ lost until it is told.
 
 ``abort`` and ``pause`` take effect without the lock: they leave a stop request (:mod:`surefoot.journal.stops`), which every ``ask`` looks for under
 the lock before it draws and which whoever writes next turns into the ordinary event.
+
+If the journal cannot be followed any more (:class:`~surefoot.errors.ReplayError`) the deployment is *degraded*, not dead: it hands out the safe
+policy only, keeps what is told, can be paused, aborted and looked at, and says so everywhere; see :mod:`surefoot.journal.degraded` and
+:meth:`~Deployment.recover`.
 """
 
 from __future__ import annotations
@@ -33,8 +37,17 @@ import numpy as np
 from surefoot.arrays import FloatArray, IntArray, check_integer, check_real, freeze
 from surefoot.deploy.certified import Trust
 from surefoot.deploy.evidence import EvidenceKind
-from surefoot.errors import ConflictError, InvalidInput, InvalidReport, JournalError, JournalUnavailable, PausedError
+from surefoot.errors import (
+    ConflictError,
+    InvalidInput,
+    InvalidReport,
+    JournalError,
+    JournalUnavailable,
+    PausedError,
+    ReplayError,
+)
 from surefoot.journal import snapshot
+from surefoot.journal.degraded import REFUSED, Outline, held
 from surefoot.journal.events import FORMAT, Entry, Event
 from surefoot.journal.fold import Fold, dense, opening
 from surefoot.journal.reports import Report, episode_ids, lacking, warning
@@ -52,6 +65,7 @@ T = TypeVar("T")
 
 LONGEST_NAME = 200
 LARGEST_ASK = 100_000
+LONGEST_WHY = 500
 REFUSALS = (InvalidReport, PausedError)
 """Raised before any state moved."""
 WAITED, FAR = 0.05, 20
@@ -101,6 +115,14 @@ class _FarBehind(Exception):
     """Others wrote a lot; catch up first."""
 
 
+class _Degraded(Exception):
+    """The journal says that the deployment is degraded."""
+
+
+class _Mended(Exception):
+    """The journal says that it no longer is."""
+
+
 class Deployment:
     """See the module's docstring; made by :meth:`open`. May be shared by threads, not by forked processes."""
 
@@ -111,6 +133,8 @@ class Deployment:
         self._pace = snapshot.Pace()
         self._closed = False
         self._stops = store.stops
+        self._outline: Outline | None = None  # while degraded
+        self._fault: ReplayError | None = None  # why, if this process cannot follow the journal
 
     # ------------------------------------------------------------------------------------------------------- opening
 
@@ -150,7 +174,7 @@ class Deployment:
 
         Raises:
             SettingsMismatch: it exists with another policy set, minor version of the library, or setting.
-            JournalError: damaged, cut short, or out of reach.
+            JournalError: damaged, cut short, or out of reach. A journal that is whole and cannot be followed opens *degraded*, see the status.
             AssumptionError: refused by the agent.
         """
         _check_text("name", name)
@@ -168,8 +192,7 @@ class Deployment:
             settings = Settings.recorded(first.body)
             settings.agree(**given)
             plant = cls(store, policy_set, settings)
-            with store.reading() as transaction:
-                plant._caught_up(transaction)
+            plant._look()
         except BaseException:
             store.close()
             raise
@@ -235,7 +258,17 @@ class Deployment:
             # Consequences come after the draw: the tickets show the plan they were drawn from.
             return entries, self._tickets(entries[0].body, fold.plan)
 
-        tickets = self._operate(work)
+        def instead(transaction: Transaction, outline: Outline) -> tuple[list[Entry], Tickets]:
+            if request in outline.tickets:
+                first, many = outline.tickets[request]
+                _check_number(request, many, size)
+                return [], self._safe_tickets(outline, first, many)
+            known = None if request is None else transaction.request(request)
+            if known is not None:
+                return [], self._again(transaction, known, size)
+            return [outline.ask(size, request, who)], self._safe_tickets(outline, outline.opened, size)
+
+        tickets = self._operate(work, instead)
         return tickets[0] if n is None else tickets
 
     def ticket(self, episode: int) -> Ticket:
@@ -246,6 +279,10 @@ class Deployment:
         """
         check_integer("episode", episode, low=0)
         with self._held(), self._reading() as transaction:
+            if self._outline is not None:
+                self._outline.read(transaction)
+                if episode in self._outline.draws:
+                    return self._safe_tickets(self._outline, episode, 1)[0]
             event = transaction.asked(episode)
             if event is None:
                 raise InvalidReport(f"id must name an episode that was asked, got {episode}; use the ids of ask()")
@@ -278,10 +315,17 @@ class Deployment:
         report = Report.of(ids, reward, costs, initial_state, transitions, signals, n_constraints)
 
         def work(transaction: Transaction, fold: Fold) -> tuple[list[Entry], Report | None]:
-            fresh = _not_told_before(transaction, fold, report)
+            fresh = _not_told_before(_Books.of(transaction, fold), report)
             return ([] if fresh is None else [fold.accept(fresh, who)]), fresh
 
-        self._operate(work)
+        def instead(transaction: Transaction, outline: Outline) -> tuple[list[Entry], Report | None]:
+            fresh = _not_told_before(_Books.outlined(transaction, outline), report)
+            if fresh is None:
+                return [], None
+            outline.check(fresh, self.policy_set, self.settings)
+            return [held("told", {**fresh.body(), **who})], None
+
+        self._operate(work, instead)
         return tuple(warning(name) for name in lacking(report, self._usable()))
 
     def lost(self, ids: Any, *, by: str | None = None) -> None:
@@ -294,10 +338,16 @@ class Deployment:
         number, who = episode_ids(ids), _who(by)
 
         def work(transaction: Transaction, fold: Fold) -> tuple[list[Entry], None]:
-            fresh = [k for k in number.tolist() if not _lost_before(transaction, fold, k)]
+            books = _Books.of(transaction, fold)
+            fresh = [k for k in number.tolist() if not _lost_before(books, k)]
             return (fold.advance("lost", {"ids": fresh, **who}) if fresh else []), None
 
-        self._operate(work)
+        def instead(transaction: Transaction, outline: Outline) -> tuple[list[Entry], None]:
+            books = _Books.outlined(transaction, outline)
+            fresh = [k for k in number.tolist() if not _lost_before(books, k)]
+            return ([held("lost", {"ids": fresh, **who})] if fresh else []), None
+
+        self._operate(work, instead)
 
     # --------------------------------------------------------------------------------------------------------- operate
 
@@ -381,7 +431,60 @@ class Deployment:
                 return [], None
             return fold.advance("approved", {"plan": fold.plan_seq if number is None else number, **who}), None
 
-        self._operate(work)
+        def instead(transaction: Transaction, outline: Outline) -> tuple[list[Entry], None]:
+            raise ConflictError(
+                "approve needs a plan that waits, and a degraded deployment makes none; recover it first"
+            )
+
+        self._operate(work, instead)
+
+    def recover(self, *, by: str | None = None) -> None:
+        """Carry on after a fault: what happened while the deployment was degraded happens once more, with its consequences; then the certified
+        mixture is played again. A deployment that is not degraded stays as it is.
+
+        What cannot be taken after all is left out and listed in the ``recovered`` event; such episodes stay pending.
+
+        Raises:
+            ReplayError: the journal still cannot be followed; the deployment stays degraded.
+        """
+        who = _who(by)
+        with self._held():
+            self._check_open()
+            self._fold, self._outline, self._fault = None, None, None
+            try:
+                with self._store.writing() as transaction:
+                    fold = self._caught_up(transaction)
+                    self._fold = None  # until what follows is in the journal
+                    if fold.degraded is not None:
+                        self._work_in(transaction, fold, who)
+            except ReplayError as error:
+                self._outline, self._fault = Outline(), error
+                raise
+            self._fold = fold
+
+    def _work_in(self, transaction: Transaction, fold: Fold, who: dict[str, str]) -> None:
+        waiting, refused = list(fold.held), []
+        why = "" if fold.degraded is None else str(fold.degraded["why"])
+        self._append(transaction, fold, fold.settle())
+        self._append(transaction, fold, fold.advance("recovering", {"why": why, **who}))
+        for k, event in enumerate(waiting):
+            try:
+                self._happen(transaction, fold, event["kind"], event["body"])
+            except REFUSED as error:
+                refused.append({"held": k, "why": str(error)})
+        self._append(transaction, fold, fold.advance("recovered", {"refused": refused, **who}))
+
+    def _happen(self, transaction: Transaction, fold: Fold, kind: str, body: dict[str, Any]) -> None:
+        """Once more what was held, as the ordinary event."""
+        if kind == "told":
+            report = Report.recorded(body)
+            more = {name: value for name, value in body.items() if name == "by"}
+            self._append(transaction, fold, [fold.accept(report, more)], report)
+            self._append(transaction, fold, fold.settle())
+            return
+        given = {**body, "n": len(body["draws"])} if kind == "asked" else body
+        given = {name: value for name, value in given.items() if name not in ("draws", "first")}
+        self._append(transaction, fold, fold.advance(kind, given))
 
     # ------------------------------------------------------------------------------------------------------------ look
 
@@ -389,7 +492,8 @@ class Deployment:
     def wants(self) -> frozenset[str]:
         """Which optional parts of a report speed learning up; what is once left out of a report may be of no more use later."""
         with self._held():
-            return self._caught().agent.wants
+            fold = self._look()
+            return frozenset() if fold is None else fold.agent.wants
 
     def status(self) -> DeploymentStatus:
         """Where it stands, with what other processes did."""
@@ -406,10 +510,40 @@ class Deployment:
             self._lock.release()
 
     def _standing(self) -> DeploymentStatus:
-        fold = self._caught()
+        fold = self._look()
         with self._reading() as transaction:
-            stops = self._stops.pending(transaction.connection)
-        return DeploymentStatus.of(fold, self._store.name, tuple(stops.values()))
+            stops = tuple(self._stops.pending(transaction.connection).values())
+            if fold is not None:
+                return DeploymentStatus.of(fold, self._store.name, stops)
+            outline = Outline() if self._outline is None else self._outline
+            outline.read(transaction)
+        return DeploymentStatus.outlined(
+            outline, self.policy_set, self.settings, self._store.name, self._why(outline), stops
+        )
+
+    def _look(self) -> Fold | None:
+        """The state as of now; ``None`` while it is degraded."""
+        if self._outline is None:
+            try:
+                fold = self._caught()
+                if fold.degraded is None:
+                    return fold
+            except ReplayError as error:
+                self._fault = error
+            self._outline = Outline()
+        was = self._outline.degraded is not None
+        with self._reading() as transaction:
+            self._outline.read(transaction)
+        if self._outline.degraded is not None or (self._fault is not None and not was):
+            return None
+        self._outline = self._fault = self._fold = None  # somebody recovered it
+        return self._look()
+
+    def _why(self, outline: Outline) -> tuple[int, str]:
+        """The event that cannot be followed, and why."""
+        if outline.degraded is not None:
+            return int(outline.degraded["event"]), str(outline.degraded["why"])
+        return (0, "") if self._fault is None else (self._fault.event, str(self._fault))
 
     def events(self, since: int = 0) -> Iterator[Event]:
         """Events after number ``since``, checked against their digests."""
@@ -434,19 +568,82 @@ class Deployment:
 
     # ----------------------------------------------------------------------------------------------------------- inside
 
-    def _operate(self, work: Callable[[Transaction, Fold], tuple[list[Entry], T]], wait: float | None = None) -> T:
-        """Lock, catch up, compute, append, commit; then return. Whatever fails costs the state in memory, never the journal."""
+    def _operate(
+        self,
+        work: Callable[[Transaction, Fold], tuple[list[Entry], T]],
+        instead: Callable[[Transaction, Outline], tuple[list[Entry], T]],
+        wait: float | None = None,
+    ) -> T:
+        """Lock, catch up, compute, append, commit; then return. Whatever fails costs the state in memory, never the journal.
+
+        Args:
+            work: what to do.
+            instead: what to do while the deployment is degraded.
+            wait: how long to wait for the lock.
+        """
         with self._held(wait):
             self._check_open()
-            if self._fold is None:
-                self._caught()
-            for patient in (True, True, False):
+            for _ in range(3):
+                if self._outline is None:
+                    try:
+                        return self._usual(work, wait)
+                    except ReplayError as error:
+                        self._fault = error
+                    except _Degraded:
+                        pass
+                    self._outline = Outline()
                 try:
-                    return self._attempt(work, patient, wait)
-                except _FarBehind:
-                    # Folding what others wrote takes long; they need not wait for it.
-                    self._caught()
-            raise JournalUnavailable("the journal grows faster than it can be read; try again")
+                    return self._degraded(instead, wait)
+                except _Mended:
+                    self._outline = self._fault = self._fold = None
+            raise JournalUnavailable("the deployment is degraded and recovered again and again; try again")
+
+    def _usual(self, work: Callable[[Transaction, Fold], tuple[list[Entry], T]], wait: float | None) -> T:
+        if self._fold is None:
+            self._caught()
+        for patient in (True, True, False):
+            try:
+                return self._attempt(work, patient, wait)
+            except _FarBehind:
+                # Folding what others wrote takes long; they need not wait for it.
+                self._caught()
+        raise JournalUnavailable("the journal grows faster than it can be read; try again")
+
+    def _degraded(self, work: Callable[[Transaction, Outline], tuple[list[Entry], T]], wait: float | None) -> T:
+        """The same where the journal is only read and not understood."""
+        outline, self._outline = self._outline or Outline(), Outline()  # read anew if anything fails
+        was, refused = outline.degraded is not None, None
+        with self._store.writing(wait=wait) as transaction:
+            outline.read(transaction)
+            if outline.degraded is None and (was or self._fault is None):
+                raise _Mended
+            if outline.degraded is None:
+                event, why = self._why(outline)
+                self._add(transaction, outline, [Entry("degraded", {"event": event, "why": why[:LONGEST_WHY]})])
+            stops = self._stops.pending(transaction.connection)
+            for stop in stops.values():
+                if not outline.stands(stop.kind):
+                    self._add(transaction, outline, [held(stop.kind, stop.body)])
+            if stops and not self._store.sqlite:
+                self._stops.remove(stops, transaction.connection)
+            try:
+                entries, answer = work(transaction, outline)
+            except REFUSALS as error:
+                refused = error
+            else:
+                self._add(transaction, outline, entries)
+        self._outline = outline
+        if stops and self._store.sqlite:
+            self._stops.remove(stops)
+        if refused is not None:
+            raise refused
+        return answer
+
+    @staticmethod
+    def _add(transaction: Transaction, outline: Outline, entries: list[Entry]) -> None:
+        if entries:
+            transaction.append(entries, outline.seq, outline.digest)
+            outline.read(transaction)
 
     def _attempt(
         self, work: Callable[[Transaction, Fold], tuple[list[Entry], T]], patient: bool, wait: float | None
@@ -458,6 +655,8 @@ class Deployment:
             others = transaction.others_wrote()
             fold = self._fold if self._fold is not None and not others else self._caught_up(transaction)
             began = time.perf_counter()
+            if fold.degraded is not None:
+                raise _Degraded
             self._fold = None  # until what follows is in the journal
             self._append(transaction, fold, fold.settle())
             stops = self._stopped(transaction, fold)
@@ -487,7 +686,7 @@ class Deployment:
         stops = self._stops.pending(transaction.connection)
         for stop in stops.values():
             if not _stands(fold, stop.kind):
-                self._append(transaction, fold, fold.advance(stop.kind, stop.body))
+                self._append(transaction, fold, fold.stop(stop.kind, stop.body))
         if stops and not self._store.sqlite:
             self._stops.remove(stops, transaction.connection)
         return stops
@@ -503,9 +702,9 @@ class Deployment:
             self._steer(kind, stop.body, lambda fold: _stands(fold, kind))
             return replace(stop, recorded=True)
         try:
-            self._operate(lambda transaction, fold: ([], None), wait=SECONDS / 2)
-        except JournalUnavailable:
-            return stop
+            self._operate(_nothing, _nothing, wait=SECONDS / 2)
+        except JournalError:
+            return stop  # recorded by whoever can; till then nothing is drawn against it
         return replace(stop, recorded=True)
 
     def _stops_left(self) -> Kept:
@@ -538,7 +737,7 @@ class Deployment:
     def _record(self) -> None:
         """Write what the last report led to, if the journal lacks it."""
         if self._fold is not None and self._fold.settle():
-            self._operate(lambda transaction, fold: ([], None))
+            self._operate(_nothing, _nothing)
 
     def _far_behind(self, transaction: Transaction) -> bool:
         """Whether others wrote much while this one waited for the lock."""
@@ -549,7 +748,12 @@ class Deployment:
         def work(transaction: Transaction, fold: Fold) -> tuple[list[Entry], None]:
             return ([] if done(fold) else fold.advance(kind, body)), None
 
-        self._operate(work)
+        def instead(transaction: Transaction, outline: Outline) -> tuple[list[Entry], None]:
+            needless = kind in ("paused", "aborted") and outline.stands(kind)
+            needless = needless or (kind == "resumed" and outline.paused is None)
+            return ([] if needless else [held(kind, body)]), None
+
+        self._operate(work, instead)
 
     def _caught_up(self, transaction: Transaction) -> Fold:
         """The fold of all events so far."""
@@ -602,34 +806,64 @@ class Deployment:
             for k, j in enumerate(asked["draws"])
         )
 
+    def _safe_tickets(self, outline: Outline, first: int, n: int) -> Tickets:
+        """Tickets of the safe policy, while the journal cannot be followed."""
+        event, _ = self._why(outline)
+        reason = f"DEGRADED: the safe policy only, because event {event} cannot be followed; see the status"
+        return self._tickets({"first": first, "draws": [0] * n}, {"weights": {"0": 1.0}, "reasons": {"0": reason}})
+
     def _again(self, transaction: Transaction, event: Event, n: int) -> Tickets:
         """The answer to a request that was answered before."""
-        if len(event.body["draws"]) != n:
-            raise ConflictError(
-                f"request {event.body['request']!r} was used to ask for {len(event.body['draws'])} episodes, got {n}; use a new key"
-            )
+        _check_number(event.body["request"], len(event.body["draws"]), n)
         plan = transaction.event(event.body["plan"])
         return self._tickets(event.body, {} if plan is None else plan.body)
+
+
+def _nothing(transaction: Transaction, state: object) -> tuple[list[Entry], None]:
+    """Record what the last report led to, and stop requests; nothing else."""
+    return [], None
+
+
+def _check_number(request: str | None, many: int, n: int) -> None:
+    if many != n:
+        raise ConflictError(f"request {request!r} was used to ask for {many} episodes, got {n}; use a new key")
+
+
+@dataclass(frozen=True)
+class _Books:
+    """What is known about episodes: from the fold, or from a journal that is only read."""
+
+    is_pending: Callable[[int], bool]
+    opened: int
+    closing: Callable[[int], Event | None]
+
+    @staticmethod
+    def of(transaction: Transaction, fold: Fold) -> _Books:
+        return _Books(fold.agent.is_pending, fold.opened, transaction.closed)
+
+    @staticmethod
+    def outlined(transaction: Transaction, outline: Outline) -> _Books:
+        return _Books(outline.pending.__contains__, outline.opened, lambda k: outline.closing(transaction, k))
 
 
 def _cache(fold: Fold) -> tuple[int, str, bytes]:
     return fold.seq, fold.digest, snapshot.encode(fold)
 
 
-def _not_told_before(transaction: Transaction, fold: Fold, report: Report) -> Report | None:
+def _not_told_before(books: _Books, report: Report) -> Report | None:
     """The part of a report that is new; ``None`` if nothing is.
 
     Raises:
         ConflictError: an episode was told otherwise, or lost, before.
         InvalidReport: an episode was never asked.
     """
-    known = {k for k, episode in enumerate(report.ids.tolist()) if not fold.agent.is_pending(episode)}
+    known = {k for k, episode in enumerate(report.ids.tolist()) if not books.is_pending(episode)}
     if not known:
         return report
     for k in sorted(known):
         episode = int(report.ids[k])
-        _check_asked(fold, episode)
-        closed = transaction.closed(episode)
+        _check_asked(books, episode)
+        closed = books.closing(episode)
         if closed is None or closed.kind == "lost":
             raise ConflictError(
                 f"id must name a pending episode, got {episode}, which was declared lost; what is lost stays lost"
@@ -646,11 +880,11 @@ def _not_told_before(transaction: Transaction, fold: Fold, report: Report) -> Re
     return report.without(known) if len(known) < report.ids.size else None
 
 
-def _lost_before(transaction: Transaction, fold: Fold, episode: int) -> bool:
-    if fold.agent.is_pending(episode):
+def _lost_before(books: _Books, episode: int) -> bool:
+    if books.is_pending(episode):
         return False
-    _check_asked(fold, episode)
-    closed = transaction.closed(episode)
+    _check_asked(books, episode)
+    closed = books.closing(episode)
     if closed is not None and closed.kind == "told":
         raise ConflictError(
             f"id must name a pending episode, got {episode}, which was told (event {closed.seq}); its report stands"
@@ -658,8 +892,8 @@ def _lost_before(transaction: Transaction, fold: Fold, episode: int) -> bool:
     return True
 
 
-def _check_asked(fold: Fold, episode: int) -> None:
-    if not 0 <= episode < fold.opened:
+def _check_asked(books: _Books, episode: int) -> None:
+    if not 0 <= episode < books.opened:
         raise InvalidReport(
             f"id must name a pending episode, got {episode}, which was never asked; use the id that ask() returned"
         )

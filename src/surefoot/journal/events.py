@@ -25,7 +25,13 @@ resumed    (empty)
 capped     weight
 approved   plan (seq of the ``planned`` event whose waiting plan is approved)
 aborted    reason
+degraded   event (that cannot be followed), why: from here the safe policy only
+held       kind, body: what somebody caused while the deployment was degraded
+recovering why: the safe policy is played while what was held happens once more, as ordinary events
+recovered  refused: what of it was refused [{held, why}]; the certified mixture is played again
 ========== =====================================================================================================================
+
+The kinds that people or plants cause may also hold ``by``: who did it.
 
 ``at`` is the wall clock of whoever wrote the event. Nothing depends on it.
 """
@@ -40,13 +46,31 @@ from typing import Any
 
 from surefoot.errors import JournalError
 
-__all__ = ["FORMAT", "PRIMARY", "Entry", "Event", "canonical", "chained", "now", "parse"]
+__all__ = ["FORMAT", "INERT", "PRIMARY", "Entry", "Event", "canonical", "chained", "now", "parse"]
 
 FORMAT = 1
 """Version of the bodies."""
 
-PRIMARY = frozenset({"opened", "asked", "told", "lost", "paused", "resumed", "capped", "approved", "aborted"})
+PRIMARY = frozenset(
+    {
+        "opened",
+        "asked",
+        "told",
+        "lost",
+        "paused",
+        "resumed",
+        "capped",
+        "approved",
+        "aborted",
+        "degraded",
+        "held",
+        "recovering",
+        "recovered",
+    }
+)
 """Kinds that somebody caused; all others are their consequences and follow them."""
+INERT = frozenset({"degraded", "held"})
+"""Kinds without consequences; those of a report before them may stand behind them."""
 
 
 _ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)

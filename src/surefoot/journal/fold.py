@@ -7,6 +7,8 @@ recorded behind it. Live and on replay the same function runs on the same plain 
 compared with the recorded one: draws and everything discrete must agree exactly. A recorded plan that differs (another machine's rounding can tip
 a linear program to another optimum) is adopted if it is certified by this computation too, and counted in ``deviations``; else replay stops.
 
+While a deployment is degraded (:mod:`surefoot.journal.degraded`) events are ``held``: here they are only remembered, and passed by.
+
 A report is durable before its consequences are worked out: a journal may end with a ``told`` event whose consequences are not recorded yet (the
 *tail*). Whoever writes next, of whatever process, records them first, so that they stand directly behind the report and the plan was
 made before anything else happened; on replay a tail that misses them is told apart from one that has none by computing them. Looking changes nothing.
@@ -15,7 +17,8 @@ made before anything else happened; on replay a tail that misses them is told ap
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,9 +26,9 @@ import numpy as np
 
 from surefoot.arrays import FloatArray
 from surefoot.deploy.planner import Plan
-from surefoot.errors import ConflictError, JournalError, PausedError, ReplayError, SurefootError
+from surefoot.errors import ConflictError, PausedError, ReplayError, SurefootError
 from surefoot.journal.discards import Discards
-from surefoot.journal.events import FORMAT, PRIMARY, Entry, Event
+from surefoot.journal.events import FORMAT, INERT, PRIMARY, Entry, Event
 from surefoot.journal.operator import Operator, SteeredAgent
 from surefoot.journal.reports import Report, lacking
 from surefoot.journal.settings import Settings
@@ -54,6 +57,8 @@ class Fold:
         flags: texts of ``flagged`` events.
         plan: body of the ``planned`` event that is in force.
         tail: the report at the journal's end, or ``None``.
+        degraded: body of the ``degraded`` event in force, or ``None``.
+        held: kind and body of what happened since.
         bare: episodes told without an optional part that could be used, by its name.
     """
 
@@ -66,6 +71,8 @@ class Fold:
         self.flags: list[str] = []
         self.plan: dict[str, Any] = {}
         self.tail: Tail | None = None
+        self.degraded: dict[str, Any] | None = None
+        self.held: list[dict[str, Any]] = []
         self.bare = dict.fromkeys(("initial_state", "transitions", "signals"), 0)
 
     @property
@@ -122,8 +129,43 @@ class Fold:
         if self.tail is None:
             return []
         if self.tail.entries is None:
-            self.tail.entries = self.advance("told", self.tail.body, self.tail.report)[1:]
+            with self._followed(self.tail.seq, "told"):
+                self.tail.entries = self.advance("told", self.tail.body, self.tail.report)[1:]
         return self.tail.entries
+
+    def stop(self, kind: str, body: dict[str, Any]) -> list[Entry]:
+        """A pause or an abort, which must never fail for reasons of its own.
+
+        Raises:
+            ReplayError: the state is such that nothing follows from it any more.
+        """
+        with self._followed(self.seq, kind):
+            return self.advance(kind, body)
+
+    @contextmanager
+    def _followed(self, seq: int, kind: str) -> Iterator[None]:
+        """Whatever goes wrong in computing what follows from a recorded event means that the journal cannot be followed."""
+        try:
+            yield
+        except (ReplayError, MemoryError) as error:
+            if isinstance(error, ReplayError):
+                error.event = error.event or seq
+            raise
+        except (
+            ArithmeticError,
+            AttributeError,
+            LookupError,
+            RecursionError,
+            RuntimeError,
+            SurefootError,
+            TypeError,
+            ValueError,
+        ) as error:
+            found = ReplayError(
+                f"event {seq} ({kind}) must have consequences that can be worked out, got: {error!r}; see the status and recover"
+            )
+            found.event = seq
+            raise found from error
 
     def moved(self, entries: Sequence[Entry | Event], digest: str, report: Report | None = None) -> None:
         """These entries are in the journal now; ``digest`` is that of the last, and ``report`` is the last if it has not taken effect."""
@@ -160,25 +202,24 @@ class Fold:
             raise ReplayError(
                 f"event {first.seq} (asked) must record its draws, got none; restore the journal from a copy"
             )
-        try:
-            if first.kind in PRIMARY:
+        with self._followed(first.seq, first.kind):
+            if first.kind in INERT:
+                self._pass_by(group)
+            elif first.kind in PRIMARY:
                 self._begin(group)
             else:
                 self._complete(group)
-        except (JournalError, MemoryError):
-            raise
-        except (
-            ArithmeticError,
-            AttributeError,
-            LookupError,
-            RecursionError,
-            SurefootError,
-            TypeError,
-            ValueError,
-        ) as error:
-            raise ReplayError(
-                f"event {first.seq} ({first.kind}) must follow from those before it, got: {error}; restore the journal from a copy"
-            ) from error
+
+    def _pass_by(self, group: list[Event]) -> None:
+        """An event from when the journal could not be followed; consequences behind it are those of the report before."""
+        event = group[0]
+        if event.kind == "held":
+            self.held.append(event.body)
+        elif self.degraded is None:
+            self.degraded = event.body
+        self.seq, self.digest = event.seq, event.digest
+        if len(group) > 1:
+            self._complete(group[1:])
 
     def _begin(self, group: list[Event]) -> None:
         """An event that somebody caused: what the report before it led to must be recorded by now."""
@@ -220,9 +261,18 @@ class Fold:
             self._check_first()
         elif kind in _STEERING:
             _STEERING[kind](self.agent, body)
+        elif kind in ("recovering", "recovered"):
+            self._recover(kind)
         else:
             raise ReplayError(f"an event of kind {kind!r} must follow from another; restore the journal from a copy")
         return Entry(kind, body)
+
+    def _recover(self, kind: str) -> None:
+        if self.degraded is None:
+            raise ConflictError("recover needs a deployment that is degraded, and this one is not; see the status")
+        self.agent.steer(recovering=kind == "recovering")
+        if kind == "recovered":
+            self.degraded, self.held = None, []
 
     def _check_first(self) -> None:
         if self.seq:

@@ -37,6 +37,7 @@ class Operator:
         cap: bound on the total weight off the safe policy.
         approved: (J,) weights that somebody approved last, or ``None``.
         approved_plan: number of the event that proposed them, or 0.
+        recovering: what was held while the journal could not be followed is being worked in, and the safe policy is played.
     """
 
     approve: bool = False
@@ -45,11 +46,14 @@ class Operator:
     cap: float = 1.0
     approved: FloatArray | None = None
     approved_plan: int = 0
+    recovering: bool = False
 
     def play(self, proposed: Plan, program: Program) -> tuple[Plan, Plan | None]:
         """What is played instead of ``proposed``, and what waits for approval."""
         if self.aborted is not None:
             return safe_plan(program, f"aborted: {self.aborted}"), None
+        if self.recovering:
+            return safe_plan(program, "recovering: what was held meanwhile is worked in"), None
         chosen, waiting = proposed, None
         if self.approve and not self._within(proposed.weights):
             chosen, waiting = self._meanwhile(program), proposed
@@ -114,6 +118,10 @@ class SteeredAgent(CertifiedAgent):
         """New instructions; they take effect at once."""
         self.operator = replace(self.operator, **changes)
         self._stale = True
+
+    def expect(self, pending: dict[int, int], opened: int) -> None:
+        """Take these episodes (policy by id) of ``opened`` for the pending ones: for :meth:`check` alone."""
+        self._desk._pending, self._desk.opened = dict(pending), opened
 
     def check(self, **report: Any) -> None:
         """Refuse what :meth:`tell` would refuse of the same arguments; nothing moves.

@@ -41,7 +41,7 @@ from surefoot.version import VERSION
 __all__ = ["Pace", "encode", "restored"]
 
 STATE: dict[type, tuple[str, ...]] = {
-    Fold: ("agent", "discards", "seq", "digest", "plan_seq", "alarm_seq", "deviations", "flags", "plan", "bare"),
+    Fold: ("agent", "discards", "seq", "digest", "plan_seq", "alarm_seq", "deviations", "flags", "plan", "bare", "degraded", "held"),
     Discards: ("log_wealth", "missing", "flagged", "opened", "next", "open", "lost"),
     SteeredAgent: (
         "operator", "waiting", "_desk", "_bounds", "_evidence", "_guess", "_monitor", "_queue", "_bets", "_target", "_alarm", "_outside",

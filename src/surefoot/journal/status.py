@@ -10,8 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from surefoot.journal.degraded import Outline
 from surefoot.journal.fold import Fold
+from surefoot.journal.settings import Settings
 from surefoot.journal.stops import Stop
+from surefoot.policyset.schema import PolicySet
 
 __all__ = ["DeploymentStatus"]
 
@@ -22,7 +25,8 @@ class DeploymentStatus:
 
     Attributes:
         name: of the deployment.
-        state: ``"running"``, ``"paused"``, ``"aborted"`` or ``"alarm"`` (the safe policy is played for good).
+        state: ``"running"``, ``"paused"``, ``"aborted"``, ``"alarm"`` (the safe policy is played for good) or ``"degraded"`` (the safe policy is
+            played until the fault is mended).
         why: the reason of a pause, an abort or an alarm; else empty.
         seq: the last event.
         episodes, pending: asked so far; of these neither told nor lost.
@@ -39,6 +43,8 @@ class DeploymentStatus:
         next: what is being learned.
         notes: limitations that set in, flags, deviations.
         policy_set: hash.
+        degraded: why the journal cannot be followed, or empty; then the safe policy is played, whatever ``state`` says, and what rests on the
+            evidence is unknown: no cell counts as left, nothing is certified.
     """
 
     name: str
@@ -63,6 +69,7 @@ class DeploymentStatus:
     next: str
     notes: tuple[str, ...]
     policy_set: str
+    degraded: str = ""
 
     @staticmethod
     def of(fold: Fold, name: str, stops: Sequence[Stop] = ()) -> DeploymentStatus:
@@ -100,6 +107,57 @@ class DeploymentStatus:
             policy_set=fold.policy_set.hash,
         )
 
+    @staticmethod
+    def outlined(
+        outline: Outline,
+        policy_set: PolicySet,
+        settings: Settings,
+        name: str,
+        fault: tuple[int, str],
+        stops: Sequence[Stop],
+    ) -> DeploymentStatus:
+        """What can be said of a journal that cannot be followed.
+
+        Args:
+            outline: what was read of it.
+            policy_set, settings, name: of the deployment.
+            fault: the event that cannot be followed, and why.
+            stops: requests that are in effect and not yet in the journal.
+        """
+        criterion, (event, why) = policy_set.criterion, fault
+        limits = criterion.cost_limits.tolist()
+        margin = float(outline.first.get("margin", 0.0))
+        state, said = _last_word(outline.paused, outline.aborted, stops)
+        text = (
+            f"DEGRADED: event {event} cannot be followed, so the safe policy is played and nothing else is certified. Reports are kept. Run verify, "
+            f"compare the library's version, then recover. ({why})"
+        )
+        return DeploymentStatus(
+            name=name,
+            state=state or "degraded",
+            why=said or f"event {event} cannot be followed",
+            seq=outline.seq,
+            episodes=outline.opened,
+            pending=len(outline.pending),
+            weights={0: 1.0},
+            reasons={0: f"event {event} cannot be followed"},
+            plan=0,
+            certified_costs={n: d - margin for n, d in zip(criterion.cost_names, limits)},
+            cost_limits=dict(zip(criterion.cost_names, limits)),
+            certified=False,
+            cells_left=0,
+            cells=len(policy_set.cells),
+            cap=1.0,
+            waiting=None,
+            trust=settings.trust,
+            delta=settings.delta,
+            ledger={str(entry["name"]): float(entry["delta"]) for entry in outline.first.get("ledger", [])},
+            next="how the fault is mended",
+            notes=(text, *(stop.text for stop in stops)),
+            policy_set=policy_set.hash,
+            degraded=text,
+        )
+
     def as_dict(self) -> dict[str, Any]:
         """Plain values that JSON can hold."""
         found = {name: getattr(self, name) for name in self.__dataclass_fields__}
@@ -125,6 +183,7 @@ class DeploymentStatus:
     def text(self) -> str:
         """A paragraph for people."""
         said = {"running": "running", "paused": "PAUSED", "aborted": "ABORTED (safe policy only)", "alarm": "ALARM"}
+        said["degraded"] = "DEGRADED (safe policy only)"
         head = f"Deployment {self.name!r}: {said[self.state]}{f': {self.why}' if self.why else ''}"
         played = [f"  policy {j} with weight {w:.3f}: {self.reasons.get(j, '')}" for j, w in self.weights.items()]
         costs = [
@@ -151,19 +210,22 @@ def _listed(weights: dict[int, float]) -> str:
 
 
 def _state(fold: Fold, stops: Sequence[Stop]) -> tuple[str, str]:
-    operator = fold.operator
-    # An abort that is recorded ends a pause, so the last word counts, as it will in the journal.
-    paused, aborted = operator.paused, operator.aborted
+    state, why = _last_word(fold.operator.paused, fold.operator.aborted, stops)
+    if state:
+        return state, why
+    return ("running", "") if fold.agent.alarm is None else ("alarm", fold.agent.alarm)
+
+
+def _last_word(paused: str | None, aborted: str | None, stops: Sequence[Stop]) -> tuple[str, str]:
+    """State and reason after these requests; both empty where nothing is stopped."""
     for stop in stops:
         if stop.kind == "paused":
             paused = stop.reason if paused is None else paused
         elif aborted is None:
-            paused, aborted = None, stop.reason
+            paused, aborted = None, stop.reason  # an abort ends a pause
     if paused is not None:
         return "paused", paused
-    if aborted is not None:
-        return "aborted", aborted
-    return ("running", "") if fold.agent.alarm is None else ("alarm", fold.agent.alarm)
+    return ("", "") if aborted is None else ("aborted", aborted)
 
 
 def _weights(plan: dict[str, Any], stops: Sequence[Stop]) -> dict[int, float]:

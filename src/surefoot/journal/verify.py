@@ -16,7 +16,7 @@ import hashlib
 import json
 import math
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -42,7 +42,7 @@ from surefoot.deploy.planner import INSIDE
 from surefoot.deploy.queue import PATIENCE
 from surefoot.errors import SurefootError
 from surefoot.journal.discards import FRACTIONS, HORIZON, LEVEL
-from surefoot.journal.events import PRIMARY, Event
+from surefoot.journal.events import INERT, PRIMARY, Event
 from surefoot.journal.recompute import CellWealth, CostWatch, DataBounds, Group, Guess, PredictedBoxes, log_sum
 from surefoot.policyset.schema import PolicySet
 
@@ -50,6 +50,7 @@ __all__ = ["Verification", "verify"]
 
 CLOSE = 1e-6
 """Relative difference between two computations of the same number."""
+HELD = frozenset({"asked", "told", "lost", "paused", "resumed", "capped", "aborted"})
 CERTIFIED = 1e-8
 """Relative excess over a limit that two computations of the same bound may differ by."""
 
@@ -78,9 +79,11 @@ def verify(policy_set: PolicySet, events: Iterable[Event]) -> Verification:
     audit, checked = _Audit(policy_set), 0
     try:
         with np.errstate(all="ignore"):  # as when they were made
-            for group, last in _marked(_groups(events)):
+            for group, last in _marked(_groups(events, audit.passed)):
                 audit.check(group, last=last)
                 checked += len(group)
+            checked += audit.inert
+            audit.finish()
     except _Disagreement as error:
         return Verification(False, checked, str(error))
     except SurefootError as error:
@@ -90,8 +93,10 @@ def verify(policy_set: PolicySet, events: Iterable[Event]) -> Verification:
     return Verification(True, checked, None)
 
 
-def _groups(events: Iterable[Event]) -> Iterator[list[Event]]:
-    """What somebody caused, with its consequences; digests are checked on the way."""
+def _groups(events: Iterable[Event], passed: Callable[[Event], None]) -> Iterator[list[Event]]:
+    """What somebody caused, with its consequences; digests are checked on the way. Events without consequences are ``passed`` by: those of the
+    report before them may stand behind them.
+    """
     group: list[Event] = []
     digest = ""
     for seq, event in enumerate(events, start=1):
@@ -103,6 +108,9 @@ def _groups(events: Iterable[Event]) -> Iterator[list[Event]]:
             raise _Disagreement(
                 f"event {seq} breaks the chain of digests: it or one before it was edited, lost or moved"
             )
+        if event.kind in INERT:
+            passed(event)
+            continue
         if event.kind in PRIMARY and group:
             yield group
             group = []
@@ -127,6 +135,53 @@ class _Audit:
         self.policy_set = policy_set
         self.seq = self.target = 0
         self.group: list[Event] = []
+        self.inert = 0
+        self.degraded: Event | None = None
+        self.recovering = False
+        self.held: list[dict[str, Any]] = []
+        self.again: list[dict[str, Any]] = []
+
+    def passed(self, event: Event) -> None:
+        """What happened while the journal could not be followed: kept, and nothing but the safe policy handed out.
+
+        Raises:
+            _Disagreement: it says otherwise.
+        """
+        self.inert += 1
+        if event.kind == "degraded":
+            self.degraded = self.degraded or event
+            return
+        kind, body = event.body["kind"], event.body["body"]
+        if self.degraded is None or kind not in HELD or (kind == "asked" and any(body["draws"])):
+            raise _Disagreement(
+                f"event {event.seq} (held): nothing but the safe policy is handed out, and only while the deployment is degraded"
+            )
+        self.held.append(event.body)
+
+    def finish(self) -> None:
+        """After the last event.
+
+        Raises:
+            _Disagreement: the deployment is degraded still.
+        """
+        if self.degraded is not None:
+            body = self.degraded.body
+            raise _Disagreement(
+                f"event {body['event']} cannot be followed: the deployment is degraded since event {self.degraded.seq} and plays the safe policy "
+                f"only; mend what is wrong and recover it ({body['why']})"
+            )
+
+    def _recovering(self, body: dict[str, Any]) -> None:
+        if self.degraded is None or self.recovering:
+            self._object("only a deployment that is degraded can recover")
+        self.recovering, self.again, self.replan = True, [], True
+
+    def _recovered(self, body: dict[str, Any]) -> None:
+        refused = {entry["held"] for entry in body["refused"]}
+        wanted = [event for k, event in enumerate(self.held) if k not in refused]
+        if not self.recovering or self.again != wanted:
+            self._object("what was held while the deployment was degraded must happen once more, and nothing else")
+        self.degraded, self.recovering, self.held, self.replan = None, False, [], True
 
     def check(self, group: list[Event], *, last: bool = False) -> None:
         """Everything about one group; where a report is all there is of the last, its consequences need not be recorded yet.
@@ -147,6 +202,8 @@ class _Audit:
         later = {event.kind for event in group[1:]}
         if first.kind not in ("told", "lost") and later & {"eliminated", "readmitted", "target", "alarm"}:
             self._object(f"{sorted(later)} do not follow from it")
+        if self.recovering and first.kind not in ("recovering", "recovered"):
+            self.again.append({"kind": first.kind, "body": _as_held(first)})
         target = self.target
         if last and first.kind == "told" and not later:
             self._report(first.body)
@@ -482,8 +539,8 @@ class _Audit:
         if weights[0] == 1.0:
             return True
         costs = np.tensordot(self._rows(), weights, axes=(1, 0))
-        return (
-            not self.alarm and not self.aborted and bool((costs <= self.limits + CERTIFIED * (1.0 + self.limits)).all())
+        return not (self.alarm or self.aborted or self.recovering) and bool(
+            (costs <= self.limits + CERTIFIED * (1.0 + self.limits)).all()
         )
 
     def _check_plan(self) -> None:
@@ -507,7 +564,7 @@ class _Audit:
             self._object(f"the plan's certified costs are {costs.tolist()}, recorded are {plan['bounds']}")
         if plan["cells_left"] != int(self.wealth.alive.sum()):
             self._object(f"cells_left must be {int(self.wealth.alive.sum())}, got {plan['cells_left']}")
-        if self.alarm or self.aborted:
+        if self.alarm or self.aborted or self.recovering:
             return
         if float(weights[1:].sum()) > self.cap + 1e-9:
             self._object(f"the weight off the safe policy exceeds the cap {self.cap:g}")
@@ -586,6 +643,13 @@ class _Audit:
             -objective, A_ub=matrix, b_ub=np.tile(inside, len(rows)), A_eq=np.ones((1, objective.size)), b_eq=[1.0], bounds=limits, method="highs"
         )  # fmt: skip
         return -float(found.fun) if found.status == 0 else None
+
+
+def _as_held(event: Event) -> dict[str, Any]:
+    """The body that was held when this happened first: an episode's plan and evidence were not known then."""
+    if event.kind != "asked":
+        return event.body
+    return {name: value for name, value in event.body.items() if name not in ("plan", "settled")}
 
 
 def _share(safe: FloatArray, other: FloatArray, limits: FloatArray) -> float:
