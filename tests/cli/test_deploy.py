@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -134,11 +136,54 @@ def test_a_disagreement_exits_with_4(shell: Shell, monkeypatch: pytest.MonkeyPat
     assert shell.json("verify", status=4)["ok"] is False
 
 
-@pytest.mark.parametrize("report", ["[]", "{}", '{"ids": [0], "reward": [1.0], "costs": [[1.0]], "more": 1}', "{"])
+@pytest.mark.parametrize(
+    "report",
+    [
+        "[]",
+        "{}",
+        '{"ids": [0], "reward": [1.0], "costs": [[1.0]], "more": 1}',
+        "{",
+        '{"ids": [0], "reward": [1.0], "costs": [[9.0]], "costs": [[0.0]]}',
+    ],
+)
 def test_a_report_of_another_shape_is_refused(shell: Shell, tmp_path: Path, report: str) -> None:
     file = tmp_path / "report.json"
     file.write_text(report, encoding="utf-8")
+    shell("ask")
     assert shell("tell", "--report", str(file)).status == 2
+
+
+def test_a_report_too_large_is_refused_before_it_is_read(
+    shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("surefoot.cli.deploy.LARGEST_REPORT", 10)
+    file = tmp_path / "report.json"
+    file.write_text('{"ids": [0]}', encoding="utf-8")
+    found = shell("tell", "--report", str(file))
+    assert (found.status, "at most 10 characters" in found.err) == (2, True)
+
+
+def test_who_did_it_is_recorded(shell: Shell) -> None:
+    shell("pause", "--by", "anna")
+    shell("resume", "--by", "ben")
+    by = {event["kind"]: event["body"].get("by") for event in shell.json("log")["events"]}
+    assert (by["paused"], by["resumed"]) == ("anna", "ben")
+
+
+def test_a_stop_from_the_shell_waits_for_no_lock(shell: Shell) -> None:
+    with closing(sqlite3.connect(shell.url, isolation_level=None)) as writer:
+        writer.execute("BEGIN IMMEDIATE")
+        status = shell.json("abort", "--reason", "fire", "--by", "anna")
+        assert (status["state"], status["why"]) == ("aborted", "fire")
+        assert any("recorded in the journal as soon as its lock is free" in note for note in status["notes"])
+    assert {episode["policy"] for episode in shell.json("ask", "-n", "20")["episodes"]} == {0}
+    (event,) = [event for event in shell.json("log")["events"] if event["kind"] == "aborted"]
+    assert event["body"] == {"reason": "fire", "by": "anna"}
+
+
+def test_a_deployment_that_is_not_degraded_recovers_without_effect(shell: Shell) -> None:
+    before = shell.json("status")
+    assert shell.json("recover") == before
 
 
 def test_the_policy_set_travels_with_the_journal(shell: Shell, tmp_path: Path) -> None:

@@ -6,10 +6,12 @@ import http.client
 import json
 import os
 import signal
+import socket
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -79,6 +81,42 @@ def test_a_controller_takes_part_and_the_server_ends_when_told(database: Path, t
         assert (plant.status().pending, plant.verify().ok) == (0, True)
 
 
+def test_the_owner_is_served_whatever_strangers_hold_open(database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SUREFOOT_TOKEN", TOKEN)
+    with serving(database) as (_, address), ExitStack() as stack:
+        where = urlsplit(address)
+        for k in range(600):
+            stranger = stack.enter_context(socket.create_connection((where.hostname, where.port)))
+            if k % 2:
+                stranger.sendall(b"GET /status HTTP/1.1\r\nHo")
+        honest = [http.client.HTTPConnection(where.hostname or "", where.port, timeout=60) for _ in range(64)]
+        for _ in range(2):  # clients that keep their connections
+            for client in honest:
+                client.request("GET", "/openapi.json", headers={"Authorization": f"Bearer {TOKEN}"})
+                answer = client.getresponse()
+                assert (answer.status, bool(answer.read())) == (200, True)
+        assert request(address, "GET", "/status", Authorization=f"Bearer {TOKEN}")[0] == 200
+        for client in honest:
+            client.close()
+
+
+def test_told_to_end_it_waits_for_nobody(database: Path) -> None:
+    with serving(database) as (process, address), closing(sqlite3.connect(database, isolation_level=None)) as writer:
+        where = urlsplit(address)
+        with socket.create_connection((where.hostname, where.port)) as client:
+            head = b"POST /tell HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 500\r\n\r\n{"
+            client.sendall(head)
+            writer.execute("BEGIN IMMEDIATE")
+            assert request(address, "POST", "/abort", {"reason": "fire"})[1]["recorded"] is False
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(60) in (0, -signal.SIGTERM)
+            assert b"TooSlow" not in client.recv(1000)  # it did not wait for the body
+        writer.execute("ROLLBACK")
+    with sf.Deployment.open(database) as plant:
+        assert plant.ask().policy_index == 0
+        assert plant.status().state == "aborted"
+
+
 def test_the_token_is_no_argument(capsys: pytest.CaptureFixture[str]) -> None:
     result = run(["serve", "--help"], capsys)
     assert "--token-file" in result.out
@@ -107,8 +145,6 @@ def test_it_refuses_to_start_and_says_why(
 
 
 def test_an_address_that_is_taken_is_told(database: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    import socket
-
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()

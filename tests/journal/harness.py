@@ -55,8 +55,8 @@ def attach(fuse: Fuse, everywhere: bool) -> None:
     sa.event.listen(sa.Engine, "before_cursor_execute", lambda connection, cursor, sql, *_: counts(sql) and fuse())
     original = Deployment._operate
 
-    def operate(self: Deployment, work: Any) -> Any:
-        answer = original(self, work)
+    def operate(self: Deployment, *arguments: Any, **options: Any) -> Any:
+        answer = original(self, *arguments, **options)
         fuse()
         return answer
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,7 +12,8 @@ import pytest
 from surefoot import ConflictError, InvalidReport, PausedError, PolicySet, ReplayError
 from surefoot.journal import Deployment
 from surefoot.journal.operator import SteeredAgent
-from tests.journal.plants import BACKENDS, Plant, drive, open_plant
+from surefoot.journal.verify import verify
+from tests.journal.plants import BACKENDS, Plant, drive, open_plant, rechained
 
 NewUrl = Callable[[str], str]
 BROKEN = 3
@@ -175,6 +177,21 @@ def test_what_was_held_cannot_be_left_out_of_the_recovery(
         fault.setattr(Deployment, "_happen", lambda *ignored: None)
         plant.recover()
         assert "must happen once more" in str(plant.verify().first_disagreement)
+
+
+def test_nothing_but_the_safe_policy_may_have_been_handed_out(
+    disk: Any, tiny_set: PolicySet, fault: pytest.MonkeyPatch
+) -> None:
+    with open_plant(disk / "plant.db", tiny_set) as plant:
+        broken(plant, Plant(tiny_set))
+        plant.ask(2)
+        events = list(plant.events())
+        assert events[-1].kind == "held"
+        body = {"kind": "asked", "body": {**events[-1].body["body"], "draws": [0, 1]}}
+        forged = rechained([*events[:-1], replace(events[-1], body=body)])
+        assert "nothing but the safe policy is handed out" in str(verify(tiny_set, forged).first_disagreement)
+        undegraded = rechained([event for event in events if event.kind != "degraded"])
+        assert "only while the deployment is degraded" in str(verify(tiny_set, undegraded).first_disagreement)
 
 
 def test_an_error_in_what_an_abort_leads_to_keeps_nobody_from_stopping(

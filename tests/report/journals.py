@@ -50,7 +50,7 @@ class Story:
     lines: list[Line] = field(default_factory=list)
     asked: int = 0
 
-    def add(self, kind: str, **body: Any) -> Story:
+    def add(self, kind: str, /, **body: Any) -> Story:
         """Any event."""
         seq = len(self.lines) + 1
         self.lines.append(Line(seq, f"2026-03-01T08:{seq // 60 % 60:02}:{seq % 60:02}.000000+00:00", kind, body))

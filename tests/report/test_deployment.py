@@ -266,3 +266,16 @@ def test_whatever_a_body_holds_the_answer_is_a_page_or_a_typed_error(
         assert "must be as a deployment's journal holds it" in str(error)
     else:
         assert source.endswith("</html>\n")
+
+
+def test_a_deployment_that_is_degraded_says_so_and_counts_nothing_twice() -> None:
+    story = Story().open().run(2)
+    story.add("degraded", event=4, why="event 4 <must> follow")
+    story.add("held", kind="asked", body={"first": 2, "draws": [0]}).add(
+        "held", kind="paused", body={"reason": "lunch"}
+    )
+    page = render(story.lines)
+    assert "Degraded" in page and "Event 4 cannot be followed: event 4 &lt;must&gt; follow" in page
+    assert "<b>2</b><span>episodes handed out" in page and "Paused" in page
+    story.add("recovering", why="x").add("recovered", refused=[])
+    assert "<strong>Degraded</strong>" not in render(story.lines)

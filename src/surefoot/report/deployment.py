@@ -24,8 +24,9 @@ from surefoot.report.curves import Curve, Mark, step_chart
 
 __all__ = ["EventLike", "render"]
 
-ROUTINE = frozenset({"asked", "told", "lost"})
+ROUTINE = frozenset({"asked", "told", "lost", "held"})
 """Kinds that come with every episode; they are counted, and shown only in the list of all events."""
+_STOPS = frozenset({"paused", "resumed", "aborted"})
 FIRST_ROWS, LAST_ROWS = 50, 450
 """Rows that a long table shows; the journal has the rest."""
 THIN = "\u202f"
@@ -141,6 +142,7 @@ class _Story:
     costs: list[Curve] = field(default_factory=list)
     weight: Curve = field(default_factory=Curve)
     cells: Curve = field(default_factory=Curve)
+    degraded: dict[str, Any] | None = None
     marks: list[Mark] = field(default_factory=list)
     alarms: list[_Row] = field(default_factory=list)
     warnings: list[_Row] = field(default_factory=list)
@@ -160,7 +162,7 @@ class _Story:
             self.decisions.add(row)
         if kind in ("alarm", "aborted"):
             self.marks.append(Mark(self.asked, kind))
-        if kind in ("alarm", "flagged", "noted"):
+        if kind in ("alarm", "flagged", "noted", "degraded"):
             (self.alarms if kind == "alarm" else self.warnings).append(row)
 
     def _open(self, body: dict[str, Any]) -> None:
@@ -198,6 +200,11 @@ class _Story:
                 self.paused = None
             elif kind == "aborted":
                 self.aborted, self.paused = str(body["reason"]), None
+            elif kind in ("degraded", "recovered"):
+                self.degraded = body if kind == "degraded" else None
+            elif kind == "held":
+                if body["kind"] in _STOPS:  # the rest happens once more on recovery
+                    self._other(body["kind"])(body["body"])
             elif kind in ("eliminated", "readmitted"):
                 self.cells.add(self.asked, float(body["cells_left"]))
 
@@ -279,6 +286,10 @@ _WORDS: dict[str, Any] = {
     "capped": lambda body, story: f"at most {_percent(float(body['weight']))} off the safe policy from now on",
     "approved": lambda body, story: f"the plan of event {body['plan']} was approved",
     "aborted": lambda body, story: f"aborted: {body['reason']}",
+    "degraded": lambda body, story: f"event {body['event']} cannot be followed: {body['why']}",
+    "held": lambda body, story: f"kept until the journal can be followed again: {body['kind']}",
+    "recovering": lambda body, story: "what was kept happens once more, under the safe policy",
+    "recovered": lambda body, story: f"followed again; {_many(len(body['refused']), 'kept event')} refused",
 }
 
 
@@ -331,6 +342,11 @@ def _state(story: _Story) -> Iterable[str]:
             "bad", "Alarm", _text(story.words(row)),
             f"Raised after {_many(row.episode, 'episode')}, {_when(row.at)}. Since then only the safe policy is handed out.",
         )  # fmt: skip
+    if story.degraded is not None:
+        yield _box(
+            "bad", "Degraded", f"Event {_text(story.degraded['event'])} cannot be followed: {_text(story.degraded['why'])}",
+            "Only the safe policy is handed out until somebody mends this and recovers the deployment. Reports are kept.",
+        )  # fmt: skip
     if story.aborted is not None:
         yield _box("warn", "Aborted", _text(story.aborted), "Only the safe policy is handed out, for good.")
     if story.paused is not None:
@@ -340,7 +356,7 @@ def _state(story: _Story) -> Iterable[str]:
         yield _box("warn", "A new plan waits for approval", _text(_mixture(waiting["weights"], story)) + ".")
     if story.cap < 1.0:
         yield _box("warn", "Capped", f"At most {_percent(story.cap)} of all episodes leave the safe policy.")
-    if not story.alarms and story.aborted is None and story.paused is None:
+    if not story.alarms and story.aborted is None and story.paused is None and story.degraded is None:
         yield _box("good", "Running", "No alarm. Episodes are handed out and reports are taken.")
 
 
