@@ -44,11 +44,8 @@ def world(**parts: Any) -> PolicySet:
     return hand_made(reward, cost, width=0.25, limits=(2.5,), ceilings=(6.0,), margin=0.5, by_state=by_state, **parts)
 
 
-def evidence(
-    policy_set: PolicySet, kind: EvidenceKind = "returns", delta: float = DELTA, *, independent: bool = False
-) -> Evidence:
-    ceilings = np.asarray(policy_set.bounds.cost_ceilings)
-    return Evidence(policy_set, kind, delta, ceilings, independent_losses=independent)
+def evidence(policy_set: PolicySet, kind: EvidenceKind = "returns", delta: float = DELTA) -> Evidence:
+    return Evidence(policy_set, kind, delta, np.asarray(policy_set.bounds.cost_ceilings))
 
 
 def settle(found: Evidence, group: Any, bets: FloatArray | None = None) -> None:
@@ -406,13 +403,6 @@ def test_a_lost_episode_forfeits_transitions_for_good() -> None:
     settle(found, told([0], [[5.0, 1.0]], first=1, transitions=[[0, 0, 0, 50]]))
     assert found._transitions is not None and np.isneginf(found._transitions.log_mean()).all()
     assert any("an episode was lost" in note for note in found.notes)
-
-
-def test_losses_declared_independent_of_outcomes_are_skipped() -> None:
-    found = evidence(world(kernel=kernel(), signals=signals()), "all", independent=True)
-    found.forfeit(0, None)
-    np.testing.assert_allclose(found.log_wealth(), 0.0, atol=1e-12)
-    assert not found.notes
 
 
 def test_declared_signals_are_evidence_and_missing_ones_count_as_worst() -> None:

@@ -68,7 +68,7 @@ def late_agent(seed: int, never: bool) -> bool:
 
 def late_mutant(seed: int) -> bool:
     """The same with evidence that takes reports as they come and leaves pending episodes out."""
-    found = Evidence(two_cells(), "returns", 0.2, np.array([10.0]), independent_losses=False)
+    found = Evidence(two_cells(), "returns", 0.2, np.array([10.0]))
     rng, late = np.random.default_rng(seed), []
     for step in range(25):
         rewards, costs = rng.choice([0.0, 10.0], 10), rng.choice([0.0, 2.0], 10)
@@ -231,7 +231,7 @@ def by_state_set() -> PolicySet:
 def state_crossings(seed: int, broken: bool) -> bool:
     """Whether joint bets refute the true cell 0 when state 1 comes three times as often as state 0; the mutant ignores the state."""
     found, rng = (
-        Evidence(by_state_set(), "returns", 0.2, np.array([10.0]), independent_losses=True),
+        Evidence(by_state_set(), "returns", 0.2, np.array([10.0])),
         np.random.default_rng(seed),
     )
     for k in range(15):
@@ -268,7 +268,7 @@ def episodes_of(rng: np.random.Generator, n: int = 1000) -> tuple[Any, FloatArra
 
 def dies(seed: int) -> bool:
     found, rng = (
-        Evidence(off_by_a_fifth(), "returns", 0.05, np.array([10.0]), independent_losses=False),
+        Evidence(off_by_a_fifth(), "returns", 0.05, np.array([10.0])),
         np.random.default_rng(seed),
     )
     policy, outcome = episodes_of(rng)

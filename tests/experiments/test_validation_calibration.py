@@ -122,9 +122,7 @@ def test_two_point_laws_have_exactly_the_stated_means(narrow: bool, together: bo
 
 def test_the_average_that_decides_is_the_weighted_average_of_the_parts() -> None:
     policy_set = small_set()
-    evidence = Evidence(
-        policy_set, "returns", 0.5, np.asarray(policy_set.bounds.cost_ceilings), independent_losses=False
-    )
+    evidence = Evidence(policy_set, "returns", 0.5, np.asarray(policy_set.bounds.cost_ceilings))
     simulator = Simulator(WORLD.cmdp(0.34), library_tables(policy_set.policies))
     for first in (0, 50, 100):
         index = np.arange(50) % len(policy_set.policies)

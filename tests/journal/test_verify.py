@@ -462,8 +462,8 @@ def test_the_watch_on_costs_agrees(rng: np.random.Generator) -> None:
 def test_wealth_of_cells_agrees(rng: np.random.Generator) -> None:
     policy_set = SETS["all"]
     ceilings = np.array([4.0])
-    theirs = Evidence(policy_set, "all", 0.05, ceilings, independent_losses=False)
-    ours = CellWealth(policy_set, "all", PredictedBoxes(policy_set, ceilings), 0.05, independent=False, final=FINAL)
+    theirs = Evidence(policy_set, "all", 0.05, ceilings)
+    ours = CellWealth(policy_set, "all", PredictedBoxes(policy_set, ceilings), 0.05, final=FINAL)
     truth = Plant(policy_set)
     for first in range(0, 200, 10):
         draws = rng.integers(0, 4, 10).tolist()

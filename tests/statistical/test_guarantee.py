@@ -14,6 +14,7 @@ import pytest
 
 from surefoot import PolicySet
 from surefoot.arrays import FloatArray
+from surefoot.deploy import queue
 from surefoot.deploy.certified import CertifiedAgent
 from surefoot.stats.binomial import rate_test
 from tests.deploy.worlds import hand_made
@@ -111,3 +112,32 @@ def test_a_task_outside_its_cell_is_convicted() -> None:
 
 def test_bounds_that_start_too_low_are_convicted() -> None:
     assert rate_test(failures("envelope", "envelope", 3, optimistic_bounds)["violations"], RUNS, DELTA) < 1e-3
+
+
+def late_agent_violates(losses: str, seed: int, skip_given_up: bool) -> bool:
+    """Two cells; one candidate costs 2.5 in the first, the truth, and .1 in the second. Its expensive episodes are told fifteen batches late."""
+    reward, cost = np.array([[5.0, 6.0]] * 2), np.array([[[0.5], [2.5]], [[0.5], [0.1]]])
+    found = hand_made(reward, cost, width=0.1, limits=(2.0,), ceilings=(5.0,), margin=1.0, own=[1, 1])
+    one = CertifiedAgent(found, trust="cells", evidence="returns", seed=seed, losses=losses, delta=DELTA)  # type: ignore[arg-type]
+    if skip_given_up:
+        one._evidence.forfeit = lambda policy, bets: None  # type: ignore[method-assign]
+    means, rng, worst = np.array([0.5, 2.5]), np.random.default_rng(1000 + seed), -np.inf
+    late: list[Any] = []
+    for _ in range(45):
+        asked = one.ask(400)
+        worst = max(worst, float(asked.weights @ means))
+        costs = 5.0 * (rng.random(400) < means[asked.policy_index] / 5.0)
+        slow = (costs > 0.0) & (asked.policy_index == 1)
+        one.tell(asked.ids[~slow], 5.0 + asked.policy_index[~slow], costs[~slow][:, None])
+        late.append((asked.ids[slow], np.full(int(slow.sum()), 6.0), costs[slow][:, None]))
+        if len(late) > 15 and (report := late.pop(0))[0].size:
+            one.tell(*report)
+    return worst > 2.0 + 1e-9
+
+
+@pytest.mark.parametrize("losses", ["worst", "independent"])
+def test_what_is_late_because_it_is_expensive_violates_nothing(losses: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is declared lost, so nothing may be skipped, whatever holds for lost episodes. Who skips what was given up violates in every run."""
+    monkeypatch.setattr(queue, "PATIENCE", 2000)
+    assert rate_test(sum(late_agent_violates(losses, seed, False) for seed in range(20)), 20, DELTA) > 1e-3
+    assert sum(late_agent_violates(losses, seed, True) for seed in range(4)) == 4

@@ -42,7 +42,7 @@ from surefoot.deploy.estimate import Estimate
 from surefoot.deploy.evidence import FINAL, Evidence, EvidenceKind
 from surefoot.deploy.monitor import Monitor
 from surefoot.deploy.planner import Plan, Program, plan, safe_plan, safe_share
-from surefoot.deploy.queue import InOrder, Told
+from surefoot.deploy.queue import InOrder, Released, Told
 from surefoot.errors import AssumptionError, InvalidInput, InvalidReport
 from surefoot.policy import Mixture, Policy
 from surefoot.policyset.schema import PolicySet
@@ -238,13 +238,12 @@ class CertifiedAgent:
             evidence,
             shares.get("elimination", monitor_delta),
             simulated,
-            independent_losses=losses == "independent",
             final=FINAL if cells_pay else 1.0,
         )
         self._guess = None if cells_pay else self._evidence.estimate()
         self._look, self._objective = FIRST_LOOK, self._set.cells.predictions.reward_center.mean(axis=0)
         self._monitor = Monitor(self._limits, self._ceilings, monitor_delta)
-        self._queue = InOrder()
+        self._queue, self._losses_independent = InOrder(), losses == "independent"
         self._bets: list[_Asked] = []
         self._target = 0
         self._alarm: str | None = None
@@ -358,52 +357,56 @@ class CertifiedAgent:
         return reports, _told(reports, starts, rows, extra)
 
     def lost(self, ids: Any) -> None:
-        """Declare episodes lost: they count as the ceiling and as the smallest factor for good.
+        """Declare episodes lost: they count as the ceiling for good, and as the smallest factor unless ``losses="independent"``.
+
+        Only what is declared here is ever skipped as independent. What the agent itself no longer waits for takes the smallest factor.
 
         Raises:
             InvalidReport: an id is not pending.
         """
         self._desk.forget(ids)
         number = np.unique(ids)
-        self._queue.give_up(number.tolist())
+        self._queue.declare_lost(number.tolist())
         self._note_event("lost", f"{number.size} episodes declared lost")
         self._settle()
 
     def _settle(self) -> None:
         """Let everything that is complete in ask order take effect."""
-        groups, lost = self._queue.release()
+        released = self._queue.release()
         missing = self._queue.overdue()
         if missing:
             self._note_event(
-                "lost", f"episodes {_listed(missing)} kept too many reports waiting; evidence counts them as lost"
+                "lost",
+                f"episodes {_listed(missing)} kept too many reports waiting; evidence counts them at their worst",
             )
             self._queue.give_up(missing)
-            more, gone = self._queue.release()
-            groups, lost = groups + more, lost + gone
-        if not groups and not lost:
+            released += self._queue.release()
+        if not released:
             return
-        for k in lost:
+        for k in released.given_up if self._losses_independent else sorted(released.lost + released.given_up):
             asked = self._asked(k)
             if self.trust != "data":
                 self._evidence.forfeit(int(asked.policy_index[k - asked.first]), asked.bets)
-        for group in groups:
+        for group in released.groups:
             if self.trust != "data":
                 self._evidence.settle(group, self._bets_of(group.ids))
             if self._guess is not None:
                 columns = self._evidence.table.column(group.initial_states, group.ids.size)
                 self._guess.update(group.policy_index, columns, group.outcomes, group.signals, group.transitions)
-        self._watch(groups, lost)
+        self._watch(released)
         del self._bets[: bisect_right(self._bets, self._queue.settled, key=_after)]
         self._after_evidence()
 
-    def _watch(self, groups: list[Told], lost: list[int]) -> None:
+    def _watch(self, released: Released) -> None:
         """Show the monitor what was released, episode by episode in ask order.
 
         It is read after every episode, so an order that the plant chose (dear ones first) would raise false alarms. A lost
         episode is one that cost nothing: the smallest factor.
         """
-        ids = np.concatenate([*(g.ids for g in groups), np.asarray(lost, dtype=np.int64)])
-        costs = np.concatenate([*(g.outcomes[:, 1:] for g in groups), np.zeros((len(lost), self._limits.size))])
+        missing = np.asarray(released.lost + released.given_up, dtype=np.int64)
+        ids = np.concatenate([*(g.ids for g in released.groups), missing])
+        nothing = np.zeros((missing.size, self._limits.size))
+        costs = np.concatenate([*(g.outcomes[:, 1:] for g in released.groups), nothing])
         self._monitor.update(costs[np.argsort(ids)])
 
     def _asked(self, k: int) -> _Asked:

@@ -113,7 +113,6 @@ class Evidence:
         kind: ``"all"``, or ``"returns"`` where the plant reports no transitions.
         delta: ``delta_e``; cells are refuted at ``1/delta_e``.
         ceilings: (I,) largest episode costs the cells allow.
-        independent_losses: the user's declaration that losses do not depend on outcomes.
         final: a refuted cell is out for good at ``1/(final delta_e)``; 1 to readmit none.
 
     Attributes:
@@ -130,12 +129,11 @@ class Evidence:
         delta: float,
         ceilings: FloatArray,
         *,
-        independent_losses: bool,
         final: float = FINAL,
     ) -> None:
         cells = policy_set.cells
         self.weights = Weights.of(kind, cells.kernel is not None)
-        self._threshold, self._independent = -math.log(delta), independent_losses
+        self._threshold = -math.log(delta)
         self._final = self._threshold - math.log(final)
         self.table = _predictions(policy_set, ceilings)
         tables = _tables(policy_set, self.weights.transitions > 0.0)
@@ -274,9 +272,7 @@ class Evidence:
             self._transitions.update(group.transitions, self.watched)
 
     def forfeit(self, policy: int, bets: FloatArray | None) -> None:
-        """An episode is lost: smallest factors everywhere, unless losses are declared independent of outcomes."""
-        if self._independent:
-            return
+        """An episode will not be told: the smallest factors everywhere."""
         self._keep_refuted()
         for process in (*self._separate, *self._extra):
             process.mark_lost(policy)

@@ -277,12 +277,11 @@ class CellWealth:
         boxes: PredictedBoxes,
         delta: float,
         *,
-        independent: bool,
         final: float,
     ) -> None:
         cells, self._boxes = policy_set.cells, boxes
         self._shares = Weights.of(kind, cells.kernel is not None)  # type: ignore[arg-type]
-        self.threshold, self._independent = -math.log(delta), independent
+        self.threshold = -math.log(delta)
         self.final = self.threshold - math.log(final)
         self.alive, self.watched = np.ones((2, len(cells)), dtype=bool)
         self.impossible = np.zeros(len(cells), dtype=bool)
@@ -412,9 +411,7 @@ class CellWealth:
         return u * shrink[..., None], offset * shrink, np.maximum(least, -CAP)
 
     def forfeit(self, policy: int, fixed: FloatArray | None) -> None:
-        """A lost episode: the smallest factors."""
-        if self._independent:
-            return
+        """An episode that is not told: the smallest factors."""
         self.watched &= self.alive
         for process in (*self._separate, *self._extra):
             process.lose(policy, 1)

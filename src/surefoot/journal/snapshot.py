@@ -60,7 +60,7 @@ STATE: dict[type, tuple[str, ...]] = {
     Scale: ("_sums", "_counts"),
     Estimate: ("counts", "sums", "products", "moves", "followed", "measured"),
     Monitor: ("_log_wealth", "rejected"),
-    InOrder: ("settled", "_groups", "_arrived", "_lost", "_wall"),
+    InOrder: ("settled", "_groups", "_arrived", "_lost", "_given_up", "_wall"),
 }  # fmt: skip
 """Objects that exist in a fresh fold too; their state is put into it."""
 

@@ -251,10 +251,8 @@ class _Audit:
         self.bounds = DataBounds(start, self.ceilings, self.limits, share, selected=not cells_pay)
         boxes = PredictedBoxes(set_, self._ceilings(None, "cells"))
         level = delta * (1 - BOUNDS_SHARE) if cells_pay else self.settings["monitor_delta"]
-        independent = self.settings["losses"] == "independent"
-        self.wealth = CellWealth(
-            set_, self.settings["evidence"], boxes, level, independent=independent, final=FINAL if cells_pay else 1.0
-        )
+        self.skips_lost = self.settings["losses"] == "independent"
+        self.wealth = CellWealth(set_, self.settings["evidence"], boxes, level, final=FINAL if cells_pay else 1.0)
         self.guess = None if cells_pay else Guess(set_, boxes)
         self.look, self.objective = FIRST_LOOK, set_.cells.predictions.reward_center.mean(axis=0)
         if not cells_pay:
@@ -345,7 +343,7 @@ class _Audit:
     def _lost(self, body: dict[str, Any]) -> None:
         for k in body["ids"]:
             self._close(k)
-        self.order.lost.update(body["ids"])
+        self.order.declare_lost(body["ids"])
         self.missing.closed(body["ids"], lost=True)
         self._settle()
 
@@ -364,7 +362,8 @@ class _Audit:
         alive = self.wealth.alive.copy()
         if groups or lost:
             if self.trust != "data":
-                for k in lost:
+                # Only what somebody declared lost may be skipped, and only if losses were declared independent.
+                for k in (k for k in lost if not (self.skips_lost and k in self.order.declared)):
                     _, draws, bets, first = self._ask_of(k)
                     self.wealth.forfeit(draws[k - first], bets)
                 for group in groups:
@@ -663,24 +662,34 @@ class _AskOrder:
 
     Attributes:
         settled: episodes below have taken effect.
-        lost: given up, not yet settled.
+        lost: not to come, not yet settled: declared lost, or no longer waited for.
+        declared: those that somebody declared lost before the library gave them up, and that were not settled before the last report.
     """
 
     def __init__(self) -> None:
         self.settled = 0
         self.lost: set[int] = set()
+        self.declared: set[int] = set()
         self._groups: list[tuple[int, int, Group]] = []
         self._here: set[int] = set()
         self._missing = 0  # all episodes below are here, lost, or settled
 
+    def declare_lost(self, ids: list[int]) -> None:
+        """Somebody said that these never come; what the library gave up before is no longer theirs to declare."""
+        late = {k for k in ids if k < self.settled or k in self.lost}
+        self.declared = {k for k in self.declared if k >= self.settled} | (set(ids) - late)
+        self.lost.update(set(ids) - {k for k in ids if k < self.settled})
+
     def add(self, group: Group) -> None:
         """A report arrived."""
+        self.declared = {k for k in self.declared if k >= self.settled}
         first, last = int(group.ids.min()), int(group.ids.max())
         if first < self.settled:
             self.lost.update(k for k in group.ids.tolist() if k >= self.settled)
             return
         self._groups.append((first, last, group))
         self._here.update(group.ids.tolist())
+        self.lost.difference_update(group.ids.tolist())
 
     def release(self) -> tuple[list[Group], list[int]]:
         """Groups by their first id, and lost episodes, that take effect now."""

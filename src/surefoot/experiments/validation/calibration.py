@@ -177,7 +177,7 @@ class _Watch:
 
     def __init__(self, policy_set: PolicySet, kind: EvidenceKind, cell: int) -> None:
         ceilings = np.asarray(policy_set.bounds.cost_ceilings, dtype=np.float64)
-        self.evidence = Evidence(policy_set, kind, 0.5, ceilings, independent_losses=False)
+        self.evidence = Evidence(policy_set, kind, 0.5, ceilings)
         self.evidence.watched[:] = False
         self.evidence.watched[cell] = True
         self._kind, self._cell = kind, cell
