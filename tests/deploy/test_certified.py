@@ -132,6 +132,17 @@ def test_the_certificate_is_judged_at_half_of_delta_coverage_and_with_the_simula
             agent(replace(three_cells(), certificate=poor), p_max=0.05, delta_coverage=0.05)
 
 
+def test_what_simulation_adds_grows_with_the_limit_below_the_error_it_was_stated_at() -> None:
+    """beta = .1, 500 tasks without a miss: at delta_coverage = 2e-10 the share is at most (1 - 1e-10^(1/500)) / .9 = .0500."""
+    stated = 1.0 - 1e-6 ** (1 / 500)
+    found = Certificate(500, 0, 0.05, 0, 0.05, 0.05, simulation_error=stated / 9.0)
+    simulated = replace(three_cells(), certificate=found)
+    needed = (1.0 - 1e-10 ** (1 / 500)) / 0.9
+    assert agent(simulated, p_max=needed + 1e-6, delta_coverage=2e-10).trust == "cells"
+    with pytest.raises(AssumptionError, match="of the tasks uncovered at error 2e-10"):
+        agent(simulated, p_max=needed - 1e-6, delta_coverage=2e-10)
+
+
 BAD: dict[str, tuple[dict[str, Any], str]] = {
     "trust": ({"trust": "hope"}, "trust must be one of cells, data, envelope, got 'hope'"),
     "evidence": ({"evidence": "some"}, "evidence must be one of all, returns, got 'some'"),

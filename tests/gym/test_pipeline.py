@@ -16,7 +16,7 @@ from surefoot.errors import AssumptionError, InvalidInput, SimulationError
 from surefoot.gym.adapters import tabular_family
 from surefoot.gym.pipeline import DeterministicPolicy, FunctionPolicy, train_simulated
 from surefoot.gym.values import Widths, estimate
-from surefoot.stats.binomial import clopper_pearson_upper, rate_test
+from surefoot.stats.binomial import clopper_pearson_upper, rate_test, simulated_upper
 from surefoot.training import ParameterDistance
 from tests.gym.toys import CRITERION, DISCOUNT, HORIZON, MEAN_COIN, Constant, coins, exact, shared_coins
 from tests.training.families import Arm
@@ -73,10 +73,10 @@ def test_exact_values_of_fresh_tasks_lie_in_a_cell(which: str, request: pytest.F
 def test_the_certificate_is_the_binomial_limit_and_what_simulation_adds(plain: sf.PolicySet) -> None:
     found = plain.certificate
     assert found is not None and found.holdout == 5
-    # P(in no cell) <= p / (1 - beta), stated for p at error 1e-6 or more.
-    for delta in (0.5, 0.025, 1e-6):
+    # P(in no cell) <= p / (1 - beta), at any error.
+    for delta in (0.5, 0.025, 1e-6, 1e-9, 1e-15):
         p = clopper_pearson_upper(found.uncovered, 5, delta)
-        assert p + found.simulation_error >= min(1.0, p / 0.9) - 1e-12
+        assert simulated_upper(found.uncovered, 5, delta, found.simulation_error) >= min(1.0, p / 0.9) - 1e-12
     assert found.simulation_error == pytest.approx(clopper_pearson_upper(found.uncovered, 5, 1e-6) / 9.0)
     assert found.uncovered_upper == min(1.0, clopper_pearson_upper(found.uncovered, 5, 0.025) + found.simulation_error)
     assert found.margin_failures == 0

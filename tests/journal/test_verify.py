@@ -520,3 +520,20 @@ def test_the_audit_charges_what_shared_episodes_cost(spent: float, fine: bool, h
         return
     with pytest.raises(_Disagreement, match="needs coverage"):
         looked._check_certificate()
+
+
+@pytest.mark.parametrize("excess", [-1e-6, 1e-6])
+def test_the_audit_scales_what_simulation_adds_below_the_error_it_was_stated_at(
+    excess: float, honest: list[Event]
+) -> None:
+    """beta = .1, 500 tasks without a miss, error 1e-10 for the limit: (1 - 1e-10^(1/500)) / .9."""
+    stated = 1.0 - 1e-6 ** (1 / 500)
+    certificate = Certificate(500, 0, 0.05, 0, 0.05, 0.05, simulation_error=stated / 9.0)
+    looked = _Audit(replace(SETS["returns"], certificate=certificate))
+    p_max = (1.0 - 1e-10 ** (1 / 500)) / 0.9 + excess
+    looked.group, looked.trust, looked.settings = honest[:1], "cells", {"delta_coverage": 2e-10, "p_max": p_max}
+    if excess > 0.0:
+        looked._check_certificate()
+        return
+    with pytest.raises(_Disagreement, match="needs coverage"):
+        looked._check_certificate()

@@ -99,3 +99,20 @@ def test_rate_test_decides_as_the_lower_limit_does() -> None:
 def test_bad_arguments_are_named(call: object, message: str) -> None:
     with pytest.raises(InvalidInput, match=message):
         call()  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("alpha", [0.3, 1e-2, 1e-6, 1e-8, 1e-12])
+@pytest.mark.parametrize(("failures", "trials"), [(0, 200), (3, 200), (12, 5000)])
+def test_what_simulation_adds_is_enough_at_every_error(failures: int, trials: int, alpha: float) -> None:
+    """A failure is noticed with probability 1 - beta only: the rate is at most limit / (1 - beta), and what is stated once must cover that."""
+    for noticed in (0.9, 0.5):
+        added = (1.0 / noticed - 1.0) * binomial.clopper_pearson_upper(failures, trials, 1e-6)
+        exact = min(1.0, binomial.clopper_pearson_upper(failures, trials, alpha) / noticed)
+        found = binomial.simulated_upper(failures, trials, alpha, added)
+        assert found >= exact * (1.0 - 1e-12)
+        if alpha <= 1e-6:
+            assert found == pytest.approx(exact)
+    # What shared episodes add does not depend on the error; it is never made smaller.
+    assert binomial.simulated_upper(failures, trials, alpha, 0.005) >= 0.005 + binomial.clopper_pearson_upper(
+        failures, trials, alpha
+    )

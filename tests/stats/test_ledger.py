@@ -41,7 +41,12 @@ def test_the_whole_total_can_be_spent_in_ten_rounded_parts() -> None:
         ledger = ledger.spend(f"part {index}", 0.005, "a tenth")
     assert ledger.left <= 1e-12
     with pytest.raises(LedgerError):
-        ledger.spend("more", 2e-12, "above the tolerance")
+        ledger.spend("more", 1e-13, "above the tolerance")
+
+
+def test_a_small_total_is_as_exact_as_a_large_one() -> None:
+    with pytest.raises(LedgerError, match="at most 1e-12, got 2e-12"):
+        Ledger(1e-12).spend("one", 1e-12, "all of it").spend("two", 1e-12, "as much again")
 
 
 def test_frozen() -> None:

@@ -46,7 +46,7 @@ from surefoot.deploy.queue import InOrder, Released, Told
 from surefoot.errors import AssumptionError, InvalidInput, InvalidReport
 from surefoot.policy import Mixture, Policy
 from surefoot.policyset.schema import PolicySet
-from surefoot.stats.binomial import clopper_pearson_upper, trials_without_failure
+from surefoot.stats.binomial import simulated_upper, trials_without_failure
 from surefoot.stats.ledger import Ledger
 
 __all__ = ["CertifiedAgent", "Event", "Status", "Trust"]
@@ -657,7 +657,7 @@ def _check_certificate(policy_set: PolicySet, p_max: float, delta: float) -> Non
     level = (delta - spent) / 2
     p = 1.0
     if found is not None:
-        p = clopper_pearson_upper(found.uncovered, found.holdout, level) + found.simulation_error
+        p = simulated_upper(found.uncovered, found.holdout, level, found.simulation_error)
     if p > p_max:
         needed = trials_without_failure(p_max, level)
         had = "no hold-out" if found is None else f"{found.uncovered} of {found.holdout} hold-out tasks in no cell"

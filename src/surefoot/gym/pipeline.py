@@ -15,7 +15,7 @@ covered only in the event B(M) that one of its intervals misses its value. With 
       P(M in no cell) <= p / (1 - beta) = p + p beta / (1 - beta),
 
   which is sharper than ``p + beta`` and makes a beta of a tenth affordable: intervals of fewer episodes. What simulation adds is stated for p at
-  error ``SMALLEST_DELTA``, so that it holds for whoever reads the certificate at another level.
+  error ``SIMULATION_STATED_AT``; whoever reads the certificate at a smaller error scales it up (:func:`surefoot.stats.binomial.simulated_upper`).
 * *One batch of episodes omega for all tasks* (families that differ in the reward only). Given omega tasks are independent, but intervals may miss
   in just the tasks that matter: ``P(M in no cell) <= p + beta`` wherever ``P(B(M) | omega) <= beta``. Intervals at the level
   ``a = beta delta_s`` have ``E P(B | omega) <= a``, hence ``P(P(B | omega) > beta) <= delta_s`` (Markov), and ``delta_s`` is spent in the ledger.
@@ -53,7 +53,7 @@ from surefoot.policyset.schema import (
     SignalPredictions,
     TrainingReport,
 )
-from surefoot.stats.binomial import clopper_pearson_upper
+from surefoot.stats.binomial import SIMULATION_STATED_AT, clopper_pearson_upper, simulated_upper
 from surefoot.stats.ledger import Ledger
 from surefoot.training.cells import ghost_tasks, seam_tasks
 from surefoot.training.cover import Cover, proved_level, sized_cover
@@ -68,8 +68,6 @@ SLACK = 0.5
 """And by this share of the largest interval: a member's interval reaches beyond its value by about half of it already."""
 OWN_BETA, SHARED_BETA = 0.1, 0.005
 """Default ``beta`` of tasks with episodes of their own, and of tasks that share them."""
-SMALLEST_DELTA = 1e-6
-"""Smallest error at which a certificate's simulation error may be added to the limit on the uncovered mass."""
 SHARED_SHARE = 0.1
 """Part of delta that pays for hold-out tasks sharing their episodes."""
 CORNER_PARAMETERS = 3
@@ -630,16 +628,17 @@ def _certify(
     return Certificate(
         holdout=holdout,
         uncovered=uncovered,
-        uncovered_upper=min(1.0, clopper_pearson_upper(uncovered, holdout, level) + added[0]),
+        uncovered_upper=simulated_upper(uncovered, holdout, level, added[0]),
         margin_failures=failures,
-        margin_failure_upper=min(1.0, clopper_pearson_upper(failures, holdout, level) + added[1]),
+        margin_failure_upper=simulated_upper(failures, holdout, level, added[1]),
         delta_coverage=2.0 * level + ledger.spent_on("simulation"),
         simulation_error=added[0],
     )
 
 
 def _simulation_error(failures: int, holdout: int, beta: float, shared: bool) -> float:
-    """What has to be added to the limit on the share of tasks that failed, because their values are simulated."""
+    """What has to be added to the limit on the share of tasks that failed, because their values are simulated; for any error from
+    ``SIMULATION_STATED_AT`` on."""
     if shared:
         return beta
-    return min(1.0 - 1e-9, beta / (1.0 - beta) * clopper_pearson_upper(failures, holdout, SMALLEST_DELTA))
+    return min(1.0 - 1e-9, beta / (1.0 - beta) * clopper_pearson_upper(failures, holdout, SIMULATION_STATED_AT))

@@ -368,10 +368,11 @@ class Certificate:
     Attributes:
         holdout: number of fresh tasks m.
         uncovered: how many of them were consistent with no cell.
-        uncovered_upper: Clopper-Pearson upper limit ``p``, plus ``simulation_error``.
+        uncovered_upper: Clopper-Pearson upper limit ``p``, plus ``simulation_error`` (:func:`surefoot.stats.binomial.simulated_upper`).
         margin_failures, margin_failure_upper: the same for the safe policy's margin.
         delta_coverage: error probability of the pair.
-        simulation_error: what simulated values add to the limits; 0 where values are exact.
+        simulation_error: what simulated values add to the limit on the uncovered mass at any error from ``SIMULATION_STATED_AT`` on, and in
+            proportion more below; 0 where values are exact.
     """
 
     holdout: int

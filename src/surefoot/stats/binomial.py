@@ -19,12 +19,17 @@ import math
 from surefoot.arrays import check_integer, check_real
 
 __all__ = [
+    "SIMULATION_STATED_AT",
     "clopper_pearson",
     "clopper_pearson_lower",
     "clopper_pearson_upper",
     "rate_test",
+    "simulated_upper",
     "trials_without_failure",
 ]
+
+SIMULATION_STATED_AT = 1e-6
+"""Error at which a certificate states what simulated values add to its limit."""
 
 
 def clopper_pearson_upper(failures: int, trials: int, alpha: float) -> float:
@@ -55,6 +60,22 @@ def clopper_pearson_lower(failures: int, trials: int, alpha: float) -> float:
     from scipy.special import betaincinv
 
     return float(betaincinv(failures, trials - failures + 1, alpha))
+
+
+def simulated_upper(failures: int, trials: int, alpha: float, added: float) -> float:
+    """Upper limit at error ``alpha`` where trials were judged by simulation, which adds ``added`` at error ``SIMULATION_STATED_AT``.
+
+    Each failure is noticed with probability ``1 - beta``: the rate is at most ``u / (1 - beta) = u + u beta / (1 - beta)`` with u the exact limit.
+    What is added is in proportion to u, and u grows without bound as ``alpha`` falls: below the error at which ``added`` was stated it is scaled
+    up with u. An ``added`` that does not depend on u only gets larger by this.
+
+    >>> simulated_upper(0, 459, 0.01, 0.0) == clopper_pearson_upper(0, 459, 0.01)
+    True
+    """
+    added = check_real("added", added, low=0.0, high=1.0)
+    upper = clopper_pearson_upper(failures, trials, alpha)
+    stated = clopper_pearson_upper(failures, trials, SIMULATION_STATED_AT)
+    return min(1.0, upper + added * max(1.0, upper / stated))
 
 
 def clopper_pearson(failures: int, trials: int, alpha: float) -> tuple[float, float]:

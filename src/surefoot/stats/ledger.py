@@ -18,7 +18,7 @@ from surefoot.errors import InvalidInput, LedgerError
 __all__ = ["Entry", "Ledger"]
 
 TOLERANCE = 1e-12
-"""What rounding may overdraw: ten times 0.005 is not exactly 0.05."""
+"""Share of the total that rounding may overdraw: ten times 0.005 is not exactly 0.05."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class Ledger:
         object.__setattr__(self, "total", total)
         object.__setattr__(self, "entries", tuple(self.entries))
         _refuse_double_names(self.entries)
-        if self.spent > self.total + TOLERANCE:
+        if self.spent > self.total * (1.0 + TOLERANCE):
             parts = ", ".join(f"{e.name}={e.delta:g}" for e in self.entries)
             raise LedgerError(
                 f"delta must sum to at most {self.total:g}, got {self.spent:g} ({parts}); spend less or raise the total"
