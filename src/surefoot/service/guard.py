@@ -158,6 +158,10 @@ class Guard:
             await self._serve(scope, receive, watched)
         except Refusal as refusal:
             await _refuse(refusal, send)
+        except asyncio.CancelledError:
+            if began:
+                raise
+            await _refuse(_busy("the service is told to end before this was answered"), send)
         except Exception:
             LOG.exception("unexpected error")
             if not began:
