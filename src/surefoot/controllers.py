@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -106,6 +106,10 @@ class LinearPolicy:
     ) -> tuple[FloatArray, None]:
         """Action for one observation; deterministic either way."""
         return self.act_batch(np.asarray(observation, dtype=np.float64)[None])[0], None
+
+    def for_episode(self) -> Self:
+        """Itself: it keeps no memory."""
+        return self
 
 
 @dataclass(frozen=True, eq=False)
@@ -203,6 +207,10 @@ class MLPPolicy:
         """Action for one observation; deterministic either way."""
         action = self.act_batch(np.asarray(observation, dtype=np.float64)[None])[0]
         return (int(action) if self.discrete else action), None
+
+    def for_episode(self) -> Self:
+        """Itself: it keeps no memory."""
+        return self
 
     def fix(self, values: Any) -> MLPPolicy:
         """The policy of the other inputs when the last ones are held at these values.

@@ -7,14 +7,28 @@ whole episode, so that expected discounted return and costs are linear in the we
 
 Everything the deployment phase proves rests on that line: mixing actions step by step would break it.
 
+**Memory.** ``V(pi_j)`` is the value of a policy that knows its own episode and no other. So every episode that runs, simulated or real, acts through
+an instance of its own, which :func:`for_episode` makes of the library's policy; the library's own object never acts. In this order:
+
+1. ``policy.for_episode()``, where there is such a method, returns the instance. What keeps no memory returns itself, as tables and networks do.
+2. A model of Stable-Baselines3 is shared: its memory is the state that ``predict`` returns. So is a plain function, which cannot be copied.
+3. Everything else is copied (``copy.deepcopy``), and its ``reset()`` called where it has one.
+4. Where ``predict`` takes ``state``, the state it returned is handed back at the next step; first ``None``, with ``episode_start`` true.
+
+Training and :func:`surefoot.gym.check_family` test on recorded episodes that a policy acts alone as it does beside others.
+
 Letters: S states, A actions, J policies, I constraints.
 """
 
 from __future__ import annotations
 
+import copy
+import inspect
+import types
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any, Protocol, runtime_checkable
+from functools import cached_property, partial
+from typing import Any, Protocol, Self, runtime_checkable
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -22,7 +36,24 @@ from numpy.typing import ArrayLike
 from surefoot.arrays import FloatArray, as_floats, check_integer, check_probabilities
 from surefoot.errors import InvalidInput
 
-__all__ = ["Mixture", "Policy", "TabularPolicy", "as_tables"]
+__all__ = [
+    "DeterministicPolicy",
+    "FunctionPolicy",
+    "Mixture",
+    "Policy",
+    "RecurrentPolicy",
+    "TabularPolicy",
+    "as_policy",
+    "as_tables",
+    "for_episode",
+    "instances",
+    "is_shared",
+    "parameters_of",
+]
+
+SHARED = ("stable_baselines3", "sb3_contrib")
+"""Packages whose models keep the memory of an episode in the state they return, and are expensive to copy."""
+FUNCTIONS = (types.FunctionType, types.BuiltinFunctionType)
 
 
 @runtime_checkable
@@ -81,6 +112,143 @@ class TabularPolicy:
             return int(np.argmax(row)), None
         source = np.random.default_rng() if rng is None else rng
         return int(self._edges[state].searchsorted(source.random(), side="right")), None
+
+    def for_episode(self) -> Self:
+        """Itself: it keeps no memory."""
+        return self
+
+
+@dataclass(frozen=True, eq=False)
+class FunctionPolicy:
+    """A function from observations to actions, as a policy. It lives in this process; a file may name it once it is registered
+    (:func:`surefoot.policyset.register_policy`).
+    """
+
+    function: Callable[[Any], Any]
+
+    def predict(self, observation: Any, *, deterministic: bool = True) -> tuple[Any, None]:
+        """The function's answer."""
+        return self.function(observation), None
+
+    def for_episode(self) -> FunctionPolicy:
+        """The function itself; of an object that is called, an instance of the episode's own."""
+        own = for_episode(self.function)
+        return self if own is self.function else FunctionPolicy(own)
+
+
+@dataclass(frozen=True, eq=False)
+class DeterministicPolicy:
+    """A policy that would draw its actions by default, as those of Stable-Baselines3 do, asked for its deterministic action always.
+
+    It lives in this process, as functions do; :func:`surefoot.gym.policies.from_sb3` makes one that a file can hold.
+    """
+
+    policy: Any
+
+    def predict(self, observation: Any, state: Any = None, *, deterministic: bool = True) -> tuple[Any, Any]:
+        """The deterministic action; ``state`` reaches policies that keep one."""
+        more = {} if state is None else {"state": state}
+        return self.policy.predict(observation, deterministic=True, **more)  # type: ignore[no-any-return]
+
+    def for_episode(self) -> DeterministicPolicy:
+        """The same around an instance of the episode's own, which hands its state on by itself."""
+        return DeterministicPolicy(for_episode(self.policy))
+
+    def __getattr__(self, name: str) -> Any:
+        # reset() of policies with a memory; never while a copy is being built.
+        if name.startswith("_") or name in ("policy", "act_batch"):
+            raise AttributeError(name)
+        return getattr(self.policy, name)
+
+
+class RecurrentPolicy:
+    """A policy that is handed its state, during one episode: keeps what ``predict`` returned and hands it back at the next step.
+
+    Args:
+        policy: has ``predict(observation, state=, ...)``, perhaps with ``episode_start=`` as models of Stable-Baselines3 take it.
+    """
+
+    def __init__(self, policy: Any) -> None:
+        self._policy, self._state, self._first = policy, None, True
+        self._told = "episode_start" in parameters_of(policy.predict)
+
+    def predict(self, observation: Any, state: Any = None, episode_start: Any = None, **more: Any) -> Any:
+        """``(action, state)``; whoever hands the state back himself may do so."""
+        if episode_start is not None and np.all(episode_start):
+            self._state, self._first = None, True
+        if self._told:
+            more["episode_start"] = np.array([self._first])
+        answer = self._policy.predict(observation, state=self._state if state is None else state, **more)
+        self._first = False
+        if isinstance(answer, tuple) and len(answer) == 2:
+            self._state = answer[1]
+        return answer
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return getattr(self._policy, name)
+
+
+def for_episode(policy: Any) -> Any:
+    """A policy for one episode: nobody else acts with it, and it remembers no other episode.
+
+    Raises:
+        InvalidInput: it cannot be copied.
+    """
+    return instances(policy)()
+
+
+def instances(policy: Any) -> Callable[[], Any]:
+    """What makes :func:`for_episode` of one policy many times: how it is made is looked up once."""
+    made = getattr(policy, "for_episode", None)
+    if callable(made):
+        return made  # type: ignore[no-any-return]
+    takes = "state" in parameters_of(getattr(policy, "predict", None))
+    if is_shared(policy):
+        return partial(RecurrentPolicy, policy) if takes else lambda: policy
+    return partial(_copied, policy, takes)
+
+
+def is_shared(policy: Any) -> bool:
+    """Whether it is one of those that are not copied: a plain function, or a model of Stable-Baselines3."""
+    return isinstance(policy, FUNCTIONS) or any(c.__module__.partition(".")[0] in SHARED for c in type(policy).__mro__)
+
+
+def _copied(policy: Any, takes_state: bool) -> Any:
+    try:
+        own = copy.deepcopy(policy)
+    except Exception as error:
+        raise InvalidInput(
+            f"policy must give every episode an instance of its own, got a {type(policy).__name__} that cannot be copied "
+            f"({type(error).__name__}: {error}); give it a method for_episode() that returns a fresh one, or itself if it keeps no memory"
+        ) from error
+    reset = getattr(own, "reset", None)
+    if callable(reset):
+        reset()
+    return RecurrentPolicy(own) if takes_state else own
+
+
+def as_policy(thing: Any) -> Any:
+    """A policy whose plain ``predict(observation)`` is reproducible; functions are wrapped, and so is what draws its actions by default."""
+    if not callable(getattr(thing, "predict", None)):
+        return FunctionPolicy(thing) if callable(thing) else thing
+    try:
+        takes = inspect.signature(thing.predict).parameters
+    except (TypeError, ValueError):
+        return thing
+    settled = "rng" in takes or "deterministic" not in takes or takes["deterministic"].default is True
+    return thing if settled else DeterministicPolicy(thing)
+
+
+def parameters_of(function: Any) -> frozenset[str]:
+    """Names of a function's parameters; none where they cannot be told."""
+    if not callable(function):
+        return frozenset()
+    try:
+        return frozenset(inspect.signature(function).parameters)
+    except (TypeError, ValueError):
+        return frozenset()
 
 
 @dataclass(frozen=True, eq=False)

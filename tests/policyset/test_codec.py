@@ -73,7 +73,7 @@ def test_file_of_an_unregistered_kind_names_the_remedy(
     monkeypatch.delitem(codec._KINDS, "linear")
     with pytest.raises(
         PolicySetError,
-        match=r"policies\.0\.kind must be one of linear-map, mlp, table, got 'linear'; upgrade surefoot or import",
+        match=r"policies\.0\.kind must be one of linear-map, mlp, registered, table, got 'linear'; upgrade surefoot or import",
     ):
         load(tmp_path / "linear.sf")
 
@@ -114,7 +114,8 @@ def test_unregistered_policies_are_not_saved(tmp_path: Path) -> None:
     policy_set = random_policy_set(np.random.default_rng(0))
     strange = replace(policy_set, policies=tuple(Subclass(policy.table) for policy in policy_set.policies))
     with pytest.raises(
-        InvalidInput, match=r"policies\.0 must be of a registered kind \(linear-map, mlp, table\), got Subclass"
+        InvalidInput,
+        match=r"policies\.0 must be of a registered kind \(linear-map, mlp, registered, table\), got Subclass",
     ):
         save(strange, tmp_path / "set.sf")
     assert list(tmp_path.iterdir()) == []

@@ -621,11 +621,11 @@ HOSTILE: dict[str, tuple[Callable[[Members], bytes], str]] = {
     # policies
     "unknown kind": (
         put("policies", 1, "kind", value="torch"),
-        "policies.1.kind must be one of linear-map, mlp, table, got 'torch'; upgrade",
+        "policies.1.kind must be one of linear-map, mlp, registered, table, got 'torch'; upgrade",
     ),
     "module as kind": (
         put("policies", 1, "kind", value="os.system"),
-        "policies.1.kind must be one of linear-map, mlp, table, got 'os.system'",
+        "policies.1.kind must be one of linear-map, mlp, registered, table, got 'os.system'",
     ),
     "kind a list": (put("policies", 1, "kind", value=["table"]), "policies.1.kind must be a string, got list"),
     "no kind": (drop("policies", 1, "kind"), "policies.1.kind must be a string, got NoneType"),

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ import numpy as np
 from surefoot.arrays import FloatArray, IntArray, check_integer, entry, first_where
 from surefoot.criterion import Criterion
 from surefoot.errors import InvalidReport
-from surefoot.policy import Mixture, Policy
+from surefoot.policy import Mixture, Policy, for_episode
 
 __all__ = ["Batch", "Desk", "Episode", "Reports"]
 
@@ -33,15 +34,21 @@ class Episode:
 
     Attributes:
         id: to be given back with the report.
-        policy: run this one for the whole episode.
+        policy: run this one for the whole episode; an instance of the episode's own, made when first asked for, which remembers no other
+            (:func:`surefoot.policy.for_episode`).
         policy_index: its index in the library.
         weights: (J,) mixture it was drawn from; what is certified is the mixture, not the single draw.
     """
 
     id: int
-    policy: Policy
     policy_index: int
     weights: FloatArray
+    _policies: tuple[Policy, ...] = field(repr=False)
+
+    @cached_property
+    def policy(self) -> Policy:
+        """The policy to run."""
+        return for_episode(self._policies[self.policy_index])  # type: ignore[no-any-return]
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +59,7 @@ class Batch:
         ids: (n,).
         policy_index: (n,) which policy each of them runs.
         weights: (J,).
-        policies: the library.
+        policies: the library; what acts is an episode's ``policy``, never these.
     """
 
     ids: IntArray
@@ -64,8 +71,7 @@ class Batch:
         return int(self.ids.size)
 
     def __getitem__(self, k: int) -> Episode:
-        index = int(self.policy_index[k])
-        return Episode(int(self.ids[k]), self.policies[index], index, self.weights)
+        return Episode(int(self.ids[k]), int(self.policy_index[k]), self.weights, self.policies)
 
     def __iter__(self) -> Iterator[Episode]:
         return (self[k] for k in range(len(self)))

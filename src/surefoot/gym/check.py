@@ -1,8 +1,8 @@
 """Is this family fit for training? Everything that can be found out on a few tasks and episodes, in words that say what to fix.
 
 *Problems* make simulation fail or its results wrong: a rule of Gymnasium's own checker, a broken step, a task that changes on ``reset``,
-an episode that its seed does not determine. *Warnings* cost episodes or point at mistakes: ranges far wider than what is seen, a cost that
-is always zero, a policy above the limit.
+an episode that its seed does not determine, a controller whose memory outlives its episode. *Warnings* cost episodes or point at mistakes: ranges far
+wider than what is seen, a cost that is always zero, a policy above the limit.
 
 Letters: T tasks, p parameters, I constraints, n episodes.
 """
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +20,7 @@ import numpy as np
 
 from surefoot.arrays import FloatArray, check_integer
 from surefoot.errors import MissingExtra, SimulationError, SurefootError
+from surefoot.gym.deployed import as_deployed, check_memory, owned
 from surefoot.gym.family import GymFamily
 from surefoot.gym.rollout import Rollouts, Stage
 
@@ -73,13 +74,20 @@ class FamilyCheck:
 
 
 def check_family(
-    family: GymFamily, *, policy: Any = None, tasks: int = 5, episodes: int = 3, seed: int = 0
+    family: GymFamily,
+    *,
+    policy: Any = None,
+    library: Sequence[Any] | None = None,
+    tasks: int = 5,
+    episodes: int = 3,
+    seed: int = 0,
 ) -> FamilyCheck:
     """Look for what would go wrong in training.
 
     Args:
         family: to be checked.
-        policy: the safe policy, say; by default actions are drawn at random.
+        policy: the safe policy, say; by default the library's first, and without a library actions are drawn at random.
+        library: all policies to be trained with: each is tried for a memory that its episodes would share.
         tasks: how many are sampled.
         episodes: how many are run in each.
         seed: of everything random.
@@ -90,12 +98,17 @@ def check_family(
     check_integer("tasks", tasks, low=1)
     check_integer("episodes", episodes, low=1)
     check_integer("seed", seed, low=0)
-    found = _Findings(family, policy, episodes, seed)
+    given = list(library) if library is not None else [] if policy is None else [policy]
+    policies = owned(given) if given or library is not None else ()
+    acting = as_deployed(policy) if policy is not None else policies[0] if policies else None
+    found = _Findings(family, acting, episodes, seed)
     points = found.attempt(_sample, family, tasks, seed)
     for task, point in enumerate([] if points is None else points):
         found.attempt(found.task, task, point)
     if family.shared and points is not None and len(points) > 1:
         found.attempt(found.premise, points[0], points[-1])
+    for j, one in enumerate(policies if points is not None else ()):
+        found.attempt(found.memory, points[0], one, j)
     found.ranges()
     return FamilyCheck(
         family.name, tuple(dict.fromkeys(found.problems)), tuple(dict.fromkeys(found.notes)), found.count
@@ -185,6 +198,10 @@ class _Findings:
                     f"others at {point.tolist()} and {other.tolist()} for one seed; leave rewards= out, and every task gets episodes of its own"
                 )
                 return
+
+    def memory(self, point: FloatArray, policy: Any, index: int) -> None:
+        """Whether an episode of a policy depends on other episodes."""
+        self.problems.extend(check_memory(self.family, point, policy, index, seed=self.seed))
 
     def _pays(self, env: Any, point: FloatArray) -> None:
         """Whether ``rewards`` gives what the environment pays, over one episode of random actions."""

@@ -30,7 +30,6 @@ Letters: T tasks, p parameters, N cells, J policies, I constraints, X signals, Q
 
 from __future__ import annotations
 
-import inspect
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -39,10 +38,11 @@ from typing import Any, Literal
 import numpy as np
 
 from surefoot.arrays import FloatArray, IntArray, check_integer, check_real
-from surefoot.errors import AssumptionError, InvalidInput
+from surefoot.errors import AssumptionError, InvalidInput, SimulationError
+from surefoot.gym.deployed import check_memory, owned
 from surefoot.gym.family import GymFamily
 from surefoot.gym.values import Estimates, Widths, estimate
-from surefoot.policyset.codec import is_registered
+from surefoot.policy import DeterministicPolicy, FunctionPolicy
 from surefoot.policyset.schema import (
     AssumptionReport,
     Cells,
@@ -74,38 +74,6 @@ CORNER_PARAMETERS = 3
 SHOWN = 3
 
 
-@dataclass(frozen=True, eq=False)
-class FunctionPolicy:
-    """A function from observations to actions, as a policy. It lives in this process; a file needs a registered kind."""
-
-    function: Callable[[Any], Any]
-
-    def predict(self, observation: Any, *, deterministic: bool = True) -> tuple[Any, None]:
-        """The function's answer."""
-        return self.function(observation), None
-
-
-@dataclass(frozen=True, eq=False)
-class DeterministicPolicy:
-    """A policy that would draw its actions by default, as those of Stable-Baselines3 do, asked for its deterministic action always.
-
-    It lives in this process; :func:`surefoot.gym.policies.from_sb3` makes one that a file can hold.
-    """
-
-    policy: Any
-
-    def predict(self, observation: Any, state: Any = None, *, deterministic: bool = True) -> tuple[Any, Any]:
-        """The deterministic action; ``state`` reaches policies that keep one."""
-        more = {} if state is None else {"state": state}
-        return self.policy.predict(observation, deterministic=True, **more)  # type: ignore[no-any-return]
-
-    def __getattr__(self, name: str) -> Any:
-        # reset() of policies with a memory; never while a copy is being built.
-        if name.startswith("_") or name in ("policy", "act_batch"):
-            raise AttributeError(name)
-        return getattr(self.policy, name)
-
-
 def train_simulated(
     family: GymFamily,
     library: Sequence[Any],
@@ -132,7 +100,8 @@ def train_simulated(
     Args:
         family: the distribution over tasks.
         library: J policies, index 0 the safe one; whoever trained them. What is simulated is what ``predict(observation)`` does in deployment;
-            policies that would draw at random by default (``deterministic=False``) are made deterministic, in the set as well.
+            policies that would draw at random by default (``deterministic=False``) are made deterministic, in the set as well. The set keeps copies,
+            and every episode acts through an instance of its own (:func:`surefoot.policy.for_episode`).
         tasks: number of fresh training tasks.
         holdout: fresh tasks that judge the finished cells; 0 leaves the set without a certificate.
         cells: largest number of cells.
@@ -156,7 +125,7 @@ def train_simulated(
 
     Raises:
         InvalidInput: an argument out of range.
-        SimulationError: an environment or a policy breaks a rule.
+        SimulationError: an environment or a policy breaks a rule; a policy acts otherwise beside other episodes, or after them, than alone.
         AssumptionError: the safe policy is not shown to be feasible in all sampled tasks (``strict``), or in none at all.
     """
     check_integer("tasks", tasks, low=2)
@@ -172,9 +141,12 @@ def train_simulated(
         raise InvalidInput(f"seams must be one of interpolate, simulate, got {seams!r}; choose one")
     ledger, alpha = _levels(family, delta, miss, holdout)
     budget = _Budget(widths or Widths(), max_episodes, alpha, seed, workers, progress)
-    run = _Run(family, _policies(library), budget, margin)
+    run = _Run(family, owned(library), budget, margin)
     sample_rng, holdout_rng = (np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(2))
     drawn = _Drawn.of(family, family.sample(tasks, sample_rng), outside)
+    for j, policy in enumerate(run.policies):
+        for problem in check_memory(family, drawn.tasks[0], policy, j, seed=seed):
+            raise SimulationError(problem)
     values = run.estimate(drawn.everything, 1, "simulating tasks")
     outcome = _build(run, drawn, values, cover, cells, seams, policy_for_cell, strict)
     certificate = _certify(run, outcome, holdout, miss, ledger, holdout_rng)
@@ -207,25 +179,6 @@ def _levels(family: GymFamily, delta: float, beta: float, holdout: int) -> tuple
     ledger = ledger.spend("coverage", rest / 2, "hold-out limit on the uncovered mass")
     ledger = ledger.spend("margin", rest / 2, "hold-out limit on tasks where the safe policy has less margin")
     return ledger, beta * (delta - rest) if family.shared else beta
-
-
-def _policies(library: Sequence[Any]) -> tuple[Any, ...]:
-    if not len(library):
-        raise InvalidInput("library must hold at least the safe policy, got none; put it first")
-    return tuple(_as_deployed(policy) for policy in library)
-
-
-def _as_deployed(policy: Any) -> Any:
-    """The policy, or one around it whose plain ``predict(observation)`` is reproducible: what is measured must be what is deployed."""
-    if not callable(getattr(policy, "predict", None)):
-        return FunctionPolicy(policy) if callable(policy) else policy
-    try:
-        takes = inspect.signature(policy.predict).parameters
-    except (TypeError, ValueError):
-        return policy
-    # Controllers of a registered kind go to files as they are, and are measured by what they do by default.
-    settled = "rng" in takes or "deterministic" not in takes or takes["deterministic"].default is True
-    return policy if settled or is_registered(policy) else DeterministicPolicy(policy)
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,18 +10,16 @@ Every step is checked. A cost that is missing, not finite, negative or above its
 action of another shape ... is an error that names family, parameters, policy, episode, step and value, because a wrong number here would
 become a wrong certificate.
 
-A policy acts through ``act_batch(observations)`` where it has one, else ``predict(observation)``, else it is called. ``predict`` gets the
-episode's own ``rng`` if it takes one and otherwise nothing but the observation (and state), as in deployment: what is measured is what is
-deployed. Whether a policy is deterministic is up to its own default. A policy with ``reset()`` is copied for every environment and reset
-before every episode (controllers with a memory).
+A policy acts through ``act_batch(observations)`` where it has one (and no ``reset``), else ``predict(observation)``, else it is called. ``predict``
+gets the episode's own ``rng`` if it takes one and otherwise nothing but the observation (and state), as in deployment: what is measured is what is
+deployed. Whether a policy is deterministic is up to its own default. Every episode acts through an instance of its own
+(:func:`surefoot.policy.for_episode`), as every episode of a deployment does.
 
 Letters: T tasks, p parameters, J policies, I constraints, X signals, n episodes, m environments in lockstep.
 """
 
 from __future__ import annotations
 
-import copy
-import inspect
 import itertools
 import math
 from collections.abc import Sequence
@@ -33,9 +31,10 @@ import numpy as np
 from surefoot.arrays import FloatArray, IntArray, check_integer, first_where
 from surefoot.errors import InvalidInput, SimulationError, SurefootError
 from surefoot.gym.family import ROOM, GymFamily
+from surefoot.policy import instances, parameters_of
 from surefoot.progress import track
 
-__all__ = ["Rollouts", "Stage", "join", "rollout"]
+__all__ = ["Rollouts", "Stage", "chance", "join", "rollout"]
 
 WIDTH = 16
 """Environments in lockstep; more share a matrix product among more, and cost memory."""
@@ -232,6 +231,13 @@ class Stage:
         return _Run(self, policy, index, seed, first, count).finish()
 
 
+def chance(entropy: Sequence[int], key: tuple[int, int, int]) -> tuple[int, np.random.SeedSequence]:
+    """What decides an episode, ``key`` being its task, policy and number: the seed of ``reset``, and that of a policy which draws."""
+    # 32 bits, which every library takes as a seed.
+    seed = int(np.random.SeedSequence(entropy, spawn_key=key).generate_state(1)[0])
+    return seed, np.random.SeedSequence(entropy, spawn_key=(*key, 1))
+
+
 class _Run:
     """Episodes on their way; slot k runs one of them in environment k."""
 
@@ -301,9 +307,7 @@ class _Run:
         self.started += 1
         self.doing, self.slot = "reset", slot
         key = (self.stage.task, self.index, self.first + int(self.episode[slot]))
-        # 32 bits, which every library takes as a seed.
-        seed = int(np.random.SeedSequence(self.entropy, spawn_key=key).generate_state(1)[0])
-        result = self.envs[slot].reset(seed=seed)
+        result = self.envs[slot].reset(seed=chance(self.entropy, key)[0])
         if not isinstance(result, tuple) or len(result) != 2:
             self._refuse("reset", "return (observation, info)", type(result).__name__, slot, "follow Gymnasium's API")
         self.returns[slot], self.costs[slot] = 0.0, 0.0
@@ -553,19 +557,17 @@ class _Actor:
         self.run, self.policy = run, policy
         self.space = run.envs[0].action_space
         self.batch = getattr(policy, "act_batch", None)
-        self.takes = _parameters(getattr(policy, "predict", None))
+        self.takes_rng = "rng" in parameters_of(getattr(policy, "predict", None))
         if not callable(self.batch) and not callable(getattr(policy, "predict", None)) and not callable(policy):
             raise SimulationError(
                 f"policy {run.index} must have predict(observation) or be callable, got {type(policy).__name__} ({run.family.name}); "
                 "wrap it in a function"
             )
-        resets = callable(getattr(policy, "reset", None))
-        self.policies = [copy.deepcopy(policy) for _ in range(slots)] if resets else [policy] * slots
-        if resets or not callable(self.batch):
+        if callable(getattr(policy, "reset", None)) or not callable(self.batch):
             self.batch = None
-        self.resets = resets
+        self.instance = instances(policy)
+        self.policies: list[Any] = [None] * slots
         self.rngs: list[Any] = [None] * slots
-        self.states: list[Any] = [None] * slots
         shape = getattr(self.space, "shape", None)
         self.box = type(self.space).__name__ == "Box" and shape is not None
         self.discrete = type(self.space).__name__ == "Discrete"
@@ -577,13 +579,12 @@ class _Actor:
             )
 
     def start(self, slot: int, entropy: list[int], key: tuple[int, int, int]) -> None:
-        """A new episode: its own generator, no memory."""
-        self.states[slot] = None
-        if "rng" in self.takes:
-            self.rngs[slot] = np.random.default_rng(np.random.SeedSequence(entropy, spawn_key=(*key, 1)))
-        if self.resets:
+        """A new episode: its own generator, its own instance of the policy."""
+        if self.takes_rng:
+            self.rngs[slot] = np.random.default_rng(chance(entropy, key)[1])
+        if self.batch is None:
             self.run.doing = "policy.reset"
-            self.policies[slot].reset()
+            self.policies[slot] = self.instance()
 
     def act(self, live: list[int]) -> Any:
         """Actions of the live slots, in order."""
@@ -605,15 +606,9 @@ class _Actor:
         policy, observation = self.policies[slot], self.run.observations[slot]
         if not hasattr(policy, "predict"):
             return policy(observation)
-        more: dict[str, Any] = {}
-        if "rng" in self.takes:
-            more["rng"] = self.rngs[slot]
-        if self.states[slot] is not None and "state" in self.takes:
-            more["state"] = self.states[slot]
-        answer = policy.predict(observation, **more)
+        answer = policy.predict(observation, rng=self.rngs[slot]) if self.takes_rng else policy.predict(observation)
         if not isinstance(answer, tuple) or len(answer) != 2:
             self.run._refuse("predict", "return (action, state)", type(answer).__name__, slot, "return (action, None)")
-        self.states[slot] = answer[1]
         return answer[0]
 
     def _check(self, live: list[int], actions: Any) -> None:
@@ -658,13 +653,3 @@ def _short(space: Any) -> str:
     if (low == low.flat[0]).all() and (high == high.flat[0]).all():
         return f"[{low.flat[0]:g}, {high.flat[0]:g}]"
     return f"{low.tolist()}..{high.tolist()}"
-
-
-def _parameters(function: Any) -> frozenset[str]:
-    """Names of a function's parameters."""
-    if not callable(function):
-        return frozenset()
-    try:
-        return frozenset(inspect.signature(function).parameters)
-    except (TypeError, ValueError):
-        return frozenset()

@@ -29,6 +29,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar, overload
 
@@ -56,7 +57,7 @@ from surefoot.journal.status import DeploymentStatus
 from surefoot.journal.stops import SECONDS, Kept, Stop
 from surefoot.journal.store import BUSY_SECONDS, Store, Transaction
 from surefoot.journal.verify import Verification, verify
-from surefoot.policy import Policy
+from surefoot.policy import Policy, for_episode
 from surefoot.policyset.schema import PolicySet
 
 __all__ = ["Deployment", "Ticket", "Tickets"]
@@ -78,16 +79,22 @@ class Ticket:
 
     Attributes:
         id: to be given back with the report.
-        policy_index, policy: run this one for the whole episode, whatever one thinks of the draw.
+        policy_index, policy: run this one for the whole episode, whatever one thinks of the draw. ``policy`` is the ticket's own, made when first
+            asked for, and remembers no other episode (:func:`surefoot.policy.for_episode`).
         weights: (J,) the certified mixture it was drawn from.
         reason: why this policy has its weight.
     """
 
     id: int
     policy_index: int
-    policy: Policy = field(repr=False)
     weights: FloatArray = field(repr=False)
     reason: str
+    _policies: tuple[Policy, ...] = field(repr=False)
+
+    @cached_property
+    def policy(self) -> Policy:
+        """The policy to run, an instance of this ticket's own."""
+        return for_episode(self._policies[self.policy_index])  # type: ignore[no-any-return]
 
 
 class Tickets(tuple[Ticket, ...]):
@@ -802,7 +809,7 @@ class Deployment:
         policies, reasons = self.policy_set.policies, plan.get("reasons", {})
         weights = freeze(dense(plan.get("weights", {}), len(policies)))
         return Tickets(
-            Ticket(asked["first"] + k, j, policies[j], weights, reasons.get(str(j), ""))
+            Ticket(asked["first"] + k, j, weights, reasons.get(str(j), ""), policies)
             for k, j in enumerate(asked["draws"])
         )
 

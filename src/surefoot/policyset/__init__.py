@@ -4,7 +4,7 @@
 ``file`` puts that into one archive.
 """
 
-from surefoot.policyset.codec import PolicyKind, register_policy_kind
+from surefoot.policyset.codec import PolicyKind, register_policy, register_policy_kind
 from surefoot.policyset.file import content_hash, describe, load, save
 from surefoot.policyset.kinds import register_controller
 from surefoot.policyset.schema import (
@@ -38,6 +38,7 @@ __all__ = [
     "describe",
     "load",
     "register_controller",
+    "register_policy",
     "register_policy_kind",
     "save",
 ]

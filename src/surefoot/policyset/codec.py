@@ -7,6 +7,8 @@ be written or read.
 
 Policies are the one open place. A :class:`PolicyKind` turns policies of one class into plain fields and arrays and
 back; a file names a kind and never a class or a module, so reading it can only run decoders registered beforehand.
+The kind ``registered`` is for policies that are no data (functions, objects that hold more than numbers): the file
+holds a name, which the process that reads it must have given to a policy of its own.
 Nothing here knows about files. All complaints are :class:`~surefoot.errors.InvalidInput`, with the path of the value.
 """
 
@@ -15,6 +17,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -22,7 +25,7 @@ from numpy.typing import NDArray
 
 from surefoot.criterion import Criterion
 from surefoot.errors import InvalidInput, LedgerError
-from surefoot.policy import Policy, TabularPolicy
+from surefoot.policy import DeterministicPolicy, FunctionPolicy, Policy, TabularPolicy, as_policy
 from surefoot.policyset.schema import (
     AssumptionReport,
     Cells,
@@ -38,7 +41,18 @@ from surefoot.policyset.schema import (
 )
 from surefoot.stats.ledger import Entry, Ledger
 
-__all__ = ["DTYPES", "SCHEMA", "PolicyKind", "Put", "Take", "check_keys", "described", "register_policy_kind"]
+__all__ = [
+    "DTYPES",
+    "SCHEMA",
+    "PolicyKind",
+    "Put",
+    "Take",
+    "check_keys",
+    "described",
+    "is_registered",
+    "register_policy",
+    "register_policy_kind",
+]
 
 DTYPES = {"float64": "<f8", "int64": "<i8", "float32": "<f4", "uint8": "|u1"}
 """Array types a file may hold, by the name in the manifest, and their bytes: little-endian, C order."""
@@ -48,6 +62,9 @@ MAX_DEPTH = 32
 
 MAX_WHOLE = 2**128
 """Whole numbers stay below this in size: room for any seed, and still a finite double."""
+
+LONGEST_NAME = 80
+"""Characters of a registered name."""
 
 UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 """Control characters (a terminal would obey them) and lone surrogates (UTF-8 has none)."""
@@ -242,6 +259,8 @@ class PolicyKind:
 
 
 _KINDS: dict[str, PolicyKind] = {}
+_NAMED: dict[str, Any] = {}
+"""What was registered by name in this process: functions, objects, classes."""
 
 
 def register_policy_kind(kind: PolicyKind) -> None:
@@ -259,9 +278,95 @@ def register_policy_kind(kind: PolicyKind) -> None:
     _KINDS[_text("kind", kind.name)] = kind
 
 
-def is_registered(policy: Any) -> bool:
-    """Whether files can hold policies of this class."""
+def is_of_a_kind(policy: Any) -> bool:
+    """Whether files can hold policies of this class as data."""
     return any(type(policy) is kind.cls for kind in _KINDS.values())
+
+
+def is_registered(policy: Any) -> bool:
+    """Whether files can hold this policy, as data or by a name."""
+    return _kind_of(policy) is not None
+
+
+def rebuilt(policy: Any) -> Any:
+    """What a file would make of a policy of a registered kind."""
+    arrays: dict[str, NDArray[Any]] = {}
+
+    def put(label: str, array: NDArray[Any]) -> str:
+        arrays[label] = np.array(array)
+        return label
+
+    plain = _PolicyCodec().write("policy", policy, put)
+    return _PolicyCodec().read("policy", plain, lambda _, name, dtype: arrays[name].astype(DTYPES[dtype]))
+
+
+def register_policy(name: str, policy: Any = None) -> Any:
+    """Let policy-set files name a policy that lives in this process: a function, an object, or a class that is made without arguments.
+
+    A file then says ``{"kind": "registered", "name": name}`` and nothing else: no code, no module. Whoever reads it must have registered something
+    under that name before; that it is the same thing as in training is up to you. Controllers that consist of numbers are better registered by
+    :func:`~surefoot.policyset.register_controller`, which keeps the numbers in the file. Also a decorator: ``@register_policy("night setback")``.
+
+    Returns:
+        ``policy``.
+
+    Raises:
+        InvalidInput: the name or the policy is taken, or it does not act.
+    """
+    if policy is None:
+        return partial(register_policy, name)
+    known, other = _NAMED.get(_text("name", name)), name_of(policy)
+    if not name or len(name) > LONGEST_NAME:
+        raise InvalidInput(f"name must have 1 to {LONGEST_NAME} characters, got {len(name)}; choose another")
+    if (known is not None and known is not policy) or (other is not None and other != name):
+        taken = f"{other!r} for the same policy" if known is None else f"{name!r} registered for {known!r}"
+        raise InvalidInput(
+            f"name must stand for one policy, and a policy have one name, got {taken[:200]}; choose another"
+        )
+    called = any("__call__" in vars(c) for c in policy.__mro__) if isinstance(policy, type) else callable(policy)
+    if not called and not callable(getattr(policy, "predict", None)):
+        raise InvalidInput(
+            f"policy must be a function or have predict(observation), got {type(policy).__name__}; register the controller itself"
+        )
+    _NAMED[name] = policy
+    return policy
+
+
+def name_of(policy: Any) -> str | None:
+    """The name under which a policy, or what it wraps, is registered."""
+    while isinstance(policy, FunctionPolicy | DeterministicPolicy):
+        policy = policy.function if isinstance(policy, FunctionPolicy) else policy.policy
+    fits = (
+        name for name, known in _NAMED.items() if known is policy or (isinstance(known, type) and type(policy) is known)
+    )
+    return next(fits, None)
+
+
+def _kind_of(policy: Any) -> PolicyKind | None:
+    if name_of(policy) is not None:
+        return _KINDS["registered"]
+    return next((kind for kind in _KINDS.values() if type(policy) is kind.cls), None)
+
+
+class _ByName:
+    """Stands for policies that files name."""
+
+
+def _decode_name(fields: Mapping[str, Any], take: Callable[[Any, str], NDArray[Any]]) -> Policy:
+    check_keys("registered policy", fields, {"name"})
+    name = _text("name", fields["name"])
+    if name not in _NAMED:
+        known = ", ".join(sorted(_NAMED)) or "nothing"
+        raise InvalidInput(
+            f"name must be registered in this process, got {name[:80]!r} where {known[:200]} is; call surefoot.policyset.register_policy first, or "
+            "import the module that does (on the command line: surefoot --import MODULE ...)"
+        )
+    known = _NAMED[name]
+    made: Policy = as_policy(known() if isinstance(known, type) else known)
+    return made
+
+
+_KINDS["registered"] = PolicyKind("registered", _ByName, lambda policy, put: {"name": name_of(policy)}, _decode_name)
 
 
 class _Name(str):
@@ -274,7 +379,7 @@ def described(policy: Any) -> tuple[str, dict[str, Any]]:
     Raises:
         InvalidInput: it is of no registered kind, and no numbers.
     """
-    kind = next((kind for kind in _KINDS.values() if type(policy) is kind.cls), None)
+    kind = _kind_of(policy)
     if kind is None:
         raise InvalidInput(
             f"policy must be of a registered kind ({', '.join(sorted(_KINDS))}) to be sent as data, got {type(policy).__name__}; register the class "
@@ -322,11 +427,12 @@ class _PolicyCodec:
     """``{"kind": name, ...}`` with the fields that the kind chose."""
 
     def write(self, path: str, value: Any, put: Put) -> dict[str, Any]:
-        kind = next((kind for kind in _KINDS.values() if type(value) is kind.cls), None)
+        kind = _kind_of(value)
         if kind is None:
+            shown = value.function if isinstance(value, FunctionPolicy) else type(value)
             raise InvalidInput(
-                f"{path} must be of a registered kind ({', '.join(sorted(_KINDS))}), got {type(value).__name__}; "
-                "call surefoot.policyset.register_policy_kind first"
+                f"{path} must be of a registered kind ({', '.join(sorted(_KINDS))}), got {getattr(shown, '__qualname__', type(shown).__name__)}; "
+                "call surefoot.policyset.register_controller for a class that consists of numbers, or register_policy for what stays in this process"
             )
         fields = _object(path, kind.encode(value, lambda label, array: put(f"{path}.{label}", array)))
         return {**fields, "kind": kind.name}
