@@ -116,6 +116,7 @@ def test_requests_of_one_deployment_stop_no_other(backend: str, new_url: NewUrl,
 def test_a_thread_that_works_keeps_no_stop_waiting(disk: Path, tiny_set: PolicySet) -> None:
     with open_plant(disk / "plant.db", tiny_set) as plant:
         taken, done = threading.Event(), threading.Event()
+        earlier, plant._last = plant.status(), None
 
         def work() -> None:
             with plant._held():
@@ -128,6 +129,10 @@ def test_a_thread_that_works_keeps_no_stop_waiting(disk: Path, tiny_set: PolicyS
         try:
             assert not plant.abort("fire").recorded
             assert plant.status_at_once() is None
+            plant._last = earlier
+            late = plant.status_at_once()
+            assert late is not None and (late.state, late.why, late.weights) == ("aborted", "fire", {0: 1.0})
+            assert "as of event" in late.notes[0]
         finally:
             done.set()
             worker.join()
@@ -199,3 +204,21 @@ def test_a_journal_of_an_earlier_version_gets_its_table(backend: str, new_url: N
             plant.abort("fire")
         assert plant.ask().policy_index == 0
         assert kinds(plant).count("aborted") == 1
+
+
+@pytest.mark.parametrize("backend", [backend for backend in BACKENDS if backend != "sqlite"])
+def test_a_stop_is_seen_whatever_the_server_isolates_by_default(
+    backend: str, new_url: NewUrl, tiny_set: PolicySet
+) -> None:
+    url = new_url(backend)
+    with open_plant(url, tiny_set):
+        pass
+    engine = sa.create_engine(url, poolclass=sa.NullPool, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        name = connection.execute(sa.text("SELECT current_database()")).scalar()
+        connection.execute(sa.text(f"ALTER DATABASE \"{name}\" SET default_transaction_isolation TO 'repeatable read'"))
+    engine.dispose()
+    with open_plant(url, tiny_set) as plant, plant._store.writing() as transaction:
+        transaction.run(sa.select(1)).all()  # a snapshot would be taken here
+        Deployment.stop(url, "paused", "lunch")
+        assert [stop.kind for stop in plant._stops.pending(transaction.connection).values()] == ["paused"]

@@ -141,6 +141,7 @@ class Deployment:
         self._closed = False
         self._stops = store.stops
         self._outline: Outline | None = None  # while degraded
+        self._last: DeploymentStatus | None = None
         self._fault: ReplayError | None = None  # why, if this process cannot follow the journal
 
     # ------------------------------------------------------------------------------------------------------- opening
@@ -508,15 +509,21 @@ class Deployment:
             return self._standing()
 
     def status_at_once(self) -> DeploymentStatus | None:
-        """The same, or ``None`` where another thread of this process is at work and would have to be waited for."""
+        """The same without waiting for another thread of this process: then the last status that was asked for, with the stop requests that came
+        since, and a note that says so. ``None`` if there was none.
+        """
         if not self._lock.acquire(timeout=SECONDS / 4):
-            return None
+            return None if self._last is None else self._last.with_stops(tuple(self._stops.pending().values()))
         try:
             return self._standing()
         finally:
             self._lock.release()
 
     def _standing(self) -> DeploymentStatus:
+        self._last = self._status()
+        return self._last
+
+    def _status(self) -> DeploymentStatus:
         fold = self._look()
         with self._reading() as transaction:
             stops = tuple(self._stops.pending(transaction.connection).values())

@@ -7,7 +7,7 @@ policy that alone would exceed the limit, and leaving out draws that one does no
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from surefoot.journal.degraded import Outline
@@ -156,6 +156,22 @@ class DeploymentStatus:
             notes=(text, *(stop.text for stop in stops)),
             policy_set=policy_set.hash,
             degraded=text,
+        )
+
+    def with_stops(self, stops: Sequence[Stop]) -> DeploymentStatus:
+        """An earlier status, with requests that are in effect by now."""
+        paused, aborted = (self.why if self.state == state else None for state in ("paused", "aborted"))
+        state, why = _last_word(paused, aborted, stops)
+        late = (
+            f"as of event {self.seq}: an operation that waits for the journal's lock keeps later ones from being read"
+        )
+        texts = [stop.text for stop in stops]
+        return replace(
+            self,
+            state=state or self.state,
+            why=why or self.why,
+            weights={0: 1.0} if state == "aborted" else self.weights,
+            notes=(late, *texts, *(note for note in self.notes if note not in texts)),
         )
 
     def as_dict(self) -> dict[str, Any]:

@@ -263,8 +263,13 @@ class TableStops:
     def pending(self, connection: sa.Connection | None = None) -> Kept:
         """See :class:`Stops`."""
         if connection is None:
-            with self._engine.connect() as own:
-                return self.pending(own)
+            try:
+                with self._engine.connect() as own:
+                    return self.pending(own)
+            except SQLAlchemyError as error:
+                raise JournalUnavailable(
+                    f"the table stops must be readable, got: {str(error).splitlines()[0]}"
+                ) from error
         if not self._exists(connection):
             return {}
         query = sa.select(STOPS.c.id, STOPS.c.body).where(STOPS.c.deployment == self._name).order_by(STOPS.c.id)

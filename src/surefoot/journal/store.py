@@ -624,8 +624,10 @@ def _url(url: Any) -> sa.URL:
 
 def _engine(url: sa.URL, sqlite: bool) -> sa.Engine:
     arguments: dict[str, Any] = {"timeout": BUSY_SECONDS, "check_same_thread": False} if sqlite else {}
+    # Who waited for the lock must see what was committed meanwhile, whatever the server's default is.
+    level: dict[str, Any] = {} if sqlite else {"isolation_level": "READ COMMITTED"}
     try:
-        engine = sa.create_engine(url, poolclass=sa.NullPool, connect_args=arguments)
+        engine = sa.create_engine(url, poolclass=sa.NullPool, connect_args=arguments, **level)
     except ModuleNotFoundError as error:
         raise MissingExtra("psycopg", "postgres") from error
     sa_event.listen(engine, "connect", _prepare_sqlite if sqlite else _prepare_postgresql)

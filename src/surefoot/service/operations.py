@@ -148,6 +148,11 @@ def _standing(plant: Deployment) -> dict[str, Any]:
     return {"recorded": True, "seq": status.seq, "pending": status.pending, "state": status.state}
 
 
+def _look(plant: Deployment, call: Call) -> dict[str, Any]:
+    status = plant.status_at_once() or plant.status()
+    return {**status.as_dict(), "text": status.text}
+
+
 def _status(plant: Deployment, call: Call) -> dict[str, Any]:
     status = plant.status()
     return {**status.as_dict(), "text": status.text}
@@ -232,7 +237,7 @@ OPERATIONS = (
     Operation("GET", "/policies/{number}", "A policy as data: its kind and its numbers; a table is [state][action] of probabilities.", _policy),
     Operation("POST", "/tell", "Report episodes. The same report again changes nothing.", _tell, REPORT, roles=RUNNING),
     Operation("POST", "/lost", "Declare episodes lost: they count as the ceiling, for good.", _lost, {"ids": IDS}, roles=RUNNING),
-    Operation("GET", "/status", "Where the deployment stands.", _status),
+    Operation("GET", "/status", "Where the deployment stands.", _look),
     Operation("POST", "/pause", "Hand out no episodes until resumed; reports are still taken. In effect at once.", _pause, REASON, **STOPPING),
     Operation("POST", "/resume", "End a pause.", _resume, roles=STEERING),
     Operation("POST", "/cap", "Bound the weight off the safe policy; 1 lifts the bound.", _cap, {"weight": WEIGHT}, roles=STEERING),
