@@ -44,7 +44,8 @@ def three_cells(**parts: Any) -> PolicySet:
 
 
 def agent(policy_set: PolicySet | None = None, **options: Any) -> CertifiedAgent:
-    return CertifiedAgent(three_cells() if policy_set is None else policy_set, **options)
+    """Without a ramp, unless a test is about it (test_ramp.py)."""
+    return CertifiedAgent(three_cells() if policy_set is None else policy_set, **{"ramp": 0, **options})
 
 
 def outcomes(n: int, rng: np.random.Generator, mean: float = 1.0) -> tuple[FloatArray, FloatArray]:

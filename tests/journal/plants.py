@@ -145,8 +145,8 @@ def keep_snapshot(plant: Deployment) -> None:
 
 
 def open_plant(url: Any, policy_set: PolicySet, **settings: Any) -> Deployment:
-    """A deployment that reports everything the set can use."""
-    return Deployment.open(url, policy_set, **{"seed": 7, **settings})
+    """A deployment that reports everything the set can use; its weight moves from the first episode unless a test asks for a ramp."""
+    return Deployment.open(url, policy_set, **{"seed": 7, "ramp": 0, **settings})
 
 
 def as_recorded(events: Any) -> list[tuple[int, str, str]]:

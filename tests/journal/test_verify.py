@@ -34,7 +34,9 @@ from tests.deploy.worlds import box_cells
 from tests.journal.plants import Plant, rechained, small_set
 from tests.journal.test_fold import MISSING, Live
 
-KINDS = sorted(PRIMARY | {"planned", "eliminated", "readmitted", "target", "noted", "flagged", "alarm", "hacked"})
+KINDS = sorted(
+    PRIMARY | {"planned", "eliminated", "readmitted", "target", "noted", "flagged", "ramp", "barred", "alarm", "hacked"}
+)
 SETS = {
     "returns": small_set(),
     "signals": small_set(signals=True),
@@ -215,7 +217,7 @@ def test_what_operators_do_is_followed(approve: bool) -> None:
 
 
 def test_many_draws_that_go_missing_are_followed() -> None:
-    live = Live(SETS["returns"], Settings(seed=7))
+    live = Live(SETS["returns"], Settings(seed=7, ramp=0))
     for k in range(8):
         size = 20 if k < 3 else 240
         asked = live.do("asked", {"n": size, "request": None})
@@ -255,7 +257,7 @@ def honest() -> list[Event]:
         if k == 3:
             live.do("capped", {"weight": 0.6})
 
-    return lived(SETS["returns"], Settings(seed=7, approve=True), Plant(SETS["returns"]), 14, extra)
+    return lived(SETS["returns"], Settings(seed=7, approve=True, ramp=0), Plant(SETS["returns"]), 14, extra)
 
 
 def audit(events: list[Event]) -> str:
@@ -370,7 +372,7 @@ def test_an_abort_without_the_safe_policy_is_noticed(honest: list[Event]) -> Non
 
 
 def test_a_plan_that_is_safe_but_not_the_best_is_noticed() -> None:
-    live = Live(SETS["returns"], Settings(seed=7))
+    live = Live(SETS["returns"], Settings(seed=7, ramp=0))
     body = live.events[1].body
     half = {j: 0.5 * w for j, w in body["weights"].items()}
     half["0"] = 1.0 - sum(w for j, w in half.items() if j != "0")

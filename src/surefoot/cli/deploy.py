@@ -104,6 +104,7 @@ def _opened(url: str, name: str) -> Deployment:
 @click.option("--p-max", type=float, help="Refuse a policy set that may leave more uncovered.  [default: 0.05]")
 @click.option("--delta-coverage", type=float, help="Error of that certificate.  [default: 0.05]")
 @click.option("--losses", type=click.Choice(["independent", "worst"]), help="What a lost episode is.  [default: worst]")
+@click.option("--ramp", type=int, help="Episodes that compare the safe policy with simulation first.  [default: 50]")
 @click.option("--approve", is_flag=True, help="New plans wait for 'surefoot deploy approve'.")
 def deploy_open(
     url: str, name: str, policy_set: Path | None, ceilings: tuple[float, ...], approve: bool, **settings: Any

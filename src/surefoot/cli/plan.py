@@ -34,6 +34,7 @@ import click
 @click.option(
     "--delta-coverage", default=0.05, show_default=True, help="Error probability of the hold-out certificate."
 )
+@click.option("--ramp", type=int, help="Episodes that compare the safe policy with simulation first.  [default: 50]")
 @click.option(
     "--spread", type=float,
     help="Where episodes cannot be simulated step by step: standard deviation of outcomes, as a share of the largest possible. "
@@ -44,8 +45,8 @@ import click
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON instead of a table.")
 def command(
     path: Path, trust: tuple[str, ...], runs: int, episodes: int, eps: float, delta: float, evidence: str,
-    margin: float | None, ceilings: tuple[float, ...], p_max: float, delta_coverage: float, spread: float | None,
-    seed: int, workers: int, as_json: bool,
+    margin: float | None, ceilings: tuple[float, ...], p_max: float, delta_coverage: float, ramp: int | None,
+    spread: float | None, seed: int, workers: int, as_json: bool,
 ) -> None:  # fmt: skip
     """Forecast how many real episodes the policy set in the file PATH will need.
 
@@ -55,12 +56,14 @@ def command(
     \b
     Example:  surefoot plan heater.sf --trust cells --workers 2
     """
+    from surefoot.deploy.ramp import RAMP
     from surefoot.experiments.forecast import TRUST_LEVELS, Settings, forecast, render_forecast
     from surefoot.policyset.file import load
 
     settings = Settings(
         runs=runs, episodes=episodes, eps=eps, delta=delta, evidence=evidence, margin=margin,
         cost_ceilings=ceilings or None, p_max=p_max, delta_coverage=delta_coverage, spread=spread, seed=seed,
+        ramp=RAMP if ramp is None else ramp,
     )  # fmt: skip
     found = forecast(load(path), trust or TRUST_LEVELS, settings, workers=workers, progress=not as_json)
     click.echo(json.dumps(found) if as_json else render_forecast(found))

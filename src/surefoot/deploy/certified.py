@@ -16,9 +16,14 @@ cells    one per surviving cell: ``min(V+_ji, B_j)``             and the real ta
 bounds hold and the cell of the real task survives, one row bounds the real costs from above, and costs are linear in the weights.
 
 What is certified is the **mixture**: ``ask`` draws once from a mixture certified at that moment; selectively discarding draws voids
-the guarantee. Three things stop everything and return to the safe policy for good: a finite cost above the declared ceiling (an assumption
+the guarantee. Four things stop everything and return to the safe policy for good: a finite cost above the declared ceiling (an assumption
 is false), every cell refuted for good (the task is outside the family), and the monitor, an e-process on real costs against "every mixture
 met the limit" with a false-alarm level of its own. While every cell is refuted but some may come back, data bounds alone decide.
+
+Under ``cells`` and ``envelope`` simulation could give other policies weight before any real episode. So the first ``ramp`` episodes run the safe
+policy alone, and what it does is compared with what simulation predicts for it (:mod:`surefoot.deploy.ramp`): a fourth alarm. And a policy
+whose real returns are proved worse than the safe policy's is played no more (:mod:`surefoot.deploy.comparison`). Under ``data`` nothing
+simulated is trusted: weight moves by proofs from real costs alone, and there is no ramp.
 
 Letters: N cells, J policies (0 is safe), I constraints, n episodes.
 """
@@ -37,12 +42,14 @@ import numpy as np
 
 from surefoot.arrays import FloatArray, IntArray, as_floats, check_integer, check_real
 from surefoot.deploy.bounds import CostBounds
+from surefoot.deploy.comparison import BESIDE, LEVEL, ReturnComparison
 from surefoot.deploy.desk import SLACK, Batch, Desk, Episode, Reports
 from surefoot.deploy.estimate import Estimate
 from surefoot.deploy.evidence import FINAL, Evidence, EvidenceKind
 from surefoot.deploy.monitor import Monitor
 from surefoot.deploy.planner import Plan, Program, plan, safe_plan, safe_share
 from surefoot.deploy.queue import InOrder, Released, Told
+from surefoot.deploy.ramp import RAMP, Ramp, simulated_range
 from surefoot.errors import AssumptionError, InvalidInput, InvalidReport
 from surefoot.policy import Mixture, Policy
 from surefoot.policyset.schema import PolicySet
@@ -84,7 +91,7 @@ class Event:
 
     Attributes:
         episode: how many episodes had been asked.
-        kind: ``"eliminated"``, ``"readmitted"``, ``"planned"``, ``"target"``, ``"alarm"``, ``"lost"``.
+        kind: ``"eliminated"``, ``"readmitted"``, ``"planned"``, ``"target"``, ``"ramp"``, ``"barred"``, ``"alarm"``, ``"lost"``.
         text: in plain words.
     """
 
@@ -174,7 +181,9 @@ class CertifiedAgent:
         p_max, delta_coverage: under ``cells``, refuse policy sets whose hold-out does not show, at error ``delta_coverage``, that at most
             ``p_max`` of the task distribution is uncovered.
         losses: ``"worst"``, or ``"independent"`` if you declare that lost episodes do not depend on outcomes.
-        monitor_delta: false-alarm probability of the monitor; outside ``delta``.
+        monitor_delta: false-alarm probability of the monitor, and again of the comparison with simulation; outside ``delta``.
+        ramp: under ``cells`` and ``envelope``, so many episodes of the safe policy are compared with simulation before any other policy gets
+            weight, and policies that return less than it in reality are barred. 0 switches both off.
 
     Raises:
         AssumptionError: the margin is not positive, or the policy set's certificate misses ``p_max``.
@@ -195,6 +204,7 @@ class CertifiedAgent:
         delta_coverage: float = 0.05,
         losses: Literal["worst", "independent"] = "worst",
         monitor_delta: float = 0.001,
+        ramp: int = RAMP,
     ) -> None:
         _check_choice("trust", trust, ("cells", "data", "envelope"))
         _check_choice("evidence", evidence, ("all", "returns"))
@@ -207,6 +217,7 @@ class CertifiedAgent:
         ):
             check_real(name, value, low=0.0, high=1.0, open_low=True, open_high=True)
         check_integer("seed", seed, low=0)
+        check_integer("ramp", ramp, low=0)
         self.trust = trust
         self._set, criterion = policy_set, policy_set.criterion
         self._limits = criterion.cost_limits
@@ -218,9 +229,9 @@ class CertifiedAgent:
         self._desk = Desk(
             policy_set.policies, criterion, criterion.return_range, open_range, np.random.default_rng(seed)
         )
-        self._build(delta, evidence, losses, monitor_delta)
+        self._build(delta, evidence, losses, monitor_delta, ramp)
 
-    def _build(self, delta: float, evidence: EvidenceKind, losses: str, monitor_delta: float) -> None:
+    def _build(self, delta: float, evidence: EvidenceKind, losses: str, monitor_delta: float, ramp: int) -> None:
         cells_pay = self.trust == "cells"
         shares = (
             {"elimination": delta * (1 - BOUNDS_SHARE), "bounds": delta * BOUNDS_SHARE}
@@ -243,12 +254,17 @@ class CertifiedAgent:
         self._guess = None if cells_pay else self._evidence.estimate()
         self._look, self._objective = FIRST_LOOK, self._set.cells.predictions.reward_center.mean(axis=0)
         self._monitor = Monitor(self._limits, self._ceilings, monitor_delta)
+        self._ramp = self._comparison = None
+        if ramp and self.trust != "data":
+            self._ramp = Ramp(self._set, self._evidence.table, ramp, monitor_delta)
+            low, high = simulated_range(self._set, self._evidence.table.high)
+            self._comparison = ReturnComparison((float(low[0]), float(high[0])), self._objective)
         self._queue, self._losses_independent = InOrder(), losses == "independent"
         self._bets: list[_Asked] = []
         self._target = 0
         self._alarm: str | None = None
         self._outside = False
-        self._changed, self._kappa = 0, KAPPA[self.trust]
+        self._changed, self._kappa, self._ramped = 0, KAPPA[self.trust], False
         self.events: deque[Event] = deque(maxlen=EVENTS_KEPT)
         self._stale, self._plan = False, self._make_plan()
         if not cells_pay:
@@ -282,6 +298,16 @@ class CertifiedAgent:
     def alarm(self) -> str | None:
         """Why everything stopped, or ``None``."""
         return self._alarm
+
+    @property
+    def ramping(self) -> bool:
+        """Whether the safe policy alone is played because too few of its episodes have been compared with simulation."""
+        return self._ramp is not None and not self._ramp.over
+
+    @property
+    def barred(self) -> tuple[int, ...]:
+        """Policies that are not played any more: in reality they return less than the safe policy."""
+        return () if self._comparison is None else tuple(np.flatnonzero(self._comparison.barred).tolist())
 
     @property
     def alive(self) -> Any:
@@ -383,6 +409,7 @@ class CertifiedAgent:
             released += self._queue.release()
         if not released:
             return
+        self._compare(released)
         for k in released.given_up if self._losses_independent else sorted(released.lost + released.given_up):
             asked = self._asked(k)
             if self.trust != "data":
@@ -396,6 +423,20 @@ class CertifiedAgent:
         self._watch(released)
         del self._bets[: bisect_right(self._bets, self._queue.settled, key=_after)]
         self._after_evidence()
+
+    def _compare(self, released: Released) -> None:
+        """The safe policy against simulation, and real returns against the safe policy's."""
+        if self._ramp is None or self._comparison is None:
+            return
+        gone = []
+        for k in released.lost + released.given_up:
+            asked = self._asked(k)
+            gone.append(int(asked.policy_index[k - asked.first]))
+        self._ramp.settle(released.groups, gone.count(0))
+        for policy in gone:
+            self._comparison.lost(policy)
+        for group in released.groups:
+            self._comparison.told(group.policy_index, group.outcomes[:, 0])
 
     def _watch(self, released: Released) -> None:
         """Show the monitor what was released, episode by episode in ask order.
@@ -430,8 +471,31 @@ class CertifiedAgent:
             self._raise_alarm("the real costs refute that every deployed mixture met the limit")
         if self.trust != "data":  # where no evidence about cells is collected
             self._review()
+        self._judge()
         if self._guess is not None and self._queue.settled >= self._look:
             self._look_again(self._guess)
+
+    def _judge(self) -> None:
+        """The alarm where reality is not what simulation predicts; the end of the ramp; policies that are worse than the safe one."""
+        if self._ramp is None or self._comparison is None:
+            return
+        wrong = None if self._alarm is not None else self._ramp.alarm()
+        if wrong is not None:
+            self._raise_alarm(wrong)
+        if self._ramp.over and not self._ramped:
+            self._ramped = self._stale = True
+            if self._alarm is None:
+                self._note_event(
+                    "ramp",
+                    f"{self._ramp.compared} episodes of the safe policy fit what simulation predicts; the ramp is over",
+                )
+        self._stale |= self._comparison.doubt(self._queue.settled)
+        for policy in self._comparison.review().tolist():
+            self._stale = True
+            self._note_event(
+                "barred",
+                f"policy {policy} returns less than the safe policy in reality (shown at error {LEVEL:g}); it is played no more",
+            )
 
     def _review(self) -> None:
         """Refute and readmit cells; the alarm when all are refuted for good."""
@@ -472,6 +536,9 @@ class CertifiedAgent:
         """Way B: pick a policy to prove safe from what has been seen; its bound will use later episodes only."""
         likely = np.flatnonzero(posterior >= PLAUSIBLE)
         weights, values = posterior[likely] / posterior[likely].sum(), self._promises(likely)
+        # A policy that was barred promises what the safe one does.
+        barred = np.array(self.barred, dtype=np.int64)
+        values[:, barred - 1] = self._set.cells.predictions.reward_center[likely, :1]
         expected, safe = weights @ values, float(weights @ self._set.cells.predictions.reward_center[likely, 0])
         # The first of those that promise most, whatever the rounding; none while nothing promises anything.
         same = NEGLIGIBLE_GAIN * (1.0 + abs(float(expected.max())))
@@ -504,6 +571,8 @@ class CertifiedAgent:
         self._planned_bounds = self._bounds.values.copy()
         if self._alarm is not None:
             return safe_plan(program, "an alarm was raised")
+        if self.ramping:
+            return safe_plan(program, "the ramp: its real episodes are compared with simulation first")
         found = plan(program)
         if not found.certified:
             self._note_event("planned", found.reasons[0])
@@ -519,20 +588,24 @@ class CertifiedAgent:
 
     def _program(self) -> Program:
         cells, alive, bounds = self._set.cells, self._evidence.alive, self._bounds.values
+        doubts = self._comparison
         if self.trust == "cells" and alive.any():
             living = np.flatnonzero(alive)
-            cell = int(living[cells.optimal_upper[living].argmax()])
+            open_to = living[~np.isin(cells.policy_index[living], self.barred)]
+            aimed = open_to if open_to.size else living
+            cell = int(aimed[cells.optimal_upper[aimed].argmax()])
             objective = cells.predictions.reward_center[cell]
             rows = np.minimum(cells.predictions.cost_upper[living], bounds)
             names = tuple(f"cell {k}" for k in living)
-            candidate = int(cells.policy_index[cell])
+            candidate = int(cells.policy_index[cell]) if open_to.size else 0
         else:
             objective = self._objective
             if self._guess is None:
                 objective = cells.predictions.reward_center[self._evidence.most_plausible()]
             rows, names = bounds[None], ("the data bounds",)
             # What is proved need not be played to be proved.
-            candidate = self._target if (bounds[self._target] > self._limits).any() else 0
+            unproved = (bounds[self._target] > self._limits).any() and self._target not in self.barred
+            candidate = self._target if unproved else 0
         return Program(
             objective=objective,
             rows=rows,
@@ -541,6 +614,9 @@ class CertifiedAgent:
             candidate=candidate,
             kappa=self._kappa,
             cap=CAP,
+            barred=self.barred,
+            doubted=() if doubts is None else tuple(np.flatnonzero(doubts.doubted).tolist()),
+            beside=BESIDE,
         )
 
     def _raise_alarm(self, why: str) -> None:
@@ -586,8 +662,21 @@ class CertifiedAgent:
             alarm=self._alarm,
             ledger=self.ledger,
             next=self._next(),
-            notes=(*self._evidence.notes, *self._waiting()),
+            notes=(*self._evidence.notes, *self._compared(), *self._waiting()),
         )
+
+    def _compared(self) -> list[str]:
+        """What the comparison with simulation waits for, and what it ended."""
+        found = []
+        if self._ramp is not None and self.ramping and self._alarm is None:
+            lost = f"; {self._ramp.lost} are lost and do not count" if self._ramp.lost else ""
+            found.append(
+                f"the ramp: {self._ramp.compared} of {self._ramp.episodes} episodes of the safe policy have been reported and compared with "
+                f"simulation{lost}; until then it alone is played"
+            )
+        if self.barred:
+            found.append(f"policies {_listed(self.barred)} return less than the safe policy in reality and are barred")
+        return found
 
     def _waiting(self) -> list[str]:
         """What holds the evidence up."""
@@ -601,6 +690,8 @@ class CertifiedAgent:
     def _next(self) -> str:
         if self._alarm is not None:
             return "nothing; find out what is wrong, then start a new deployment"
+        if self.ramping:
+            return "whether the safe policy does in reality what simulation predicts for it"
         if self.trust != "cells":
             return (
                 f"proving policy {self._target} safe"

@@ -3,7 +3,8 @@
     maximise    sum_j w_j R_j                                    predicted return in cell l, the surviving cell of largest optimum; or the
                                                                  posterior mean, where cells are no rows
     subject to  sum_j w_j H_hji <= d_i   for every row h, every constraint i,       w in the simplex,
-                w_j(l) >= kappa min(alpha_l, cap)
+                w_j(l) >= kappa min(alpha_l, cap),      w_j = 0 for barred policies,
+                w_0 >= beside sum_{doubted} w_j                                      (:mod:`surefoot.deploy.comparison`)
 
 Rows are hypotheses about the real costs (which ones is the user's trust level). ``alpha_l`` is the largest weight for which
 ``alpha pi_j(l) + (1 - alpha) pi_s`` satisfies every row; without that last line two cells can agree on everything the plan plays, and neither
@@ -61,6 +62,8 @@ class Program:
         limits: (I,).
         candidate: index of the policy that the exploration line keeps alive; 0 for none.
         kappa, cap: of the exploration line.
+        barred: policies that get no weight; never the safe one or the candidate.
+        doubted, beside: these policies are played only with the safe policy beside them.
     """
 
     objective: FloatArray
@@ -70,6 +73,9 @@ class Program:
     candidate: int
     kappa: float
     cap: float
+    barred: tuple[int, ...] = ()
+    doubted: tuple[int, ...] = ()
+    beside: float = 0.0
 
 
 def safe_plan(program: Program, reason: str) -> Plan:
@@ -143,7 +149,7 @@ def _solve(program: Program, floor: float) -> tuple[FloatArray | None, list[tupl
     """The optimum with rows added as they are violated; ``None`` if the solver gives up. Also the rows that bind."""
     n_rows, n_policies, n_constraints = program.rows.shape
     inside = _inside(program.limits)
-    solver = _start(program.objective, program.candidate, floor)
+    solver = _start(program, floor)
     active: list[tuple[int, int]] = []
     while True:
         solver.run()
@@ -159,7 +165,7 @@ def _solve(program: Program, floor: float) -> tuple[FloatArray | None, list[tupl
             (h, i) for h, i in fresh if excess[h, i] > 0.1 * (program.limits[i] - inside[i]) and (h, i) not in active
         ]
         if not fresh:
-            duals = np.asarray(answer.row_dual)[1:]
+            duals = np.asarray(answer.row_dual)[1 + bool(program.doubted) :]
             return weights, [row for row, dual in zip(active, duals) if dual != 0.0]
         for h, i in fresh:
             solver.addRow(
@@ -168,13 +174,13 @@ def _solve(program: Program, floor: float) -> tuple[FloatArray | None, list[tupl
             active.append((h, i))
 
 
-def _start(objective: FloatArray, candidate: int, floor: float) -> Any:
-    size = objective.size
-    lower = np.zeros(size)
-    lower[candidate] = floor
+def _start(program: Program, floor: float) -> Any:
+    size = program.objective.size
+    lower, upper = np.zeros(size), np.ones(size)
+    lower[program.candidate], upper[list(program.barred)] = floor, 0.0
     model = highspy.HighsLp()
     model.num_col_, model.num_row_ = size, 1
-    model.col_cost_, model.col_lower_, model.col_upper_ = -objective, lower, np.ones(size)
+    model.col_cost_, model.col_lower_, model.col_upper_ = -program.objective, lower, upper
     model.row_lower_, model.row_upper_ = np.ones(1), np.ones(1)
     model.a_matrix_.format_ = highspy.MatrixFormat.kRowwise
     model.a_matrix_.start_ = np.array([0, size], dtype=np.int32)
@@ -189,6 +195,10 @@ def _start(objective: FloatArray, candidate: int, floor: float) -> Any:
     ):
         solver.setOptionValue(option, value)
     solver.passModel(model)
+    if program.doubted:
+        row = np.zeros(size)
+        row[list(program.doubted)], row[0] = program.beside, -1.0
+        solver.addRow(-highspy.kHighsInf, 0.0, size, np.arange(size, dtype=np.int32), row)
     return solver
 
 

@@ -26,6 +26,7 @@ import numpy as np
 
 from surefoot.arrays import check_integer, check_real
 from surefoot.deploy.certified import CertifiedAgent
+from surefoot.deploy.ramp import RAMP
 from surefoot.errors import AssumptionError, InvalidInput
 from surefoot.experiments.imagined import Imagination, ImaginedPlant, imagine
 from surefoot.experiments.runner import FIRST_BATCH, GROWTH, LARGEST_BATCH
@@ -52,7 +53,7 @@ class Settings:
         eps: share of the gain over the safe policy that may be missing, in (0, 1).
         delta: error probability of the deployment.
         evidence: ``"all"``, or ``"returns"`` where the plant will not report transitions.
-        margin, cost_ceilings, p_max, delta_coverage: as for :class:`~surefoot.deploy.certified.CertifiedAgent`.
+        margin, cost_ceilings, p_max, delta_coverage, ramp: as for :class:`~surefoot.deploy.certified.CertifiedAgent`.
         spread: see :func:`~surefoot.experiments.imagined.imagine`.
         seed: of everything random.
     """
@@ -66,6 +67,7 @@ class Settings:
     cost_ceilings: tuple[float, ...] | None = None
     p_max: float = 0.05
     delta_coverage: float = 0.05
+    ramp: int = RAMP
     spread: float | None = None
     seed: int = 0
 
@@ -73,7 +75,8 @@ class Settings:
         for name in ("runs", "episodes"):
             check_integer(name, getattr(self, name), low=1)
         check_real("eps", self.eps, low=0.0, high=1.0, open_low=True, open_high=True)
-        check_integer("seed", self.seed, low=0)
+        for name in ("ramp", "seed"):
+            check_integer(name, getattr(self, name), low=0)
 
     def agent(self, policy_set: PolicySet, trust: str, evidence: str, seed: int) -> CertifiedAgent:
         """The agent that will be deployed.
@@ -83,7 +86,7 @@ class Settings:
         """
         return CertifiedAgent(
             policy_set, trust=trust, delta=self.delta, seed=seed, evidence=evidence, margin=self.margin,  # type: ignore[arg-type]
-            cost_ceilings=self.cost_ceilings, p_max=self.p_max, delta_coverage=self.delta_coverage,
+            cost_ceilings=self.cost_ceilings, p_max=self.p_max, delta_coverage=self.delta_coverage, ramp=self.ramp,
         )  # fmt: skip
 
 

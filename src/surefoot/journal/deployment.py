@@ -164,6 +164,7 @@ class Deployment:
         delta_coverage: float | None = None,
         losses: Literal["worst", "independent"] | None = None,
         monitor_delta: float | None = None,
+        ramp: int | None = None,
         approve: bool | None = None,
         lock_seconds: float = BUSY_SECONDS,
     ) -> Self:
@@ -177,7 +178,7 @@ class Deployment:
             approve: every plan that raises a weight off the safe policy waits for :meth:`approve`.
             lock_seconds: how long an operation waits for others that hold the deployment's lock, before it gives up with
                 :class:`~surefoot.errors.JournalUnavailable`.
-            trust, delta, seed, evidence, margin, cost_ceilings, p_max, delta_coverage, losses, monitor_delta: as in
+            trust, delta, seed, evidence, margin, cost_ceilings, p_max, delta_coverage, losses, monitor_delta, ramp: as in
                 :class:`~surefoot.deploy.certified.CertifiedAgent`, with its defaults; fixed for good when the deployment is created.
 
         Raises:
@@ -188,7 +189,7 @@ class Deployment:
         _check_text("name", name)
         given = {
             "trust": trust, "delta": delta, "seed": seed, "evidence": evidence, "margin": margin, "cost_ceilings": cost_ceilings, "p_max": p_max,
-            "delta_coverage": delta_coverage, "losses": losses, "monitor_delta": monitor_delta, "approve": approve,
+            "delta_coverage": delta_coverage, "losses": losses, "monitor_delta": monitor_delta, "ramp": ramp, "approve": approve,
         }  # fmt: skip
         store = Store(url, name, check_real("lock_seconds", lock_seconds, low=0.0))
         try:

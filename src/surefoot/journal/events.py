@@ -17,6 +17,8 @@ planned    weights {policy: weight}, bounds, value, certified, reasons {policy: 
 eliminated cells, log_wealth (where known), cells_left
 readmitted cells, cells_left
 target     policy, text
+ramp       text: enough episodes of the safe policy fit simulation
+barred     policy, text: it returns less than the safe policy in reality
 noted      text
 flagged    policy, text: draws seem to be discarded selectively
 alarm      text

@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 
 from surefoot.arrays import FloatArray
+from surefoot.deploy.comparison import LEVEL
 from surefoot.deploy.planner import Plan
 from surefoot.errors import ConflictError, PausedError, ReplayError, SurefootError
 from surefoot.journal.discards import Discards
@@ -313,7 +314,7 @@ class Fold:
 
     def _consequences(self, before: _Before) -> list[Entry]:
         """What changed; the plan comes last, for it rests on the rest."""
-        entries = [*self._cells(before), *self._remarks(before), *self._flagged()]
+        entries = [*self._cells(before), *self._remarks(before), *self._flagged(), *self._compared(before)]
         agent = self.agent
         if agent.alarm is not None and before.alarm is None:
             entries.append(Entry("alarm", {"text": agent.alarm}))
@@ -343,6 +344,14 @@ class Fold:
         found = [Entry("noted", {"text": text}) for text in texts]
         targets = [text for kind, text in self.agent.fresh if kind == "target"]
         return found + [Entry("target", {"policy": self.agent.target, "text": text}) for text in targets]
+
+    def _compared(self, before: _Before) -> list[Entry]:
+        """The end of the ramp, and policies that are worse than the safe one."""
+        fresh = self.agent.fresh
+        entries = [Entry("ramp", {"text": text}) for kind, text in fresh if kind == "ramp"]
+        texts = [text for kind, text in fresh if kind == "barred"]
+        gone = sorted(set(self.agent.barred) - set(before.barred))
+        return entries + [Entry("barred", {"policy": j, "text": text}) for j, text in zip(gone, texts, strict=True)]
 
     def _flagged(self) -> list[Entry]:
         policy = self.discards.review()
@@ -421,6 +430,7 @@ class _Before:
     def __init__(self, agent: SteeredAgent) -> None:
         self.alive, self.alarm, self.noted = agent.alive, agent.alarm, len(agent.noted)
         self.plan, self.waiting = agent.plan, agent.waiting
+        self.barred = agent.barred
 
 
 _STEERING: dict[str, Callable[[SteeredAgent, dict[str, Any]], None]] = {
@@ -486,6 +496,7 @@ def opening(policy_set: PolicySet, settings: Settings, name: str) -> dict[str, A
         "margin": fold.margin,
         "family": policy_set.training.family,
         "assumption": policy_set.assumption.statement,
+        "returns_level": None if fold.unramped else LEVEL,
         "ledger": [{"name": e.name, "delta": e.delta, "purpose": e.purpose} for e in fold.ledger.entries],
         "holdout": None if certificate is None else certificate.holdout,
         "uncovered_upper": None if certificate is None else certificate.uncovered_upper,

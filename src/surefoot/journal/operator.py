@@ -67,7 +67,7 @@ class Operator:
     def _meanwhile(self, program: Program) -> Plan:
         if self.approved is None:
             return safe_plan(program, "a plan waits for its first approval")
-        if not verify(self.approved, program.rows, program.limits):
+        if self.approved[list(program.barred)].any() or not verify(self.approved, program.rows, program.limits):
             return safe_plan(program, "the approved plan is no longer certified, and the new one waits for approval")
         reasons = {int(j): "approved earlier; a new plan waits" for j in np.flatnonzero(self.approved)}
         return plan_of(self.approved, program, reasons)
@@ -149,7 +149,8 @@ class SteeredAgent(CertifiedAgent):
         """Whether a mixture may be played now, and ``bounds`` (I,) are its certified costs; the safe policy always may."""
         program = self._program()
         mine = plan_of(weights, program, {}).bounds
-        allowed = weights[0] == 1.0 or verify(weights, program.rows, program.limits)
+        stopped = self._alarm is not None or self.ramping or bool(weights[list(program.barred)].any())
+        allowed = weights[0] == 1.0 or (not stopped and verify(weights, program.rows, program.limits))
         return allowed and mine.shape == bounds.shape and bool(np.allclose(mine, bounds, rtol=1e-9, atol=1e-9))
 
     def adopt(self, plan: Plan, waiting: Plan | None) -> None:
@@ -160,6 +161,11 @@ class SteeredAgent(CertifiedAgent):
     def ceilings(self) -> FloatArray:
         """(I,) declared or derived largest episode costs."""
         return self._ceilings.copy()
+
+    @property
+    def unramped(self) -> bool:
+        """Whether reality is not compared with simulation: no ramp, and nothing is ever barred."""
+        return self._ramp is None
 
     @property
     def settled(self) -> int:

@@ -7,7 +7,8 @@ choices is computed here anew, by other means where there are any:
   Newton's steps;
 * transition ratios ``Q / P*``: bisection over all pairs at once, and the supremum over the box by its dual
   ``min_t t + sum max(lo (r - t), hi (r - t))`` instead of a greedy knapsack;
-* joint and separate bets: broadcast over cells and rivals, episode by episode.
+* joint and separate bets: broadcast over cells and rivals, episode by episode;
+* the ramp and the comparison of returns: the same, with sums of logarithms.
 
 Letters: N cells, R rivals, J policies, I constraints, F = 1 + I signals, B initial states, K bets, G grid means, E support, n episodes.
 """
@@ -22,6 +23,7 @@ import numpy as np
 
 from surefoot.arrays import FloatArray, IntArray
 from surefoot.deploy.bounds import SELECTION_SHARES
+from surefoot.deploy.comparison import ENOUGH, FIRST_DOUBT, LEVEL, later
 from surefoot.deploy.estimate import LEAST_SCATTER, SHRINKAGE
 from surefoot.deploy.evidence import (
     CHEAPER_SHARE,
@@ -34,12 +36,23 @@ from surefoot.deploy.evidence import (
     Weights,
 )
 from surefoot.deploy.monitor import FRACTIONS
+from surefoot.deploy.ramp import BETS, NARROW, ROUNDING, SMALLEST
 from surefoot.deploy.returns import CAP, PRIOR_EPISODES, PRIOR_FRACTION
 from surefoot.deploy.rivals import Rivals, choose_rivals
 from surefoot.policyset.schema import PolicySet
 from surefoot.stats.betting import bet_grid, mean_grid
 
-__all__ = ["CellWealth", "CostWatch", "DataBounds", "Group", "Guess", "PredictedBoxes", "log_sum"]
+__all__ = [
+    "CellWealth",
+    "CostWatch",
+    "DataBounds",
+    "Group",
+    "Guess",
+    "PredictedBoxes",
+    "ReturnBounds",
+    "SafeCheck",
+    "log_sum",
+]
 
 
 def log_sum(logs: FloatArray, axis: int | tuple[int, ...] | None = None) -> Any:
@@ -606,3 +619,192 @@ class Guess:
             gap = mean[:size] - self._boxes.points[: len(scores), j, :size, b]
             scores -= 0.5 * count * np.sum(gap * np.linalg.solve(own, gap.T).T, axis=1)
         return scores
+
+
+class SafeCheck:
+    """The safe policy's real episodes against what simulation predicts for it.
+
+    Attributes:
+        compared: its episodes that were told whole.
+        impossible: an episode started where no cell's task starts, or had an outcome that no simulated task can have.
+    """
+
+    def __init__(self, policy_set: PolicySet, boxes: PredictedBoxes) -> None:
+        self.compared, self.impossible = 0, False
+        self._states, signals = boxes.states.tolist(), policy_set.cells.signals
+        low, high = np.array(boxes.low), np.array(boxes.high)
+        low[0], high[0] = _returns(policy_set)
+        self._least, self._most = (
+            end + sign * ROUNDING * (1.0 + np.maximum(abs(low), abs(high))) for end, sign in ((low, -1), (high, 1))
+        )
+        hulls = [
+            np.array([boxes.lower[:, 0, :, b].min(axis=0), boxes.upper[:, 0, :, b].max(axis=0)])
+            for b in range(len(self._states) + 1)
+        ]
+        self._parts = [_Hull(hulls[-1:], low, high)]
+        self._given = len(self._states) > 0
+        if self._given:
+            self._parts.append(_Hull(hulls[:-1], low, high))
+        self._measured = signals is not None and len(signals.names) > 0
+        if signals is not None and self._measured:
+            ends = np.array([signals.lower[:, 0].min(axis=0), signals.upper[:, 0].max(axis=0)])
+            self._parts.append(_Hull([ends], signals.bounds[:, 0], signals.bounds[:, 1]))
+
+    def settle(self, groups: list[Group], lost: int) -> None:
+        """Told episodes of any policy; how many of the safe policy were lost."""
+        for group in groups:
+            starts = [None] * group.ids.size if group.starts is None else group.starts.tolist()
+            if self._given and any(start is not None and start not in self._states for start in starts):
+                self.impossible = True
+            inside = (group.outcomes >= self._least) & (group.outcomes <= self._most)
+            self.impossible |= not bool((inside | np.isnan(group.outcomes)).all())
+            for k, start in enumerate(starts):
+                if group.policies[k] == 0 and np.isfinite(group.outcomes[k]).all():
+                    self._tell(group, k, start)
+                elif group.policies[k] == 0:
+                    lost += 1
+        for part in self._parts:
+            part.lost += lost
+
+    def _tell(self, group: Group, k: int, start: int | None) -> None:
+        self.compared += 1
+        self._parts[0].see(0, group.outcomes[k])
+        if self._given:
+            if start in self._states:
+                self._parts[1].see(self._states.index(start), group.outcomes[k])
+            else:
+                self._parts[1].lost += 1
+        if self._measured:
+            if group.signals is None:
+                self._parts[-1].lost += 1
+            else:
+                self._parts[-1].see(0, group.signals[k])
+
+    def log_wealth(self) -> float:
+        """Log of the average over outcomes."""
+        logs = np.concatenate([part.logs() for part in self._parts])
+        return float(log_sum(logs)) - math.log(logs.size)
+
+
+class _Hull:
+    """Bets of F outcomes against intervals [B][2, F]: sums of logarithms (2, F, K), and those of losses."""
+
+    def __init__(self, hulls: list[FloatArray], low: FloatArray, high: FloatArray) -> None:
+        self._hulls = [np.minimum(np.maximum(hull, low), high) for hull in hulls]
+        self._low, self._high, self.lost = low, high, 0
+        fractions = bet_grid(BETS, SMALLEST, tilt=0.0).fractions
+        width = np.where(high > low, NARROW * (high - low), 1.0)
+        reaches = [np.array([plus - low, high - minus]) for minus, plus in self._hulls]
+        self._bets = [fractions / np.maximum(reach, width)[..., None] for reach in reaches]
+        self._worst = np.log(1.0 - fractions)
+        self._sums = np.zeros((2, low.size, fractions.size))
+
+    def see(self, b: int, outcome: FloatArray) -> None:
+        x = np.minimum(np.maximum(outcome, self._low), self._high)
+        minus, plus = self._hulls[b]
+        self._sums += np.log1p(np.array([x - plus, minus - x])[..., None] * self._bets[b])
+
+    def logs(self) -> FloatArray:
+        """(F,)."""
+        logs = self._sums + self.lost * self._worst
+        return np.asarray(log_sum(logs.transpose(1, 0, 2).reshape(logs.shape[1], -1), axis=1)) - math.log(
+            2 * logs.shape[2]
+        )
+
+
+def _returns(policy_set: PolicySet) -> tuple[float, float]:
+    """Smallest and largest return of any simulated task."""
+    found = policy_set.bounds
+    if found.return_upper > found.return_lower:
+        return found.return_lower, found.return_upper
+    return policy_set.criterion.return_range
+
+
+class ReturnBounds:
+    """Which policies return less than the safe one, by the audit's own bounds on means.
+
+    Attributes:
+        doubted, unsure: (J,) which real means were below the safe policy's when doubts were looked at last, and where rounding decides.
+        gap: (J,) upper bound of each policy's mean return minus the lower bound of the safe policy's: below zero, it is worse.
+    """
+
+    def __init__(self, policy_set: PolicySet) -> None:
+        self._low, self._high = _returns(policy_set)
+        expected, width = policy_set.cells.predictions.reward_center.mean(axis=0), self._high - self._low
+        focus, size = float(expected[0]) - self._low, expected.size
+        bets = bet_grid(12, 0.003, tilt=0.0)
+        level = math.log(size / LEVEL)
+        self._safe = _Mean(width, width - focus, bets.fractions, bets.weights, level)
+        self._others = [_Mean(width, focus, bets.fractions, bets.weights, level) for _ in range(size)]
+        self._told: list[tuple[int, float]] = [(0, 0.0)] * size
+        self.doubted, self.unsure = np.zeros((2, size), dtype=bool)
+        self._look = FIRST_DOUBT
+
+    def settle(self, groups: list[Group], lost: list[int]) -> None:
+        """Told episodes, and the policies of lost ones."""
+        for j in lost:
+            self._stream(j).lost += 1
+        for group in groups:
+            returns = group.outcomes[:, 0]
+            for j in sorted(set(group.policies.tolist())):
+                mine, stream = returns[group.policies == j], self._stream(j)
+                stream.lost += int(np.isnan(mine).sum())
+                told = np.clip(mine[~np.isnan(mine)], self._low, self._high)
+                stream.add(self._high - told if j == 0 else told - self._low)
+                count, mean = self._told[j]
+                for x in told.tolist():
+                    count, mean = count + 1, mean + (x - mean) / (count + 1)
+                self._told[j] = count, mean
+
+    def doubt(self, settled: int, barred: Any) -> bool:
+        """Look at the means if it is time; whether the doubts surely changed."""
+        if settled < self._look:
+            return False
+        self._look = later(settled)
+        least, safe = self._told[0]
+        before, unsure = self.doubted & ~barred, self.unsure.copy()
+        for j, (count, mean) in enumerate(self._told):
+            able = j > 0 and min(count, least) >= ENOUGH and not barred[j]
+            self.doubted[j] = able and mean < safe
+            self.unsure[j] = able and math.isclose(mean, safe, rel_tol=1e-9, abs_tol=1e-9)
+        return bool(((self.doubted != before) & ~self.unsure & ~unsure).any())
+
+    def _stream(self, j: int) -> _Mean:
+        return self._safe if j == 0 else self._others[j]
+
+    @property
+    def gap(self) -> FloatArray:
+        uppers = np.array([self._low + mean.bound for mean in self._others])
+        return uppers - (self._high - self._safe.bound)
+
+
+class _Mean:
+    """A time-uniform upper bound on one mean: sums of logarithms (K, G), the crossing by bisection along a chord."""
+
+    def __init__(self, top: float, focus: float, fractions: FloatArray, weights: FloatArray, level: float) -> None:
+        means = mean_grid(top, focus if 0.0 < focus < top else None)
+        self._top, self._level, self.lost, self.bound = top, level, 0, top
+        self._c, self._log_weights = fractions[:, None], np.log(weights)[:, None]
+        self._odds = top / (top - means)
+        self._sums = np.zeros((fractions.size, means.size))
+
+    def add(self, values: FloatArray) -> None:
+        if not values.size:
+            return
+        kept = 1.0 - values[:, None, None] / self._top
+        self._sums += np.log(1.0 - self._c + self._c * kept * self._odds).sum(axis=0)
+        self.bound = min(self.bound, self._crossing())
+
+    def _crossing(self) -> float:
+        logs = self._sums + self.lost * np.log(1.0 - self._c) + self._log_weights
+        above = np.flatnonzero(log_sum(logs, axis=0) >= self._level)
+        if not above.size:
+            return self._top
+        g = max(1, int(above[0]))
+        left, right = 0.0, 1.0
+        for _ in range(60):
+            middle = 0.5 * (left + right)
+            crossed = float(log_sum((1.0 - middle) * logs[:, g - 1] + middle * logs[:, g])) >= self._level
+            left, right = (left, middle) if crossed else (middle, right)
+        odds = self._odds[g - 1] + right * (self._odds[g] - self._odds[g - 1])
+        return float(min(self._top, self._top - self._top / odds))

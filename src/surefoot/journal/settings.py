@@ -10,6 +10,7 @@ import numpy as np
 from surefoot.arrays import check_integer, check_real
 from surefoot.deploy.certified import Trust
 from surefoot.deploy.evidence import EvidenceKind
+from surefoot.deploy.ramp import RAMP
 from surefoot.errors import InvalidInput, JournalError, SettingsMismatch
 from surefoot.policyset.schema import PolicySet
 from surefoot.version import VERSION
@@ -22,7 +23,7 @@ class Settings:
     """Arguments of :class:`~surefoot.deploy.certified.CertifiedAgent`, and whether new plans wait for approval.
 
     Attributes:
-        trust, delta, seed, evidence, margin, p_max, delta_coverage, losses, monitor_delta: as in the agent.
+        trust, delta, seed, evidence, margin, p_max, delta_coverage, losses, monitor_delta, ramp: as in the agent.
         cost_ceilings: I declared ceilings, or ``None``.
         approve: a plan that raises a weight off the safe policy waits until somebody approves it.
     """
@@ -38,6 +39,7 @@ class Settings:
     losses: str = "worst"
     monitor_delta: float = 0.001
     approve: bool = False
+    ramp: int = RAMP
 
     def __post_init__(self) -> None:
         for name in ("delta", "p_max", "delta_coverage", "monitor_delta"):
@@ -47,7 +49,8 @@ class Settings:
         if self.cost_ceilings is not None:
             values = np.atleast_1d(np.asarray(self.cost_ceilings, dtype=np.float64))
             object.__setattr__(self, "cost_ceilings", tuple(values.tolist()))
-        object.__setattr__(self, "seed", check_integer("seed", self.seed, low=0))
+        for name in ("seed", "ramp"):
+            object.__setattr__(self, name, check_integer(name, getattr(self, name), low=0))
         if not isinstance(self.approve, bool):
             raise InvalidInput(f"approve must be True or False, got {self.approve!r}; choose one")
 
@@ -58,8 +61,10 @@ class Settings:
 
     @staticmethod
     def recorded(body: dict[str, Any]) -> Settings:
-        """The settings of an ``opened`` event."""
+        """The settings of an ``opened`` event; where it names no ramp, as before there was one, there is none."""
         found, names = body.get("settings"), {field.name for field in fields(Settings)}
+        if isinstance(found, dict):
+            found = {"ramp": 0, **found}
         if not isinstance(found, dict) or set(found) != names:
             raise JournalError("event 1 must record the settings, got others; was it written by a later surefoot?")
         try:

@@ -20,12 +20,14 @@ import numpy as np
 from surefoot.deploy.bounds import CostBounds
 from surefoot.deploy.certified import Event as AgentEvent
 from surefoot.deploy.certified import _Asked
+from surefoot.deploy.comparison import ReturnComparison
 from surefoot.deploy.desk import Desk
 from surefoot.deploy.estimate import Estimate
 from surefoot.deploy.evidence import Evidence
 from surefoot.deploy.monitor import Monitor
 from surefoot.deploy.planner import Plan
 from surefoot.deploy.queue import InOrder, Told
+from surefoot.deploy.ramp import HullWealth, Ramp
 from surefoot.deploy.returns import ReturnsEvidence, Scale
 from surefoot.deploy.transitions import TransitionEvidence
 from surefoot.errors import SurefootError
@@ -45,7 +47,7 @@ STATE: dict[type, tuple[str, ...]] = {
     Discards: ("log_wealth", "missing", "flagged", "opened", "next", "open", "lost"),
     SteeredAgent: (
         "operator", "waiting", "_desk", "_bounds", "_evidence", "_guess", "_monitor", "_queue", "_bets", "_target", "_alarm", "_outside",
-        "events", "_stale", "_plan", "_planned_bounds", "_changed", "_kappa", "_look", "_objective",
+        "events", "_stale", "_plan", "_planned_bounds", "_changed", "_kappa", "_look", "_objective", "_ramp", "_ramped", "_comparison",
     ),
     Desk: ("_rng", "_pending", "opened"),
     CostBounds: ("values", "_processes", "_threshold", "_since", "selections"),
@@ -59,6 +61,9 @@ STATE: dict[type, tuple[str, ...]] = {
     ReturnsEvidence: ("log_wealth", "scale"),
     Scale: ("_sums", "_counts"),
     Estimate: ("counts", "sums", "products", "moves", "followed", "measured"),
+    Ramp: ("compared", "lost", "contradiction", "_whole", "_given", "_extra"),
+    HullWealth: ("log_wealth", "lost"),
+    ReturnComparison: ("barred", "doubted", "_counts", "_sums", "_look", "_safe", "_others", "_lower", "_upper"),
     Monitor: ("_log_wealth", "rejected"),
     InOrder: ("settled", "_groups", "_arrived", "_lost", "_given_up", "_wall"),
 }  # fmt: skip

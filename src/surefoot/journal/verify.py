@@ -37,13 +37,24 @@ from surefoot.deploy.certified import (
     WARM_UP,
     next_look,
 )
+from surefoot.deploy.comparison import BESIDE
 from surefoot.deploy.evidence import FINAL, RETURN
 from surefoot.deploy.planner import INSIDE
 from surefoot.deploy.queue import PATIENCE
 from surefoot.errors import SurefootError
 from surefoot.journal.discards import FRACTIONS, HORIZON, LEVEL
 from surefoot.journal.events import INERT, PRIMARY, Event
-from surefoot.journal.recompute import CellWealth, CostWatch, DataBounds, Group, Guess, PredictedBoxes, log_sum
+from surefoot.journal.recompute import (
+    CellWealth,
+    CostWatch,
+    DataBounds,
+    Group,
+    Guess,
+    PredictedBoxes,
+    ReturnBounds,
+    SafeCheck,
+    log_sum,
+)
 from surefoot.policyset.schema import PolicySet
 
 __all__ = ["Verification", "verify"]
@@ -196,11 +207,28 @@ class _Audit:
         self.expected_alarm: str | None = None
         if (first.kind == "opened") != (first.seq == 1):
             self._object("a journal opens once, at its first event")
-        known = PRIMARY | {"planned", "eliminated", "readmitted", "target", "noted", "flagged", "alarm"}
+        known = PRIMARY | {
+            "planned",
+            "eliminated",
+            "readmitted",
+            "target",
+            "noted",
+            "flagged",
+            "ramp",
+            "barred",
+            "alarm",
+        }
         if any(event.kind not in known for event in group) or first.kind not in PRIMARY:
             self._object(f"kinds {[event.kind for event in group]} do not follow from each other")
         later = {event.kind for event in group[1:]}
-        if first.kind not in ("told", "lost") and later & {"eliminated", "readmitted", "target", "alarm"}:
+        if first.kind not in ("told", "lost") and later & {
+            "eliminated",
+            "readmitted",
+            "target",
+            "ramp",
+            "barred",
+            "alarm",
+        }:
             self._object(f"{sorted(later)} do not follow from it")
         if self.recovering and first.kind not in ("recovering", "recovered"):
             self.again.append({"kind": first.kind, "body": _as_held(first)})
@@ -212,6 +240,7 @@ class _Audit:
         if "target" in later and self.target == target:
             self._object("a target was chosen without need")
         self._check_alarm()
+        self._check_ramp()
         self._check_flag()
         self._check_plan()
 
@@ -258,6 +287,10 @@ class _Audit:
         if not cells_pay:
             self.bounds.select(0, 0)
         self.watch = CostWatch(self.limits, self.ceilings)
+        self.ramp = 0 if self.trust == "data" else self.settings.get("ramp", 0)
+        self.safe = SafeCheck(set_, boxes) if self.ramp else None
+        self.returns = ReturnBounds(set_) if self.ramp else None
+        self.ramped, self.barred = False, np.zeros(len(set_.policies), dtype=bool)
         self.random = np.random.Generator(np.random.PCG64(np.random.SeedSequence(self.settings["seed"])))
         self.order, self.opened, self.target, self.changed = _AskOrder(), 0, 0, 0
         self.open: dict[int, int] = {}
@@ -363,6 +396,7 @@ class _Audit:
         groups, lost = self.order.release()
         alive = self.wealth.alive.copy()
         if groups or lost:
+            self._compare(groups, lost)
             if self.trust != "data":
                 # Only what somebody declared lost may be skipped, and only if losses were declared independent.
                 for k in (k for k in lost if not (self.skips_lost and k in self.order.declared)):
@@ -378,6 +412,7 @@ class _Audit:
                 self.asks.popleft()
             if self.trust != "data":
                 self._review(alive)
+            self._judge()
             if self.guess is not None and self.order.settled >= self.look:
                 self._look_again(self.guess.posterior())
         self._check_cells(alive)
@@ -389,6 +424,48 @@ class _Audit:
             low, high = (middle, high) if self.asks[middle][0] <= episode else (low, middle)
         first, draws, bets = self.asks[low]
         return low, draws, bets, first
+
+    # ---------------------------------------------------------------------------------------- the ramp, and real returns
+
+    def _compare(self, groups: list[Group], lost: list[int]) -> None:
+        if self.safe is None or self.returns is None:
+            return
+        gone = [draws[k - first] for k in lost for _, draws, _, first in (self._ask_of(k),)]
+        self.safe.settle(groups, gone.count(0))
+        self.returns.settle(groups, gone)
+
+    def _judge(self) -> None:
+        """Whether reality still fits simulation, and which policies are worse than the safe one."""
+        if self.safe is None or self.returns is None:
+            return
+        if self.safe.impossible or self.safe.log_wealth() >= -math.log(self.settings["monitor_delta"]) + CLOSE:
+            self._expect("the safe policy's real episodes are not what simulation predicts")
+        self.replan |= self.returns.doubt(self.order.settled, self.barred)
+        recorded = sorted(body["policy"] for body in self._recorded("barred"))
+        room = CLOSE * (1.0 + float(np.abs(self.policy_set.criterion.return_range).max()))
+        for j in range(1, self.barred.size):
+            worse, close = self.returns.gap[j] < 0.0, abs(self.returns.gap[j]) <= room
+            if not self.barred[j] and (j in recorded) != worse and not close:
+                self._object(
+                    f"policy {j} {'was' if j in recorded else 'was not'} barred; its real returns are above the safe policy's by at most "
+                    f"{self.returns.gap[j]:.6g}"
+                )
+        if len(set(recorded)) < len(recorded) or any(j < 1 or self.barred[j] for j in recorded):
+            self._object(f"policies {recorded} cannot be barred now")
+        self.barred[recorded] = True
+        self.replan |= bool(recorded)
+
+    @property
+    def _ramping(self) -> bool:
+        return self.safe is not None and self.safe.compared < self.ramp
+
+    def _check_ramp(self) -> None:
+        """The ramp ends once, when enough has been compared; not with a word that all is well after an alarm."""
+        ended, said = not self._ramping and not self.ramped and self.ramp > 0, bool(self._recorded("ramp"))
+        if said != (ended and not self.alarm):
+            self._object("the ramp was said to be over too early, twice, or not at all")
+        self.ramped |= ended
+        self.replan |= ended
 
     def _watch(self, groups: list[Group], lost: list[int]) -> None:
         costs = {int(k): row[1:] for group in groups for k, row in zip(group.ids, group.outcomes)}
@@ -480,7 +557,10 @@ class _Audit:
             max((1.0 - TARGET_SLACK) * d, s + LEAST_ROOM * (d - s))
             for d, s in zip(self.limits.tolist(), cost[0].tolist())
         ]
-        return [_share(cost[0], cost[j], np.array(limits)) * (reward[j] - reward[0]) for j in range(1, len(reward))]
+        return [
+            0.0 if self.barred[j] else _share(cost[0], cost[j], np.array(limits)) * (reward[j] - reward[0])
+            for j in range(1, len(reward))
+        ]
 
     # ------------------------------------------------------------------------------------------------------ operator
 
@@ -508,7 +588,8 @@ class _Audit:
         level = -math.log(self.settings["monitor_delta"])
         if self.expected_alarm is not None and not recorded:
             self._object(f"an alarm is missing: {self.expected_alarm}")
-        if recorded and self.expected_alarm is None and (self.alarm or self.watch.peak < level - CLOSE):
+        near = self.watch.peak >= level - CLOSE or (self.safe is not None and self.safe.log_wealth() >= level - CLOSE)
+        if recorded and self.expected_alarm is None and (self.alarm or not near):
             self._object(f"an alarm was raised without cause: {recorded[0]['text']}")
         self.alarm |= bool(recorded)
         self.replan |= bool(recorded)
@@ -540,9 +621,8 @@ class _Audit:
         if weights[0] == 1.0:
             return True
         costs = np.tensordot(self._rows(), weights, axes=(1, 0))
-        return not (self.alarm or self.aborted or self.recovering) and bool(
-            (costs <= self.limits + CERTIFIED * (1.0 + self.limits)).all()
-        )
+        stopped = self.alarm or self.aborted or self.recovering or self._ramping or bool(weights[self.barred].any())
+        return not stopped and bool((costs <= self.limits + CERTIFIED * (1.0 + self.limits)).all())
 
     def _check_plan(self) -> None:
         recorded = [event for event in self.group if event.kind == "planned"]
@@ -593,8 +673,8 @@ class _Audit:
 
     def _check_optimal(self, weights: FloatArray) -> None:
         found = []
-        for objective, candidate in self._objectives():
-            best = self._optimum(objective, candidate)
+        for objective, candidate, doubted in self._doubts():
+            best = self._optimum(objective, candidate, doubted)
             value = float(objective @ weights)
             if best is None or abs(value - best) <= CLOSE * (1.0 + abs(best)):
                 return
@@ -607,16 +687,29 @@ class _Audit:
         """What the plan may aim at, and the candidate: predicted returns in the candidate's cell under ``cells``, else what the guess expects."""
         cells, alive = self.policy_set.cells, self.wealth.alive
         if self.trust == "cells" and alive.any():
-            best = max(np.flatnonzero(alive).tolist(), key=lambda k: cells.optimal_upper[k])
-            return [(cells.predictions.reward_center[best], int(cells.policy_index[best]))]
+            living = np.flatnonzero(alive).tolist()
+            played = [k for k in living if not self.barred[cells.policy_index[k]]]
+            best = max(played or living, key=lambda k: cells.optimal_upper[k])
+            return [(cells.predictions.reward_center[best], int(cells.policy_index[best]) if played else 0)]
         if self.guess is not None:
             return [(self.objective, candidate) for candidate in self._to_prove()]
         wealth = np.where(self.wealth.watched, self.wealth.log_wealth(), np.inf)
         near = np.flatnonzero(wealth <= wealth.min() + CLOSE) if np.isfinite(wealth.min()) else [0]
         return [(cells.predictions.reward_center[k], candidate) for k in near for candidate in self._to_prove()]
 
+    def _doubts(self) -> Iterator[tuple[FloatArray, int, Any]]:
+        """The same with the policies that seem worse than the safe one; twice where rounding decides."""
+        for objective, candidate in self._objectives():
+            if self.returns is None:
+                yield objective, candidate, self.barred
+                continue
+            for doubted in (self.returns.doubted | self.returns.unsure, self.returns.doubted & ~self.returns.unsure):
+                yield objective, candidate, doubted & ~self.barred
+
     def _to_prove(self) -> list[int]:
         """The target while its bound is above a limit, else none; both where rounding decides."""
+        if self.barred[self.target]:
+            return [0]
         above = float((self.bounds.values[self.target] - self.limits).max(initial=-np.inf))
         room = CLOSE * (1.0 + float(self.limits.max(initial=0.0)))
         return [self.target] * (above > -room) + [0] * (above <= room)
@@ -628,20 +721,26 @@ class _Audit:
             kappa, since = 2.0 * kappa, 2 * since
         return min(kappa, max(KAPPA[self.trust], MOST_KAPPA))
 
-    def _optimum(self, objective: FloatArray, candidate: int) -> float | None:
+    def _optimum(self, objective: FloatArray, candidate: int, doubted: Any) -> float | None:
         """The best predicted return over all rows at once; ``None`` where the solver gives no answer."""
         from scipy.optimize import linprog
 
         rows = self._rows()
         inside = self.limits - INSIDE * (1.0 + np.abs(self.limits))
         matrix = rows.transpose(0, 2, 1).reshape(-1, objective.size)
+        beside = np.where(doubted, BESIDE, 0.0)
+        beside[0] = -1.0
+        matrix, most = np.vstack([matrix, beside]), np.append(np.tile(inside, len(rows)), 0.0)
         floor = 0.0
         if candidate:
             alpha = min(_share(row[0], row[candidate], inside) for row in rows)
             floor = self._exploration() * min(0.999999 * alpha, CAP)
-        limits = [(floor if j == candidate and candidate else 0.0, 1.0) for j in range(objective.size)]
+        limits = [
+            (floor if j == candidate and candidate else 0.0, 0.0 if self.barred[j] else 1.0)
+            for j in range(objective.size)
+        ]
         found = linprog(
-            -objective, A_ub=matrix, b_ub=np.tile(inside, len(rows)), A_eq=np.ones((1, objective.size)), b_eq=[1.0], bounds=limits, method="highs"
+            -objective, A_ub=matrix, b_ub=most, A_eq=np.ones((1, objective.size)), b_eq=[1.0], bounds=limits, method="highs"
         )  # fmt: skip
         return -float(found.fun) if found.status == 0 else None
 

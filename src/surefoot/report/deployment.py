@@ -162,7 +162,7 @@ class _Story:
             self.decisions.add(row)
         if kind in ("alarm", "aborted"):
             self.marks.append(Mark(self.asked, kind))
-        if kind in ("alarm", "flagged", "noted", "degraded"):
+        if kind in ("alarm", "barred", "flagged", "noted", "degraded"):
             (self.alarms if kind == "alarm" else self.warnings).append(row)
 
     def _open(self, body: dict[str, Any]) -> None:
@@ -278,6 +278,8 @@ _WORDS: dict[str, Any] = {
     "eliminated": lambda body, story: f"cells {_ids(body['cells'])} refuted, {body['cells_left']} left",
     "readmitted": lambda body, story: f"cells {_ids(body['cells'])} put back, {body['cells_left']} left",
     "target": lambda body, story: str(body["text"]),
+    "ramp": lambda body, story: str(body["text"]),
+    "barred": lambda body, story: str(body["text"]),
     "noted": lambda body, story: str(body["text"]),
     "flagged": lambda body, story: str(body["text"]),
     "alarm": lambda body, story: str(body["text"]),
@@ -498,6 +500,18 @@ def _outside(opened: dict[str, Any]) -> Iterable[tuple[str, float, str]]:
             "monitor, beside",
             float(settings["monitor_delta"]),
             "a false alarm, which costs performance and not safety",
+        )
+    if settings.get("ramp") and settings["trust"] != "data":
+        yield (
+            "simulation, beside",
+            float(settings.get("monitor_delta", 0.0)),
+            "an alarm that the safe policy does not do what simulation predicts, although it does; this costs performance and not safety",
+        )
+    if opened.get("returns_level") is not None:
+        yield (
+            "returns, beside",
+            float(opened["returns_level"]),
+            "a policy is played no more because it seems to return less than the safe one, although it does not; this costs performance too",
         )
     if settings["trust"] == "cells" and opened.get("uncovered_upper") is not None:
         yield (
