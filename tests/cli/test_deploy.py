@@ -37,7 +37,7 @@ class Shell:
 def shell(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Shell:
     SET.save(tmp_path / "set.sf")
     found = Shell(tmp_path / "plant.db", capsys)
-    opened = found.json("open", "--policy-set", str(tmp_path / "set.sf"), "--seed", "7")
+    opened = found.json("open", "--policy-set", str(tmp_path / "set.sf"), "--ramp", "0", "--seed", "7")
     assert opened["state"] == "running"
     return found
 
@@ -85,7 +85,7 @@ def test_people_get_words(shell: Shell) -> None:
 def test_approval_from_the_shell(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     SET.save(tmp_path / "set.sf")
     shell = Shell(tmp_path / "plant.db", capsys)
-    opened = shell.json("open", "--policy-set", str(tmp_path / "set.sf"), "--approve")
+    opened = shell.json("open", "--policy-set", str(tmp_path / "set.sf"), "--ramp", "0", "--approve")
     assert opened["waiting"] is not None and opened["weights"] == {"0": 1.0}
     assert shell.json("approve", "--plan", "77", status=6)["error"] == "ConflictError"
     assert shell.json("approve", "--plan", str(opened["plan"]))["weights"] == opened["waiting"]

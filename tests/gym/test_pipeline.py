@@ -180,7 +180,7 @@ def test_the_set_survives_a_file(plain: sf.PolicySet, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("trust", ["cells", "envelope", "data"])
 def test_the_agent_runs_at_every_trust_level(plain: sf.PolicySet, trust: Any) -> None:
-    agent = sf.CertifiedAgent(plain, trust=trust, evidence="returns", p_max=0.9)
+    agent = sf.CertifiedAgent(plain, trust=trust, evidence="returns", p_max=0.9, ramp=0)  # returns are invented below
     rng, costs = np.random.default_rng(0), exact(0.5, np.array(ACTIONS))[1]
     for _ in range(5):
         batch = agent.ask(20)
