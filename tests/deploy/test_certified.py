@@ -173,8 +173,11 @@ REFUSED: dict[str, dict[str, Any]] = {
     "NaN cost": {"costs": [np.nan]},
     "infinite cost": {"costs": [np.inf]},
     "negative cost": {"costs": [-0.1]},
-    "reward above its range": {"reward": 10.1},
-    "reward below its range": {"reward": -0.1},
+    "a state that no policy knows": {"transitions": [[8, 0, 0, 1]]},
+    "a successor that no policy knows": {"transitions": [[0, 0, 1, 3], [0, 0, 8, 1]]},
+    "an action that no policy knows": {"transitions": [[0, 8, 0, 1]]},
+    "initial state beyond the last": {"initial_state": 8},
+    "initial state below the first": {"initial_state": -1},
     "two costs for one": {"costs": [1.0, 2.0]},
     "never asked": {"ids": 99},
     "told before": {"ids": 0},
@@ -214,6 +217,23 @@ def test_a_report_that_cannot_be_true_is_refused_and_changes_nothing(broken: dic
     one.tell(**good)
     one.tell(**(good | {"ids": 2}))
     assert one.status().pending == 0
+
+
+@pytest.mark.parametrize("trust", TRUSTS)
+@pytest.mark.parametrize("wrong", [10.1, -0.1, 1e12])
+def test_a_return_out_of_its_range_does_not_keep_the_costs_back(wrong: float, trust: str) -> None:
+    """Its costs count as ever, its return as lost: never better than any return that could have been told."""
+    told, lucky = agent(trust=trust, evidence="returns"), [agent(trust=trust, evidence="returns") for _ in range(3)]
+    for one, reward in zip([told, *lucky], [wrong, 0.0, 5.0, 10.0]):
+        asked = one.ask(30)
+        one.tell(asked.ids[:20], np.full(20, 4.0), np.full((20, 1), 0.2))
+        one.tell(asked.ids[20:], np.full(10, reward), np.full((10, 1), 0.2))
+    assert told.alarm is None and told.status().pending == 0
+    assert sum("outside its declared range" in note for note in told.status().notes) == 1
+    for one in lucky:
+        np.testing.assert_array_equal(told.bounds, one.bounds)
+        assert (told._evidence.log_wealth() <= one._evidence.log_wealth() + 1e-12).all()
+        assert np.array_equal(told._monitor._log_wealth, one._monitor._log_wealth)
 
 
 def test_one_bad_episode_refuses_the_whole_report() -> None:

@@ -370,7 +370,7 @@ def test_an_impossible_transition_kills_at_once() -> None:
     assert found.review()[0].tolist() == [0, 1, 2]
 
 
-@pytest.mark.parametrize("outcome", [[5.0, 6.01], [5.0, 5e9], [-0.01, 1.0], [10.01, 1.0]])
+@pytest.mark.parametrize("outcome", [[5.0, 6.01], [5.0, 5e9], [99.0, 6.01]])
 def test_an_outcome_that_no_task_of_the_family_can_produce_refutes_all_cells(outcome: list[float]) -> None:
     found = evidence(world())
     settle(found, told([1, 0], [[5.0, 1.0], outcome]))

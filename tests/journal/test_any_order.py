@@ -63,10 +63,11 @@ class Owner(RuleBasedStateMachine):
         return [int(k) for k in ids]
 
     @precondition(lambda self: self.open_)
-    @rule(data=st.data())
-    def tell_one(self, data: st.DataObject) -> None:
+    @rule(data=st.data(), broken=st.sampled_from([False, False, False, True]))
+    def tell_one(self, data: st.DataObject, broken: bool) -> None:
         (k,) = self.draw(data, 1)
-        self.plant.tell(k, **self.truth.report(k, self.open_.pop(k)))
+        report = self.truth.report(k, self.open_.pop(k))
+        self.plant.tell(k, **{**report, "reward": 99.0} if broken else report)
         self.told.add(k)
 
     @precondition(lambda self: self.open_)

@@ -179,7 +179,7 @@ def test_a_refused_report_moves_nothing(tiny_set: PolicySet) -> None:
     live.do("asked", {"n": 2, "request": None})
     before = snapshot.encode(live.fold)
     with pytest.raises(InvalidReport):
-        live.fold.advance("told", {"ids": [0, 1], "reward": [1.0, 99.0], "costs": [[0.1], [0.1]]})
+        live.fold.advance("told", {"ids": [0, 1], "reward": [1.0, 2.0], "costs": [[0.1], [-0.1]]})
     with pytest.raises(InvalidReport):
         live.fold.advance("lost", {"ids": [0, 7]})
     assert snapshot.encode(live.fold) == before

@@ -51,7 +51,7 @@ from surefoot.deploy.planner import Plan, Program, plan, safe_plan, safe_share
 from surefoot.deploy.queue import InOrder, Released, Told
 from surefoot.deploy.ramp import RAMP, Ramp, simulated_range
 from surefoot.errors import AssumptionError, InvalidInput, InvalidReport
-from surefoot.policy import Mixture, Policy
+from surefoot.policy import Mixture, Policy, TabularPolicy
 from surefoot.policyset.schema import PolicySet
 from surefoot.stats.binomial import simulated_upper, trials_without_failure
 from surefoot.stats.ledger import Ledger
@@ -225,10 +225,9 @@ class CertifiedAgent:
         if trust == "cells":
             _check_certificate(policy_set, p_max, delta_coverage)
         self._ceilings = _ceilings(policy_set, trust, cost_ceilings)
-        open_range = np.full(criterion.n_constraints, np.inf)
-        self._desk = Desk(
-            policy_set.policies, criterion, criterion.return_range, open_range, np.random.default_rng(seed)
-        )
+        # A cost above its ceiling is recorded and alarms; a return out of its range is no reason to refuse the costs that came with it.
+        anything, no_ceiling = (-np.inf, np.inf), np.full(criterion.n_constraints, np.inf)
+        self._desk = Desk(policy_set.policies, criterion, anything, no_ceiling, np.random.default_rng(seed))
         self._build(delta, evidence, losses, monitor_delta, ramp)
 
     def _build(self, delta: float, evidence: EvidenceKind, losses: str, monitor_delta: float, ramp: int) -> None:
@@ -377,8 +376,9 @@ class CertifiedAgent:
     ) -> tuple[Reports, Told]:
         """A report in two forms, if it may be true; nothing has moved yet."""
         reports = self._desk.check(ids, reward, costs)
-        rows = _check_transitions(transitions)
-        starts = _check_initial(initial_state, reports.ids.size)
+        states, actions = _table_shape(self.policies)
+        rows = _check_transitions(transitions, states, actions)
+        starts = _check_initial(initial_state, reports.ids.size, states)
         extra = self._check_signals(signals, reports.ids.size)
         return reports, _told(reports, starts, rows, extra)
 
@@ -417,6 +417,8 @@ class CertifiedAgent:
         for group in released.groups:
             if self.trust != "data":
                 self._evidence.settle(group, self._bets_of(group.ids))
+            else:
+                self._evidence.broken_returns(group)  # says so
             if self._guess is not None:
                 columns = self._evidence.table.column(group.initial_states, group.ids.size)
                 self._guess.update(group.policy_index, columns, group.outcomes, group.signals, group.transitions)
@@ -773,7 +775,13 @@ def _ceilings(policy_set: PolicySet, trust: str, declared: Any) -> FloatArray:
     return np.where(simulated > 0.0, simulated, criterion.cost_ceilings)
 
 
-def _check_transitions(transitions: Any) -> IntArray | None:
+def _table_shape(policies: tuple[Policy, ...]) -> tuple[int | None, int | None]:
+    """Numbers of states and actions, where policies are tables."""
+    shapes = [policy.table.shape for policy in policies if isinstance(policy, TabularPolicy)]
+    return (shapes[0][0], shapes[0][1]) if shapes else (None, None)
+
+
+def _check_transitions(transitions: Any, states: int | None, actions: int | None) -> IntArray | None:
     if transitions is None:
         return None
     rows = np.asarray(transitions)
@@ -781,16 +789,29 @@ def _check_transitions(transitions: Any) -> IntArray | None:
         raise InvalidReport(
             f"transitions must be rows (s, a, s', count) of whole numbers >= 0, got shape {rows.shape} of {rows.dtype}; the episodes stay pending"
         )
+    for column, name, size in ((0, "s", states), (1, "a", actions), (2, "s'", states)):
+        if size is not None and rows.size and rows[:, column].max() >= size:
+            k = int(rows[:, column].argmax())
+            raise InvalidReport(
+                f"transitions[{k}] must have {name} in 0..{size - 1}, got the row {rows[k].tolist()}; count states and actions from 0, "
+                "the episodes stay pending"
+            )
     return rows.astype(np.int64)
 
 
-def _check_initial(initial_state: Any, n: int) -> Any:
+def _check_initial(initial_state: Any, n: int, size: int | None) -> Any:
     if initial_state is None:
         return None
     states = np.atleast_1d(np.asarray(initial_state))
     if states.shape != (n,) or states.dtype.kind not in "iu":
         raise InvalidReport(
             f"initial_state must be {n} whole numbers, got {initial_state!r}; the episodes stay pending"
+        )
+    outside = (states < 0) | (states >= (np.iinfo(np.int64).max if size is None else size))
+    if outside.any():
+        rule = ">= 0" if size is None else f"in 0..{size - 1}"
+        raise InvalidReport(
+            f"initial_state must be {rule}, got {int(states[outside.argmax()])}; count states from 0, the episodes stay pending"
         )
     return states
 

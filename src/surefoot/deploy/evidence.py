@@ -191,6 +191,7 @@ class Evidence:
             self.watched[:] = False
             self._note("an episode was reported that no task of the family can produce")
             return
+        broken = self.broken_returns(group)
         columns = self._columns(group)
         if self._measured is None:
             self._measured = group.signals is not None
@@ -200,14 +201,30 @@ class Evidence:
         for fixed, asked in bets:
             where = asked[predicted[asked]]
             if fixed is not None and where.size:
-                self._settle_joint(group, where, columns[where], fixed)
-        self._settle_separate(group)
+                self._settle_joint(group, where[~broken[where]], columns[where[~broken[where]]], fixed)
+                for policy in group.policy_index[where[broken[where]]].tolist():
+                    self._joint.forfeit(policy, fixed, self.watched)
+        self._settle_separate(group, broken)
         if self._transitions is not None:
             self._settle_transitions(group)
 
     def _possible(self, group: Told) -> bool:
+        """Whether some task could cost so much; a return out of range is no statement about tasks, see :meth:`broken_returns`."""
         room = 1e-6 * (1.0 + np.abs(self.table.high))
-        return bool(((group.outcomes >= self.table.low - room) & (group.outcomes <= self.table.high + room)).all())
+        inside = (group.outcomes >= self.table.low - room) & (group.outcomes <= self.table.high + room)
+        return bool(inside[:, 1:].all())
+
+    def broken_returns(self, group: Told) -> Any:
+        """(n,) episodes whose return is outside its declared range: it could have been anything, so bets on it take the smallest factor."""
+        low, high = float(self.table.low[0]), float(self.table.high[0])
+        returns, room = group.outcomes[:, 0], 1e-6 * (1.0 + max(abs(low), abs(high)))
+        broken = (returns < low - room) | (returns > high + room)
+        if broken.any():
+            self._keep_refuted()
+            self._note(
+                f"reward: a return was outside its declared range [{low:g}, {high:g}]; evidence counts it as lost, costs as told; check its unit"
+            )
+        return broken
 
     def _columns(self, group: Told) -> IntArray:
         """Columns of the predictions, conditional on the initial state if the first report had one."""
@@ -223,6 +240,8 @@ class Evidence:
 
     def _settle_joint(self, group: Told, where: IntArray, columns: IntArray, fixed: FloatArray) -> None:
         """Bets on episodes ``where`` of a group; a signal that is missing could have been anything."""
+        if not where.size:
+            return
         policies = group.policy_index[where]
         if self._measured and group.signals is None:
             self._keep_refuted()
@@ -241,14 +260,17 @@ class Evidence:
         measured = untold if group.signals is None else np.clip(group.signals, low, high)
         return np.column_stack([group.outcomes, measured])
 
-    def _settle_separate(self, group: Told) -> None:
+    def _settle_separate(self, group: Told, broken: Any) -> None:
         # Unconditional intervals hold whatever is reported, so these bets need no decision about initial states.
         inside = np.clip(group.outcomes, self.table.low, self.table.high)
         for policy in np.unique(group.policy_index).tolist():
             mine = group.policy_index == policy
             for f, process in enumerate(self._separate):
                 lower, upper = self._intervals[f]
-                process.update(policy, inside[mine, f], lower[policy], upper[policy], self.watched)
+                counted = mine & ~broken if f == 0 else mine
+                process.update(policy, inside[counted, f], lower[policy], upper[policy], self.watched)
+                if f == 0 and (lost := int((mine & broken).sum())):
+                    process.mark_lost(policy, lost)
             for x, process in enumerate(self._extra):
                 self._settle_signal(group, process, x, policy, mine)
 
@@ -269,7 +291,12 @@ class Evidence:
         if group.transitions is None:
             self._forfeit_transitions("transitions were missing in a report")
         else:
+            allowed = self.possible.any()
             self._transitions.update(group.transitions, self.watched)
+            if allowed and not self.possible.any():
+                self._note(
+                    "transitions: what was reported is possible in no cell; check how states and actions are numbered"
+                )
 
     def forfeit(self, policy: int, bets: FloatArray | None) -> None:
         """An episode will not be told: the smallest factors everywhere."""

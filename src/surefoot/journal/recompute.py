@@ -332,18 +332,25 @@ class CellWealth:
         """Multiply in a group; ``bets`` was fixed for each of its episodes when it was asked."""
         room = 1e-6 * (1.0 + np.abs(self._boxes.high))
         inside = (group.outcomes >= self._boxes.low - room) & (group.outcomes <= self._boxes.high + room)
-        if not inside.all():
+        if not inside[:, 1:].all():
             self.alive &= ~self.watched
             self.watched[:] = False
             return
+        reach = 1e-6 * (1.0 + max(abs(float(self._boxes.low[0])), abs(float(self._boxes.high[0]))))
+        returns = group.outcomes[:, 0]
+        # A return outside its declared range could have been any; its costs are what they are.
+        sound = (returns >= self._boxes.low[0] - reach) & (returns <= self._boxes.high[0] + reach)
+        if not sound.all():
+            self.watched &= self.alive
         columns = self._columns(group)
         self._measured = group.signals is not None if self._measured is None else self._measured
-        self._settle_joint(group, columns, bets)
+        self._settle_joint(group, columns, bets, sound)
         clipped = np.clip(group.outcomes, self._boxes.low, self._boxes.high)
         for policy in sorted(set(group.policies.tolist())):
             mine = group.policies == policy
             for f, process in enumerate(self._separate):
-                process.update(policy, clipped[mine, f], self.watched)
+                process.update(policy, clipped[mine & sound if f == 0 else mine, f], self.watched)
+            self._separate[0].lose(policy, int((mine & ~sound).sum()))
             for x, process in enumerate(self._extra):
                 if group.signals is None:
                     process.lose(policy, int(mine.sum()))
@@ -366,7 +373,7 @@ class CellWealth:
             self._joint[:] = -np.inf
         return np.full(n, whole)
 
-    def _settle_joint(self, group: Group, columns: IntArray, bets: list[FloatArray | None]) -> None:
+    def _settle_joint(self, group: Group, columns: IntArray, bets: list[FloatArray | None], sound: Any) -> None:
         whole = self._boxes.states.size
         rows, used = np.flatnonzero(self.watched), []
         start = 0
@@ -392,6 +399,9 @@ class CellWealth:
                 for k in kept:
                     self._worst_bets(rows, int(group.policies[k]), fixed)
                 continue
+            for k in [k for k in kept if not sound[k]]:
+                self._worst_bets(rows, int(group.policies[k]), fixed)
+            kept = [k for k in kept if sound[k]]
             for k in kept:
                 j, b = int(group.policies[k]), int(columns[k])
                 direction, offset, _ = self._directions(rows, j, b, fixed)

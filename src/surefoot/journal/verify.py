@@ -55,6 +55,7 @@ from surefoot.journal.recompute import (
     SafeCheck,
     log_sum,
 )
+from surefoot.policy import TabularPolicy
 from surefoot.policyset.schema import PolicySet
 
 __all__ = ["Verification", "verify"]
@@ -358,12 +359,24 @@ class _Audit:
         """A report that may be true, of episodes that are open."""
         policies = [self._close(k) for k in body["ids"]]
         group = Group(body, policies)
-        low, high = self.policy_set.criterion.return_range
-        reward, costs, room = group.outcomes[:, 0], group.outcomes[:, 1:], 1e-5
+        costs, room = group.outcomes[:, 1:], 1e-5
         sane = np.isfinite(group.outcomes).all() and costs.shape[1] == self.limits.size and (costs >= -room).all()
-        if not sane or (reward < low - room * (1 + abs(low))).any() or (reward > high + room * (1 + abs(high))).any():
+        if not sane or not self._in_range(group):
             self._object("a report was taken that cannot be true")
         return group
+
+    def _in_range(self, group: Group) -> bool:
+        """States and actions that the policies have, counts that are not negative."""
+        shapes = [policy.table.shape for policy in self.policy_set.policies if isinstance(policy, TabularPolicy)]
+        starts = [] if group.starts is None else group.starts.tolist()
+        rows = [] if group.rows is None else group.rows.tolist()
+        for states, actions in shapes or [(math.inf, math.inf)]:
+            inside = all(0 <= b < states for b in starts)
+            if not inside or not all(
+                0 <= s < states and 0 <= a < actions and 0 <= t < states and n >= 0 for s, a, t, n in rows
+            ):
+                return False
+        return True
 
     def _told(self, body: dict[str, Any]) -> None:
         group = self._report(body)
