@@ -28,12 +28,12 @@ pytestmark = pytest.mark.slow
 PATIENCE = 4
 SETS = [small_set(), small_set(kernel=True, states=True), small_set(signals=True)]
 SETTINGS: list[dict[str, Any]] = [
-    {"trust": "cells"},
-    {"trust": "cells", "losses": "independent"},
-    {"trust": "cells", "losses": "independent", "approve": True},
-    {"trust": "envelope", "losses": "independent"},
+    {"trust": "cells", "ramp": 0},
+    {"trust": "cells", "ramp": 5, "losses": "independent"},
+    {"trust": "cells", "ramp": 0, "losses": "independent", "approve": True},
+    {"trust": "envelope", "ramp": 5, "losses": "independent"},
     {"trust": "data"},
-    {"trust": "cells", "evidence": "returns"},
+    {"trust": "cells", "ramp": 3, "evidence": "returns"},
 ]
 
 

@@ -434,10 +434,11 @@ class CertifiedAgent:
         for k in released.lost + released.given_up:
             asked = self._asked(k)
             gone.append(int(asked.policy_index[k - asked.first]))
-        self._ramp.settle(released.groups, gone.count(0))
+        groups = [self._evidence.without_broken(group) for group in released.groups]
+        self._ramp.settle(groups, gone.count(0))
         for policy in gone:
             self._comparison.lost(policy)
-        for group in released.groups:
+        for group in groups:
             self._comparison.told(group.policy_index, group.outcomes[:, 0])
 
     def _watch(self, released: Released) -> None:

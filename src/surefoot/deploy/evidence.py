@@ -22,7 +22,7 @@ Letters: N cells, J policies, I constraints, F = 1 + I signals (X more where dec
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 from weakref import WeakKeyDictionary
 
@@ -225,6 +225,15 @@ class Evidence:
                 f"reward: a return was outside its declared range [{low:g}, {high:g}]; evidence counts it as lost, costs as told; check its unit"
             )
         return broken
+
+    def without_broken(self, group: Told) -> Told:
+        """The group with NaN for returns that :meth:`broken_returns` names, for what knows how to take a missing number."""
+        broken = self.broken_returns(group)
+        if not broken.any():
+            return group
+        outcomes = group.outcomes.copy()
+        outcomes[broken, 0] = np.nan
+        return replace(group, outcomes=outcomes)
 
     def _columns(self, group: Told) -> IntArray:
         """Columns of the predictions, conditional on the initial state if the first report had one."""

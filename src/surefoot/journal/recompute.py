@@ -85,6 +85,18 @@ class Group:
         self.rows = None if rows is None else np.array(rows, dtype=np.int64).reshape(-1, 4)
         self.signals = None if signals is None else np.array(signals, float).reshape(n, -1)
 
+    def sound(self, low: float, high: float) -> Any:
+        """(n,) whose return lies in the declared range; another one could have been any."""
+        reach = 1e-6 * (1.0 + max(abs(low), abs(high)))
+        return (self.outcomes[:, 0] >= low - reach) & (self.outcomes[:, 0] <= high + reach)
+
+    def with_broken_returns(self, low: float, high: float) -> Group:
+        """The same with NaN for returns out of range."""
+        found = copy.copy(self)
+        found.outcomes = self.outcomes.copy()
+        found.outcomes[~self.sound(low, high), 0] = np.nan
+        return found
+
 
 class PredictedBoxes:
     """Predicted intervals and values of every point, with the unconditional ones in the last of B + 1 columns.
@@ -336,10 +348,7 @@ class CellWealth:
             self.alive &= ~self.watched
             self.watched[:] = False
             return
-        reach = 1e-6 * (1.0 + max(abs(float(self._boxes.low[0])), abs(float(self._boxes.high[0]))))
-        returns = group.outcomes[:, 0]
-        # A return outside its declared range could have been any; its costs are what they are.
-        sound = (returns >= self._boxes.low[0] - reach) & (returns <= self._boxes.high[0] + reach)
+        sound = group.sound(float(self._boxes.low[0]), float(self._boxes.high[0]))
         if not sound.all():
             self.watched &= self.alive
         columns = self._columns(group)

@@ -444,8 +444,9 @@ class _Audit:
         if self.safe is None or self.returns is None:
             return
         gone = [draws[k - first] for k in lost for _, draws, _, first in (self._ask_of(k),)]
-        self.safe.settle(groups, gone.count(0))
-        self.returns.settle(groups, gone)
+        sound = [group.with_broken_returns(*self.policy_set.criterion.return_range) for group in groups]
+        self.safe.settle(sound, gone.count(0))
+        self.returns.settle(sound, gone)
 
     def _judge(self) -> None:
         """Whether reality still fits simulation, and which policies are worse than the safe one."""
