@@ -23,7 +23,7 @@ from tests.journal.plants import Plant, drive, keep_snapshot, open_plant
 def edit(file: Path, statement: str) -> None:
     """From outside."""
     table = sqlite3.connect(file, isolation_level=None)
-    table.execute(statement)
+    table.executescript(statement)
     table.close()
 
 
@@ -38,27 +38,37 @@ def journal(disk: Path, tiny_set: PolicySet) -> Path:
 @pytest.mark.parametrize(
     ("statement", "complaint"),
     [
-        (
-            "UPDATE events SET body = replace(body, '\"reward\"', '\"Reward\"') WHERE seq = 6",
-            "event 6 must match its digest",
-        ),
-        ("UPDATE events SET at = 'yesterday' WHERE seq = 2", "event 2 must match its digest"),
-        ("UPDATE events SET digest = 'x' WHERE seq = 4", "event 4 must match its digest"),
-        ("DELETE FROM events WHERE seq = 5", "event 5 must follow"),
-        ("DELETE FROM events WHERE seq = 1", "event 1 must"),
-        ("UPDATE events SET first = 3 WHERE seq = 4", "event 4 must be indexed"),
-        ("UPDATE events SET last = NULL WHERE seq = 3", "event 3 must be indexed"),
-        ("UPDATE events SET request = 'mine' WHERE seq = 3", "event 3 must be indexed"),
-        ("UPDATE events SET body = x'ff' WHERE seq = 4", "event 4 must match its digest"),
-        ("UPDATE events SET body = 5 WHERE seq = 4", "event 4 must match its digest"),
-        ("UPDATE events SET body = CAST(x'ff' AS TEXT) WHERE seq = 4", "sound journal"),
+        ("UPDATE events SET body = CAST(substr(body, 1, 9) || 'A' || substr(body, 11) AS BLOB) WHERE number = 6", "event 6 must match its digest"),
+        ("UPDATE events SET body = substr(body, 1, 12) WHERE number = 6", "event 6 must hold"),
+        ("UPDATE events SET body = CAST(body || '0' AS BLOB) WHERE number = 6", "event 6 must hold"),
+        ("UPDATE events SET at = at + 1 WHERE number = 2", "event 2 must match its digest"),
+        ("UPDATE events SET at = 'yesterday' WHERE number = 2", "event 2 must hold"),
+        ("UPDATE events SET at = NULL WHERE number = 2", "event 2 must hold"),
+        ("UPDATE events SET kind = 6 WHERE number = 2", "event 2 must match its digest"),
+        ("UPDATE events SET kind = 99 WHERE number = 2", "event 2 must hold"),
+        ("UPDATE events SET kind = 0 WHERE number = 2", "event 2 must hold"),
+        ("UPDATE events SET digest = 'x' WHERE number = 4", "event 4 must match its digest"),
+        ("DELETE FROM events WHERE number = 5", "event 5 must follow"),
+        ("DELETE FROM events WHERE number = 1", "event 1 must"),
+        ("UPDATE events SET first = 3 WHERE number = 4", "event 4 must match its digest"),
+        ("UPDATE events SET first = NULL WHERE number = 4", "event 4 must hold"),
+        ("UPDATE events SET last = 7 WHERE number = 3", "event 3 must be indexed"),
+        ("UPDATE events SET request = 'mine' WHERE number = 3", "event 3 must be indexed"),
+        ("UPDATE events SET body = x'ff' WHERE number = 4", "event 4 must hold"),
+        ("UPDATE events SET body = x'' WHERE number = 4", "event 4 must hold"),
+        ("UPDATE events SET body = 5 WHERE number = 4", "event 4 must hold"),
+        ("UPDATE events SET body = CAST(x'ff' AS TEXT) WHERE number = 4", "sound journal"),
+        ("UPDATE deployments SET name = 'another'", "its end is lost"),
         ("ALTER TABLE events DROP COLUMN request", "sound journal|no such column"),
         ("DROP TABLE events", "its end is lost"),
+        ("ALTER TABLE events RENAME TO old; CREATE VIEW events AS WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i AS "
+         "number, 0 AS at, 1 AS kind, x'01' AS body, x'' AS digest, 1 AS first, 1 AS last, '' AS request FROM n", "got a view"),
+        ("CREATE TRIGGER more AFTER INSERT ON events BEGIN DELETE FROM events; END", "got a trigger"),
     ],
-)
+)  # fmt: skip
 def test_what_was_edited_is_refused(journal: Path, tiny_set: PolicySet, statement: str, complaint: str) -> None:
     if "DROP COLUMN" in statement:
-        edit(journal, "DROP INDEX events_by_request")
+        edit(journal, "DROP INDEX events_by_key")
     edit(journal, "DELETE FROM snapshots")
     edit(journal, statement)
     with pytest.raises(JournalError) as caught:
@@ -70,8 +80,8 @@ def test_another_format_is_refused(journal: Path, tiny_set: PolicySet) -> None:
     with open_plant(journal, tiny_set) as plant:
         first = next(iter(plant.events()))
     body = canonical({**first.body, "format": 2})
-    edit(journal, f"UPDATE events SET body = '{body.replace(chr(39), chr(39) * 2)}', digest = "
-         f"'{chained('', 1, 'opened', first.at, body)}' WHERE seq = 1")  # fmt: skip
+    digest = chained("", 1, "opened", first.at, body)
+    edit(journal, f"UPDATE events SET body = x'01{body.encode().hex()}', digest = x'{digest}' WHERE number = 1")
     with pytest.raises(JournalError, match="format 1"):
         Deployment.open(journal, tiny_set)
 
@@ -212,6 +222,7 @@ def test_entries_and_events_are_found_by_what_they_say() -> None:
         "last": 4,
         "request": "k",
     }
+    assert store.indexed(Entry("told", {"ids": [7]})) == {"first": 7, "last": None, "request": None}
     assert store.indexed(Event(1, "", "told", {"ids": [7, 5]})) == {"first": 5, "last": 7, "request": None}
     assert store.indexed(Entry("paused", {"reason": "x"})) == {"first": None, "last": None, "request": None}
 

@@ -167,6 +167,7 @@ class Deployment:
         ramp: int | None = None,
         approve: bool | None = None,
         lock_seconds: float = BUSY_SECONDS,
+        anchor: str | os.PathLike[str] | None = None,
     ) -> Self:
         """Open a deployment, or continue it.
 
@@ -178,6 +179,7 @@ class Deployment:
             approve: every plan that raises a weight off the safe policy waits for :meth:`approve`.
             lock_seconds: how long an operation waits for others that hold the deployment's lock, before it gives up with
                 :class:`~surefoot.errors.JournalUnavailable`.
+            anchor: a file in another place (a path or ``file://`` URL) that remembers the last event: a journal that lacks it is refused.
             trust, delta, seed, evidence, margin, cost_ceilings, p_max, delta_coverage, losses, monitor_delta, ramp: as in
                 :class:`~surefoot.deploy.certified.CertifiedAgent`, with its defaults; fixed for good when the deployment is created.
 
@@ -191,7 +193,7 @@ class Deployment:
             "trust": trust, "delta": delta, "seed": seed, "evidence": evidence, "margin": margin, "cost_ceilings": cost_ceilings, "p_max": p_max,
             "delta_coverage": delta_coverage, "losses": losses, "monitor_delta": monitor_delta, "ramp": ramp, "approve": approve,
         }  # fmt: skip
-        store = Store(url, name, check_real("lock_seconds", lock_seconds, low=0.0))
+        store = Store(url, name, check_real("lock_seconds", lock_seconds, low=0.0), anchor)
         try:
             first = _first_event(store, create)
             if first is None:
@@ -222,7 +224,7 @@ class Deployment:
                 pass  # whoever opens it next records them
             self._closed = True
             fold, self._fold = self._fold, None
-            if fold is not None and fold.tail is None and self._pace.worth_keeping:
+            if fold is not None and fold.settle() == [] and self._pace.worth_keeping:
                 self._keep_snapshot(*_cache(fold))
             self._store.close()
         finally:
@@ -935,8 +937,10 @@ def _check_text(name: str, value: Any) -> str:
 
 def _first_event(store: Store, create: bool, whole: bool = True) -> Event | None:
     """The event that opened the deployment, if there is one."""
-    found = None
-    if not store.sqlite or Path(store.file).exists():
+    found, there = None, not store.sqlite or Path(store.file).exists()
+    if there and store.outdated():
+        store.create()
+    if there:
         with store.reading(whole=whole) as transaction:
             found = transaction.first() if transaction.exists() else None
     if found is None and not create:

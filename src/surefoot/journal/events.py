@@ -43,12 +43,25 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from surefoot.errors import JournalError
 
-__all__ = ["FORMAT", "INERT", "PRIMARY", "Entry", "Event", "canonical", "chained", "now", "parse"]
+__all__ = [
+    "FORMAT",
+    "INERT",
+    "PRIMARY",
+    "Entry",
+    "Event",
+    "canonical",
+    "chained",
+    "microseconds",
+    "now",
+    "parse",
+    "parse_text",
+    "stamp",
+]
 
 FORMAT = 1
 """Version of the bodies."""
@@ -75,6 +88,7 @@ INERT = frozenset({"degraded", "held"})
 """Kinds without consequences; those of a report before them may stand behind them."""
 
 
+EPOCH, MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
 _ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
@@ -124,15 +138,25 @@ def parse(seq: int, text: str) -> dict[str, Any]:
         JournalError: no JSON object.
     """
     try:
-        body = json.loads(text)
-    except (TypeError, ValueError, RecursionError) as error:
+        return parse_text(text)
+    except (TypeError, ValueError) as error:
         raise JournalError(
-            f"event {seq} must hold JSON, got {ascii(text)[:80]} ({error}); restore the journal from a copy"
+            f"event {seq} must hold a JSON object, got {ascii(text)[:80]} ({error}); restore the journal from a copy"
         ) from error
+
+
+def parse_text(text: str) -> dict[str, Any]:
+    """The JSON object that ``text`` is.
+
+    Raises:
+        TypeError, ValueError: it is none.
+    """
+    try:
+        body = json.loads(text)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
     if not isinstance(body, dict):
-        raise JournalError(
-            f"event {seq} must hold a JSON object, got {type(body).__name__}; restore the journal from a copy"
-        )
+        raise ValueError(f"it is a {type(body).__name__}")
     return body
 
 
@@ -146,3 +170,22 @@ def chained(previous: str, seq: int, kind: str, at: str, body: str) -> str:
 def now() -> str:
     """The wall clock; only people read it."""
     return datetime.now(UTC).isoformat(timespec="microseconds")
+
+
+def microseconds(at: str) -> int | None:
+    """A time stamp of this module as microseconds since 1970; ``None`` for any other text."""
+    try:
+        moment = datetime.fromisoformat(at)
+        found = (moment - EPOCH) // MICROSECOND
+        return found if stamp(found) == at else None
+    except (ValueError, TypeError, OverflowError):
+        return None
+
+
+def stamp(found: int) -> str:
+    """The time stamp of so many microseconds since 1970.
+
+    Raises:
+        OverflowError: outside of what calendars hold.
+    """
+    return (EPOCH + found * MICROSECOND).isoformat(timespec="microseconds")

@@ -132,6 +132,7 @@ class Fold:
         if self.tail.entries is None:
             with self._followed(self.tail.seq, "told"):
                 self.tail.entries = self.advance("told", self.tail.body, self.tail.report)[1:]
+            self.tail.report = None
         return self.tail.entries
 
     def stop(self, kind: str, body: dict[str, Any]) -> list[Entry]:

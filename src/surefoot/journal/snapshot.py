@@ -2,8 +2,9 @@
 
 What changes in the objects of a deployment is listed here by class and attribute. Everything else is rebuilt from the policy set and the
 settings. The values are stored as one JSON text and raw arrays, with a SHA-256 in front. A snapshot is used only if it
-reads back whole, was written by the same version, and belongs to an event that the journal still holds with the same digest; else the journal
-is folded from the start.
+reads back whole, was written by the same version, belongs to an event that the journal still holds with the same digest, and bears the seal of
+this user's secret (:mod:`surefoot.journal.marks`), which no database holds; else the journal is folded from the start. So whoever edits
+a snapshot, or makes one up, changes nothing.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from surefoot.deploy.returns import ReturnsEvidence, Scale
 from surefoot.deploy.transitions import TransitionEvidence
 from surefoot.errors import SurefootError
 from surefoot.journal.discards import Discards
-from surefoot.journal.fold import Fold
+from surefoot.journal.fold import Fold, Tail
 from surefoot.journal.operator import Operator, SteeredAgent
 from surefoot.journal.settings import Settings
 from surefoot.journal.store import Transaction
@@ -43,7 +44,7 @@ from surefoot.version import VERSION
 __all__ = ["Pace", "encode", "restored"]
 
 STATE: dict[type, tuple[str, ...]] = {
-    Fold: ("agent", "discards", "seq", "digest", "plan_seq", "alarm_seq", "deviations", "flags", "plan", "bare", "degraded", "held"),
+    Fold: ("agent", "discards", "seq", "digest", "plan_seq", "alarm_seq", "deviations", "flags", "plan", "tail", "bare", "degraded", "held"),
     Discards: ("log_wealth", "missing", "flagged", "opened", "next", "open", "lost"),
     SteeredAgent: (
         "operator", "waiting", "_desk", "_bounds", "_evidence", "_guess", "_monitor", "_queue", "_bets", "_target", "_alarm", "_outside",
@@ -75,6 +76,7 @@ VALUES: dict[str, type] = {
     "plan": Plan,
     "event": AgentEvent,
     "operator": Operator,
+    "tail": Tail,
 }
 """Frozen values, made anew."""
 NAMES = {kind: name for name, kind in VALUES.items()}
@@ -168,7 +170,7 @@ def restored(transaction: Transaction, policy_set: PolicySet, settings: Settings
     if row is None:
         return None
     seq, digest, body = row
-    if transaction.digest(seq) != digest or hashlib.sha256(body[32:]).digest() != body[:32]:
+    if hashlib.sha256(body[32:]).digest() != body[:32]:
         return None
     try:
         fold = decode(body[32:], policy_set, settings)
@@ -177,6 +179,7 @@ def restored(transaction: Transaction, policy_set: PolicySet, settings: Settings
         AttributeError,
         LookupError,
         OSError,
+        RecursionError,
         SurefootError,
         TypeError,
         ValueError,

@@ -1,11 +1,14 @@
-"""Where events lie: two or three tables in a SQLite file or a PostgreSQL database, written through SQLAlchemy.
+"""Where events lie: four tables in a SQLite file or a PostgreSQL database, written through SQLAlchemy.
 
-    events(deployment, seq, at, kind, body, digest; first, last, request)      append-only; the truth
-    deployments(name)                                                          a row to lock, on PostgreSQL
-    policy_sets(hash, body)                                                    the files that deployments were opened with
-    snapshots(deployment, seq, digest, body)                                   a cache; may be deleted at any time
+    events(number, at, kind, body, digest; first, last, request)       append-only; the truth; number = deployment * 2^40 + seq
+    deployments(id, name, key)                                         a row to lock, on PostgreSQL; the key is random: which journal this is
+    policy_sets(hash, body)                                            the files that deployments were opened with
+    snapshots(deployment, keeper, seq, digest, seal, body)             a cache; may be deleted at any time
 
-``first``, ``last`` (smallest and largest episode id in the body) and ``request`` only index what the body says.
+``at`` is in microseconds since 1970, ``kind`` a place in :data:`KINDS`, ``body`` packed (:mod:`surefoot.journal.packing`), ``digest`` in bytes. An
+event that does not fit is kept whole as JSON, with no ``at`` (and kind 0 if it is unknown). Digests are over the text of an event, not
+over how it is stored. ``first``, ``last`` (smallest and largest episode id in the body, the latter where it differs) and ``request`` say what the packed body leaves out.
+*Budget*: 200 bytes of file per episode that is asked and told alone, with one cost and its initial state.
 
 Who writes holds the lock of the whole deployment from before it reads until its commit, so that what it appends follows from *all* events
 before it: ``BEGIN IMMEDIATE`` on SQLite (write-ahead log, ``synchronous=FULL``: a commit returns when it is on the disk), ``SELECT ... FOR
@@ -14,29 +17,34 @@ UPDATE`` of the deployment's row on PostgreSQL (``synchronous_commit`` at least 
 Nobody waits for a lock longer than ``lock_seconds``. What must not wait at all, a pause or an abort, goes another way first
 (:mod:`surefoot.journal.stops`).
 
-Beside a SQLite file lies ``<file>-mark-...``, one per deployment: number and digest of the last event that was acknowledged, written after
-every commit without waiting for the disk. A journal that ends before its mark has
-lost events (an older copy, a truncated log, a disk that lied about writing) and is refused.
+Is it still the same journal? Every transaction checks that the deployment has the key it had, and still holds the last event that was seen here;
+on SQLite also that the path still names the file (and its log) that is open, before it begins and before anything is acknowledged. What was
+acknowledged last is remembered outside of the database besides (:mod:`surefoot.journal.marks`), and compared on opening.
 """
 
 from __future__ import annotations
 
-import hashlib
+import hmac
 import os
+import secrets
 import sqlite3
+import stat
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, unquote
 
 import sqlalchemy as sa
 from sqlalchemy import event as sa_event
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from surefoot.errors import InvalidInput, JournalError, JournalUnavailable, MissingExtra
-from surefoot.journal.events import Entry, Event, canonical, chained, now, parse
+from surefoot.journal.events import Entry, Event, canonical, chained, microseconds, now, parse_text, stamp
+from surefoot.journal.marks import Anchor, Keeps, Mark, Marked, sealed
+from surefoot.journal.packing import pack, unpack
 from surefoot.journal.stops import TABLES, FileStops, Stops, TableStops
 
 HAS_LOCKS = find_spec("fcntl") is not None
@@ -51,38 +59,49 @@ CHUNK = 2000
 LARGEST_SET = 2**28
 """A policy set of more bytes is not kept beside the events."""
 CREATION_LOCK = 0x5AFEF007
+SHIFT = 40
+"""A deployment holds fewer than ``2^SHIFT`` events."""
+KINDS = (
+    "", "opened", "asked", "told", "lost", "planned", "eliminated", "readmitted", "target", "noted", "flagged", "alarm", "paused", "resumed",
+    "capped", "approved", "aborted", "degraded", "held", "recovering", "recovered",
+)  # fmt: skip
+"""By number, for ever; new kinds are added at the end, and until then are kept with number 0."""
+CODES = {kind: code for code, kind in enumerate(KINDS) if kind}
+ASKED, TOLD, LOST = CODES["asked"], CODES["told"], CODES["lost"]
 
 METADATA = sa.MetaData()
-DEPLOYMENTS = sa.Table("deployments", METADATA, sa.Column("name", sa.Text, primary_key=True))
+DEPLOYMENTS = sa.Table(
+    "deployments",
+    METADATA,
+    sa.Column("id", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("name", sa.Text, nullable=False, unique=True),
+    sa.Column("key", sa.Text, nullable=False),
+)
 EVENTS = sa.Table(
     "events",
     METADATA,
-    sa.Column("deployment", sa.Text, primary_key=True),
-    sa.Column("seq", sa.BigInteger, primary_key=True, autoincrement=False),
-    sa.Column("at", sa.Text, nullable=False),
-    sa.Column("kind", sa.Text, nullable=False),
-    sa.Column("body", sa.Text, nullable=False),
-    sa.Column("digest", sa.Text, nullable=False),
+    # Its type makes it SQLite's own row number: no second index.
+    sa.Column("number", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True, autoincrement=False),
+    sa.Column("at", sa.BigInteger),
+    sa.Column("kind", sa.SmallInteger, nullable=False),
+    sa.Column("body", sa.LargeBinary, nullable=False),
+    sa.Column("digest", sa.LargeBinary, nullable=False),
     sa.Column("first", sa.BigInteger),
     sa.Column("last", sa.BigInteger),
     sa.Column("request", sa.Text),
 )
+_IS_ASKED = sa.text(f"kind = {ASKED}")
+_IS_CLOSED = sa.text(f"kind IN ({TOLD}, {LOST})")
+_IS_REQUEST = sa.text("request IS NOT NULL")
+sa.Index("events_by_ask", EVENTS.c.first, sqlite_where=_IS_ASKED, postgresql_where=_IS_ASKED)
+sa.Index("events_by_report", EVENTS.c.first, sqlite_where=_IS_CLOSED, postgresql_where=_IS_CLOSED)
 sa.Index(
-    "events_by_episode",
-    EVENTS.c.deployment,
-    EVENTS.c.kind,
-    EVENTS.c.first,
-    EVENTS.c.last,
-    sqlite_where=EVENTS.c.first.is_not(None),
-    postgresql_where=EVENTS.c.first.is_not(None),
-)
-sa.Index(
-    "events_by_request",
-    EVENTS.c.deployment,
+    "events_by_key",
     EVENTS.c.request,
+    sa.text(f"(number >> {SHIFT})"),
     unique=True,
-    sqlite_where=EVENTS.c.request.is_not(None),
-    postgresql_where=EVENTS.c.request.is_not(None),
+    sqlite_where=_IS_REQUEST,
+    postgresql_where=_IS_REQUEST,
 )
 POLICY_SETS = sa.Table(
     "policy_sets",
@@ -93,14 +112,16 @@ POLICY_SETS = sa.Table(
 SNAPSHOTS = sa.Table(
     "snapshots",
     METADATA,
-    sa.Column("deployment", sa.Text, primary_key=True),
+    sa.Column("deployment", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("keeper", sa.Text, primary_key=True),
     sa.Column("seq", sa.BigInteger, nullable=False),
     sa.Column("digest", sa.Text, nullable=False),
+    sa.Column("seal", sa.LargeBinary, nullable=False),
     sa.Column("body", sa.LargeBinary, nullable=False),
 )
 
 _ROW = (
-    EVENTS.c.seq,
+    EVENTS.c.number,
     EVENTS.c.at,
     EVENTS.c.kind,
     EVENTS.c.body,
@@ -111,10 +132,19 @@ _ROW = (
 )
 _NAMED: sa.BindParameter[str] = sa.bindparam("named")
 _AFTER: sa.BindParameter[int] = sa.bindparam("after")
+_END: sa.BindParameter[int] = sa.bindparam("end")
 _LIMIT: sa.BindParameter[int] = sa.bindparam("many")
-_READ = (
-    sa.select(*_ROW).where(EVENTS.c.deployment == _NAMED, EVENTS.c.seq > _AFTER).order_by(EVENTS.c.seq).limit(_LIMIT)
+_SEEN: sa.BindParameter[int] = sa.bindparam("seen")
+_READ = sa.select(*_ROW).where(EVENTS.c.number > _AFTER, EVENTS.c.number < _END).order_by(EVENTS.c.number).limit(_LIMIT)
+_LAST_SEEN = sa.select(EVENTS.c.digest).where(
+    EVENTS.c.number == DEPLOYMENTS.c.id * sa.literal_column(str(2**SHIFT)) + _SEEN
 )
+_WHICH = sa.select(
+    DEPLOYMENTS.c.id, DEPLOYMENTS.c.key, _LAST_SEEN.correlate(DEPLOYMENTS).scalar_subquery().label("digest")
+).where(DEPLOYMENTS.c.name == _NAMED)
+Row = dict[str, Any]
+Which = tuple[int, str]
+"""Number and key of a deployment."""
 
 
 class _Prepared:
@@ -146,6 +176,7 @@ def _placed(values: dict[str, Any], order: list[tuple[str, Any]]) -> tuple[Any, 
 
 _PAGE = _Prepared(_READ)
 _INSERT = _Prepared(EVENTS.insert(), [column.name for column in EVENTS.columns])
+_IDENTITY = _Prepared(_WHICH)
 
 
 class Store:
@@ -157,19 +188,30 @@ class Store:
         url: a SQLAlchemy URL, or the path of a SQLite file.
         name: of the deployment.
         lock_seconds: how long to wait for whoever holds a lock.
+        anchor: where the last acknowledged event is remembered besides; see :class:`~surefoot.journal.marks.Anchor`.
     """
 
-    def __init__(self, url: str | os.PathLike[str], name: str, lock_seconds: float = BUSY_SECONDS) -> None:
+    def __init__(
+        self,
+        url: str | os.PathLike[str],
+        name: str,
+        lock_seconds: float = BUSY_SECONDS,
+        anchor: str | os.PathLike[str] | None = None,
+    ) -> None:
         self.name, self.url, self.lock_seconds = name, _url(url), lock_seconds
         self.sqlite = self.url.get_backend_name() == "sqlite"
         self.shown = self.url.render_as_string(hide_password=True)
-        self.file = str(self.url.database).removeprefix("file:").split("?")[0] if self.sqlite else ""
-        self._engine = _engine(self.url, self.sqlite)
+        self._place = _Place(self.url) if self.sqlite else None
+        self.file = "" if self._place is None else self._place.file
+        self._engine = _engine(self.url, self._place)
         self._connection: sa.Connection | None = None
-        self._mark = _Mark(self.file, name) if self.sqlite else None
+        self._mark: Mark | None = Mark.beside(self.file, name) if self.sqlite else None
+        self._anchor_place, self._anchor = anchor, None if anchor is None else Anchor(anchor, "")
         self._turnstile = _Turnstile(f"{self.file}-queue" if self.sqlite else None)
         self.stops: Stops = _stops(self)
         self._process = os.getpid()
+        self._which: Which | None = None
+        self._seen: Marked = (0, "")
 
     def close(self) -> None:
         """Let go of the database."""
@@ -177,8 +219,11 @@ class Store:
         self._engine.dispose()
         self.stops.close()
         self._turnstile.close()
-        if self._mark is not None:
-            self._mark.close()
+        for keeps in self._kept():
+            keeps.close()
+
+    def _kept(self) -> list[Keeps]:
+        return [keeps for keeps in (self._mark, self._anchor) if keeps is not None]
 
     @contextmanager
     def reading(self, *, whole: bool = False) -> Iterator[Transaction]:
@@ -187,11 +232,20 @@ class Store:
         Args:
             whole: refuse a journal that ends before the last event it acknowledged.
         """
-        # The mark is read first: what others add meanwhile only makes the journal longer.
-        marked = self._mark.read() if whole and self._mark is not None else (0, "")
+        if whole and self._which is None:
+            with self._transaction(write=False) as transaction:
+                transaction.located()
+        # The marks are read first: what others add meanwhile only makes the journal longer.
+        marked = [(keeps, keeps.read()) for keeps in self._kept()] if whole and self._located() else []
         with self._transaction(write=False) as transaction:
-            self._check_mark(transaction, *marked)
+            for keeps, (seq, digest) in marked:
+                if seq:
+                    self._check_mark(transaction, seq, digest, keeps.path)
             yield transaction
+
+    def _located(self) -> bool:
+        """Whether marks can be compared: an anchor, and a mark of a journal on a server, are known by the journal's key."""
+        return self._which is not None or (self.sqlite and self._anchor is None)
 
     @contextmanager
     def writing(self, *, new: bool = False, wait: float | None = None) -> Iterator[Transaction]:
@@ -206,18 +260,39 @@ class Store:
             if new:
                 transaction.register()
             yield transaction
-        if self._mark is not None and transaction.written is not None:
-            self._mark.write(*transaction.written)
+        if transaction.written is not None:
+            self._check_file(
+                transaction.connection, "what was recorded last is in none that can be found, and counts as not done"
+            )
+            for keeps in self._kept():
+                keeps.write(*transaction.written)
+
+    def outdated(self) -> bool:
+        """Whether the tables are of an earlier format; :meth:`create` rewrites them."""
+        from surefoot.journal.migration import is_old
+
+        with self._transaction(write=False) as transaction:
+            return is_old(transaction.connection)
 
     def create(self) -> None:
-        """Make the tables, if there are none."""
-        if self.sqlite:
-            self._write_ahead()
-        with self._transaction(write=True) as transaction:
-            transaction.lock_creation()
-            METADATA.create_all(transaction.connection)
-            if not self.sqlite:
-                TABLES.create_all(transaction.connection)
+        """Make the tables, if there are none; those of an earlier format are rewritten, all or none."""
+        from surefoot.journal.migration import migrate
+
+        if self._place is not None:
+            self._place.creating = True
+            self._drop()
+        try:
+            if self.sqlite:
+                self._write_ahead()
+            with self._transaction(write=True) as transaction:
+                transaction.lock_creation()
+                migrate(transaction.connection)
+                METADATA.create_all(transaction.connection)
+                if not self.sqlite:
+                    TABLES.create_all(transaction.connection)
+        finally:
+            if self._place is not None:
+                self._place.creating = False
 
     def _write_ahead(self) -> None:
         """Turn the write-ahead log on; the file remembers it. Several processes may try at once, and SQLite does not queue them."""
@@ -238,25 +313,67 @@ class Store:
         """A new deployment must not begin where an acknowledged one is lost.
 
         Raises:
-            JournalError: there is a mark.
+            JournalError: there is a mark, or an anchor.
         """
         seq, _ = (0, "") if self._mark is None else self._mark.read()
-        if seq:
-            raise self._cut_short(seq, None)
+        if seq and self._mark is not None:
+            raise self._cut_short(seq, None, self._mark.path)
+        if self._anchor is not None and self._anchor.path.exists():
+            raise JournalError(
+                f"anchor must be a new file for a new deployment, got {self._anchor.path}, which remembers another; name another file, "
+                "or restore the journal"
+            )
 
-    def _check_mark(self, transaction: Transaction, seq: int, digest: str) -> None:
-        if not seq:
-            return
+    def _check_mark(self, transaction: Transaction, seq: int, digest: str, path: Path | None) -> None:
         found = transaction.digest(seq) if transaction.exists() else None
         if found != digest:
-            raise self._cut_short(seq, found)
+            raise self._cut_short(seq, found, path)
 
-    def _cut_short(self, seq: int, found: str | None) -> JournalError:
-        path = "" if self._mark is None else self._mark.path
+    def _cut_short(self, seq: int, found: str | None, path: Path | None) -> JournalError:
+        begun = "" if path is None else f"; or, to carry on from what is left, delete {path}"
+        anew = "" if not self.sqlite or Path(self.file).exists() else " (to begin anew: surefoot deploy remove)"
         return JournalError(
             f"the journal must hold event {seq}, which was acknowledged, got {'none' if found is None else 'another'}: its end is lost (a truncated "
-            f"file, an older copy). Restore it; or, to carry on from what is left, delete {path}"
+            f"file, an older copy). Restore it{begun}{anew}"
         )
+
+    def _recognise(self, transaction: Transaction) -> None:
+        """It is the deployment it was, and holds what it held; see the module's docstring."""
+        if self._which is None:
+            return
+        seq, digest = self._seen
+        row = _IDENTITY.run(transaction.connection, {"named": self.name, "seen": seq}).first()
+        if row is None or (int(row.id), str(row.key)) != self._which:
+            raise JournalError(
+                f"{self.shown} must stay the journal it was when it was opened, got {'none' if row is None else 'another'}: the database was "
+                "replaced; nothing was recorded. Restore it, or open it again if that was meant"
+            )
+        if seq and (row.digest is None or bytes(row.digest).hex() != digest):
+            raise self._cut_short(seq, None if row.digest is None else "", None)
+        transaction.which, transaction.base = self._which, self._which[0] << SHIFT
+
+    def _learn(self, transaction: Transaction) -> None:
+        """What a transaction that went well showed."""
+        if self._which is None and transaction.which is not None:
+            self._which = transaction.which
+            if not self.sqlite:
+                self._mark = Mark.of_server(self._which[1])
+            if self._anchor_place is not None:
+                self._anchor = Anchor(self._anchor_place, self._which[1])
+        self._seen = max(self._seen, transaction.read_to, transaction.written or (0, ""))
+
+    def _check_file(self, connection: sa.Connection, so: str) -> None:
+        """The path still names what is open.
+
+        Raises:
+            JournalError: it does not.
+        """
+        if self._place is not None and not self._place.same(connection.info):
+            self._drop()
+            raise JournalError(
+                f"{self.file} must stay where it is while it is in use, and was deleted or replaced (or its log was); {so}. Restore it, or "
+                "open it again if that was meant"
+            )
 
     @contextmanager
     def _transaction(self, *, write: bool, lock: bool = False, wait: float | None = None) -> Iterator[Transaction]:
@@ -265,7 +382,9 @@ class Store:
         try:
             transaction = self._begin(write, lock, self.lock_seconds if wait is None else wait)
             with transaction.context:
+                self._recognise(transaction)
                 yield transaction
+            self._learn(transaction)
         except SQLAlchemyError as error:
             self._drop()
             raise self._explained(error) from error
@@ -278,7 +397,7 @@ class Store:
         fresh = self._connection is None
         try:
             if self._connection is None:
-                self._connection = self._engine.connect()
+                self._connection = self._connected()
             self._connection.info["surefoot_write"] = write
             began = time.perf_counter()
             with self._turnstile.turn(wait) if write else nullcontext():
@@ -292,12 +411,34 @@ class Store:
                     transaction.run(sa.text(f"SET LOCAL lock_timeout = {max(1, round(1000 * wait))}"))
                 transaction.lock() if lock else transaction.run(sa.select(1))
             transaction.waited = time.perf_counter() - began
+            if self._place is not None and not self._place.same(self._connection.info):
+                # Another file has this name now; whether it is the same journal is for what follows to find out.
+                self._drop()
+                if not fresh:
+                    return self._begin(write, lock, wait)
         except DBAPIError as error:
             self._drop()
             if fresh or not error.connection_invalidated:
                 raise
             return self._begin(write, lock, wait)
         return transaction
+
+    def _connected(self) -> sa.Connection:
+        """A new connection, to tables that are what they seem.
+
+        Raises:
+            JournalError: a view or a trigger, which could do anything.
+        """
+        if self._place is not None:
+            self._place.check()
+        connection = self._engine.connect()
+        if self._place is not None:
+            try:
+                _check_schema(connection)
+            except BaseException:
+                connection.close()
+                raise
+        return connection
 
     def _drop(self) -> None:
         connection, self._connection = self._connection, None
@@ -325,12 +466,37 @@ class Transaction:
         context: begins and ends it.
         waited: seconds until it began.
         written: seq and digest of the last event appended, or ``None``.
+        read_to: those of the last event read.
+        which: id and key of the deployment, where they were looked up.
+        base: number of the event before its first.
     """
 
     def __init__(self, connection: sa.Connection, name: str, context: sa.RootTransaction) -> None:
         self.connection, self.name, self.context = connection, name, context
         self.waited = 0.0
-        self.written: tuple[int, str] | None = None
+        self.written: Marked | None = None
+        self.read_to: Marked = (0, "")
+        self.which: Which | None = None
+        self.base: int | None = None
+
+    def located(self) -> bool:
+        """Whether there is such a deployment; looked up once."""
+        if self.base is None and self.exists():
+            row = self.run(
+                sa.select(DEPLOYMENTS.c.id, DEPLOYMENTS.c.key).where(DEPLOYMENTS.c.name == self.name)
+            ).first()
+            if row is not None:
+                self.which = int(row.id), str(row.key)
+                self.base = self.which[0] << SHIFT
+        return self.base is not None
+
+    def _number(self, seq: int) -> int:
+        """Of an event; of none where there is no such deployment."""
+        return -1 if not self.located() or self.base is None or not 0 <= seq < 2**SHIFT else self.base + seq
+
+    def _own(self) -> Any:
+        """The condition that a row is of this deployment."""
+        return EVENTS.c.number.between(self._number(0), self._number(2**SHIFT - 1))
 
     def run(self, statement: Any, values: Any = None) -> sa.CursorResult[Any]:
         """Execute."""
@@ -349,8 +515,11 @@ class Transaction:
     def register(self) -> None:
         """Make the deployment's row, unless there is one, and lock it; whoever does so at the same time waits here."""
         self.lock_creation()
-        if self.run(sa.select(DEPLOYMENTS.c.name).where(DEPLOYMENTS.c.name == self.name)).first() is None:
-            self.run(DEPLOYMENTS.insert(), {"name": self.name})
+        if not self.located():
+            most = self.run(sa.select(sa.func.max(DEPLOYMENTS.c.id))).scalar()
+            fresh = {"id": 0 if most is None else int(most) + 1, "name": self.name, "key": secrets.token_hex(16)}
+            self.run(DEPLOYMENTS.insert(), fresh)
+            self.located()
         self.lock()
 
     def others_wrote(self) -> bool:
@@ -384,24 +553,31 @@ class Transaction:
 
     def page(self, seq: int, digest: str | None = None, many: int = CHUNK) -> list[Event]:
         """At most ``many`` events after number ``seq``; its digest is looked up where it is not given."""
+        if not self.located() or self.base is None:
+            return []
         if digest is None:
             digest = self.digest(seq) if seq else ""
         found: list[Event] = []
-        for row in _PAGE.run(self.connection, {"named": self.name, "after": seq, "many": many}).all():
+        values = {"after": self.base + min(seq, 2**SHIFT - 1), "end": self.base + 2**SHIFT, "many": many}
+        for row in _PAGE.run(self.connection, values).all():
             seq += 1
-            if row.seq != seq:
+            if row.number - self.base != seq:
                 raise JournalError(
-                    f"event {seq} must follow event {seq - 1}, got {row.seq}; restore the journal from a copy"
+                    f"event {seq} must follow event {seq - 1}, got {row.number - self.base}; restore the journal from a copy"
                 )
-            if digest is None or chained(digest, seq, row.kind, row.at, row.body) != row.digest:
+            at, kind, body, text = _unpacked(seq, row)
+            held = row.digest.hex() if isinstance(row.digest, bytes) else ""
+            if digest is None or chained(digest, seq, kind, at, text) != held:
                 raise JournalError(
                     f"event {seq} must match its digest, got another: it or one before it was edited or damaged; restore the journal from a "
                     "copy"
                 )
-            digest = row.digest
-            event = Event(seq, row.at, row.kind, parse(seq, row.body), row.digest)
+            digest = held
+            event = Event(seq, at, kind, body, held)
             _check_index(event, {"first": row.first, "last": row.last, "request": row.request})
             found.append(event)
+        if found:
+            self.read_to = max(self.read_to, (found[-1].seq, found[-1].digest))
         return found
 
     def append(self, entries: Sequence[Entry], seq: int, digest: str) -> str:
@@ -409,12 +585,9 @@ class Transaction:
         at, rows = now(), []
         for entry in entries:
             seq += 1
-            body = canonical(entry.body)
-            digest = chained(digest, seq, entry.kind, at, body)
-            rows.append(
-                {"deployment": self.name, "seq": seq, "at": at, "kind": entry.kind, "body": body, "digest": digest}
-                | indexed(entry)
-            )
+            text = canonical(entry.body)
+            digest = chained(digest, seq, entry.kind, at, text)
+            rows.append(row_of(self._number(seq), at, entry, text, digest))
         _INSERT.run(self.connection, rows if len(rows) > 1 else rows[0])
         self.written = (seq, digest)
         return digest
@@ -423,17 +596,16 @@ class Transaction:
         """The event that opened the deployment."""
         return self.event(1)
 
-    def last(self) -> tuple[int, str]:
+    def last(self) -> Marked:
         """Number and digest of the last event; 0 and "" without one."""
-        query = sa.select(EVENTS.c.seq, EVENTS.c.digest).where(EVENTS.c.deployment == self.name)
-        row = self.run(query.order_by(EVENTS.c.seq.desc()).limit(1)).first()
-        return (0, "") if row is None else (int(row.seq), str(row.digest))
+        query = sa.select(EVENTS.c.number, EVENTS.c.digest).where(self._own())
+        row = self.run(query.order_by(EVENTS.c.number.desc()).limit(1)).first()
+        return (0, "") if row is None else (int(row.number) - (self.base or 0), bytes(row.digest).hex())
 
     def digest(self, seq: int) -> str | None:
         """Digest of one event."""
-        query = sa.select(EVENTS.c.digest).where(EVENTS.c.deployment == self.name, EVENTS.c.seq == seq)
-        found: str | None = self.run(query).scalar()
-        return found
+        found = self.run(sa.select(EVENTS.c.digest).where(EVENTS.c.number == self._number(seq))).scalar()
+        return found.hex() if isinstance(found, bytes) else None
 
     def event(self, seq: int) -> Event | None:
         """One event."""
@@ -442,20 +614,20 @@ class Transaction:
 
     def asked(self, episode: int) -> Event | None:
         """The event by which an episode was asked."""
-        found = self._one(EVENTS.c.kind == "asked", EVENTS.c.first <= episode, order=EVENTS.c.first.desc())
+        found = self._one(_IS_ASKED, EVENTS.c.first <= episode, order=EVENTS.c.first.desc())
         return found if found is not None and episode < found.body["first"] + len(found.body["draws"]) else None
 
     def closed(self, episode: int) -> Event | None:
         """The event by which an episode was told or declared lost."""
-        columns = sa.select(EVENTS.c.seq, EVENTS.c.first).where(
-            EVENTS.c.deployment == self.name,
-            EVENTS.c.kind.in_(("told", "lost")),
+        columns = sa.select(EVENTS.c.number, EVENTS.c.first).where(
+            self._own(),
+            _IS_CLOSED,
             EVENTS.c.first <= episode,
-            EVENTS.c.last >= episode,
+            sa.func.coalesce(EVENTS.c.last, EVENTS.c.first) >= episode,
         )
         # Reports that span the episode without holding it are rare; those that start nearest come first.
-        for row in self.run(columns.order_by(EVENTS.c.first.desc())).all():
-            found = self.event(int(row.seq))
+        for row in self.run(columns.order_by(EVENTS.c.first.desc())):
+            found = self.event(int(row.number) - (self.base or 0))
             if found is not None and episode in found.body["ids"]:
                 return found
         return None
@@ -465,9 +637,9 @@ class Transaction:
         return self._one(EVENTS.c.request == key)
 
     def _one(self, *conditions: Any, order: Any = None) -> Event | None:
-        query = sa.select(EVENTS.c.seq).where(EVENTS.c.deployment == self.name, *conditions)
-        seq = self.run((query if order is None else query.order_by(order)).limit(1)).scalar()
-        return None if seq is None else self.event(int(seq))
+        query = sa.select(EVENTS.c.number).where(self._own(), *conditions)
+        number = self.run((query if order is None else query.order_by(order)).limit(1)).scalar()
+        return None if number is None else self.event(int(number) - (self.base or 0))
 
     def keep_policy_set(self, digest: str, body: bytes) -> None:
         """Store a policy-set file beside the events."""
@@ -480,22 +652,71 @@ class Transaction:
         return found
 
     def keep_snapshot(self, seq: int, digest: str, body: bytes) -> None:
-        """Replace the deployment's snapshot, unless somebody left a later one."""
-        query = sa.select(SNAPSHOTS.c.seq).where(SNAPSHOTS.c.deployment == self.name, SNAPSHOTS.c.seq >= seq)
-        present = self.run(query).scalar()
+        """Replace this keeper's snapshot, unless a later one was left."""
+        if not self.located() or self.which is None:
+            return
+        deployment, key = self.which
+        keeper, seal = sealed(key, seq, digest, body)
+        mine = (SNAPSHOTS.c.deployment == deployment) & (SNAPSHOTS.c.keeper == keeper)
+        present = self.run(sa.select(SNAPSHOTS.c.seq).where(mine, SNAPSHOTS.c.seq >= seq)).scalar()
         if present is not None and self.digest(int(present)) is not None:
             return
-        self.run(SNAPSHOTS.delete().where(SNAPSHOTS.c.deployment == self.name))
-        self.run(SNAPSHOTS.insert(), {"deployment": self.name, "seq": seq, "digest": digest, "body": body})
+        self.run(SNAPSHOTS.delete().where(mine))
+        self.run(
+            SNAPSHOTS.insert(),
+            {"deployment": deployment, "keeper": keeper, "seq": seq, "digest": digest, "seal": seal, "body": body},
+        )
 
     def snapshot(self) -> tuple[int, str, bytes] | None:
-        """The deployment's snapshot: seq, digest, body."""
-        query = sa.select(SNAPSHOTS.c.seq, SNAPSHOTS.c.digest, SNAPSHOTS.c.body)
-        row = self.run(query.where(SNAPSHOTS.c.deployment == self.name)).first()
-        return None if row is None or not isinstance(row.body, bytes) else (int(row.seq), str(row.digest), row.body)
+        """This keeper's snapshot of the deployment: seq, digest, body; ``None`` unless its seal is right and the journal holds its event."""
+        if not self.located() or self.which is None:
+            return None
+        deployment, key = self.which
+        keeper, _ = sealed(key, 0, "", b"")
+        query = sa.select(SNAPSHOTS).where(SNAPSHOTS.c.deployment == deployment, SNAPSHOTS.c.keeper == keeper)
+        row = self.run(query).first()
+        if row is None or not isinstance(row.body, bytes) or not isinstance(row.seal, bytes):
+            return None
+        seq, digest = int(row.seq), str(row.digest)
+        if not hmac.compare_digest(sealed(key, seq, digest, row.body)[1], row.seal) or self.digest(seq) != digest:
+            return None
+        return seq, digest, row.body
 
 
-def indexed(entry: Entry | Event) -> dict[str, Any]:
+def row_of(number: int, at: str, entry: Entry | Event, text: str, digest: str) -> Row:
+    """An event as a row; ``text`` is its canonical body."""
+    code, moment = CODES.get(entry.kind, 0), microseconds(at)
+    if code and moment is not None:
+        body = pack(entry.kind, entry.body, text)
+    else:
+        moment, body = None, pack("", {}, canonical({"at": at, "body": text, "kind": entry.kind}))
+    columns = indexed(entry)
+    return {"number": number, "at": moment, "kind": code, "body": body, "digest": bytes.fromhex(digest)} | columns
+
+
+def _unpacked(seq: int, row: Any) -> tuple[str, str, dict[str, Any], str]:
+    """Time, kind, body and its text.
+
+    Raises:
+        JournalError: no row that :func:`row_of` makes.
+    """
+    try:
+        body, text = unpack(row.body, row.first, row.request)
+        if row.at is not None:
+            if not row.kind:
+                raise ValueError("no kind")
+            return stamp(row.at), KINDS[row.kind], body, text
+        at, kind, text = (str(body[name]) for name in ("at", "kind", "body"))
+        if row.kind != CODES.get(kind, 0) and row.kind:
+            raise ValueError(f"kind {KINDS[row.kind]} beside {kind}")
+        return at, kind, parse_text(text), text
+    except (LookupError, TypeError, ValueError, OverflowError) as error:
+        raise JournalError(
+            f"event {seq} must hold what its kind can hold, got {ascii(row.body)[:60]} ({error}); restore the journal from a copy"
+        ) from error
+
+
+def indexed(entry: Entry | Event) -> Row:
     """The columns by which an event is found."""
     body, found = entry.body, {"first": None, "last": None, "request": None}
     if entry.kind == "asked":
@@ -503,6 +724,8 @@ def indexed(entry: Entry | Event) -> dict[str, Any]:
         found["request"] = body.get("request")
     elif entry.kind in ("told", "lost"):
         found["first"], found["last"] = min(body["ids"]), max(body["ids"])
+    if found["last"] == found["first"]:
+        found["last"] = None
     return found
 
 
@@ -563,41 +786,110 @@ class _Turnstile:
             os.close(descriptor)
 
 
-class _Mark:
-    """Number and digest of the last acknowledged event, beside a SQLite file."""
+class _Place:
+    """Where a SQLite file lies: what to open, and whether it is still that.
 
-    def __init__(self, file: str, name: str) -> None:
-        self.path = Path(f"{file}-mark-{hashlib.sha256(name.encode()).hexdigest()[:8]}")
-        self._descriptor: int | None = None
+    Args:
+        url: with a path as its database, or a ``file:`` URI of SQLite.
 
-    def read(self) -> tuple[int, str]:
-        """(0, "") where there is none, or none that is whole."""
+    Attributes:
+        file: its path, without links: whoever comes by whichever of its names meets the same files beside it.
+        creating: whether it may be made.
+    """
+
+    def __init__(self, url: sa.URL) -> None:
+        text = str(url.database)
+        options = {name: str(value) for name, value in url.query.items()}
+        if text.startswith("file:"):
+            text, _, more = text.removeprefix("file:").partition("?")
+            options |= dict(part.partition("=")[::2] for part in more.split("&") if part)
+            text = unquote(text).removeprefix("//") if text.startswith("///") else unquote(text)
+        self._options = {name: options[name] for name in ("mode", "immutable") if name in options}
+        self.file = os.path.realpath(_absolute(text))
+        self.readable = self._options.get("mode") == "ro" or self._options.get("immutable") == "1"
+        self.creating = False
+
+    def check(self) -> None:
+        """What lies there is a file, if anything does.
+
+        Raises:
+            InvalidInput: a folder, a pipe, a device.
+            JournalUnavailable: nothing, and it may not be made.
+        """
         try:
-            words = self.path.read_text(encoding="ascii").split()
-            seq, digest, check = int(words[0]), words[1], words[2]
-        except (OSError, ValueError, IndexError):
-            return 0, ""
-        return (seq, digest) if check == _checksum(seq, digest) else (0, "")
+            mode = os.stat(self.file).st_mode
+        except OSError as error:
+            if self.creating:
+                return
+            raise JournalUnavailable(f"{self.file} must be a journal, got: {error.strerror}; restore it") from error
+        if not stat.S_ISREG(mode):
+            raise InvalidInput(
+                f"url must be the path of a file, got {self.file}, which is a folder, a pipe or a device"
+            )
 
-    def write(self, seq: int, digest: str) -> None:
-        """Overwrite it in place, without waiting for the disk; it is an aid, so that failing to write it is no error."""
-        line = f"{seq:020d} {digest} {_checksum(seq, digest)}\n".encode("ascii")
+    def connect(self) -> sqlite3.Connection:
+        """Open it."""
+        options = dict(self._options)
+        if not options:
+            options["mode"] = "rwc" if self.creating else "rw"
+            if not self.creating and not os.access(Path(self.file).parent, os.W_OK) and not self._log():
+                # On a disk that cannot be written nobody can change it, and there is no room for SQLite's own files.
+                options = {"mode": "ro", "immutable": "1"}
+        settings = "&".join(f"{name}={quote(value)}" for name, value in options.items())
+        address = f"file:{quote(os.fsencode(self.file))}?{settings}"
+        return sqlite3.connect(address, uri=True, timeout=BUSY_SECONDS, check_same_thread=False)
+
+    def _log(self) -> bool:
+        """Whether there are commits that are not in the file yet."""
         try:
-            if self._descriptor is None:
-                self._descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT, 0o644)
-            os.pwrite(self._descriptor, line, 0)
+            return os.stat(f"{self.file}-wal").st_size > 0
         except OSError:
-            self.close()
+            return False
 
-    def close(self) -> None:
-        """Let go of the file."""
-        descriptor, self._descriptor = self._descriptor, None
-        if descriptor is not None:
-            os.close(descriptor)
+    def same(self, info: dict[Any, Any]) -> bool:
+        """Whether path and log are those that a connection, with this info, saw first."""
+        try:
+            found = os.stat(self.file)
+        except OSError:
+            return False
+        try:
+            log = os.stat(f"{self.file}-wal").st_ino
+        except OSError:
+            log = None
+        now, before = ((found.st_dev, found.st_ino), log), info.get("surefoot_file")
+        if before is None or (before[1] is None and before[0] == now[0]):
+            info["surefoot_file"] = now
+            return True
+        return bool(before == now)
 
 
-def _checksum(seq: int, digest: str) -> str:
-    return hashlib.sha256(f"{seq} {digest}".encode()).hexdigest()[:16]
+def _check_schema(connection: sa.Connection) -> None:
+    """Our names are tables, and nothing else acts when they are used.
+
+    Raises:
+        JournalError: a view may run for ever; a trigger may write anything.
+    """
+    found = connection.connection.cursor().execute("SELECT type, name, tbl_name FROM sqlite_master").fetchall()
+    names = set(METADATA.tables)
+    for kind, name, table in found:
+        if (kind == "view" and name in names) or (kind == "trigger" and table in names):
+            raise JournalError(
+                f"{ascii(name)[:60]} must be no part of a journal, got a {kind}; it was edited: restore the journal from a copy"
+            )
+
+
+def _absolute(path: str) -> str:
+    """Of a path that is not a URL.
+
+    Raises:
+        InvalidInput: relative to a folder that is gone.
+    """
+    try:
+        return os.path.abspath(path)
+    except OSError as error:
+        raise InvalidInput(
+            f"url must be a path that can be found, got {path!r} in a folder that was deleted; change to another folder"
+        ) from error
 
 
 def _url(url: Any) -> sa.URL:
@@ -608,7 +900,7 @@ def _url(url: Any) -> sa.URL:
             f"url must be a database URL or a path, got {text!r}; e.g. plant.db or postgresql://host/name"
         )
     if "://" not in text:
-        return sa.URL.create("sqlite", database=os.path.abspath(text))
+        return sa.URL.create("sqlite", database=_absolute(text))
     try:
         found = sa.make_url(text)
     except (SQLAlchemyError, ValueError) as error:
@@ -622,12 +914,14 @@ def _url(url: Any) -> sa.URL:
     return found
 
 
-def _engine(url: sa.URL, sqlite: bool) -> sa.Engine:
-    arguments: dict[str, Any] = {"timeout": BUSY_SECONDS, "check_same_thread": False} if sqlite else {}
-    # Who waited for the lock must see what was committed meanwhile, whatever the server's default is.
-    level: dict[str, Any] = {} if sqlite else {"isolation_level": "READ COMMITTED"}
+def _engine(url: sa.URL, place: _Place | None) -> sa.Engine:
+    sqlite = place is not None
     try:
-        engine = sa.create_engine(url, poolclass=sa.NullPool, connect_args=arguments, **level)
+        if place is not None:
+            engine = sa.create_engine("sqlite://", poolclass=sa.NullPool, creator=place.connect)
+        else:
+            # Who waited for the lock must see what was committed meanwhile, whatever the server's default is.
+            engine = sa.create_engine(url, poolclass=sa.NullPool, isolation_level="READ COMMITTED")
     except ModuleNotFoundError as error:
         raise MissingExtra("psycopg", "postgres") from error
     sa_event.listen(engine, "connect", _prepare_sqlite if sqlite else _prepare_postgresql)
@@ -639,7 +933,13 @@ def _engine(url: sa.URL, sqlite: bool) -> sa.Engine:
 def _prepare_sqlite(connection: Any, record: Any) -> None:
     connection.isolation_level = None  # transactions begin where this module says so
     cursor = connection.cursor()
-    for pragma in ("synchronous=FULL", "fullfsync=ON", "checkpoint_fullfsync=ON", "cell_size_check=ON"):
+    for pragma in (
+        "trusted_schema=OFF",
+        "synchronous=FULL",
+        "fullfsync=ON",
+        "checkpoint_fullfsync=ON",
+        "cell_size_check=ON",
+    ):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
 
@@ -655,11 +955,7 @@ def _patient(connection: sa.Connection, seconds: float) -> None:
 def _stops(store: Store) -> Stops:
     if not store.sqlite:
         return TableStops(store.url, store.name)
-    readable = any(
-        store.url.query.get(name) == value or f"{name}={value}" in str(store.url.database)
-        for name, value in (("mode", "ro"), ("immutable", "1"))
-    )
-    return FileStops(store.file, store.name, readable=readable)
+    return FileStops(store.file, store.name, readable=store._place is not None and store._place.readable)
 
 
 def _begin_sqlite(connection: sa.Connection) -> None:

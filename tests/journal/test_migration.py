@@ -1,0 +1,94 @@
+"""Journals of the version before: the golden one is rewritten, folded, audited and continued, and nothing of it changes but its rows."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from surefoot import JournalError, PolicySet
+from surefoot.journal import Deployment
+from surefoot.journal.store import Store
+from tests.journal.plants import BACKENDS
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "journal-v1.jsonl"
+LINES = [json.loads(line) for line in GOLDEN.read_text(encoding="utf-8").splitlines()]
+TABLES = """
+CREATE TABLE deployments (name TEXT NOT NULL, PRIMARY KEY (name));
+CREATE TABLE events (deployment TEXT NOT NULL, seq BIGINT NOT NULL, at TEXT NOT NULL, kind TEXT NOT NULL, body TEXT NOT NULL, digest TEXT NOT NULL,
+    first BIGINT, last BIGINT, request TEXT, PRIMARY KEY (deployment, seq));
+CREATE INDEX events_by_episode ON events (deployment, kind, first, last) WHERE first IS NOT NULL;
+CREATE UNIQUE INDEX events_by_request ON events (deployment, request) WHERE request IS NOT NULL;
+CREATE TABLE policy_sets (hash TEXT NOT NULL, body BLOB NOT NULL, PRIMARY KEY (hash));
+CREATE TABLE snapshots (deployment TEXT NOT NULL, seq BIGINT NOT NULL, digest TEXT NOT NULL, body BLOB NOT NULL, PRIMARY KEY (deployment));
+"""
+"""As version 0.1.0 made them."""
+
+
+def name_of_golden() -> str:
+    found: str = LINES[0]["body"]["name"]
+    return found
+
+
+def text(body: dict[str, Any]) -> str:
+    return json.dumps(body, sort_keys=True, separators=(",", ":"))
+
+
+def written(url: str) -> Store:
+    """The golden journal in tables of format 1, and another deployment beside it."""
+    if "://" not in url:
+        sqlite3.connect(url).execute("PRAGMA journal_mode=WAL").connection.close()
+    store = Store(url, name_of_golden())
+    with store._engine.connect() as connection:
+        for statement in TABLES.split(";"):
+            if statement.strip():
+                connection.exec_driver_sql(statement.replace("BLOB", "BLOB" if store.sqlite else "BYTEA"))
+        insert = sa.text(
+            "INSERT INTO events VALUES (:deployment, :seq, :at, :kind, :body, :digest, :first, :last, :request)"
+        )
+        for line in LINES:
+            body, ids = line["body"], line["body"].get("ids")
+            if line["kind"] == "asked":
+                ids = [body["first"], body["first"] + len(body["draws"]) - 1]
+            row = {
+                "seq": line["seq"], "at": line["at"], "kind": line["kind"], "body": text(body), "digest": line["digest"],
+                "first": ids and min(ids), "last": ids and max(ids), "request": body.get("request"),
+            }  # fmt: skip
+            connection.execute(insert, row | {"deployment": name_of_golden()})
+            connection.execute(insert, row | {"deployment": "a second"})
+        connection.execute(sa.text("INSERT INTO deployments VALUES (:name)"), {"name": name_of_golden()})
+        connection.commit()
+    return store
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_journal_of_the_version_before_is_continued(
+    backend: str, new_url: Callable[[str], str], full_set: PolicySet
+) -> None:
+    url = new_url(backend)
+    written(url).close()
+    with Deployment.open(url, full_set, name=name_of_golden(), create=False) as plant:
+        events = list(plant.events())
+        assert [(e.seq, e.at, e.kind, e.body, e.digest) for e in events] == [
+            (line["seq"], line["at"], line["kind"], line["body"], line["digest"]) for line in LINES
+        ]
+        assert plant.ticket(45).id == 45
+    with Deployment.open(url, full_set, name="a second", create=False) as other:
+        assert [event.digest for event in other.events()] == [line["digest"] for line in LINES]
+
+
+def test_a_journal_that_was_edited_is_not_rewritten(disk: Path, full_set: PolicySet) -> None:
+    file = disk / "plant.db"
+    written(str(file)).close()
+    table = sqlite3.connect(file, isolation_level=None)
+    table.execute("UPDATE events SET body = replace(body, '0.3', '0.4') WHERE seq = 12")
+    before = list(table.iterdump())
+    with pytest.raises(JournalError, match="event 12 must follow and match"):
+        Deployment.open(file, full_set, name=name_of_golden(), create=False)
+    assert list(table.iterdump()) == before
+    table.close()
