@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,6 +25,18 @@ def pytest_report_header() -> str:
     return "journals: SQLite" + (
         " and PostgreSQL" if server else " only; initdb, pg_ctl and postgres are not on the PATH"
     )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The folder of marks and secrets, for this process and those that it starts; never the user's own."""
+    before, folder = os.environ.get("SUREFOOT_STATE"), tmp_path_factory.mktemp("state")
+    os.environ["SUREFOOT_STATE"] = str(folder)
+    yield folder
+    if before is None:
+        del os.environ["SUREFOOT_STATE"]
+    else:
+        os.environ["SUREFOOT_STATE"] = before
 
 
 @pytest.fixture

@@ -7,7 +7,8 @@
 
 ``at`` is in microseconds since 1970, ``kind`` a place in :data:`KINDS`, ``body`` packed (:mod:`surefoot.journal.packing`), ``digest`` in bytes. An
 event that does not fit is kept whole as JSON, with no ``at`` (and kind 0 if it is unknown). Digests are over the text of an event, not
-over how it is stored. ``first``, ``last`` (smallest and largest episode id in the body, the latter where it differs) and ``request`` say what the packed body leaves out.
+over how it is stored. ``first``, ``last`` (smallest and largest episode id in the body, the latter where it differs) and ``request`` say what the
+packed body leaves out.
 *Budget*: 200 bytes of file per episode that is asked and told alone, with one cost and its initial state.
 
 Who writes holds the lock of the whole deployment from before it reads until its commit, so that what it appends follows from *all* events
