@@ -64,7 +64,7 @@ SHIFT = 40
 """A deployment holds fewer than ``2^SHIFT`` events."""
 KINDS = (
     "", "opened", "asked", "told", "lost", "planned", "eliminated", "readmitted", "target", "noted", "flagged", "alarm", "paused", "resumed",
-    "capped", "approved", "aborted", "degraded", "held", "recovering", "recovered",
+    "capped", "approved", "aborted", "degraded", "held", "recovering", "recovered", "ramp", "barred",
 )  # fmt: skip
 """By number, for ever; new kinds are added at the end, and until then are kept with number 0."""
 CODES = {kind: code for code, kind in enumerate(KINDS) if kind}
