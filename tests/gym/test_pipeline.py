@@ -336,7 +336,7 @@ def test_the_simulated_path_agrees_with_the_exact_one() -> None:
     hull = values.min(axis=0), values.max(axis=0)
     assert (lower[0] <= hull[0] + 0.02).all() and (upper[0] >= hull[1] - 0.02).all()
     assert (lower[0] >= hull[0] - 2.0 * 0.4 - 0.05).all() and (upper[0] <= hull[1] + 2.0 * 0.4 + 0.05).all()
-    agent = sf.CertifiedAgent(found, trust="cells", evidence="returns", p_max=0.999)
+    agent = sf.CertifiedAgent(found, trust="cells", evidence="returns", p_max=0.999, ramp=0)
     weights = agent.ask(1).weights
     # From exact values the plan plays policy 1 with weight 5/6: its dearest cost is 1.2, the limit 1, idling costs nothing.
     upper_costs = upper[0, :, 1]
