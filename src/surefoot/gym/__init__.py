@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from surefoot.gym.adapters import CostInInfo, SixTuple, TabularEnv, tabular_env, tabular_family
     from surefoot.gym.check import FamilyCheck, check_family
+    from surefoot.gym.episode import EpisodeReport, run_episode
     from surefoot.gym.family import GymFamily, Signal
     from surefoot.gym.pipeline import FunctionPolicy, train_simulated
     from surefoot.gym.play import Bank, Trace, judge, play_gym
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "surefoot.gym.adapters": ("CostInInfo", "SixTuple", "TabularEnv", "tabular_env", "tabular_family"),
     "surefoot.gym.check": ("FamilyCheck", "check_family"),
+    "surefoot.gym.episode": ("EpisodeReport", "run_episode"),
     "surefoot.gym.family": ("GymFamily", "Signal"),
     "surefoot.gym.pipeline": ("FunctionPolicy", "train_simulated"),
     "surefoot.gym.play": ("Bank", "Trace", "judge", "play_gym"),
@@ -33,6 +35,7 @@ _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 __all__ = [
     "Bank",
     "CostInInfo",
+    "EpisodeReport",
     "Estimates",
     "FamilyCheck",
     "FunctionPolicy",
@@ -48,6 +51,7 @@ __all__ = [
     "interval",
     "judge",
     "play_gym",
+    "run_episode",
     "tabular_env",
     "tabular_family",
     "train_simulated",
