@@ -4,9 +4,9 @@
     pip install "surefoot[gym,service]" anesthesim
     python examples/anaesthesia.py
 
-AnestheSim (MIT licence) models how deep a patient sleeps, as the bispectral index (BIS), under an infusion of propofol. Its reward is the stock one: minutes
-inside the window 40..60 count for, everything else against. We add a *cost*, minutes that are too deep (BIS below 40), at most five per half-hour on average.
-How large a patient's central volume is, nobody knows beforehand; a dose that lets one fall asleep overdoses another.
+AnestheSim (MIT licence) models how deep a patient sleeps, as the bispectral index (BIS), under an infusion of propofol. Its reward is the stock one:
+minutes inside the window 40..60 count for, everything else against. We add a *cost*, minutes that are too deep (BIS below 40), at most five per
+half-hour on average. How large a patient's central volume is, nobody knows beforehand; a dose that lets one fall asleep overdoses another.
 
 The stock class cannot be a task as it is, for three reasons, and the wrapper says what it does about each.
 """
@@ -30,9 +30,10 @@ MINUTES = 30
 class Patient(PropofolControlEnv):
     """Half an hour of one patient.
 
-    1. The stock ``reset`` draws a new patient every time. A task has to stay the same: the draw is replaced by the patient that the parameters name. The noise
-       of the sensor, redrawn in every episode, stays.
-    2. The stock class ends an episode when BIS falls below 10. Ending would make the worst overdose the cheapest: here the minutes go on, and go on costing.
+    1. The stock ``reset`` draws a new patient every time. A task has to stay the same: the draw is replaced by the patient that the parameters name.
+       The noise of the sensor, redrawn in every episode, stays.
+    2. The stock class ends an episode when BIS falls below 10. Ending would make the worst overdose the cheapest: here the minutes go on, and go on
+       costing.
     3. It has no cost.
     """
 
@@ -90,7 +91,7 @@ FAMILY = GymFamily(
         reward_bounds=(-2.01, 1.0),
         cost_bounds=[1.0],
         cost_names=("too deep",),
-    ),  # fmt: skip
+    ),
     sampler=lambda n, rng: rng.uniform(0.75, 1.25, size=(n, 1)),
     make=lambda parameters: Patient(float(parameters[0])),
     bounds=EpisodeBounds(-60.3, 30.0, (27.0,)),  # it takes minutes before any dose is too deep
@@ -99,21 +100,36 @@ LIBRARY = [Feedback(3.0, 0.1), Induction(11, 135.0), Induction(16, 140.0)]
 
 
 def main(
-    folder: Path, *, episodes: int = 150, tasks: int = 12, holdout: int = 40, p_max: float = 0.2, real: float = 1.1
+    folder: Path,
+    *,
+    episodes: int = 150,
+    tasks: int = 12,
+    holdout: int = 40,
+    p_max: float = 0.2,
+    ramp: int = 50,
+    real: float = 1.1,
 ) -> sf.Deployment:
     """Check, train, deploy on a patient that the deployment does not know; returns the open deployment."""
     check = check_family(FAMILY, library=LIBRARY)
     print(check.text)
     check.raise_if_bad()
     policy_set = train_simulated(
-        FAMILY, LIBRARY, tasks=tasks, holdout=holdout, cells=4, widths=Widths(reward=6.0, cost=2.5), max_episodes=80, seed=0, progress=False
-    )  # fmt: skip
+        FAMILY,
+        LIBRARY,
+        tasks=tasks,
+        holdout=holdout,
+        cells=4,
+        widths=Widths(reward=6.0, cost=2.5),
+        max_episodes=80,
+        seed=0,
+        progress=False,
+    )
     print(policy_set.assumption.statement)
     print(f"at most {policy_set.certificate.uncovered_upper:.1%} of all patients lie in no cell")
     policy_set.save(folder / "anaesthesia.sf")
     policy_set = sf.PolicySet.load(folder / "anaesthesia.sf")
     plant = sf.Deployment.open(
-        folder / "patient.db", policy_set, trust="cells", evidence="returns", p_max=p_max, seed=1
+        folder / "patient.db", policy_set, trust="cells", evidence="returns", p_max=p_max, ramp=ramp, seed=1
     )
     patient = Patient(real)
     for _ in range(episodes):

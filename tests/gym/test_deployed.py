@@ -193,7 +193,7 @@ def test_the_librarys_own_object_never_acts_and_nobody_elses_use_moves_it() -> N
     assert mine.steps == 0
     mine.predict(np.zeros(2))
     assert found.policies[1].steps == 0  # type: ignore[attr-defined]
-    agent = sf.CertifiedAgent(found, trust="envelope", evidence="returns")
+    agent = sf.CertifiedAgent(found, trust="envelope", evidence="returns", ramp=0)
     batch = agent.ask(400)
     drawn = [episode for episode in batch if episode.policy_index == 1][:2]
     assert len(drawn) == 2 and drawn[0].policy is not drawn[1].policy and drawn[0].policy is drawn[0].policy

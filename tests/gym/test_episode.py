@@ -165,7 +165,7 @@ def test_from_ticket_to_a_verified_journal(tmp_path: Path) -> None:
 
 def test_a_controller_with_a_memory_starts_afresh_with_every_ticket() -> None:
     found = trained(library=[LIBRARY[0], Counting()], holdout=0)
-    agent = sf.CertifiedAgent(found, trust="envelope", evidence="returns", seed=1)
+    agent = sf.CertifiedAgent(found, trust="envelope", evidence="returns", ramp=0, seed=1)
     family = coins(signals=(Signal("last action", 0.0, 1.0, lambda o, a, n, r, i: float(a[0]), "last"),))
     drawn = [e for e in agent.ask(300) if e.policy_index == 1][:4]
     assert len(drawn) == 4
