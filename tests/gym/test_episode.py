@@ -64,7 +64,7 @@ def test_seed_and_id_decide_an_episode_and_that_of_a_policy_that_draws() -> None
         return run_episode(make([0.5]), ticket(Noisy(), number), FAMILY, seed=seed).reward
 
     assert run(3, 0) == run(3, 0) and len({run(3, 0), run(3, 1), run(4, 0)}) == 3
-    assert run(None, 0) != run(None, 0)
+    assert len({run(None, 0) for _ in range(40)}) > 1
     with pytest.raises(InvalidInput, match="seed must be an integer >= 0"):
         run(-1, 0)
 
