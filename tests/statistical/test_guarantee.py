@@ -60,7 +60,7 @@ def failures(trust: str, where: str, batches: int, tamper: Any = None, runs: int
     share = np.clip(means / [10.0, CEILING], 0.0, 1.0)
     for run in range(runs):
         rng = np.random.default_rng([17, run])
-        one = CertifiedAgent(policy_set, trust=trust, delta=DELTA, seed=run, cost_ceilings=[CEILING])  # type: ignore[arg-type]
+        one = CertifiedAgent(policy_set, trust=trust, delta=DELTA, seed=run, ramp=0, cost_ceilings=[CEILING])  # type: ignore[arg-type]
         if tamper is not None:
             tamper(one)
         violated = low = False
@@ -118,7 +118,7 @@ def late_agent_violates(losses: str, seed: int, skip_given_up: bool) -> bool:
     """Two cells; one candidate costs 2.5 in the first, the truth, and .1 in the second. Its expensive episodes are told fifteen batches late."""
     reward, cost = np.array([[5.0, 6.0]] * 2), np.array([[[0.5], [2.5]], [[0.5], [0.1]]])
     found = hand_made(reward, cost, width=0.1, limits=(2.0,), ceilings=(5.0,), margin=1.0, own=[1, 1])
-    one = CertifiedAgent(found, trust="cells", evidence="returns", seed=seed, losses=losses, delta=DELTA)  # type: ignore[arg-type]
+    one = CertifiedAgent(found, trust="cells", evidence="returns", seed=seed, ramp=0, losses=losses, delta=DELTA)  # type: ignore[arg-type]
     if skip_given_up:
         one._evidence.forfeit = lambda policy, bets: None  # type: ignore[method-assign]
     means, rng, worst = np.array([0.5, 2.5]), np.random.default_rng(1000 + seed), -np.inf
