@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -97,13 +98,14 @@ def test_enumeration_covers_feasible_and_infeasible_cases() -> None:
 def test_solutions_are_certified_and_randomise_in_at_most_as_many_states_as_constraints(cmdp: TabularCMDP) -> None:
     solution = solve(cmdp)
     exact = evaluate(cmdp, solution.policy)
-    assert solution.value == pytest.approx(exact.reward, abs=1e-12)
     np.testing.assert_allclose(solution.costs, exact.costs, atol=1e-12)
     if solution.status == "infeasible":
+        assert np.isnan(solution.value)
         assert solution.excess > 0.0
         assert np.isnan(solution.multipliers).all()
         return
     assert solution.status == "optimal"
+    assert solution.value == pytest.approx(exact.reward, abs=1e-12)
     randomising = int((np.sum(solution.policy > 1e-9, axis=1) > 1).sum())
     assert randomising <= cmdp.n_constraints
     assert (solution.multipliers >= 0.0).all()
@@ -225,13 +227,17 @@ def test_large_rewards_buy_no_excess(scale: float) -> None:
     assert solution.value == pytest.approx(2.0 * scale, rel=1e-7)
 
 
-def test_an_answer_that_the_certificate_rejects_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+def answer_with(monkeypatch: pytest.MonkeyPatch, table: list[list[float]]) -> None:
+    """Make both ways of solving answer with this policy, so that only the certificate stands between it and "optimal"."""
     from surefoot.solvers import linear_program
 
-    def wrong(cmdp: TabularCMDP, occupancy: Any, reduced: Any) -> np.ndarray:
-        return np.tile([0.0, 1.0], (cmdp.n_states, 1))
+    policy = np.array(table)
+    monkeypatch.setattr(linear_program, "_policy", lambda cmdp, occupancy, reduced: policy)
+    monkeypatch.setattr(linear_program.PolicyMaster, "_mixture", lambda self, shares: policy)
 
-    monkeypatch.setattr(linear_program, "_policy", wrong)
+
+def test_an_answer_that_the_certificate_rejects_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    answer_with(monkeypatch, [[0.0, 1.0]])
     solution = solve(one_state([0.0, 1.0], [[0.0, 1.0]], [2.0]))
     assert solution.status == "failed"
     with pytest.raises(SolverError, match="excess 8"):
@@ -239,9 +245,7 @@ def test_an_answer_that_the_certificate_rejects_is_a_failure(monkeypatch: pytest
 
 
 def test_a_suboptimal_answer_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
-    from surefoot.solvers import linear_program
-
-    monkeypatch.setattr(linear_program, "_policy", lambda cmdp, occupancy, reduced: np.array([[1.0, 0.0]]))
+    answer_with(monkeypatch, [[1.0, 0.0]])
     solution = solve(one_state([0.0, 1.0], [[0.0, 1.0]], [2.0]))
     assert solution.status == "failed"
     with pytest.raises(SolverError, match="gap 2 and excess"):
@@ -250,10 +254,107 @@ def test_a_suboptimal_answer_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_the_size_of_the_rewards_does_not_excuse_an_excess(monkeypatch: pytest.MonkeyPatch) -> None:
     """1e-5 above a limit of 2 is an excess, also where the return is 2e6 and a gap of .2 would be rounding."""
-    from surefoot.solvers import linear_program
-
     share = 0.2 + 1e-6
-    monkeypatch.setattr(linear_program, "_policy", lambda cmdp, occupancy, reduced: np.array([[1.0 - share, share]]))
+    answer_with(monkeypatch, [[1.0 - share, share]])
     solution = solve(one_state([0.0, 1e6], [[0.0, 1.0]], [2.0]))
     assert solution.excess == pytest.approx(1e-5, rel=1e-3)
     assert solution.status == "failed"
+
+
+@pytest.mark.parametrize("scale", [1e-250, 1e-30, 1e-10, 0.9e-9, 1e-8, 1e-3, 1.0, 1e6, 1e30])
+@pytest.mark.parametrize("worth", [1e-12, 1.0, 1e12])
+def test_units_change_nothing(scale: float, worth: float) -> None:
+    """Arm 1 earns and costs one unit a step; the limit allows a fifth of it."""
+    solution = solve(one_state([0.0, worth], [[0.0, scale]], [2.0 * scale]))
+    assert solution.status == "optimal"
+    assert solution.policy[0, 1] == pytest.approx(0.2, rel=1e-6)
+    assert solution.value == pytest.approx(2.0 * worth, rel=1e-6)
+    assert solution.costs[0] <= 2.0 * scale * (1.0 + 1e-7)
+    assert solution.multipliers[0] == pytest.approx(worth / scale, rel=1e-6)
+
+
+def test_each_limit_is_judged_by_itself() -> None:
+    """A limit of 5e-10 beside one of 5e3: two arms, each held by its own."""
+    solution = solve(one_state([0.0, 1.0, 1.0], [[0.0, 1e-10, 0.0], [0.0, 0.0, 1e3]], [2e-10, 3e3]))
+    assert solution.status == "optimal"
+    np.testing.assert_allclose(solution.policy[0], [0.5, 0.2, 0.3], rtol=1e-6)
+
+
+def test_an_excess_over_a_tiny_limit_is_an_excess(monkeypatch: pytest.MonkeyPatch) -> None:
+    answer_with(monkeypatch, [[0.0, 1.0]])
+    solution = solve(one_state([0.0, 1.0], [[0.0, 1e-12]], [2e-12]))
+    assert solution.status == "failed"
+    assert np.isnan(solution.value)
+
+
+@pytest.mark.parametrize("probability", [1e-4, 1e-8, 1e-9, 1e-10, 1e-13, 1e-16])
+def test_a_rare_and_expensive_crash(probability: float) -> None:
+    """Fast earns 1 and crashes with this probability, at an expected cost of 90 in all; slow earns nothing. The limit is 20."""
+    kernel = np.zeros((2, 2, 2))
+    kernel[0, 0] = [1.0 - probability, probability]
+    kernel[0, 1, 0] = kernel[1, :, 1] = 1.0
+    costs = np.zeros((1, 2, 2))
+    costs[0, 1] = 1.0 / probability
+    cmdp = TabularCMDP(kernel, [[1.0, 0.0], [0.0, 0.0]], costs, [20.0], [1.0, 0.0], 0.9)
+    solution = solve(cmdp)
+    assert solution.status == "optimal"
+    assert solution.value == pytest.approx(20.0 / 9.0, rel=1e-3)
+    assert solution.costs[0] == pytest.approx(20.0, rel=1e-6)
+
+
+def random_walks(side: int, limit: float, arrivals: tuple[float, float]) -> TabularCMDP:
+    """Two buffers that are served at a price in reward; a start in the middle, so that far corners are hardly ever visited."""
+    kernels = []
+    for served in itertools.product((0.0, 0.65), repeat=2):
+        parts = []
+        for rate, service in zip(arrivals, (served[1], served[0])):
+            up, down, q = rate * (1.0 - service), service * (1.0 - rate), np.arange(side)
+            walk = np.zeros((side, side))
+            np.add.at(walk, (q, np.minimum(q + 1, side - 1)), up)
+            np.add.at(walk, (q, np.maximum(q - 1, 0)), down)
+            np.add.at(walk, (q, q), 1.0 - up - down)
+            parts.append(walk)
+        kernels.append(np.kron(*parts))
+    states = np.arange(side**2)
+    load = (states // side + states % side) / (2.0 * (side - 1))
+    start = np.eye(side**2)[(side // 2) * (side + 1)]
+    return TabularCMDP(
+        np.stack(kernels, axis=1),
+        np.tile([1.0, 0.6, 0.6, 0.0], (side**2, 1)),
+        np.tile(load[None, :, None], (1, 1, 4)),
+        [limit],
+        start,
+        0.9,
+    )
+
+
+def test_an_infeasible_task_that_is_hardly_visited_in_its_corners_is_called_infeasible() -> None:
+    cmdp = random_walks(12, 3.0, (0.4, 0.4))
+    least = iterate_values(cmdp, cmdp.costs[0], largest=False)
+    assert least > 3.0
+    solution = solve(cmdp)
+    assert solution.status == "infeasible"
+    assert solution.costs[0] == pytest.approx(least, rel=1e-7)
+    assert np.isnan(solution.value)
+
+
+@pytest.mark.parametrize(("constraints", "tightness"), [(1, 1.2), (2, 1.2), (2, 0.5)])
+def test_the_program_over_policies_agrees_with_the_program_over_occupancies(constraints: int, tightness: float) -> None:
+    from surefoot.solvers import linear_program
+
+    for seed in range(10):
+        cmdp = random_cmdp(np.random.default_rng(seed), states=6, actions=3, constraints=constraints)
+        cmdp = cmdp.with_limits(tightness * solve(cmdp.with_limits(np.zeros(constraints))).costs)
+        one, two = solve(cmdp), linear_program._over_policies(cmdp, 0)
+        assert one.status == two.status == ("optimal" if tightness > 1.0 else "infeasible")
+        assert two.excess == pytest.approx(one.excess, abs=1e-7)
+        if tightness > 1.0:
+            assert two.value == pytest.approx(one.value, rel=1e-7)
+            np.testing.assert_allclose(two.multipliers, one.multipliers, rtol=1e-5, atol=1e-7)
+
+
+def test_the_edge_of_feasibility_itself_is_feasible() -> None:
+    """The limit is the least attainable cost: nothing is infeasible, and the answer is the best of the cheapest policies."""
+    solution = solve(one_state([0.0, 1.0, 2.0], [[1.0, 1.0, 2.0]], [10.0]))
+    assert solution.status == "optimal"
+    assert solution.value == pytest.approx(10.0, rel=1e-6)

@@ -37,6 +37,7 @@ import numpy as np
 
 from surefoot.arrays import FloatArray, IntArray
 from surefoot.baselines.counts import Support
+from surefoot.blas import solve_systems
 
 __all__ = ["Check", "ExtendedProgram", "ExtendedSolution", "Problem", "check"]
 
@@ -183,7 +184,7 @@ def _state_values(problem: Problem, policy: FloatArray, kernel: FloatArray, sign
     cell = support.triples[:, 0] * n + support.successors
     moves = np.bincount(cell, weights=weights, minlength=n * n).reshape(n, n)
     collected = np.einsum("sa,fsa->sf", policy, signals)
-    values: FloatArray = np.linalg.solve(np.eye(n) - problem.discount * moves, collected).T
+    values: FloatArray = solve_systems(np.eye(n) - problem.discount * moves, collected).T
     return values
 
 

@@ -27,6 +27,7 @@ import numpy as np
 from surefoot.arrays import FloatArray, freeze
 from surefoot.baselines.gradient import Units, with_uniform
 from surefoot.baselines.on_policy import safe_table
+from surefoot.blas import solve_systems
 from surefoot.cmdp.model import TabularCMDP
 from surefoot.errors import AssumptionError
 from surefoot.policyset.schema import PolicySet
@@ -106,15 +107,15 @@ class TaskStack:
     def totals(self, tables: FloatArray) -> FloatArray:
         """(T, F) values of one policy (S, A), or of one per task (T, S, A)."""
         system, rewards = self._system(np.broadcast_to(tables, self.signals[:, 0].shape))
-        values = np.linalg.solve(system, rewards.transpose(0, 2, 1))
+        values = solve_systems(system, rewards.transpose(0, 2, 1))
         totals: FloatArray = np.einsum("ts,tsf->tf", self.start, values)
         return totals
 
     def evaluate(self, tables: FloatArray) -> StackValues:
         """Values, advantages and occupancies of the same."""
         system, rewards = self._system(np.broadcast_to(tables, self.signals[:, 0].shape))
-        values = np.linalg.solve(system, rewards.transpose(0, 2, 1)).transpose(0, 2, 1)
-        states = np.linalg.solve(system.transpose(0, 2, 1), self.start[:, :, None])[:, :, 0]
+        values = solve_systems(system, rewards.transpose(0, 2, 1)).transpose(0, 2, 1)
+        states = solve_systems(system.transpose(0, 2, 1), self.start[:, :, None])[:, :, 0]
         ahead = np.einsum("tsax,tfx->tfsa", self.kernels, values, optimize=True)
         advantages = self.signals + self.discount * ahead - values[:, :, :, None]
         return StackValues(np.einsum("ts,tfs->tf", self.start, values), advantages, np.maximum(states, 0.0))

@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from surefoot.arrays import FloatArray
+from surefoot.arrays import FloatArray, IntArray
+from surefoot.blas import solve_systems
 from surefoot.cmdp.model import DENSE_STATES, TabularCMDP
 from surefoot.errors import InvalidInput
 from surefoot.policy import as_tables
@@ -24,6 +25,8 @@ __all__ = ["Ceilings", "Values", "ceilings", "distance", "evaluate", "evaluate_m
 
 BATCH_BYTES = 2**27
 """Dense evaluation works through the policies in batches of about this size."""
+MAX_ROUNDS = 1000
+"""Policy iteration needs a handful of rounds; the bound that is returned holds after any number."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +83,7 @@ def state_values(cmdp: TabularCMDP, policies: Any) -> FloatArray:
     for k in range(0, len(tables), step):
         part = slice(k, k + step)
         system = np.eye(cmdp.n_states) - cmdp.discount * _policy_kernels(cmdp, tables[part])
-        out[part] = np.linalg.solve(system, rewards[part].transpose(0, 2, 1)).transpose(0, 2, 1)
+        out[part] = solve_systems(system, rewards[part].transpose(0, 2, 1)).transpose(0, 2, 1)
     return out
 
 
@@ -111,7 +114,7 @@ def occupancy(cmdp: TabularCMDP, policy: Any) -> FloatArray:
         states = _solve_sparse(cmdp, table, cmdp.start, transposed=True)
     else:
         kernel = _policy_kernels(cmdp, table[None])[0]
-        states = np.linalg.solve(np.eye(cmdp.n_states) - cmdp.discount * kernel.T, cmdp.start)
+        states = solve_systems(np.eye(cmdp.n_states) - cmdp.discount * kernel.T, cmdp.start)
     result: FloatArray = np.maximum(states, 0.0)[:, None] * table
     return result
 
@@ -134,9 +137,9 @@ def ceilings(cmdp: TabularCMDP, policies: Any = None) -> Ceilings:
     """Almost-sure range of an episode's return and costs under any policy, or under any of ``policies``.
 
     The largest discounted sum that any path through the *support* can collect satisfies
-    ``m(s) = max_a [f(s,a) + gamma max_{s' in supp P(.|s,a)} m(s')]``; iterating from ``max f / (1 - gamma)`` decreases to
-    it from above, so whatever the iteration returns is a valid ceiling. Only states reachable from ``rho`` count. With
-    ``policies``, only actions that one of them takes are allowed.
+    ``m(s) = max_a [f(s,a) + gamma max_{s' in supp P(.|s,a)} m(s')]``. Policy iteration on pairs of action and successor finds it in a
+    few rounds whatever the discount is; the Bellman residual ``e`` that rounding leaves is added as ``e / (1 - gamma)``, so that what is
+    returned is a ceiling. Only states reachable from ``rho`` count. With ``policies``, only actions that one of them takes are allowed.
     """
     if policies is None:
         allowed: np.ndarray[Any, np.dtype[np.bool_]] = np.ones((cmdp.n_states, cmdp.n_actions), dtype=bool)
@@ -150,16 +153,35 @@ def ceilings(cmdp: TabularCMDP, policies: Any = None) -> Ceilings:
 
 
 def _largest_path(cmdp: TabularCMDP, signal: FloatArray, allowed: np.ndarray[Any, np.dtype[np.bool_]]) -> float:
-    gamma, scale = cmdp.discount, float(np.abs(signal).max())
-    best = np.full(cmdp.n_states, float(signal.max()) / (1.0 - gamma))
-    steps = int(np.ceil(np.log(1e-12) / np.log(gamma))) + 1
-    for _ in range(steps):
-        ahead = np.maximum.reduceat(best[cmdp.successors], cmdp.row_start[:-1]).reshape(signal.shape)
-        update = np.where(allowed, signal + gamma * ahead, -np.inf).max(axis=1)
-        change, best = float(np.max(best - update)), np.minimum(best, update)
-        if change <= 1e-13 * max(scale, 1.0):
+    gamma, states = cmdp.discount, np.arange(cmdp.n_states)
+    # One entry for every allowed triple (s, a, s') of the support, those of a state next to each other.
+    kept = allowed.reshape(-1)[cmdp.rows]
+    source, target, gain = cmdp.rows[kept] // cmdp.n_actions, cmdp.successors[kept], signal.reshape(-1)[cmdp.rows[kept]]
+    begin = np.searchsorted(source, states)
+    choice = begin
+    for _ in range(MAX_ROUNDS):
+        best = _along_paths(gain[choice], target[choice], gamma)
+        ahead = gain + gamma * best[target]
+        update = np.maximum.reduceat(ahead, begin)
+        rounding = 1e-13 * (np.abs(gain[choice]) + gamma * np.abs(best[target[choice]]))
+        better = update > best + rounding
+        if not better.any():
             break
-    return float(best[cmdp.start > 0.0].max())
+        first = np.flatnonzero(ahead == update[source])
+        winner = first[np.searchsorted(source[first], states)]
+        choice = np.where(better, winner, choice)
+    residual = max(float((update - best).max()), 0.0)
+    found = float(best[cmdp.start > 0.0].max()) + residual / (1.0 - gamma)
+    return min(found, float(signal[allowed].max()) / (1.0 - gamma))
+
+
+def _along_paths(gain: FloatArray, following: IntArray, gamma: float) -> FloatArray:
+    """(S,) discounted sums along the path that ``following`` (S,) lays from every state, by doubling its length."""
+    total, factor = gain, gamma
+    while factor > 0.0:
+        total = total + factor * total[following]
+        following, factor = following[following], factor * factor
+    return total
 
 
 def distance(first: TabularCMDP, second: TabularCMDP) -> float:

@@ -33,6 +33,7 @@ from numba import njit
 from surefoot.arrays import FloatArray, IntArray, check_integer, check_real
 from surefoot.cmdp.model import TabularCMDP
 from surefoot.errors import InvalidInput
+from surefoot.kernels import kernel
 from surefoot.policy import as_tables
 
 __all__ = ["Episodes", "Simulator", "Visits", "simulate"]
@@ -242,7 +243,7 @@ def _indices(name: str, value: Any, upper: int | None, length: int | None) -> In
     return array.astype(np.int64, copy=False)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _alias_table(weights, threshold, alias):  # type: ignore[no-untyped-def]
     """Walker's alias table of ``weights``, by Vose's method: column k keeps k below its threshold, else gives ``alias[k]``."""
     n = weights.size
@@ -278,7 +279,7 @@ def _alias_table(weights, threshold, alias):  # type: ignore[no-untyped-def]
             alias[k] = np.argmax(weights)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _build_tables(tables, row_start, successors, probabilities, signals, n_actions):  # type: ignore[no-untyped-def]
     """Alias tables of the joint (action, successor) law of every (policy, state).
 
@@ -346,7 +347,7 @@ def _rotate(x, k):  # type: ignore[no-untyped-def]
     return (x << np.uint64(k)) | (x >> np.uint64(64 - k))
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _rollout(  # type: ignore[no-untyped-def]
     outcomes, threshold, next_begin, next_length, gain, slot, begin, length, resting, start_threshold, start_alias,
     discount, horizon, seed, first_episode, policy_index, states, groups, sums, counts, visits,

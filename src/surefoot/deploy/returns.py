@@ -23,11 +23,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from surefoot.arrays import FloatArray, IntArray
 from surefoot.deploy.rivals import Rivals
 from surefoot.deploy.transitions import log_average
+from surefoot.kernels import kernel
 from surefoot.policyset.schema import PolicySet, SignalPredictions
 
 __all__ = ["PredictionTable", "ReturnsEvidence", "Scale"]
@@ -196,7 +196,7 @@ class ReturnsEvidence:
         return log_average(self.log_wealth, self._rivals.log_weights)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _bet(lower, upper, rival, inverse, low, high, gap, u):  # type: ignore[no-untyped-def]
     """Fill the direction u (F,) of one pair; returns the offset ``sup u . z`` and the smallest possible ``u . x - offset``."""
     n_signals = u.size
@@ -234,7 +234,7 @@ def _bet(lower, upper, rival, inverse, low, high, gap, u):  # type: ignore[no-un
     return offset, least
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _gather(table, rows, j, b, out):  # type: ignore[no-untyped-def]
     """``out[a, f] = table[rows[a], j, f, b]``: what one kind of episode needs, side by side in memory."""
     for a in range(rows.size):
@@ -242,7 +242,7 @@ def _gather(table, rows, j, b, out):  # type: ignore[no-untyped-def]
             out[a, f] = table[rows[a], j, f, b]
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _update(  # type: ignore[no-untyped-def]
     lower, upper, center, rivals, used, rows, policy, columns, outcomes, inverse, low, high, log_wealth
 ):
@@ -282,7 +282,7 @@ def _update(  # type: ignore[no-untyped-def]
             log_wealth[rows[a], r] += np.log(products[a, r])
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _forfeit(lower, upper, center, rivals, rows, j, inverse, low, high, log_wealth):  # type: ignore[no-untyped-def]
     n_signals = low.size
     points = np.arange(center.shape[0])

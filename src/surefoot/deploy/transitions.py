@@ -18,10 +18,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from surefoot.arrays import FloatArray, IntArray
 from surefoot.deploy.rivals import Rivals
+from surefoot.kernels import kernel
 from surefoot.policyset.schema import Cells
 
 __all__ = ["TransitionEvidence", "encode", "log_average", "log_ratios"]
@@ -107,7 +107,7 @@ def log_average(logs: FloatArray, log_weights: FloatArray) -> FloatArray:
     return mean
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _log_average(logs, log_weights):  # type: ignore[no-untyped-def]
     out = np.empty(logs.shape[0])
     for i in range(logs.shape[0]):
@@ -128,7 +128,7 @@ def encode(triples: IntArray) -> IntArray:
     return keys
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _accumulate(ratios, where, counts, out):  # type: ignore[no-untyped-def]
     for k in range(where.size):
         table = ratios[where[k]]
@@ -138,7 +138,7 @@ def _accumulate(ratios, where, counts, out):  # type: ignore[no-untyped-def]
                 out[i, r] += n * table[i, r]
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _log_ratios(lower, upper, points, index, edges):  # type: ignore[no-untyped-def]
     n_cells, n_rivals = index.shape
     out = np.empty((lower.shape[1], n_cells, n_rivals))
@@ -167,7 +167,7 @@ def _log_ratios(lower, upper, points, index, edges):  # type: ignore[no-untyped-
     return out
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _project(rival, lower, upper, out):  # type: ignore[no-untyped-def]
     """``clip(c rival, lower, upper)`` that sums to one; entries the rival excludes take their share last."""
     low, high = 0.0, 1.0
@@ -191,7 +191,7 @@ def _project(rival, lower, upper, out):  # type: ignore[no-untyped-def]
             total += more
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _clipped(rival, lower, upper, factor, out):  # type: ignore[no-untyped-def]
     total = 0.0
     for e in range(rival.size):
@@ -200,7 +200,7 @@ def _clipped(rival, lower, upper, factor, out):  # type: ignore[no-untyped-def]
     return total
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _supremum(value, lower, upper):  # type: ignore[no-untyped-def]
     """``max sum P value`` over ``lower <= P <= upper``, ``sum P = 1``: fill the largest values first."""
     order = np.argsort(-value)

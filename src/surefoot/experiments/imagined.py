@@ -27,6 +27,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from surefoot.arrays import FloatArray, IntArray, check_real
+from surefoot.blas import solve_systems
 from surefoot.cmdp.evaluate import evaluate_many
 from surefoot.cmdp.model import TabularCMDP
 from surefoot.cmdp.simulate import Simulator
@@ -343,7 +344,7 @@ def _visits(policy_set: PolicySet, pairs: list[tuple[int, int]]) -> FloatArray:
         if cell not in kernels:
             kernels = {cell: _kernel(_boxes(policy_set), cell, *tables.shape[1:])}
         moves = np.einsum("sa,sat->st", tables[policy], kernels[cell])
-        visits = np.linalg.solve((unit - policy_set.criterion.discount * moves).T, unit[:, states]).T
+        visits = solve_systems((unit - policy_set.criterion.discount * moves).T, unit[:, states]).T
         found.append((visits[:, :, None] * tables[policy]).reshape(states.size, -1))
     return np.stack(found)
 
@@ -381,14 +382,14 @@ class _Squares:
 
 def _within(gram: FloatArray, target: FloatArray, low: float, high: float) -> FloatArray:
     """(x,) minimiser of ``x.gram x / 2 - target.x`` between ``low`` and ``high``, by projected Newton steps (Bertsekas 1982)."""
-    point: FloatArray = np.clip(np.linalg.solve(gram, target), low, high)
+    point: FloatArray = np.clip(solve_systems(gram, target), low, high)
     for _ in range(NEWTON_STEPS):
         slope = gram @ point - target
         free = ~(((point <= low) & (slope > 0.0)) | ((point >= high) & (slope < 0.0)))
         if np.abs(slope[free]).max(initial=0.0) <= 1e-9 * (1.0 + np.abs(target).max()):
             break
         step = np.zeros_like(point)
-        step[free] = -np.linalg.solve(gram[np.ix_(free, free)], slope[free])
+        step[free] = -solve_systems(gram[np.ix_(free, free)], slope[free])
         for length in 0.5 ** np.arange(20):
             move = np.clip(point + length * step, low, high) - point
             if slope @ move + 0.5 * move @ gram @ move <= 1e-4 * slope @ move:
@@ -408,7 +409,7 @@ def _start(rows: FloatArray, wanted: FloatArray, pull: float = START_PULL) -> Fl
     gram += pull**2 * scale * np.eye(size) + 1e6 * scale * np.ones((size, size))
     target += pull**2 * scale / size + 1e6 * scale
     factor = np.linalg.cholesky(gram)
-    weights, _ = nnls(factor.T, np.linalg.solve(factor, target))
+    weights, _ = nnls(factor.T, solve_systems(factor, target))
     total: float = weights.sum()
     return weights / total if total > 0.0 else np.full(size, 1.0 / size)
 

@@ -33,8 +33,8 @@ from surefoot.arrays import FloatArray, IntArray, as_floats, check_integer, chec
 from surefoot.errors import InvalidInput
 from surefoot.gym.family import GymFamily
 from surefoot.gym.rollout import WIDTH, Rollouts, Seed, Stage, join
+from surefoot.kernels import compiled
 from surefoot.progress import track
-from surefoot.stats._kernels import compiled
 from surefoot.stats.betting import BetGrid, bet_grid
 
 __all__ = ["Estimates", "Widths", "estimate", "interval"]

@@ -4,9 +4,16 @@ For multipliers ``lam >= 0`` weak duality bounds the optimum of a CMDP by an unc
 
     V* <= max_pi V_{r - lam c}(pi) + lam . d .
 
-The right side is found by policy iteration written here, and made rigorous by its Bellman residual: if
-``(T v)(s) - v(s) <= e`` for all s then ``max_pi V(pi) <= rho . v + e / (1 - gamma)``. Feasibility and value of the policy come
-from its exact evaluation. Nothing in this module knows linear programming.
+The right side is found by policy iteration written here, and made rigorous by its Bellman residual: with
+``e(s) = (T v)(s) - v(s)`` every policy collects at most ``max_pi V(pi) <= rho . v + max e / (1 - gamma)``. Where rounding in states that
+are hardly ever reached makes that crude, the identity ``V_f(pi) = rho . v + V_g(pi)``, ``g(s,a) = f(s,a) + gamma P v - v(s)``, is used to
+bound the rest by the same method. Feasibility and value of the policy come from its exact evaluation. Nothing in this module knows
+linear programming.
+
+That no policy meets the limits is proved by weights ``mu >= 0`` of the constraints (Farkas): ``min_pi V_{mu c}(pi) > mu . d``.
+
+Every quantity is judged in its own unit, so that a task may be stated in any: an excess relative to its limit, a gap relative to the
+rewards that the policy collects (in absolute value).
 """
 
 from __future__ import annotations
@@ -20,9 +27,15 @@ from surefoot.arrays import FloatArray, as_floats
 from surefoot.cmdp.evaluate import evaluate_many, state_values
 from surefoot.cmdp.model import TabularCMDP
 
-__all__ = ["OptimalityCertificate", "best_response", "certify"]
+__all__ = ["OptimalityCertificate", "best_response", "certify", "least_excess", "limit_units"]
 
 MAX_SWEEPS = 1000
+ROUNDING = 1e-13
+"""Of the largest terms of a Bellman backup: improvements below are none."""
+COARSE = 1e-9
+"""Part of a bound that its residual may make up before it is refined."""
+RESOLVED = 2.0**-20
+"""A quantity below this share of what the uniform policy collects is judged in units of that share: evaluation resolves no more."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,17 +46,40 @@ class OptimalityCertificate:
         value, costs: exact values of the policy, costs (I,).
         excess: largest ``V_c - d``; <= 0 means feasible.
         bound: upper bound on the value of every feasible policy.
+        relative_excess: largest ``(V_c - d) / u`` with the units of :func:`limit_units`.
+        scale: unit of the gap: what the policy collects of ``|r|``, or a small share of what the uniform policy does or of the limits' price.
     """
 
     value: float
     costs: FloatArray
     excess: float
     bound: float
+    relative_excess: float
+    scale: float
 
     @property
     def gap(self) -> float:
         """``bound - value``: the policy is this close to optimal or closer."""
         return self.bound - self.value
+
+    @property
+    def relative_gap(self) -> float:
+        """The gap in its unit; 0 where both are 0."""
+        return self.gap / self.scale if self.scale > 0.0 else (0.0 if self.gap == 0.0 else np.inf)
+
+
+def limit_units(cmdp: TabularCMDP) -> FloatArray:
+    """(I,) what an excess is measured in: the limit, or a small share of what wandering about costs where the limit is (next to) zero."""
+    _, costs = _ordinary(cmdp)
+    units = np.maximum(cmdp.cost_limits, RESOLVED * costs)
+    return np.where(units > 0.0, units, 1.0)
+
+
+def _ordinary(cmdp: TabularCMDP) -> tuple[float, FloatArray]:
+    """``|r|`` and costs (I,) that the uniform policy collects: the order of magnitude of this task, rare and unreachable states included."""
+    uniform = np.full((cmdp.n_states, cmdp.n_actions), 1.0 / cmdp.n_actions)
+    reward = float(evaluate_many(cmdp.with_reward_only(np.abs(cmdp.rewards)), uniform)[0, 0])
+    return reward, evaluate_many(cmdp, uniform)[0, 1:]
 
 
 def certify(cmdp: TabularCMDP, policy: Any, multipliers: Any) -> OptimalityCertificate:
@@ -51,13 +87,34 @@ def certify(cmdp: TabularCMDP, policy: Any, multipliers: Any) -> OptimalityCerti
     lam = np.maximum(as_floats("multipliers", multipliers, (cmdp.n_constraints,)), 0.0)
     values = evaluate_many(cmdp, policy)[0]
     _, bound = best_response(cmdp, cmdp.rewards - np.tensordot(lam, cmdp.costs, axes=1), policy)
-    costs = values[1:]
+    costs, price = values[1:], float(lam @ cmdp.cost_limits)
+    collected = float(evaluate_many(cmdp.with_reward_only(np.abs(cmdp.rewards)), policy)[0, 0])
+    # What evaluation cannot resolve is no gap either.
+    rounding = RESOLVED * max(_ordinary(cmdp)[0], price)
     return OptimalityCertificate(
         value=float(values[0]),
         costs=costs,
         excess=float((costs - cmdp.cost_limits).max(initial=-np.inf)),
-        bound=bound + float(lam @ cmdp.cost_limits),
+        bound=bound + price,
+        relative_excess=float(((costs - cmdp.cost_limits) / limit_units(cmdp)).max(initial=-np.inf)),
+        scale=max(collected, rounding),
     )
+
+
+def least_excess(cmdp: TabularCMDP, weights: Any, policy: Any) -> float:
+    """Lower bound on the worst excess, in the units of :func:`limit_units`, that any policy must leave; > 0 proves the task infeasible.
+
+    Args:
+        cmdp: the task.
+        weights: (I,) of the constraints, in those units; negative ones count as zero. Any weights give a valid bound.
+        policy: (S, A) where policy iteration starts; it affects the time only.
+    """
+    mu = np.maximum(as_floats("weights", weights, (cmdp.n_constraints,)), 0.0)
+    if not mu.sum() > 0.0:
+        return -np.inf
+    prices = mu / mu.sum() / limit_units(cmdp)
+    _, bound = best_response(cmdp, -np.tensordot(prices, cmdp.costs, axes=1), policy)
+    return -bound - float(prices @ cmdp.cost_limits)
 
 
 def best_response(cmdp: TabularCMDP, signal: FloatArray, policy: Any) -> tuple[FloatArray, float]:
@@ -66,18 +123,38 @@ def best_response(cmdp: TabularCMDP, signal: FloatArray, policy: Any) -> tuple[F
     Returns the deterministic policy (S, A) and an upper bound on the optimal value that holds whether or not the
     iteration converged.
     """
+    table, value, advantage = _policy_iteration(cmdp, signal, policy)
+    found, rest = float(cmdp.start @ value), _rest(cmdp, advantage)
+    if rest > COARSE * abs(found):
+        _, more, left = _policy_iteration(cmdp, advantage, table)
+        rest = min(rest, float(cmdp.start @ more) + _rest(cmdp, left))
+    return table, found + rest
+
+
+def _rest(cmdp: TabularCMDP, advantage: FloatArray) -> float:
+    return max(float(advantage.max()), 0.0) / (1.0 - cmdp.discount)
+
+
+def _policy_iteration(cmdp: TabularCMDP, signal: FloatArray, policy: Any) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """A deterministic policy (S, A), the values (S,) of the last one that was evaluated and the advantages (S, A) over it."""
     table = np.asarray(getattr(policy, "table", policy), dtype=np.float64)
     twin = cmdp.with_reward_only(signal)
-    scale = max(1.0, float(np.abs(signal).max()))
+    states = np.arange(cmdp.n_states)
     for _ in range(MAX_SWEEPS):
         value = state_values(twin, table)[0, 0]
-        ahead = np.add.reduceat(cmdp.probabilities * value[cmdp.successors], cmdp.row_start[:-1])
-        action_values = signal + cmdp.discount * ahead.reshape(signal.shape)
-        residual = float((action_values.max(axis=1) - value).max())
+        action_values = signal + cmdp.discount * _expected(cmdp, value).reshape(signal.shape)
+        advantage = action_values - value[:, None]
         # Ties keep the first maximiser, and improvement below rounding stops: policy iteration cannot cycle.
         greedy = np.zeros_like(table)
-        greedy[np.arange(cmdp.n_states), action_values.argmax(axis=1)] = 1.0
-        if residual <= 1e-12 * scale / (1.0 - cmdp.discount):
-            break
+        greedy[states, action_values.argmax(axis=1)] = 1.0
+        terms = np.abs(signal) + cmdp.discount * _expected(cmdp, np.abs(value)).reshape(signal.shape)
+        if (advantage.max(axis=1) <= ROUNDING * terms.max(axis=1)).all():
+            return greedy, value, advantage
         table = greedy
-    return table, float(cmdp.start @ value) + max(residual, 0.0) / (1.0 - cmdp.discount)
+    return table, value, advantage
+
+
+def _expected(cmdp: TabularCMDP, value: FloatArray) -> FloatArray:
+    """(S*A,) expected ``value`` (S,) of the next state."""
+    result: FloatArray = np.add.reduceat(cmdp.probabilities * value[cmdp.successors], cmdp.row_start[:-1])
+    return result

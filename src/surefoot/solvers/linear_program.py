@@ -9,6 +9,12 @@
 solved by HiGHS; similar tasks share a starting basis. States with no occupancy take the action of smallest reduced cost,
 which is the greedy action of the Lagrangian.
 
+Rewards and every row of costs are divided by a power of two where their size is out of the ordinary, so that the solver's absolute
+tolerances are relative ones; a power of two rounds nothing. Whatever the solver says is believed only with a proof
+(:mod:`~surefoot.solvers.certificate`): "optimal" needs a gap and an excess that are small in their own units, "infeasible" needs a lower
+bound above zero on the least excess. What is not proved (degenerate programs, probabilities that a solver of linear programs drops) is
+solved again over policies, :mod:`~surefoot.solvers.column_generation`.
+
 Letters: S states, A actions, I constraints.
 """
 
@@ -23,12 +29,19 @@ import numpy as np
 from surefoot.arrays import FloatArray, IntArray
 from surefoot.cmdp.model import TabularCMDP
 from surefoot.errors import InfeasibleError, SolverError
-from surefoot.solvers.certificate import OptimalityCertificate, certify
+from surefoot.solvers.certificate import OptimalityCertificate, certify, least_excess, limit_units
+from surefoot.solvers.column_generation import PolicyMaster
 
 __all__ = ["OccupancyProgram", "Solution", "solve"]
 
 TOLERANCE = 1e-7
-"""Gap relative to the value, and excess relative to the limit, up to which a solution counts as optimal and feasible."""
+"""Gap and excess, each in its own unit, up to which a solution counts as optimal and feasible."""
+SURE = 1e-9
+"""Proved least excess, relative to the limits, above which a task counts as infeasible."""
+ORDINARY = 2.0**10
+"""Sizes within this factor of 1 are left as they are."""
+PATIENCE = 50
+"""Simplex iterations per row after which the linear program is given up."""
 UNVISITED = 1e-9
 
 Status = Literal["optimal", "infeasible", "failed"]
@@ -40,8 +53,9 @@ class Solution:
 
     Attributes:
         status: ``"optimal"`` (certified), ``"infeasible"`` (no policy meets the limits) or ``"failed"``.
-        policy: (S, A); for an infeasible CMDP the policy whose worst excess over the limits is smallest.
-        value, costs: exact return and costs (I,) of ``policy``.
+        policy: (S, A); for an infeasible CMDP the policy whose worst excess, relative to the limits, is smallest.
+        value: exact return of ``policy``; NaN unless optimal.
+        costs: (I,) exact costs of ``policy``; for an infeasible CMDP the least attainable ones.
         multipliers: (I,) Lagrange multipliers >= 0; NaN for an infeasible CMDP.
         gap: proved distance to the optimum; infinite for an infeasible CMDP.
         excess: largest ``V_c - d``.
@@ -73,7 +87,8 @@ class Solution:
             )
         if self.status == "failed":
             raise SolverError(
-                f"the solution has gap {self.gap:g} and excess {self.excess:g}, beyond {TOLERANCE:g}; rescale the task"
+                f"the best policy found has gap {self.gap:g} and excess {self.excess:g}, more than a relative {TOLERANCE:g}; "
+                "move the limits a little, or merge states that are hardly told apart"
             )
         return self
 
@@ -102,33 +117,49 @@ class OccupancyProgram:
 
     def solve(self, cmdp: TabularCMDP) -> Solution:
         """Optimal policy, values, multipliers and certificate of ``cmdp``."""
-        solver, status, iterations = _run(cmdp, cmdp.cost_limits, self._basis)
-        if status == "infeasible":
-            return _least_excess(cmdp, iterations)
-        if status == "failed" and self._basis is not None:
-            solver, status, iterations = _run(cmdp, cmdp.cost_limits, None)
-        answer = solver.getSolution()
-        multipliers = np.maximum(-np.asarray(answer.row_dual[cmdp.n_states :], dtype=np.float64), 0.0)
-        policy = _policy(cmdp, np.asarray(answer.col_value), np.asarray(answer.col_dual))
-        proof = certify(cmdp, policy, multipliers)
-        return _solution(cmdp, status, policy, multipliers, proof, iterations)
+        spent = 0
+        for basis in [self._basis, None] if self._basis is not None else [None]:
+            solver, status, iterations = _run(cmdp, cmdp.cost_limits, basis)
+            spent += iterations
+            if status == "infeasible":
+                return self._infeasible(cmdp, spent)
+            if status == "optimal":
+                found = _optimum(cmdp, solver, spent)
+                if found.status == "optimal":
+                    return found
+        return _over_policies(cmdp, spent)
+
+    @staticmethod
+    def _infeasible(cmdp: TabularCMDP, iterations: int) -> Solution:
+        """The policy with the smallest worst excess over the limits, by the same program with one slack column."""
+        solver, status, more = _run(cmdp, cmdp.cost_limits, None, relaxed=True)
+        if status == "optimal":
+            n_columns = cmdp.n_states * cmdp.n_actions
+            answer = solver.getSolution()
+            policy = _policy(cmdp, np.asarray(answer.col_value)[:n_columns], np.asarray(answer.col_dual)[:n_columns])
+            weights = np.maximum(-np.asarray(answer.row_dual[cmdp.n_states :], dtype=np.float64), 0.0)
+            found = _least_excess(cmdp, policy, weights, iterations + more)
+            if found is not None:
+                return found
+        return _over_policies(cmdp, iterations + more)
 
 
-def _solution(
-    cmdp: TabularCMDP,
-    status: Status,
-    policy: FloatArray,
-    multipliers: FloatArray,
-    proof: OptimalityCertificate,
-    iterations: int,
-) -> Solution:
+def _optimum(cmdp: TabularCMDP, solver: Any, iterations: int) -> Solution:
+    """The solver's answer, judged by the certificate."""
+    answer = solver.getSolution()
+    reward, costs = _scales(cmdp)
+    multipliers = np.maximum(-np.asarray(answer.row_dual[cmdp.n_states :], dtype=np.float64), 0.0) * reward / costs
+    policy = _policy(cmdp, np.asarray(answer.col_value), np.asarray(answer.col_dual))
+    return _judged(policy, multipliers, certify(cmdp, policy, multipliers), iterations)
+
+
+def _judged(policy: FloatArray, multipliers: FloatArray, proof: OptimalityCertificate, iterations: int) -> Solution:
     # Two scales: a task with huge rewards must not be allowed a huge excess over a small limit.
-    optimal = proof.gap <= TOLERANCE * max(1.0, abs(proof.value))
-    proved = optimal and proof.excess <= TOLERANCE * max(1.0, float(cmdp.cost_limits.max(initial=0.0)))
+    optimal = proof.relative_gap <= TOLERANCE and proof.relative_excess <= TOLERANCE
     return Solution(
-        status="optimal" if status == "optimal" and proved else "failed",
+        status="optimal" if optimal else "failed",
         policy=policy,
-        value=proof.value,
+        value=proof.value if optimal else np.nan,
         costs=proof.costs,
         multipliers=multipliers,
         gap=proof.gap,
@@ -138,27 +169,49 @@ def _solution(
     )
 
 
-def _least_excess(cmdp: TabularCMDP, iterations: int) -> Solution:
-    """The policy with the smallest worst excess over the limits, by the same program with one slack column."""
-    solver, status, more = _run(cmdp, cmdp.cost_limits, None, relaxed=True)
-    n_columns = cmdp.n_states * cmdp.n_actions
-    answer = solver.getSolution()
-    policy = _policy(cmdp, np.asarray(answer.col_value[:n_columns]), np.asarray(answer.col_dual[:n_columns]))
-    none = np.zeros(cmdp.n_constraints)
-    proof = certify(cmdp, policy, none)
-    # The relaxed program must agree that every policy exceeds a limit; otherwise the two runs contradict each other.
-    confirmed = status == "optimal" and proof.excess > 0.0
+def _least_excess(cmdp: TabularCMDP, policy: FloatArray, weights: FloatArray, iterations: int) -> Solution | None:
+    """``policy`` as the answer for an infeasible task, if ``weights`` (I,) prove it infeasible and ``policy`` best; else ``None``."""
+    least = least_excess(cmdp, weights, policy)
+    proof = certify(cmdp, policy, np.zeros(cmdp.n_constraints))
+    if not (least > SURE and proof.relative_excess - least <= TOLERANCE * (1.0 + least)):
+        return None
     return Solution(
-        status="infeasible" if confirmed else "failed",
+        status="infeasible",
         policy=policy,
-        value=proof.value,
+        value=np.nan,
         costs=proof.costs,
         multipliers=np.full(cmdp.n_constraints, np.nan),
         gap=np.inf,
         excess=proof.excess,
-        bound=-np.inf if confirmed else np.inf,
-        iterations=iterations + more,
+        bound=-np.inf,
+        iterations=iterations,
     )
+
+
+def _over_policies(cmdp: TabularCMDP, iterations: int) -> Solution:
+    """The same task solved over deterministic policies, judged by the same certificates."""
+    master = PolicyMaster(cmdp)
+    policy, weights = master.least_excess()
+    found = _least_excess(cmdp, policy, weights, iterations)
+    if found is not None:
+        return found
+    # At the very edge of feasibility the limits can be met up to rounding only.
+    for allowed in (0.0, 0.5 * TOLERANCE):
+        policy, multipliers = master.optimum(allowed)
+        answer = _judged(policy, multipliers, certify(cmdp, policy, multipliers), iterations)
+        if answer.status == "optimal":
+            break
+    return answer
+
+
+def _scales(cmdp: TabularCMDP) -> tuple[float, FloatArray]:
+    """Powers of two: the size of the rewards, and (I,) of the costs and limits; 1 where they are ordinary."""
+    largest = cmdp.costs.max(axis=(1, 2)) if cmdp.n_constraints else np.zeros(0)
+    sizes = np.concatenate([[float(np.abs(cmdp.rewards).max())], np.maximum(largest, cmdp.cost_limits)])
+    ordinary = (sizes == 0.0) | ((sizes >= 1.0 / ORDINARY) & (sizes <= ORDINARY))
+    powers = np.exp2(np.frexp(sizes)[1].astype(np.float64))
+    scales: FloatArray = np.where(ordinary, 1.0, powers)
+    return float(scales[0]), scales[1:]
 
 
 def _policy(cmdp: TabularCMDP, occupancy: FloatArray, reduced: FloatArray) -> FloatArray:
@@ -181,6 +234,8 @@ def _run(cmdp: TabularCMDP, limits: FloatArray, basis: Any, *, relaxed: bool = F
         ("presolve", "off" if basis is not None else "choose"),
         ("primal_feasibility_tolerance", 1e-10),
         ("dual_feasibility_tolerance", 1e-10),
+        ("small_matrix_value", 1e-12),
+        ("simplex_iteration_limit", PATIENCE * (cmdp.n_states + cmdp.n_constraints)),
     ):
         solver.setOptionValue(option, value)
     solver.passModel(_model(cmdp, limits, relaxed))
@@ -199,9 +254,13 @@ def _model(cmdp: TabularCMDP, limits: FloatArray, relaxed: bool) -> Any:
     """The program by columns; ``relaxed`` adds one column that relaxes all limits and becomes the objective."""
     n, i = cmdp.n_states, cmdp.n_constraints
     row, column, value = _entries(cmdp)
-    objective = -cmdp.rewards.reshape(-1)
+    reward, costs = _scales(cmdp)
+    value = value / np.concatenate([np.ones(n), costs])[row]
+    objective = -cmdp.rewards.reshape(-1) / reward
     if relaxed:
-        row, value = np.r_[row, n + np.arange(i)], np.r_[value, -np.ones(i)]
+        # In units of the limits, and of 1 where there is one limit: its unit would change nothing.
+        units = limit_units(cmdp) / costs if i > 1 else np.ones(i)
+        row, value = np.r_[row, n + np.arange(i)], np.r_[value, -units]
         column = np.r_[column, np.full(i, objective.size)]
         objective = np.append(np.zeros(objective.size), 1.0)
     order = np.argsort(column * (n + i) + row, kind="stable")
@@ -211,7 +270,7 @@ def _model(cmdp: TabularCMDP, limits: FloatArray, relaxed: bool) -> Any:
     model.col_lower_ = np.zeros(objective.size)
     model.col_upper_ = np.full(objective.size, highspy.kHighsInf)
     model.row_lower_ = np.concatenate([cmdp.start, np.full(i, -highspy.kHighsInf)])
-    model.row_upper_ = np.concatenate([cmdp.start, limits])
+    model.row_upper_ = np.concatenate([cmdp.start, limits / costs])
     model.a_matrix_.format_ = highspy.MatrixFormat.kColwise
     model.a_matrix_.start_ = np.searchsorted(column[order], np.arange(objective.size + 1)).astype(np.int32)
     model.a_matrix_.index_ = row[order].astype(np.int32)

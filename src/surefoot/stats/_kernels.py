@@ -13,15 +13,11 @@ how many there were since the last. The caller chooses it such that products sta
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any, TypeVar, cast
 
-import numba
 import numpy as np
 
 from surefoot.arrays import FloatArray, IntArray
-
-F = TypeVar("F", bound=Callable[..., Any])
+from surefoot.kernels import compiled
 
 LN2 = math.log(2.0)
 FRACTION_BITS = (1 << 52) - 1
@@ -31,11 +27,6 @@ EPSILON = float(np.finfo(float).eps)
 POWERS = 0.5 ** np.arange(256)
 
 OK, BAD_VALUE, BAD_PREDICTION = 0, 1, 2
-
-
-def compiled(function: F) -> F:
-    """``numba.njit`` with this library's options and a type that survives it."""
-    return cast(F, numba.njit(function, nogil=True, cache=True))
 
 
 @compiled

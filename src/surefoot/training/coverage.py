@@ -16,12 +16,12 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
-from numba import njit
 
 from surefoot.arrays import FloatArray, IntArray, as_floats
 from surefoot.cmdp.evaluate import evaluate_many
 from surefoot.cmdp.model import TabularCMDP
 from surefoot.errors import InvalidInput
+from surefoot.kernels import kernel
 from surefoot.tasks.family import TabularFamily, TaskFamily
 
 __all__ = ["CMDPDistance", "CoverageOracle", "ParameterDistance", "ValueDistance", "joint_support", "kernel_rows"]
@@ -150,7 +150,7 @@ def _kernel_distances(first: list[TabularCMDP], second: list[TabularCMDP]) -> Fl
     return distances
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _largest_row_variation(first, second, row):  # type: ignore[no-untyped-def]
     """(N, M) largest total variation over rows of kernels given on one support, entries of a row adjacent."""
     out = np.empty((first.shape[0], second.shape[0]))
