@@ -84,3 +84,9 @@ def test_criteria_that_break_a_rule_are_refused(changes: dict[str, Any], message
 def test_an_unbounded_reward_is_refused(bounds: tuple[float, float]) -> None:
     with pytest.raises(InvalidInput, match="reward_bounds"):
         make(reward_bounds=bounds)
+
+
+def test_numbers_of_single_precision_are_stored_in_double() -> None:
+    made = make(discount=np.float32(0.9), horizon=np.int32(20), reward_bounds=(np.float32(0.0), np.float32(1.5)))
+    assert [type(x) for x in (made.discount, made.horizon, made.effective_horizon)] == [float, int, float]
+    assert [type(x) for x in made.reward_bounds] == [float, float]

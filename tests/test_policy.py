@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from typing import Any
 
 import numpy as np
@@ -130,3 +132,15 @@ def test_extreme_uniforms_draw_actions_of_positive_probability(uniform: float) -
     for state in (0, 1):
         action, _ = policy.predict(state, rng=Uniform(uniform))  # type: ignore[arg-type]
         assert table[state, action] > 0.0
+
+
+def pickled(value: Any) -> Any:
+    return pickle.loads(pickle.dumps(value))  # noqa: S301 (its own bytes)
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, pickled])
+def test_copies_are_read_only_too(copied: Any) -> None:
+    policy, mixture = copied(TabularPolicy(np.eye(2))), copied(Mixture([0.5, 0.5]))
+    assert not policy.table.flags.writeable
+    assert not mixture.weights.flags.writeable
+    np.testing.assert_array_equal(policy.table, np.eye(2))

@@ -8,7 +8,7 @@ index of the first offending entry, its value and what to do about it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -18,6 +18,7 @@ from surefoot.errors import InvalidInput
 __all__ = [
     "FloatArray",
     "IntArray",
+    "ReadOnly",
     "as_floats",
     "check_integer",
     "check_probabilities",
@@ -38,6 +39,32 @@ def freeze(array: NDArray[Scalar]) -> NDArray[Scalar]:
     frozen = np.array(array, copy=True, order="C")
     frozen.setflags(write=False)
     return frozen
+
+
+class ReadOnly:
+    """Mixin of immutable classes: their arrays stay read-only through copying and pickling.
+
+    NumPy gives every copied or unpickled array back writeable. What never changes need not be copied, and what is unpickled is frozen.
+    """
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        for value in state.values():
+            _freeze_in_place(value)
+        self.__dict__.update(state)
+
+
+def _freeze_in_place(value: Any) -> None:
+    if isinstance(value, np.ndarray):
+        value.setflags(write=False)
+    elif isinstance(value, tuple):
+        for item in value:
+            _freeze_in_place(item)
 
 
 def first_where(mask: NDArray[np.bool_]) -> tuple[int, ...]:

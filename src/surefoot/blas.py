@@ -24,6 +24,7 @@ TINY, SMALL = 32, 1000
 """From and up to this many unknowns a system is held to one thread; below, libraries start no others themselves."""
 
 _lock = threading.Lock()
+_here = threading.local()
 _holders = 0
 _limit: Any = None
 
@@ -40,22 +41,26 @@ def _controller() -> Any:
 def one_thread() -> Iterator[None]:
     """Hold BLAS to one thread inside the block.
 
-    The limit belongs to the process, so the first block to open sets it and the last to close restores what was there before, in
-    whatever order Python's threads leave.
+    The limit belongs to the process or to the calling thread, depending on the library. What the first block found is what every block
+    restores, so that nothing stays limited in whatever order Python's threads leave.
     """
     global _holders, _limit
+    if getattr(_here, "inside", False):
+        yield
+        return
     with _lock:
+        limit = _controller().limit(limits=1, user_api="blas")
         if _holders == 0:
-            _limit = _controller().limit(limits=1, user_api="blas")
+            _limit = limit
         _holders += 1
+    _here.inside = True
     try:
         yield
     finally:
+        _here.inside = False
         with _lock:
             _holders -= 1
-            if _holders == 0:
-                _limit.restore_original_limits()
-                _limit = None
+            _limit.restore_original_limits()
 
 
 def solve_systems(system: NDArray[np.floating[Any]], right: NDArray[np.floating[Any]]) -> FloatArray:

@@ -21,7 +21,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from surefoot.arrays import FloatArray, as_floats, entry, first_where
+from surefoot.arrays import FloatArray, ReadOnly, as_floats, entry, first_where
 from surefoot.errors import InvalidInput
 
 __all__ = ["ACTIVATIONS", "LinearPolicy", "MLPPolicy"]
@@ -72,7 +72,7 @@ def _check_range(low: Any, high: Any, size: int) -> tuple[FloatArray, FloatArray
 
 
 @dataclass(frozen=True, eq=False)
-class LinearPolicy:
+class LinearPolicy(ReadOnly):
     """``a = clip(W o + b, low, high)``.
 
     Attributes:
@@ -113,7 +113,7 @@ class LinearPolicy:
 
 
 @dataclass(frozen=True, eq=False)
-class MLPPolicy:
+class MLPPolicy(ReadOnly):
     """A multilayer perceptron.
 
     Attributes:

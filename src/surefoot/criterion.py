@@ -17,14 +17,14 @@ from typing import Any
 
 import numpy as np
 
-from surefoot.arrays import FloatArray, as_floats, check_integer, check_real, entry, first_where, freeze
+from surefoot.arrays import FloatArray, ReadOnly, as_floats, check_integer, check_real, entry, first_where, freeze
 from surefoot.errors import InvalidInput
 
 __all__ = ["Criterion"]
 
 
 @dataclass(frozen=True, eq=False)
-class Criterion:
+class Criterion(ReadOnly):
     """Discount, limits and ranges.
 
     Attributes:
@@ -48,8 +48,12 @@ class Criterion:
 
     def __post_init__(self) -> None:
         if self.horizon is not None:
-            check_integer("horizon", self.horizon, low=1)
-        check_real("discount", self.discount, low=0.0, high=1.0, open_low=True, open_high=self.horizon is None)
+            object.__setattr__(self, "horizon", check_integer("horizon", self.horizon, low=1))
+        object.__setattr__(
+            self,
+            "discount",
+            check_real("discount", self.discount, low=0.0, high=1.0, open_low=True, open_high=self.horizon is None),
+        )
         limits = as_floats("cost_limits", self.cost_limits, (None,))
         bounds = as_floats("cost_bounds", self.cost_bounds, (limits.size,))
         for name, array, strict in (("cost_limits", limits, False), ("cost_bounds", bounds, True)):

@@ -33,7 +33,7 @@ from typing import Any, Protocol, Self, runtime_checkable
 import numpy as np
 from numpy.typing import ArrayLike
 
-from surefoot.arrays import FloatArray, as_floats, check_integer, check_probabilities
+from surefoot.arrays import FloatArray, ReadOnly, as_floats, check_integer, check_probabilities
 from surefoot.errors import InvalidInput
 
 __all__ = [
@@ -66,7 +66,7 @@ class Policy(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class TabularPolicy:
+class TabularPolicy(ReadOnly):
     """A stationary stochastic policy for finite states and actions.
 
     Attributes:
@@ -252,7 +252,7 @@ def parameters_of(function: Any) -> frozenset[str]:
 
 
 @dataclass(frozen=True, eq=False)
-class Mixture:
+class Mixture(ReadOnly):
     """One policy drawn per episode.
 
     Attributes:

@@ -267,3 +267,43 @@ def test_every_pair_of_deterministic_fork_policies_orders_as_it_should() -> None
     values = [evaluate(fork(1.0), np.eye(2)[list(choice)]) for choice in itertools.product((0, 1), repeat=3)]
     rewards = {round(v.reward, 9) for v in values}
     assert rewards == {9.0, 8.1}
+
+
+def slow_largest(cmdp: TabularCMDP, signal: np.ndarray, sweeps: int) -> float:
+    """Largest discounted sum along a path of the support, in plain loops."""
+    support = cmdp.dense > 0.0
+    value = np.zeros(cmdp.n_states)
+    for _ in range(sweeps):
+        best = np.where(support, value[None, None, :], -np.inf).max(axis=2)
+        value = (signal + cmdp.discount * best).max(axis=1)
+    return float(value[cmdp.start > 0.0].max())
+
+
+@given(cmdps())
+def test_ceilings_are_the_largest_sums_along_paths(cmdp: TabularCMDP) -> None:
+    found = ceilings(cmdp)
+    sweeps = int(np.ceil(np.log(1e-13) / np.log(cmdp.discount))) + 1
+    for got, signal in ((found.return_upper, cmdp.rewards), *zip(found.costs, cmdp.costs)):
+        expected = slow_largest(cmdp, signal, sweeps)
+        assert got == pytest.approx(expected, rel=1e-9, abs=1e-9)
+        assert got >= expected - 1e-11 * abs(expected)
+    assert found.return_lower == pytest.approx(-slow_largest(cmdp, -cmdp.rewards, sweeps), rel=1e-9, abs=1e-9)
+
+
+@pytest.mark.parametrize("scale", [1e-12, 1.0, 1e12])
+@pytest.mark.parametrize("discount", [0.9, 0.99999])
+def test_ceilings_of_a_chain_in_closed_form(discount: float, scale: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cost 1 in each of n - 1 states until the absorbing end; the last but one may stay for ever. A few rounds settle it."""
+    monkeypatch.setattr(sys.modules["surefoot.cmdp.evaluate"], "MAX_ROUNDS", 30)
+    n = 20
+    kernel, costs = np.zeros((n, 1, n)), np.zeros((2, n, 1))
+    for s in range(n - 1):
+        kernel[s, 0, s + 1] = 1.0
+    kernel[n - 2, 0] = 0.0
+    kernel[n - 2, 0, [n - 2, n - 1]] = [0.5, 0.5]
+    kernel[n - 1, 0, n - 1] = 1.0
+    costs[0, : n - 1, 0] = scale
+    costs[1, : n - 2, 0] = scale
+    cmdp = TabularCMDP(kernel, np.zeros((n, 1)), costs, [1.0, 1.0], np.eye(n)[0], discount)
+    expected = [scale / (1.0 - discount), scale * (1.0 - discount ** (n - 2)) / (1.0 - discount)]
+    np.testing.assert_allclose(ceilings(cmdp).costs, expected, rtol=1e-9)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
+import pickle
 from typing import Any
 
 import numpy as np
@@ -168,3 +170,52 @@ def test_the_criterion_is_read_off_the_model(rng: np.random.Generator) -> None:
     flat = TabularCMDP(**parts(costs=np.zeros((1, 3, 2))))
     assert flat.criterion.reward_bounds == (0.0, 1.0)
     assert flat.criterion.cost_bounds.tolist() == [1.0]
+
+
+ARGUMENTS = {
+    "transitions": np.full((3, 2, 3), 1.0 / 3.0),
+    "rewards": np.zeros((3, 2)),
+    "costs": np.ones((1, 3, 2)),
+    "cost_limits": [1.0],
+    "start": np.eye(3)[0],
+    "discount": 0.9,
+}
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"rewards": np.zeros((2, 3))}, "rewards must have shape (3, 2)"),
+        (
+            {"rewards": np.zeros((2, 3)), "transitions": csr_matrix(np.full((6, 3), 1.0 / 3.0))},
+            "rewards must have shape (3, 2)",
+        ),
+        ({"cost_limits": [1.0, 2.0]}, "one table for each of the 2 cost_limits, got (1, 3, 2); pass as many limits"),
+        ({"costs": np.ones((1, 2, 3))}, "costs must have shape (1, 3, 2), got (1, 2, 3)"),
+        ({"costs": np.ones((3, 2))}, "put the table into a list"),
+        ({"costs": [[1.0], [1.0, 2.0]]}, "costs must be a rectangular numeric array"),
+        ({"transitions": np.ones((2, 2, 3))}, "transitions must have shape (3, 2, 3)"),
+    ],
+)
+def test_the_argument_that_stands_alone_is_named(change: dict[str, Any], words: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        TabularCMDP(**(ARGUMENTS | change))
+    assert words in str(caught.value)
+
+
+def test_a_discount_of_single_precision_is_stored_in_double() -> None:
+    cmdp = TabularCMDP(**(ARGUMENTS | {"discount": np.float32(0.9)}))
+    assert type(cmdp.discount) is float
+    assert type(cmdp.criterion.effective_horizon) is float
+
+
+def pickled(value: Any) -> Any:
+    return pickle.loads(pickle.dumps(value))  # noqa: S301 (its own bytes)
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, pickled])
+def test_copies_are_read_only_too(copied: Any) -> None:
+    cmdp = copied(TabularCMDP(**ARGUMENTS))
+    arrays = [cmdp.rewards, cmdp.costs, cmdp.cost_limits, cmdp.start, *cmdp.transitions, cmdp.criterion.cost_limits]
+    assert not any(array.flags.writeable for array in arrays)
+    np.testing.assert_array_equal(cmdp.dense, ARGUMENTS["transitions"])

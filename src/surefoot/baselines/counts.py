@@ -141,7 +141,7 @@ class Estimate:
 
     def scaled(self, factor: float) -> Estimate:
         """The same proportions with ``factor`` times the data: what more of the same episodes would give."""
-        check_real("factor", factor, low=0.0, open_low=True)
+        factor = check_real("factor", factor, low=0.0, open_low=True)
         return Estimate(self.support, self.probabilities, self.visits * factor)
 
 

@@ -87,10 +87,18 @@ class Known:
         }
         for name, value in values.items():
             object.__setattr__(self, name, value)
-        check_real("safe_margin", self.safe_margin, low=0.0, high=math.inf, open_low=True, open_high=True)
-        check_integer("episodes", self.episodes, low=1)
-        check_real("delta", self.delta, low=0.0, high=1.0, open_low=True, open_high=True)
-        check_real("multiplier", self.multiplier, low=0.0, high=math.inf, open_high=True)
+        object.__setattr__(
+            self,
+            "safe_margin",
+            check_real("safe_margin", self.safe_margin, low=0.0, high=math.inf, open_low=True, open_high=True),
+        )
+        object.__setattr__(self, "episodes", check_integer("episodes", self.episodes, low=1))
+        object.__setattr__(
+            self, "delta", check_real("delta", self.delta, low=0.0, high=1.0, open_low=True, open_high=True)
+        )
+        object.__setattr__(
+            self, "multiplier", check_real("multiplier", self.multiplier, low=0.0, high=math.inf, open_high=True)
+        )
 
     @property
     def limits(self) -> FloatArray:

@@ -115,7 +115,7 @@ class OnPolicyAgent:
     """
 
     def __init__(self, policy_set: PolicySet, learner: Learner, *, seed: int = 0) -> None:
-        check_integer("seed", seed, low=0)
+        seed = check_integer("seed", seed, low=0)
         self._learner, self._units = learner, learner.units
         criterion = policy_set.criterion
         safe, self._learns = policy_set.safe_policy, learner.start is not None

@@ -19,6 +19,7 @@ from surefoot.arrays import (
     SIMPLEX_TOLERANCE,
     FloatArray,
     IntArray,
+    ReadOnly,
     as_floats,
     check_probabilities,
     check_real,
@@ -36,7 +37,7 @@ DENSE_STATES = 1000
 
 
 @dataclass(frozen=True, eq=False)
-class TabularCMDP:
+class TabularCMDP(ReadOnly):
     """A frozen, validated CMDP.
 
     Args (all arrays are copied and made read-only):
@@ -67,11 +68,13 @@ class TabularCMDP:
         if n_states == 0 or n_actions == 0:
             raise InvalidInput(f"rewards must have at least one state and one action, got {rewards.shape}; add some")
         limits = as_floats("cost_limits", self.cost_limits, (None,))
-        costs = as_floats("costs", self.costs, (limits.size, n_states, n_actions))
+        costs = _costs(self.costs, self.transitions, rewards, limits)
         for name, array in (("costs", costs), ("cost_limits", limits)):
             _check_nonnegative(name, array)
         start = check_probabilities("start", as_floats("start", self.start, (n_states,)))
-        check_real("discount", self.discount, low=0.0, high=1.0, open_low=True, open_high=True)
+        object.__setattr__(
+            self, "discount", check_real("discount", self.discount, low=0.0, high=1.0, open_low=True, open_high=True)
+        )
         rows = _compress(self.transitions, n_states, n_actions)
         values = {"rewards": rewards, "costs": costs, "cost_limits": limits, "start": start, "transitions": rows}
         for name, value in values.items():
@@ -157,6 +160,34 @@ class TabularCMDP:
         twin.__dict__.update(self.__dict__)
         twin.__dict__.update(changes)
         return twin
+
+
+def _costs(costs: Any, transitions: Any, rewards: FloatArray, limits: FloatArray) -> FloatArray:
+    """The costs (I, S, A), checked; where shapes disagree the message names the argument that stands alone against the others."""
+    shape = (limits.size, *rewards.shape)
+    got = _shape(costs)
+    if len(got) == 3 and got != shape:
+        if got[1:] != rewards.shape and _shape(transitions)[-1:] == got[1:2] != rewards.shape[:1]:
+            raise InvalidInput(
+                f"rewards must have shape {got[1:]}, states first, as transitions and costs {got} have it, got {rewards.shape}; "
+                + ("transpose them" if rewards.shape == got[:0:-1] else "check the order of the axes")
+            )
+        if got[1:] == rewards.shape:
+            raise InvalidInput(
+                f"costs must have shape {shape}, one table for each of the {limits.size} cost_limits, got {got}; "
+                "pass as many limits as tables of costs"
+            )
+    if got == shape[1:]:
+        raise InvalidInput(f"costs must have shape {shape}, one table per limit, got {got}; put the table into a list")
+    return as_floats("costs", costs, shape)
+
+
+def _shape(value: Any) -> tuple[int, ...]:
+    """Shape of an array or a sparse matrix, () where there is none."""
+    try:
+        return tuple(value.shape) if hasattr(value, "shape") else np.shape(value)
+    except ValueError:
+        return ()
 
 
 def _check_nonnegative(name: str, array: FloatArray) -> None:

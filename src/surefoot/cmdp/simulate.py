@@ -118,7 +118,7 @@ class Simulator:
     """
 
     def __init__(self, cmdp: TabularCMDP, policies: Any, tail_tolerance: float = DEFAULT_TAIL) -> None:
-        check_real("tail_tolerance", tail_tolerance, low=0.0, open_low=True)
+        tail_tolerance = check_real("tail_tolerance", tail_tolerance, low=0.0, open_low=True)
         self.cmdp = cmdp
         tables = as_tables("policies", policies, cmdp.n_states, cmdp.n_actions)
         self.n_policies = len(tables)
@@ -161,8 +161,8 @@ class Simulator:
         """
         index = _indices("policy_index", policy_index, self.n_policies, None)
         n = index.size
-        check_integer("seed", seed, low=0, high=2**63 - 1)
-        check_integer("first_episode", first_episode, low=0)
+        seed = check_integer("seed", seed, low=0, high=2**63 - 1)
+        first_episode = check_integer("first_episode", first_episode, low=0)
         fixed = None if initial_states is None else _indices("initial_states", initial_states, self.cmdp.n_states, n)
         states = np.full(n, -1, dtype=np.int64) if fixed is None else fixed.copy()
         group = np.zeros(0, dtype=np.int64) if groups is None else _indices("groups", groups, None, n)
@@ -220,8 +220,8 @@ def simulate(
     """Roll out ``episodes`` episodes of a per-episode mixture of ``policies`` (all weight on the first by default)."""
     from surefoot.policy import Mixture
 
-    check_integer("episodes", episodes, low=1)
-    check_integer("seed", seed, low=0, high=2**63 - 1)
+    episodes = check_integer("episodes", episodes, low=1)
+    seed = check_integer("seed", seed, low=0, high=2**63 - 1)
     simulator = Simulator(cmdp, policies)
     mixture = Mixture.pure(0, simulator.n_policies) if weights is None else Mixture(weights)
     if mixture.weights.size != simulator.n_policies:

@@ -209,15 +209,17 @@ class CertifiedAgent:
         _check_choice("trust", trust, ("cells", "data", "envelope"))
         _check_choice("evidence", evidence, ("all", "returns"))
         _check_choice("losses", losses, ("independent", "worst"))
-        for name, value in (
-            ("delta", delta),
-            ("p_max", p_max),
-            ("delta_coverage", delta_coverage),
-            ("monitor_delta", monitor_delta),
-        ):
+        delta, p_max, delta_coverage, monitor_delta = (
             check_real(name, value, low=0.0, high=1.0, open_low=True, open_high=True)
-        check_integer("seed", seed, low=0)
-        check_integer("ramp", ramp, low=0)
+            for name, value in (
+                ("delta", delta),
+                ("p_max", p_max),
+                ("delta_coverage", delta_coverage),
+                ("monitor_delta", monitor_delta),
+            )
+        )
+        seed = check_integer("seed", seed, low=0)
+        ramp = check_integer("ramp", ramp, low=0)
         self.trust = trust
         self._set, criterion = policy_set, policy_set.criterion
         self._limits = criterion.cost_limits

@@ -128,7 +128,7 @@ class Desk:
 
     def open(self, mixture: Mixture, n: int) -> Batch:
         """Open n episodes; the draws are recorded before they are returned."""
-        check_integer("n", n, low=1)
+        n = check_integer("n", n, low=1)
         index = mixture.draw(n, self._rng)
         ids = np.arange(self.opened, self.opened + n, dtype=np.int64)
         self.opened += n

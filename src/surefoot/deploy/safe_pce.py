@@ -283,9 +283,9 @@ class SafePCE:
         seed: int = 0,
         eps: float | None = None,
     ) -> None:
-        check_real("delta", delta, low=0.0, high=1.0, open_low=True, open_high=True)
-        check_integer("episodes", episodes, low=1)
-        check_integer("seed", seed, low=0)
+        delta = check_real("delta", delta, low=0.0, high=1.0, open_low=True, open_high=True)
+        episodes = check_integer("episodes", episodes, low=1)
+        seed = check_integer("seed", seed, low=0)
         criterion = policy_set.criterion
         self._limits = criterion.cost_limits
         self._candidates = _Candidates.of(policy_set)
@@ -309,7 +309,7 @@ class SafePCE:
                 f"eps must be given, got None: the cover's radius is a {policy_set.training.oracle}; pass eps in the CMDP distance"
             )
         radius = policy_set.training.radius if eps is None else eps
-        check_real("eps", radius, low=0.0, open_low=True)
+        radius = check_real("eps", radius, low=0.0, open_low=True)
         return _Theory(policy_set, self._candidates, radius, episodes, delta)
 
     def _first_level_weight(self) -> float:

@@ -67,13 +67,19 @@ class Search:
 
     def __post_init__(self) -> None:
         for name in ("tasks", "episodes", "cells", "policies", "policy_set_tasks"):
-            check_integer(name, getattr(self, name), low=1)
-        check_integer("seed", self.seed, low=0)
-        check_real("delta", self.delta, low=0.0, high=1.0, open_low=True, open_high=True)
+            object.__setattr__(self, name, check_integer(name, getattr(self, name), low=1))
+        object.__setattr__(self, "seed", check_integer("seed", self.seed, low=0))
+        object.__setattr__(
+            self, "delta", check_real("delta", self.delta, low=0.0, high=1.0, open_low=True, open_high=True)
+        )
         if not self.multipliers:
             raise InvalidInput("multipliers must hold at least one number, got none; e.g. 1e-3, 1")
-        for index, m in enumerate(self.multipliers):
-            check_real(f"multipliers[{index}]", m, low=0.0, high=float(np.finfo(float).max), open_low=True)
+        largest = float(np.finfo(float).max)
+        checked = [
+            check_real(f"multipliers[{index}]", m, low=0.0, high=largest, open_low=True)
+            for index, m in enumerate(self.multipliers)
+        ]
+        object.__setattr__(self, "multipliers", tuple(checked))
 
 
 def training_tasks(family: TabularFamily, search: Search) -> FloatArray:

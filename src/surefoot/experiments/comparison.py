@@ -47,7 +47,7 @@ def check_comparison(agents: Sequence[str], episodes: int) -> None:
     Raises:
         InvalidInput: no episodes, or agents that are unknown or named twice.
     """
-    check_integer("episodes", episodes, low=1)
+    episodes = check_integer("episodes", episodes, low=1)
     if not agents or len(set(agents)) < len(agents):
         raise InvalidInput(f"agents must be distinct names, got {list(agents)}; list every agent once")
     check_agents(agents)

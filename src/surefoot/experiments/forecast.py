@@ -73,10 +73,10 @@ class Settings:
 
     def __post_init__(self) -> None:
         for name in ("runs", "episodes"):
-            check_integer(name, getattr(self, name), low=1)
-        check_real("eps", self.eps, low=0.0, high=1.0, open_low=True, open_high=True)
+            object.__setattr__(self, name, check_integer(name, getattr(self, name), low=1))
+        object.__setattr__(self, "eps", check_real("eps", self.eps, low=0.0, high=1.0, open_low=True, open_high=True))
         for name in ("ramp", "seed"):
-            check_integer(name, getattr(self, name), low=0)
+            object.__setattr__(self, name, check_integer(name, getattr(self, name), low=0))
 
     def agent(self, policy_set: PolicySet, trust: str, evidence: str, seed: int) -> CertifiedAgent:
         """The agent that will be deployed.
@@ -108,7 +108,7 @@ def forecast(
     Raises:
         InvalidInput: an argument out of range.
     """
-    check_integer("workers", workers, low=1)
+    workers = check_integer("workers", workers, low=1)
     chosen = Settings() if settings is None else settings
     if not trust or set(trust) - set(TRUST_LEVELS) or len(set(trust)) < len(trust):
         raise InvalidInput(f"trust must be distinct names among {', '.join(TRUST_LEVELS)}, got {list(trust)}; fix it")

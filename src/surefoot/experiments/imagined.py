@@ -120,7 +120,7 @@ def imagine(policy_set: PolicySet, spread: float | None = None) -> Imagination:
         InvalidInput: ``spread`` out of range.
     """
     if spread is not None:
-        check_real("spread", spread, low=0.0, high=1.0, open_low=True, open_high=True)
+        spread = check_real("spread", spread, low=0.0, high=1.0, open_low=True, open_high=True)
     shares, told = _spreads(policy_set, spread)
     model = _fit(policy_set) if _tabular(policy_set) else None
     if model is not None:

@@ -95,9 +95,9 @@ def check_family(
     Raises:
         MissingExtra: no ``gymnasium``.
     """
-    check_integer("tasks", tasks, low=1)
-    check_integer("episodes", episodes, low=1)
-    check_integer("seed", seed, low=0)
+    tasks = check_integer("tasks", tasks, low=1)
+    episodes = check_integer("episodes", episodes, low=1)
+    seed = check_integer("seed", seed, low=0)
     given = list(library) if library is not None else [] if policy is None else [policy]
     policies = owned(given) if given or library is not None else ()
     acting = as_deployed(policy) if policy is not None else policies[0] if policies else None

@@ -96,9 +96,9 @@ def tune(
     """
     first = as_floats("start", np.atleast_1d(np.asarray(start, dtype=np.float64)), (None,))
     listed = as_floats("tasks", np.atleast_2d(np.asarray(tasks, dtype=np.float64)), (None, family.n_parameters))
-    check_integer("generations", generations, low=1)
-    check_integer("episodes", episodes, low=1)
-    check_real("deviation", deviation, low=0.0, open_low=True)
+    generations = check_integer("generations", generations, low=1)
+    episodes = check_integer("episodes", episodes, low=1)
+    deviation = check_real("deviation", deviation, low=0.0, open_low=True)
     if not 0.0 < share <= 1.0:
         raise InvalidInput(
             f"share must lie in (0, 1], got {share}; it is the part of the limit that the search may use"

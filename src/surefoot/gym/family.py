@@ -54,7 +54,9 @@ class Signal:
         _check_name("signal name", self.name)
         largest = float(np.finfo(float).max)
         low = check_real(f"low of signal {self.name!r}", self.low, low=-largest, high=largest)
-        check_real(f"high of signal {self.name!r}", self.high, low=low, high=largest, open_low=True)
+        high = check_real(f"high of signal {self.name!r}", self.high, low=low, high=largest, open_low=True)
+        object.__setattr__(self, "low", low)
+        object.__setattr__(self, "high", high)
         _check_callable(f"of of signal {self.name!r}", self.of)
         if self.reduce not in REDUCTIONS:
             raise InvalidInput(

@@ -128,15 +128,15 @@ def train_simulated(
         SimulationError: an environment or a policy breaks a rule; a policy acts otherwise beside other episodes, or after them, than alone.
         AssumptionError: the safe policy is not shown to be feasible in all sampled tasks (``strict``), or in none at all.
     """
-    check_integer("tasks", tasks, low=2)
-    check_integer("holdout", holdout, low=0)
-    check_integer("cells", cells, low=1)
-    check_integer("seed", seed, low=0)
+    tasks = check_integer("tasks", tasks, low=2)
+    holdout = check_integer("holdout", holdout, low=0)
+    cells = check_integer("cells", cells, low=1)
+    seed = check_integer("seed", seed, low=0)
     miss = (SHARED_BETA if family.shared else OWN_BETA) if beta is None else beta
     for name, value in (("delta", delta), ("beta", miss)):
         check_real(name, value, low=0.0, high=1.0, open_low=True, open_high=True)
     if margin is not None:
-        check_real("margin", margin, low=0.0, open_low=True)
+        margin = check_real("margin", margin, low=0.0, open_low=True)
     if seams not in ("interpolate", "simulate"):
         raise InvalidInput(f"seams must be one of interpolate, simulate, got {seams!r}; choose one")
     ledger, alpha = _levels(family, delta, miss, holdout)

@@ -55,7 +55,7 @@ class Bank:
         workers: int = 1,
         task: int = 0,
     ) -> None:
-        check_integer("block", block, low=1)
+        block = check_integer("block", block, low=1)
         self.family, self.policies, self.seed, self.block = family, tuple(policies), seed, block
         self.workers, self.task = workers, task
         points = np.atleast_2d(np.asarray(parameters, dtype=np.float64))
@@ -161,9 +161,9 @@ def play_gym(
         first_block: where in the bank the run begins.
         largest_batch: episodes that share one mixture, at most.
     """
-    check_integer("episodes", episodes, low=1)
-    check_integer("task", task, low=0, high=len(bank.parameters) - 1)
-    check_integer("first_block", first_block, low=0)
+    episodes = check_integer("episodes", episodes, low=1)
+    task = check_integer("task", task, low=0, high=len(bank.parameters) - 1)
+    first_block = check_integer("first_block", first_block, low=0)
     n_constraints = bank.family.n_constraints
     worth = as_floats("values", values, (len(bank.policies), 1 + n_constraints))
     if len(agent.policies) != len(bank.policies):

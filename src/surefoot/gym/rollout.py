@@ -116,10 +116,10 @@ def rollout(
     Raises:
         SimulationError: the environment or a policy breaks a rule.
     """
-    check_integer("episodes", episodes, low=1)
-    check_integer("workers", workers, low=1)
-    check_integer("width", width, low=1)
-    check_integer("first_episode", first_episode, low=0)
+    episodes = check_integer("episodes", episodes, low=1)
+    workers = check_integer("workers", workers, low=1)
+    width = check_integer("width", width, low=1)
+    first_episode = check_integer("first_episode", first_episode, low=0)
     parts = 1 if workers == 1 else max(1, -(-workers * BLOCKS // len(policies)))
     numbers = list(range(len(policies))) if indices is None else [int(j) for j in indices]
     if len(numbers) != len(policies):

@@ -241,7 +241,7 @@ class PPOLagrangian:
         Raises:
             InvalidInput: arguments outside their ranges, or a ``start`` of another shape.
         """
-        check_integer("steps", steps, low=1)
+        steps = check_integer("steps", steps, low=1)
         listed = (
             None
             if tasks is None

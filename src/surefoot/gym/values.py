@@ -142,8 +142,8 @@ def interval(values: Any, low: float, high: float, alpha: float) -> tuple[float,
     >>> [round(end, 3) for end in interval([0.0, 1.0] * 200, 0.0, 1.0, 0.05)]
     [0.416, 0.584]
     """
-    check_real("alpha", alpha, low=0.0, high=1.0, open_low=True, open_high=True)
-    check_real("high", high, low=low, open_low=True)
+    alpha = check_real("alpha", alpha, low=0.0, high=1.0, open_low=True, open_high=True)
+    high = check_real("high", high, low=low, open_low=True)
     array = as_floats("values", values, (None,))
     if not array.size or array.min() < low or array.max() > high:
         raise InvalidInput(
@@ -242,9 +242,9 @@ def estimate(
     Raises:
         SimulationError: an environment or a policy breaks a rule.
     """
-    check_real("alpha", alpha, low=0.0, high=1.0, open_low=True, open_high=True)
-    check_integer("max_episodes", max_episodes, low=1)
-    check_integer("workers", workers, low=1)
+    alpha = check_real("alpha", alpha, low=0.0, high=1.0, open_low=True, open_high=True)
+    max_episodes = check_integer("max_episodes", max_episodes, low=1)
+    workers = check_integer("workers", workers, low=1)
     points = np.asarray(parameters, dtype=np.float64).reshape(-1, family.n_parameters)
     goal = (Widths() if widths is None else widths).of(family)
     plan = _Plan(family, alpha / (len(policies) * goal.size), goal, max_episodes, seed, width)

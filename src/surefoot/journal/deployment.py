@@ -288,7 +288,7 @@ class Deployment:
         Raises:
             InvalidReport: it never was.
         """
-        check_integer("episode", episode, low=0)
+        episode = check_integer("episode", episode, low=0)
         with self._held(), self._reading() as transaction:
             if self._outline is not None:
                 self._outline.read(transaction)

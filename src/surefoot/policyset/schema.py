@@ -18,7 +18,17 @@ from typing import Any
 
 import numpy as np
 
-from surefoot.arrays import FloatArray, IntArray, as_floats, check_integer, check_real, entry, first_where, freeze
+from surefoot.arrays import (
+    FloatArray,
+    IntArray,
+    ReadOnly,
+    as_floats,
+    check_integer,
+    check_real,
+    entry,
+    first_where,
+    freeze,
+)
 from surefoot.criterion import Criterion
 from surefoot.errors import InvalidInput
 from surefoot.policy import Policy, TabularPolicy
@@ -88,7 +98,7 @@ def _finite(name: str, value: Any, low: float = -float(np.finfo(float).max)) -> 
 
 
 @dataclass(frozen=True, eq=False)
-class Predictions:
+class Predictions(ReadOnly):
     """Intervals for the values of every library policy, per cell.
 
     Attributes:
@@ -115,7 +125,7 @@ class Predictions:
 
 
 @dataclass(frozen=True, eq=False)
-class ConditionalPredictions:
+class ConditionalPredictions(ReadOnly):
     """Intervals for values given the initial state, which are sharper evidence than the unconditional ones.
 
     Attributes:
@@ -144,7 +154,7 @@ class ConditionalPredictions:
 
 
 @dataclass(frozen=True, eq=False)
-class SignalPredictions:
+class SignalPredictions(ReadOnly):
     """Intervals for further bounded per-episode signals that a user declared.
 
     Attributes:
@@ -168,7 +178,7 @@ class SignalPredictions:
 
 
 @dataclass(frozen=True, eq=False)
-class KernelBoxes:
+class KernelBoxes(ReadOnly):
     """Boxes for the transition kernels of the tasks in each cell (tabular tasks only).
 
     Attributes:
@@ -234,7 +244,7 @@ def _check_unit(name: str, array: FloatArray) -> None:
 
 
 @dataclass(frozen=True, eq=False)
-class OutsideTasks:
+class OutsideTasks(ReadOnly):
     """Tasks beyond the family: never candidates, only alternatives to bet on, so that a real task outside is noticed.
 
     Attributes:
@@ -274,7 +284,7 @@ class OutsideTasks:
 
 
 @dataclass(frozen=True, eq=False)
-class Cells:
+class Cells(ReadOnly):
     """The hypotheses about the real task.
 
     Attributes:
@@ -384,15 +394,26 @@ class Certificate:
     simulation_error: float = 0.0
 
     def __post_init__(self) -> None:
-        check_integer("holdout", self.holdout, low=0)
-        check_integer("uncovered", self.uncovered, low=0, high=self.holdout)
-        check_integer("margin_failures", self.margin_failures, low=0, high=self.holdout)
+        object.__setattr__(self, "holdout", check_integer("holdout", self.holdout, low=0))
+        object.__setattr__(self, "uncovered", check_integer("uncovered", self.uncovered, low=0, high=self.holdout))
+        object.__setattr__(
+            self, "margin_failures", check_integer("margin_failures", self.margin_failures, low=0, high=self.holdout)
+        )
         for name, count in (("uncovered", self.uncovered), ("margin_failure", self.margin_failures)):
             # An upper limit below the fraction observed is none; without a hold-out nothing below 1 is proved.
             observed = count / self.holdout if self.holdout else 1.0
-            check_real(f"{name}_upper", getattr(self, f"{name}_upper"), low=observed, high=1.0)
-        check_real("delta_coverage", self.delta_coverage, low=0.0, high=1.0, open_low=True, open_high=True)
-        check_real("simulation_error", self.simulation_error, low=0.0, high=1.0, open_high=True)
+            upper = check_real(f"{name}_upper", getattr(self, f"{name}_upper"), low=observed, high=1.0)
+            object.__setattr__(self, f"{name}_upper", upper)
+        object.__setattr__(
+            self,
+            "delta_coverage",
+            check_real("delta_coverage", self.delta_coverage, low=0.0, high=1.0, open_low=True, open_high=True),
+        )
+        object.__setattr__(
+            self,
+            "simulation_error",
+            check_real("simulation_error", self.simulation_error, low=0.0, high=1.0, open_high=True),
+        )
 
 
 @dataclass(frozen=True)
@@ -423,11 +444,13 @@ class TrainingReport:
         _text("family", self.family)
         _text("oracle", self.oracle)
         object.__setattr__(self, "parameter_names", _names("parameter_names", self.parameter_names))
-        _finite("radius", self.radius, 0.0)
-        check_integer("tasks_sampled", self.tasks_sampled, low=1)
-        check_integer("rounds", self.rounds, low=1)
-        check_real("uncovered_fraction", self.uncovered_fraction, low=0.0, high=1.0)
-        _finite("level", self.level, 0.0)
+        object.__setattr__(self, "radius", _finite("radius", self.radius, 0.0))
+        object.__setattr__(self, "tasks_sampled", check_integer("tasks_sampled", self.tasks_sampled, low=1))
+        object.__setattr__(self, "rounds", check_integer("rounds", self.rounds, low=1))
+        object.__setattr__(
+            self, "uncovered_fraction", check_real("uncovered_fraction", self.uncovered_fraction, low=0.0, high=1.0)
+        )
+        object.__setattr__(self, "level", _finite("level", self.level, 0.0))
 
     @property
     def proved_coverage(self) -> float:
@@ -456,7 +479,7 @@ class AssumptionReport:
     def __post_init__(self) -> None:
         if not isinstance(self.holds, bool | np.bool_):
             raise InvalidInput(f"holds must be True or False, got {type(self.holds).__name__}; convert it with bool()")
-        _finite("safe_margin", self.safe_margin)
+        object.__setattr__(self, "safe_margin", _finite("safe_margin", self.safe_margin))
         _text("statement", self.statement)
         for name in ("offenders", "minimum_costs"):
             rows = enumerate(getattr(self, name))
@@ -472,7 +495,7 @@ class AssumptionReport:
 
 
 @dataclass(frozen=True, eq=False)
-class PolicySet:
+class PolicySet(ReadOnly):
     """Policies, what each cell predicts for them, and what is known about the coverage.
 
     Attributes:
@@ -502,7 +525,7 @@ class PolicySet:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "policies", tuple(self.policies))
-        check_integer("seed", self.seed, low=0)
+        object.__setattr__(self, "seed", check_integer("seed", self.seed, low=0))
         _text("version", self.version)
         self._check_sizes()
         self._check_tables()

@@ -64,14 +64,16 @@ class Limits:
     connections: int = 512
 
     def __post_init__(self) -> None:
-        check_integer("body_bytes", self.body_bytes, low=1, high=LARGEST_BODY)
+        object.__setattr__(self, "body_bytes", check_integer("body_bytes", self.body_bytes, low=1, high=LARGEST_BODY))
         for name in ("burst", "stranger_burst", "running", "connections"):
-            check_integer(name, getattr(self, name), low=1)
-        check_integer("bytes_at_once", self.bytes_at_once, low=self.body_bytes)
+            object.__setattr__(self, name, check_integer(name, getattr(self, name), low=1))
+        object.__setattr__(
+            self, "bytes_at_once", check_integer("bytes_at_once", self.bytes_at_once, low=self.body_bytes)
+        )
         for name in ("body_seconds", "head_seconds", "idle_seconds"):
-            check_real(name, getattr(self, name), low=0.0)
+            object.__setattr__(self, name, check_real(name, getattr(self, name), low=0.0))
         for name in ("rate", "stranger_rate"):
-            check_real(name, getattr(self, name), low=0.0, open_low=True)
+            object.__setattr__(self, name, check_real(name, getattr(self, name), low=0.0, open_low=True))
 
 
 class Refusal(Exception):

@@ -62,7 +62,7 @@ def serve(
     Raises:
         InvalidInput: elsewhere than on the loopback without a token, or the address cannot be used.
     """
-    check_integer("port", port, low=0, high=65535)
+    port = check_integer("port", port, low=0, high=65535)
     if not token and not is_loopback(host):
         raise InvalidInput(
             f"host must be the loopback where there is no token, got {host!r}; put a token into {VARIABLE} or a file (--token-file)"

@@ -38,7 +38,7 @@ def mean_over_tasks(
     (3.5, 2.0, 5.0)
     """
     array = as_floats("values", values, (None,))
-    check_real("level", level, low=0.0, high=1.0, open_low=True, open_high=True)
+    level = check_real("level", level, low=0.0, high=1.0, open_low=True, open_high=True)
     if not array.size or len(tasks) != array.size:
         raise InvalidInput(
             f"tasks must name the task of each of {array.size} >= 1 values, got {len(tasks)}; give one per run"

@@ -48,8 +48,8 @@ class QueueAdmission:
     capacity: int = 15
 
     def __post_init__(self) -> None:
-        check_real("limit", self.limit, low=0.0)
-        check_integer("capacity", self.capacity, low=2)
+        object.__setattr__(self, "limit", check_real("limit", self.limit, low=0.0))
+        object.__setattr__(self, "capacity", check_integer("capacity", self.capacity, low=2))
 
     @property
     def name(self) -> str:
@@ -88,7 +88,7 @@ class QueueAdmission:
             InvalidInput: it is no probability.
         """
         arrivals = float(as_floats("parameters", np.atleast_1d(parameters), (1,))[0])
-        check_real("arrivals", arrivals, low=0.0, high=1.0)
+        arrivals = check_real("arrivals", arrivals, low=0.0, high=1.0)
         n = self.capacity + 1
         kernel, rewards = np.zeros((n, 4, n)), np.zeros((n, 4))
         for s in range(n):

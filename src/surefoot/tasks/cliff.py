@@ -42,7 +42,7 @@ class WindyCliff:
     limit: float = 0.1
 
     def __post_init__(self) -> None:
-        check_real("limit", self.limit, low=0.0)
+        object.__setattr__(self, "limit", check_real("limit", self.limit, low=0.0))
 
     @property
     def name(self) -> str:
@@ -81,7 +81,7 @@ class WindyCliff:
             InvalidInput: it is no probability.
         """
         wind = float(as_floats("parameters", np.atleast_1d(parameters), (1,))[0])
-        check_real("wind", wind, low=0.0, high=1.0)
+        wind = check_real("wind", wind, low=0.0, high=1.0)
         over = WIDTH * HEIGHT
         start, goal = over - WIDTH, over - 1
         kernel = np.zeros((over + 1, 4, over + 1))

@@ -55,7 +55,7 @@ class NoisyGridworld:
     def __post_init__(self) -> None:
         if self.variant not in ("truncated", "published"):
             raise InvalidInput(f'variant must be "truncated" or "published", got {self.variant!r}; choose one')
-        check_real("limit", self.limit, low=0.0)
+        object.__setattr__(self, "limit", check_real("limit", self.limit, low=0.0))
 
     @property
     def name(self) -> str:
@@ -91,7 +91,7 @@ class NoisyGridworld:
             InvalidInput: the noise is no probability.
         """
         noise = float(as_floats("parameters", np.atleast_1d(parameters), (1,))[0])
-        check_real("noise", noise, low=0.0, high=1.0)
+        noise = check_real("noise", noise, low=0.0, high=1.0)
         rewards, costs, start = _signals()
         intended, spread = _kernels()
         kernel = (1.0 - noise) * intended + noise * spread

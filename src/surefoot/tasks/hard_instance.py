@@ -68,13 +68,27 @@ class HardInstance:
     ratio: float = 2.0
 
     def __post_init__(self) -> None:
-        check_integer("depth", self.depth, low=1, high=12)
-        check_real("discount", self.discount, low=0.0, high=1.0, open_low=True, open_high=True)
-        check_integer("tasks", self.n_tasks, low=2, high=2**self.depth)
-        check_real("scale", self.worth, low=0.0, high=self._routing, open_low=True)
-        check_real("ratio", self.ratio, low=1.0, high=1.0 / (1.0 - self.discount), open_low=True, open_high=True)
-        check_real("accuracy", self.accuracy, low=0.0, high=self.goal_value / 12.0, open_low=True)
-        check_real("margin", self.margin, low=0.0, high=0.5 * self.worth * self._durations[0], open_low=True)
+        object.__setattr__(self, "depth", check_integer("depth", self.depth, low=1, high=12))
+        object.__setattr__(
+            self, "discount", check_real("discount", self.discount, low=0.0, high=1.0, open_low=True, open_high=True)
+        )
+        tasks = check_integer("tasks", self.n_tasks, low=2, high=2**self.depth)
+        object.__setattr__(self, "tasks", None if self.tasks is None else tasks)
+        scale = check_real("scale", self.worth, low=0.0, high=self._routing, open_low=True)
+        object.__setattr__(self, "scale", None if self.scale is None else scale)
+        object.__setattr__(
+            self,
+            "ratio",
+            check_real("ratio", self.ratio, low=1.0, high=1.0 / (1.0 - self.discount), open_low=True, open_high=True),
+        )
+        object.__setattr__(
+            self, "accuracy", check_real("accuracy", self.accuracy, low=0.0, high=self.goal_value / 12.0, open_low=True)
+        )
+        object.__setattr__(
+            self,
+            "margin",
+            check_real("margin", self.margin, low=0.0, high=0.5 * self.worth * self._durations[0], open_low=True),
+        )
         if self._durations[2] * (1.0 - self.discount) >= 1.0:
             raise InvalidInput(f"accuracy must leave q2 below 1, got {self.accuracy:g}; lower it or raise the ratio")
 
@@ -163,7 +177,7 @@ class HardInstance:
             InvalidInput: there is none.
         """
         number = float(as_floats("parameters", np.atleast_1d(parameters), (1,))[0])
-        check_real("task", number, low=0.0, high=self.n_tasks - 1.0)
+        number = check_real("task", number, low=0.0, high=self.n_tasks - 1.0)
         gates = 2**self.depth
         gate, loop, fallen = (np.arange(gates) + (k + 1) * gates - 1 for k in range(3))
         goal = 4 * gates - 1

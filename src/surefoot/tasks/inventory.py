@@ -51,7 +51,7 @@ class StorageInventory:
     limit: float = 1.0
 
     def __post_init__(self) -> None:
-        check_real("limit", self.limit, low=0.0)
+        object.__setattr__(self, "limit", check_real("limit", self.limit, low=0.0))
 
     @property
     def name(self) -> str:
@@ -91,7 +91,7 @@ class StorageInventory:
             InvalidInput: it is no probability.
         """
         demand = float(as_floats("parameters", np.atleast_1d(parameters), (1,))[0])
-        check_real("demand", demand, low=0.0, high=1.0)
+        demand = check_real("demand", demand, low=0.0, high=1.0)
         left = _leftovers(demand)
         stock = np.arange(SHELF + 1)
         filled = np.maximum(stock[:, None], stock)

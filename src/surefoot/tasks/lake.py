@@ -45,7 +45,7 @@ class SlipperyLake:
     limit: float = 0.2
 
     def __post_init__(self) -> None:
-        check_real("limit", self.limit, low=0.0)
+        object.__setattr__(self, "limit", check_real("limit", self.limit, low=0.0))
 
     @property
     def name(self) -> str:
@@ -84,7 +84,7 @@ class SlipperyLake:
             InvalidInput: it is no probability.
         """
         slip = float(as_floats("parameters", np.atleast_1d(parameters), (1,))[0])
-        check_real("slip", slip, low=0.0, high=1.0)
+        slip = check_real("slip", slip, low=0.0, high=1.0)
         cells = "".join(MAP)
         over = len(cells)
         kernel = np.zeros((over + 1, 4, over + 1))

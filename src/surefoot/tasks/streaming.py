@@ -51,8 +51,8 @@ class StreamingBuffer:
     capacity: int = 15
 
     def __post_init__(self) -> None:
-        check_real("limit", self.limit, low=0.0)
-        check_integer("capacity", self.capacity, low=FIRST)
+        object.__setattr__(self, "limit", check_real("limit", self.limit, low=0.0))
+        object.__setattr__(self, "capacity", check_integer("capacity", self.capacity, low=FIRST))
 
     @property
     def name(self) -> str:
@@ -92,7 +92,7 @@ class StreamingBuffer:
             InvalidInput: it is no probability.
         """
         bandwidth = float(as_floats("parameters", np.atleast_1d(parameters), (1,))[0])
-        check_real("bandwidth", bandwidth, low=0.0, high=1.0)
+        bandwidth = check_real("bandwidth", bandwidth, low=0.0, high=1.0)
         n = self.capacity + 1
         kernel = np.zeros((n, len(SPEED), n))
         for s in range(n):

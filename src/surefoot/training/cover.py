@@ -131,9 +131,9 @@ def subroutine3(
     Raises:
         InvalidInput: the test is still refused at ``max_tasks``; the message says what would help.
     """
-    check_real("radius", radius, low=0.0, open_low=True)
-    check_real("delta", delta, low=0.0, high=1.0, open_low=True, open_high=True)
-    check_integer("max_tasks", max_tasks, low=1)
+    radius = check_real("radius", radius, low=0.0, open_low=True)
+    delta = check_real("delta", delta, low=0.0, high=1.0, open_low=True, open_high=True)
+    max_tasks = check_integer("max_tasks", max_tasks, low=1)
     n_tasks, rounds = initial_sample(delta), 0
     while n_tasks <= max_tasks:
         rounds += 1

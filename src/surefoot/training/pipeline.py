@@ -104,15 +104,15 @@ def train(
         InvalidInput: an argument out of range.
         AssumptionError: no policy is feasible with margin for all sampled tasks (``strict``), or for none at all.
     """
-    check_integer("holdout", holdout, low=0)
-    check_integer("cells", cells, low=1)
+    holdout = check_integer("holdout", holdout, low=0)
+    cells = check_integer("cells", cells, low=1)
     if policies is not None:
-        check_integer("policies", policies, low=1)
-    check_integer("seed", seed, low=0)
-    check_integer("workers", workers, low=1)
-    check_real("delta", delta, low=0.0, high=1.0, open_low=True, open_high=True)
+        policies = check_integer("policies", policies, low=1)
+    seed = check_integer("seed", seed, low=0)
+    workers = check_integer("workers", workers, low=1)
+    delta = check_real("delta", delta, low=0.0, high=1.0, open_low=True, open_high=True)
     if margin is not None:
-        check_real("margin", margin, low=0.0, open_low=True)
+        margin = check_real("margin", margin, low=0.0, open_low=True)
     run = _Run(family, optimal, margin, workers, progress)
     sample_rng, holdout_rng = (np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(2))
     parameters, cover, report = _cover(family, coverage or CMDPDistance(), tasks, cells, radius, delta, sample_rng)

@@ -197,9 +197,9 @@ def _check(
 ) -> None:
     for name, value in (("tasks", tasks), ("repeats", repeats), ("episodes", episodes)):
         check_integer(name, value, low=1)
-    check_real("delta", delta, low=0.0, high=1.0, open_low=True, open_high=True)
+    delta = check_real("delta", delta, low=0.0, high=1.0, open_low=True, open_high=True)
     if judged is not None:
-        check_integer("judged", judged, low=100)
+        judged = check_integer("judged", judged, low=100)
     if source not in ("shipped", "cells", "all"):
         raise InvalidInput(f"source must be one of shipped, cells, all, got {source!r}; choose one")
     if not agents or len(set(agents)) < len(agents):

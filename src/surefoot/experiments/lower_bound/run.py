@@ -86,8 +86,8 @@ class Setting:
         Raises:
             InvalidInput: numbers that no instance has.
         """
-        check_integer("tasks", self.tasks, low=2)
-        check_real("horizon", self.horizon, low=1.0, open_low=True)
+        object.__setattr__(self, "tasks", check_integer("tasks", self.tasks, low=2))
+        object.__setattr__(self, "horizon", check_real("horizon", self.horizon, low=1.0, open_low=True))
         return HardInstance(
             depth=math.ceil(math.log2(self.tasks)), margin=self.margin, accuracy=self.accuracy,
             discount=1.0 - 1.0 / self.horizon, tasks=self.tasks, scale=SCALE,
@@ -158,12 +158,12 @@ def reproduce(
     check_comparison(agents, 1)
     for name, value in (("runs", runs), ("shortest", shortest), ("workers", workers)):
         check_integer(name, value, low=1)
-    check_integer("seed", seed, low=0)
-    check_real("share", share, low=0.0, open_low=True)
+    seed = check_integer("seed", seed, low=0)
+    share = check_real("share", share, low=0.0, open_low=True)
     sweeps = (levels or Levels()).sweeps()
     settings = list(dict.fromkeys(s for group in sweeps.values() for s in group))
     largest = max(s.tasks for s in settings)
-    check_real("delta", delta, low=0.0, high=1.0 / largest, open_low=True, open_high=True)
+    delta = check_real("delta", delta, low=0.0, high=1.0 / largest, open_low=True, open_high=True)
     plan = _Plan([s.family() for s in settings], runs, delta, share, shortest, seed)
     directory, began = new_directory(out), time.perf_counter()
     measured = {name: plan.measure(name, workers, progress) for name in agents if name not in COMPUTED}

@@ -87,9 +87,9 @@ def reproduce(
     """
     check_families(families)
     check_comparison(agents, episodes)
-    check_integer("tasks", tasks, low=1)
-    check_integer("workers", workers, low=1)
-    check_real("delta", delta, low=0.0, high=1.0, open_low=True, open_high=True)
+    tasks = check_integer("tasks", tasks, low=1)
+    workers = check_integer("workers", workers, low=1)
+    delta = check_real("delta", delta, low=0.0, high=1.0, open_low=True, open_high=True)
     sizes = _Sizes(
         tasks, episodes, delta, cells, policies, training_tasks, holdout, seed, workers, progress
     )  # fmt: skip

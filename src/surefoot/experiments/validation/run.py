@@ -161,7 +161,7 @@ def _check(
         ("workers", workers, 1),
     ):
         check_integer(name, value, low=low)
-    check_real("delta", delta, low=0.0, high=1.0, open_low=True, open_high=True)
+    delta = check_real("delta", delta, low=0.0, high=1.0, open_low=True, open_high=True)
     if not agents or len(set(agents)) < len(agents):
         raise InvalidInput(f"agents must be distinct names, got {list(agents)}; list every agent once")
     check_agents(agents)

@@ -1,0 +1,69 @@
+"""Compiled kernels need no folder that can be written."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+import surefoot
+from surefoot import kernels
+
+SCRIPT = """
+import numpy as np
+from surefoot import TabularCMDP, simulate
+cmdp = TabularCMDP(np.ones((1, 2, 1)), [[0.0, 1.0]], [[[0.0, 1.0]]], [2.0], [1.0], 0.5)
+print(simulate(cmdp, np.array([[0.0, 1.0]]), episodes=3, seed=0).returns)
+"""
+
+
+@pytest.mark.process
+@pytest.mark.slow
+def test_a_read_only_package_and_home_compile_without_a_cache(tmp_path: Path) -> None:
+    """A plain file where a folder is wanted can be written by nobody, the superuser included."""
+    package = tmp_path / "lib" / "surefoot"
+    shutil.copytree(Path(surefoot.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
+    for folder in [package, *package.rglob("*")]:
+        if folder.is_dir():
+            (folder / "__pycache__").write_text("no folder")
+    home = tmp_path / "home"
+    home.write_text("no folder")
+    environment = {"PATH": os.environ["PATH"], "HOME": str(home), "PYTHONPATH": str(tmp_path / "lib")}
+    environment |= {"PYTHONDONTWRITEBYTECODE": "1"}
+    ran = subprocess.run([sys.executable, "-c", SCRIPT], env=environment, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.startswith("[1.9999")
+    assert len(ran.stderr.splitlines()) == 1
+    assert "NUMBA_CACHE_DIR" in ran.stderr
+
+
+def test_the_reason_is_told_once(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    real = kernels.numba.njit
+
+    def refusing(*function: object, nogil: bool, cache: bool = False) -> object:
+        if cache:
+            raise RuntimeError("cannot cache function: no locator available")
+        return real(*function, nogil=nogil)
+
+    monkeypatch.setattr(kernels, "numba", SimpleNamespace(njit=refusing))
+    monkeypatch.setattr(kernels, "_said", set())
+
+    def double(x: float) -> float:
+        return 2.0 * x
+
+    assert [kernels.compiled(double)(1.5), kernels.compiled(double)(2.0)] == [3.0, 4.0]
+    assert len(caplog.records) == 1
+
+
+def test_another_failure_is_not_swallowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(function: object, **options: object) -> object:
+        raise RuntimeError("something else")
+
+    monkeypatch.setattr(kernels, "numba", SimpleNamespace(njit=failing))
+    with pytest.raises(RuntimeError, match="something else"):
+        kernels.compiled(len)
