@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import sys
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ from typing import Any
 import pytest
 
 from surefoot import PolicySet
+from surefoot.cli import main
+from surefoot.cli.printing import printable
 from tests.cli.running import Run, run
 from tests.journal.plants import Plant, small_set
 
@@ -190,3 +193,74 @@ def test_the_policy_set_travels_with_the_journal(shell: Shell, tmp_path: Path) -
     (tmp_path / "set.sf").unlink()
     assert shell.json("status")["policy_set"] == SET.hash
     assert isinstance(SET, PolicySet)
+
+
+def test_a_deployment_is_removed_with_its_files_after_asking(
+    shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shell.json("ask")
+    (tmp_path / "set.sf").unlink()
+    monkeypatch.setattr("click.confirm", lambda text, err: False)
+    kept = shell("remove")
+    assert "plant.db-mark-" in kept.err and kept.out == "nothing was removed\n" and (tmp_path / "plant.db").exists()
+    gone = shell.json("remove", "--yes")
+    assert gone["removed"] and gone["events"] == 3
+    assert not any(tmp_path.iterdir())
+    assert shell.json("remove", "--yes", status=2)["error"] == "InvalidInput"
+
+
+def test_an_anchor_is_kept_and_asked(shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = tmp_path / "anchor.txt"
+    shell.json("ask", "--anchor", str(place))
+    monkeypatch.setenv("SUREFOOT_ANCHOR", str(place))
+    shell.json("ask")
+    assert int(place.read_text(encoding="ascii").split()[1]) == 4
+    place.write_text("something else", encoding="ascii")
+    assert shell.json("status", status=7)["error"] == "JournalError"
+
+
+def test_nothing_reaches_the_terminal_but_text(
+    shell: Shell, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = run(["deploy", "status", str(tmp_path / "a\x1b[2J\x9b\u202eb.db")], capsys)
+    assert found.status == 2 and "\\x1b[2J\\x9b\\u202eb" in found.err
+    with closing(sqlite3.connect(shell.url)) as table, table:
+        table.execute("UPDATE deployments SET name = name || char(27) || '[2J'")
+        table.execute("DELETE FROM snapshots")
+    name = "default\x1b[2J"
+    for arguments in (("status",), ("log",), ("verify",), ("remove", "--yes")):
+        found = run(["deploy", arguments[0], shell.url, "--name", name, *arguments[1:]], capsys)
+        assert all(c.isprintable() or c == "\n" for c in found.out + found.err)
+    assert printable("\x1b]0;x\x07\ttwo\nlines ö") == "\\x1b]0;x\\x07\\ttwo\nlines ö"
+
+
+def test_an_answer_that_cannot_be_written_is_said(shell: Shell, capsys: pytest.CaptureFixture[str]) -> None:
+    with open("/dev/full", "w", encoding="utf-8") as full, pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sys.stdout", full)
+        with pytest.raises(SystemExit) as left:
+            main(["deploy", "ask", shell.url])
+    assert left.value.code == 2
+    assert "could not be written" in capsys.readouterr().err
+    assert shell.json("status")["episodes"] == 1
+
+
+def test_a_folder_that_was_deleted_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    (tmp_path / "here").rmdir()
+    for before in ([], ["--import", "no_such_module"]):
+        found = run([*before, "deploy", "status", "plant.db"], capsys)
+        assert found.status == 2 and "Traceback" not in found.err
+
+
+def test_the_current_folder_stands_in_for_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "colorsys.py").write_text("raise RuntimeError('the wrong one')")
+    (tmp_path / "my_controllers.py").write_text("")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.path", [path for path in sys.path if path])
+    monkeypatch.delitem(sys.modules, "colorsys", raising=False)
+    assert run(["--import", "my_controllers", "--import", "colorsys", "deploy", "--help"], capsys).status == 0

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from surefoot.cli.printing import UNWRITABLE, printable, silence
 from surefoot.version import VERSION
 
 __all__ = ["cli", "main"]
@@ -41,11 +42,19 @@ class LazyGroup(click.Group):
             formatter.write_dl(sorted(COMMANDS.items()))
 
 
+def _here() -> str:
+    """The current folder, or nothing where that was deleted."""
+    try:
+        return str(Path.cwd())
+    except OSError:
+        return ""
+
+
 def _import(ctx: click.Context, parameter: click.Parameter, names: tuple[str, ...]) -> None:
     """Import modules that register controllers; files name kinds of controllers, never modules."""
     for name in names:
-        if (here := str(Path.cwd())) not in sys.path:
-            sys.path.insert(0, here)
+        if (here := _here()) and here not in sys.path:
+            sys.path.append(here)  # last: a file that happens to lie here must not stand in for a module of the library
         try:
             import_module(name)
         except ModuleNotFoundError as error:
@@ -86,7 +95,14 @@ def main(arguments: list[str] | None = None) -> None:
     except Exception as error:
         from surefoot.errors import AssumptionError, SurefootError
 
+        if isinstance(error, OSError) and not isinstance(error, SurefootError) and error.errno in UNWRITABLE:
+            silence()
+            text = (
+                f"error: the answer could not be written ({error.strerror}); what was recorded stands, see the status"
+            )
+            click.echo(text, err=True)
+            sys.exit(2)
         if not isinstance(error, SurefootError):
             raise
-        click.echo(f"error: {error}", err=True)
+        click.echo(printable(f"error: {error}"), err=True)
         sys.exit(3 if isinstance(error, AssumptionError) else 2)

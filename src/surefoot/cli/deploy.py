@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from surefoot.cli.deploy_report import report
+from surefoot.cli.printing import printable
 
 if TYPE_CHECKING:
     from surefoot.journal import Deployment
@@ -21,6 +22,8 @@ DISAGREES, PAUSED, CONFLICT, JOURNAL = 4, 5, 6, 7
 
 LARGEST_REPORT = 2**26
 """JSON of so many bytes takes twenty times the memory once it is read; no report needs more."""
+
+ANCHOR = "surefoot.anchor"
 
 Options = Callable[..., Any]
 
@@ -52,20 +55,25 @@ def operation(function: Options) -> click.Command:
     """A subcommand on URL with ``--name`` and ``--json``; typed errors become exit statuses."""
 
     @functools.wraps(function)
-    def run(*, as_json: bool, **arguments: Any) -> None:
+    def run(*, as_json: bool, anchor: str | None, **arguments: Any) -> None:
         from surefoot.errors import SurefootError
 
+        click.get_current_context().meta[ANCHOR] = anchor
         try:
             found, text = function(**arguments)
         except SurefootError as error:
             _fail(error, as_json)
         else:
-            click.echo(json.dumps(found) if as_json else text)
+            click.echo(json.dumps(found) if as_json else printable(text))
             if found.get("ok") is False:
                 sys.exit(DISAGREES)
 
     run = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")(run)
     run = click.option("--name", default="default", show_default=True, help="Which deployment in the database.")(run)
+    run = click.option(
+        "--anchor", envvar="SUREFOOT_ANCHOR", metavar="FILE",
+        help="A file elsewhere that remembers the last event; a journal that lacks it is refused.  [env: SUREFOOT_ANCHOR]",
+    )(run)  # fmt: skip
     run = click.argument("url")(run)
     name = function.__name__.removeprefix("deploy_")
     return command.command(name=name)(run)
@@ -83,14 +91,20 @@ def _fail(error: Exception, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps({"error": type(error).__name__, "message": str(error), "status": status}))
     else:
-        click.echo(f"error: {error}", err=True)
+        click.echo(printable(f"error: {error}"), err=True)
     sys.exit(status)
 
 
 def _opened(url: str, name: str) -> Deployment:
     from surefoot.journal import Deployment
 
-    return Deployment.open(url, name=name, create=False)
+    return Deployment.open(url, name=name, create=False, anchor=_anchor())
+
+
+def _anchor() -> str | None:
+    """What ``--anchor`` named."""
+    found: str | None = click.get_current_context().meta.get(ANCHOR)
+    return found
 
 
 @operation
@@ -115,7 +129,7 @@ def deploy_open(
 
     found = None if policy_set is None else PolicySet.load(policy_set)
     with Deployment.open(
-        url, found, name=name, cost_ceilings=ceilings or None, approve=approve or None, **settings
+        url, found, name=name, anchor=_anchor(), cost_ceilings=ceilings or None, approve=approve or None, **settings
     ) as plant:
         status = plant.status()
         return status.as_dict(), status.text
@@ -275,6 +289,25 @@ def deploy_verify(url: str, name: str) -> tuple[dict[str, Any], str]:
     if not found.ok:
         text = f"after {found.checked} events: {found.first_disagreement}"
     return {"ok": found.ok, "checked": found.checked, "first_disagreement": found.first_disagreement}, text
+
+
+@operation
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def deploy_remove(url: str, name: str, yes: bool) -> tuple[dict[str, Any], str]:
+    """Take a deployment away for good, with its events and every file that belongs to it; others in the database stay."""
+    from surefoot.journal.removal import belongings, remove
+
+    found = belongings(url, name)
+    if not yes:
+        click.echo(printable(found.text), err=True)
+        if not click.confirm("Remove all of it for good?", err=True):
+            return {"removed": False, "files": []}, "nothing was removed"
+    gone = remove(url, name)
+    return {
+        "removed": True,
+        "events": gone.events,
+        "files": [str(path) for path in gone.files],
+    }, f"removed: {gone.text}"
 
 
 @operation

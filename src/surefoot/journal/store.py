@@ -201,9 +201,9 @@ class Store:
     ) -> None:
         self.name, self.url, self.lock_seconds = name, _url(url), lock_seconds
         self.sqlite = self.url.get_backend_name() == "sqlite"
-        self.shown = self.url.render_as_string(hide_password=True)
         self._place = _Place(self.url) if self.sqlite else None
         self.file = "" if self._place is None else self._place.file
+        self.shown = self.file or self.url.render_as_string(hide_password=True)
         self._engine = _engine(self.url, self._place)
         self._connection: sa.Connection | None = None
         self._mark: Mark | None = Mark.beside(self.file, name) if self.sqlite else None
@@ -222,6 +222,11 @@ class Store:
         self._turnstile.close()
         for keeps in self._kept():
             keeps.close()
+
+    def beside(self) -> list[Path]:
+        """Files and folders that belong to this deployment alone, whether or not they are there."""
+        found = [] if self._mark is None else [self._mark.path]
+        return [*found, self.stops.folder] if isinstance(self.stops, FileStops) else found
 
     def _kept(self) -> list[Keeps]:
         return [keeps for keeps in (self._mark, self._anchor) if keeps is not None]
@@ -332,7 +337,7 @@ class Store:
 
     def _cut_short(self, seq: int, found: str | None, path: Path | None) -> JournalError:
         begun = "" if path is None else f"; or, to carry on from what is left, delete {path}"
-        anew = "" if not self.sqlite or Path(self.file).exists() else " (to begin anew: surefoot deploy remove)"
+        anew = " (to begin anew: surefoot deploy remove)" if found is None and path is not None else ""
         return JournalError(
             f"the journal must hold event {seq}, which was acknowledged, got {'none' if found is None else 'another'}: its end is lost (a truncated "
             f"file, an older copy). Restore it{begun}{anew}"
@@ -363,13 +368,15 @@ class Store:
                 self._anchor = Anchor(self._anchor_place, self._which[1])
         self._seen = max(self._seen, transaction.read_to, transaction.written or (0, ""))
 
-    def _check_file(self, connection: sa.Connection, so: str) -> None:
+    def _check_file(self, connection: sa.Connection, so: str, *, logged: bool = False) -> None:
         """The path still names what is open.
 
         Raises:
             JournalError: it does not.
         """
-        if self._place is not None and not self._place.same(connection.info):
+        if self._place is not None and not (
+            self._place.same() and (not logged or self._place.same_log(connection.info))
+        ):
             self._drop()
             raise JournalError(
                 f"{self.file} must stay where it is while it is in use, and was deleted or replaced (or its log was); {so}. Restore it, or "
@@ -412,11 +419,11 @@ class Store:
                     transaction.run(sa.text(f"SET LOCAL lock_timeout = {max(1, round(1000 * wait))}"))
                 transaction.lock() if lock else transaction.run(sa.select(1))
             transaction.waited = time.perf_counter() - began
-            if self._place is not None and not self._place.same(self._connection.info):
-                # Another file has this name now; whether it is the same journal is for what follows to find out.
+            self._check_file(self._connection, "nothing was recorded")
+            if self._place is not None and not self._place.same_log(self._connection.info):
+                # Somebody removed the log; closing moves what is in it into the file.
                 self._drop()
-                if not fresh:
-                    return self._begin(write, lock, wait)
+                return self._begin(write, lock, wait)
         except DBAPIError as error:
             self._drop()
             if fresh or not error.connection_invalidated:
@@ -809,6 +816,7 @@ class _Place:
         self.file = os.path.realpath(_absolute(text))
         self.readable = self._options.get("mode") == "ro" or self._options.get("immutable") == "1"
         self.creating = False
+        self._known: tuple[int, int] | None = None
 
     def check(self) -> None:
         """What lies there is a file, if anything does.
@@ -847,21 +855,26 @@ class _Place:
         except OSError:
             return False
 
-    def same(self, info: dict[Any, Any]) -> bool:
-        """Whether path and log are those that a connection, with this info, saw first."""
+    def same(self) -> bool:
+        """Whether the path names the file that it named first."""
         try:
             found = os.stat(self.file)
         except OSError:
             return False
+        now = found.st_dev, found.st_ino
+        self._known = self._known or now
+        return self._known == now
+
+    def same_log(self, info: dict[Any, Any]) -> bool:
+        """Whether the log is the one that a connection, with this info, met first."""
         try:
-            log = os.stat(f"{self.file}-wal").st_ino
+            now = os.stat(f"{self.file}-wal").st_ino
         except OSError:
-            log = None
-        now, before = ((found.st_dev, found.st_ino), log), info.get("surefoot_file")
-        if before is None or (before[1] is None and before[0] == now[0]):
-            info["surefoot_file"] = now
-            return True
-        return bool(before == now)
+            now = None
+        before = info.get("surefoot_log")
+        if before is None:
+            info["surefoot_log"] = now
+        return before in (None, now)
 
 
 def _check_schema(connection: sa.Connection) -> None:
