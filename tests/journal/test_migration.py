@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from surefoot import JournalError, PolicySet
-from surefoot.journal import Deployment
+from surefoot import JournalError, PolicySet, SettingsMismatch
+from surefoot.journal import Deployment, settings
 from surefoot.journal.store import Store
-from tests.journal.plants import BACKENDS
+from surefoot.version import VERSION
+from tests.journal.plants import BACKENDS, Plant
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "journal-v1.jsonl"
 LINES = [json.loads(line) for line in GOLDEN.read_text(encoding="utf-8").splitlines()]
@@ -78,6 +79,12 @@ def test_a_journal_of_the_version_before_is_continued(
             (line["seq"], line["at"], line["kind"], line["body"], line["digest"]) for line in LINES
         ]
         assert plant.ticket(45).id == 45
+        assert plant.verify().ok and plant.status().degraded == ""
+        ticket = plant.ask()
+        plant.tell(ticket.id, **Plant(full_set).report(ticket.id, ticket.policy_index))
+        before = plant.status()
+    with Deployment.open(url, full_set, name=name_of_golden(), create=False) as plant:
+        assert plant.status() == before and plant.verify().ok
     with Deployment.open(url, full_set, name="a second", create=False) as other:
         assert [event.digest for event in other.events()] == [line["digest"] for line in LINES]
 
@@ -92,3 +99,28 @@ def test_a_journal_that_was_edited_is_not_rewritten(disk: Path, full_set: Policy
         Deployment.open(file, full_set, name=name_of_golden(), create=False)
     assert list(table.iterdump()) == before
     table.close()
+
+
+def test_a_later_version_continues_the_versions_before_it_and_no_others(
+    disk: Path, full_set: PolicySet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = disk / "plant.db"
+    written(str(file)).close()
+    for module in ("settings", "fold", "snapshot"):
+        monkeypatch.setattr(f"surefoot.journal.{module}.VERSION", "0.2.0")
+    monkeypatch.setattr(settings, "CONTINUED", ("0.1", "0.2"))
+    with Deployment.open(file, full_set, name=name_of_golden(), create=False) as plant:
+        assert plant.ask().id == 100 and plant.verify().ok
+    monkeypatch.setattr(settings, "CONTINUED", ("0.2",))
+    with pytest.raises(SettingsMismatch, match=r"one of 0\.2\.x.*got 0\.1\.0"):
+        Deployment.open(file, full_set, name=name_of_golden(), create=False)
+
+
+def test_every_version_that_is_continued_has_a_golden_journal() -> None:
+    """A new minor version is refused its own journals until it is added, and then has to bring one."""
+    golden = set()
+    for path in GOLDEN.parent.glob("journal-*.jsonl"):
+        with path.open(encoding="utf-8") as lines:
+            golden.add(".".join(json.loads(next(lines))["body"]["version"].split(".")[:2]))
+    assert golden == set(settings.CONTINUED)
+    assert ".".join(VERSION.split(".")[:2]) in settings.CONTINUED

@@ -15,7 +15,11 @@ from surefoot.errors import InvalidInput, JournalError, SettingsMismatch
 from surefoot.policyset.schema import PolicySet
 from surefoot.version import VERSION
 
-__all__ = ["Settings"]
+__all__ = ["CONTINUED", "Settings"]
+
+CONTINUED = ("0.1",)
+"""Minor versions whose journals this one follows: the same events lead to the same decisions, for what they did not know stays off in them. Each
+has a golden journal that the tests open, fold, audit and continue; a new minor version is added here with its own."""
 
 
 @dataclass(frozen=True)
@@ -103,16 +107,16 @@ def check_origin(body: dict[str, Any], policy_set: PolicySet) -> None:
     """Whether this library and this policy set may continue a journal.
 
     Raises:
-        SettingsMismatch: another policy set, or another minor version of the library.
+        SettingsMismatch: another policy set, or a version of the library that is not continued.
     """
     if body.get("policy_set") != policy_set.hash:
         raise SettingsMismatch(
             f"policy_set must have the hash {str(body.get('policy_set'))[:16]}..., with which this deployment was opened, got "
             f"{policy_set.hash[:16]}...; bring that file, or open a deployment of another name"
         )
-    theirs, ours = str(body.get("version")), VERSION
-    if theirs.split(".")[:2] != ours.split(".")[:2]:
+    theirs = str(body.get("version"))
+    if ".".join(theirs.split(".")[:2]) not in CONTINUED:
         raise SettingsMismatch(
-            f"version must be {'.'.join(theirs.split('.')[:2])}.x, with which this deployment was opened, got {ours}; install "
-            f'"surefoot=={theirs}" to continue it, or open a deployment of another name'
+            f"version must be one of {', '.join(f'{minor}.x' for minor in CONTINUED)}, which surefoot {VERSION} continues, got {theirs}, with which "
+            f'this deployment was opened; install "surefoot=={theirs}" to continue it, or open a deployment of another name'
         )
