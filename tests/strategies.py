@@ -22,6 +22,7 @@ from surefoot.policyset.schema import (
     ConditionalPredictions,
     EpisodeBounds,
     KernelBoxes,
+    Look,
     OutsideTasks,
     PolicySet,
     Predictions,
@@ -243,4 +244,8 @@ def policy_sets(draw: st.DrawFn) -> PolicySet:
         seed=draw(st.integers(0, 2**127)),
         version=draw(texts),
         extra=draw(plain_data),
+        looks=tuple(
+            Look(draw(texts), cells, 100, 3, 0, 0.01) for cells in draw(st.lists(st.integers(1, 9), max_size=2))
+        ),
+        lineage_known=draw(st.booleans()),
     )

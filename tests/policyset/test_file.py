@@ -33,6 +33,7 @@ from surefoot.policyset.schema import (
     ConditionalPredictions,
     EpisodeBounds,
     KernelBoxes,
+    Look,
     OutsideTasks,
     PolicySet,
     Predictions,
@@ -43,7 +44,9 @@ from surefoot.stats.ledger import Ledger
 from tests.strategies import policy_sets, random_policy_set
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "policyset-v1.sf"
+GOLDEN_2 = GOLDEN.with_name("policyset-v2.sf")
 GOLDEN_HASH = "fa5961078476ab621e70ad98467048f250c8c9809dec463e14f115587acdd4e3"
+GOLDEN_HASH_2 = "fd837e0a18941644a9fb92574b711870985e910a273db77b6c48d38335b3ae81"
 Members = list[tuple[str, bytes]]
 LOCAL, CENTRAL, END = b"PK\3\4", b"PK\1\2", b"PK\5\6"
 
@@ -107,7 +110,14 @@ def golden_set() -> PolicySet:
         seed=7,
         version="0.1.0",
         extra={"note": "golden", "nested": [1, 2.5, None, True, {"a": []}]},
+        lineage_known=False,
     )
+
+
+def golden_set_2() -> PolicySet:
+    """The same at a third look: what ``policyset-v2.sf`` must hold for ever."""
+    looks = (Look("first cells", 4, 200, 12, 0, 0.025), Look("other cells", 2, 400, 9, 1, 0.0125))
+    return replace(golden_set(), lineage_known=True, looks=looks)
 
 
 @pytest.fixture
@@ -198,6 +208,10 @@ def test_describe_is_plain_and_complete() -> None:
         "cells": 2, "policies": 2, "constraints": 1, "states": 2, "actions": 2,
         "initial_states": 2, "signals": 1, "support": 6, "outside": 1,
     }  # fmt: skip
+    assert (told["looks"], told["lineage_known"], told["attempt"]) == ([], False, 1)
+    again = describe(golden_set_2())
+    assert (again["schema"], again["lineage_known"], again["attempt"]) == (2, True, 3)
+    assert [look["uncovered"] for look in again["looks"]] == [12, 9]
     assert told["training"]["proved_coverage"] == 0.625
     assert told["ledger"]["spent"] == 0.05
     assert told["cells"]["rows"][1] == {
@@ -215,6 +229,20 @@ def test_golden_file_of_version_1_loads() -> None:
     assert loaded.hash == GOLDEN_HASH
 
 
+def test_golden_file_of_version_2_loads() -> None:
+    loaded = load(GOLDEN_2)
+    assert same(loaded, golden_set_2())
+    assert loaded.hash == GOLDEN_HASH_2
+
+
+def test_a_set_from_version_1_is_written_as_it_was_found() -> None:
+    """Its hash stays, and deployments that run on it go on; handed on as the previous look it is version 2."""
+    old = load(GOLDEN)
+    assert (old.lineage_known, old.looks, old.attempt) == (False, (), 1)
+    assert describe(old)["schema"] == 1 and describe(replace(old, lineage_known=True))["schema"] == 2
+    assert describe(replace(old, looks=golden_set_2().looks))["schema"] == 2
+
+
 def test_reader_printed_in_the_documentation_reads_the_golden_file() -> None:
     page = (Path(__file__).parents[2] / "docs" / "policy-set-file.md").read_text(encoding="utf-8")
     program = page.split("```python\n")[1].split("```")[0]
@@ -224,9 +252,10 @@ def test_reader_printed_in_the_documentation_reads_the_golden_file() -> None:
     assert done.stdout.split() == [GOLDEN_HASH, *"2 policies; worst predicted cost of the safe one: 0.75".split()]
 
 
-def test_golden_file_is_what_is_written_today(tmp_path: Path) -> None:
-    save(golden_set(), tmp_path / "new.sf")
-    assert members_of((tmp_path / "new.sf").read_bytes()) == members_of(GOLDEN.read_bytes())
+def test_golden_files_are_what_is_written_today(tmp_path: Path) -> None:
+    for name, made, golden in (("1.sf", golden_set(), GOLDEN), ("2.sf", golden_set_2(), GOLDEN_2)):
+        save(made, tmp_path / name)
+        assert members_of((tmp_path / name).read_bytes()) == members_of(golden.read_bytes())
 
 
 # ------------------------------------------------------------------------------------------------------------ damage
@@ -550,9 +579,11 @@ HOSTILE: dict[str, tuple[Callable[[Members], bytes], str]] = {
     "other format": (put("format", value="zip of cats"), "format must be 'surefoot policy set', got 'zip of cats'"),
     "no format": (drop("format"), "format must be 'surefoot policy set', got None"),
     "future": (
-        put("schema", value=2),
-        "schema must be at most 1, got 2: a later surefoot wrote this file; upgrade with pip",
+        put("schema", value=3),
+        "schema must be at most 2, got 3: a later surefoot wrote this file; upgrade with pip",
     ),
+    "version 2 without its fields": (put("schema", value=2), "manifest lacks the key 'lineage_known'"),
+    "version 1 with looks": (put("looks", value=[]), "looks must not be in a manifest of schema 1, got one"),
     "schema 0": (put("schema", value=0), "schema must be a whole number >= 1, got 0"),
     "schema true": (put("schema", value=True), "schema must be a whole number >= 1, got True"),
     "schema text": (put("schema", value="1"), "schema must be a whole number >= 1, got '1'"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from typing import Any
 
@@ -131,10 +132,11 @@ def test_the_hold_out_is_fresh_last_and_counted_honestly() -> None:
     assert certificate is not None
     assert (certificate.holdout, certificate.uncovered, certificate.margin_failures) == (60, missed, failures)
     assert 0 < missed < 60, "both outcomes must occur, or the recount shows little"
-    assert certificate.uncovered_upper == pytest.approx(beta.ppf(1 - 0.05, missed + 1, 60 - missed))
-    assert certificate.margin_failure_upper == pytest.approx(beta.ppf(1 - 0.05, failures + 1, 60 - failures))
-    assert certificate.delta_coverage == 0.1
-    assert policy_set.ledger.spent == pytest.approx(0.1)
+    # The first look pays half of delta, and each of the two limits half of that.
+    assert certificate.uncovered_upper == pytest.approx(beta.ppf(1 - 0.025, missed + 1, 60 - missed))
+    assert certificate.margin_failure_upper == pytest.approx(beta.ppf(1 - 0.025, failures + 1, 60 - failures))
+    assert certificate.delta_coverage == 0.05
+    assert (policy_set.ledger.total, policy_set.ledger.left) == pytest.approx((0.1, 0.05))
     assert [e.name for e in policy_set.ledger.entries] == ["coverage", "margin"]
 
 
@@ -164,13 +166,13 @@ def test_cells_are_frozen_before_the_hold_out_is_drawn() -> None:
 
 
 @pytest.mark.statistical
-def test_the_upper_limit_is_false_in_at_most_half_of_delta_of_the_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_upper_limit_is_false_in_at_most_a_quarter_of_delta_of_the_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     """80 independent trainings; the truly uncovered mass is measured on a fine grid of the one parameter.
 
     Cells are shrunk a little instead of widened, so that there is something to miss.
     """
     monkeypatch.setattr("surefoot.training.pipeline.INFLATION", -0.01)
-    delta, runs, false_claims, family = 0.5, 80, 0, Arm()
+    delta, runs, false_claims, family = 0.9, 80, 0, Arm()
     prices = np.linspace(0.3, 1.0, 701)
     for seed in range(runs):
         policy_set = sf.train(
@@ -186,7 +188,7 @@ def test_the_upper_limit_is_false_in_at_most_half_of_delta_of_the_runs(monkeypat
         assert policy_set.certificate is not None
         false_claims += policy_set.certificate.uncovered_upper < _uncovered(policy_set, prices)
     assert false_claims > 0, "delta is large on purpose: a limit that is never wrong would test nothing"
-    assert binom.sf(false_claims - 1, runs, delta / 2) > 1e-3
+    assert binom.sf(false_claims - 1, runs, delta / 4) > 1e-3
 
 
 def _uncovered(policy_set: sf.PolicySet, prices: np.ndarray) -> float:
@@ -347,3 +349,117 @@ def test_families_that_sample_nonsense_are_refused(drawn: np.ndarray) -> None:
 
     with pytest.raises(sf.InvalidInput, match=r"arm.sample\(10\) must return 10 rows of finite parameters, got shape"):
         sf.train(Broken(), tasks=10, holdout=0, optimal=ArmOptimum())
+
+
+# What the hold-out judges, and how often
+
+
+class Rare:
+    """Episodes of rare tasks start, or move, where those of the others do not: there they are ten times as dear as any other episode.
+
+    Only the hold-out draws rare tasks. Of the two actions the second earns, and costs with probability theta.
+    """
+
+    name, parameter_names, support = "rare", ("kind", "theta"), np.array([[0.0, 1.0], [0.3, 0.6]])
+    criterion = sf.Criterion(0.9, [0.6], (0.0, 1.0), [100.0])
+
+    def __init__(self, how: str, share: float) -> None:
+        self.how, self.share, self.calls = how, share, 0
+
+    def sample(self, n: int, rng: np.random.Generator) -> np.ndarray:
+        self.calls += 1
+        kinds = rng.random(n) < (self.share if self.calls > 1 else 0.0)
+        return np.column_stack([kinds, rng.uniform(0.3, 0.6, n)])
+
+    def cmdp(self, parameters: Any) -> sf.TabularCMDP:
+        rare, theta = bool(parameters[0] > 0.5), float(parameters[1])
+        kernel, costs = np.zeros((7, 2, 7)), np.zeros((1, 7, 2))
+        usual, other, mild, bad, hub, end = 0, 1, 2, 3, 4, 5
+        kernel[usual, :, [mild, hub]] = np.array([[0.3], [0.7]])
+        kernel[other, :, [bad, hub]] = np.array([[0.003], [0.997]])
+        if rare and self.how == "moves":
+            kernel[usual] = kernel[other]
+        kernel[[mild, bad], :, hub] = 1.0
+        kernel[hub, 0, end] = kernel[6, :, end] = kernel[end, :, end] = 1.0
+        kernel[hub, 1, 6], kernel[hub, 1, end] = theta, 1.0 - theta
+        costs[0, mild] = costs[0, 6] = 1.0
+        costs[0, bad] = 100.0
+        rewards = np.zeros((7, 2))
+        rewards[hub] = [0.2, 1.0]
+        start = np.eye(7)[other if rare and self.how == "starts" else usual]
+        return sf.TabularCMDP(kernel, rewards, costs, [0.6], start, 0.9)
+
+    def safe_policy(self) -> np.ndarray:
+        return np.tile([1.0, 0.0], (7, 1))
+
+
+@pytest.mark.parametrize("entries", [200_000, 0], ids=["kernels kept", "kernels dropped"])
+@pytest.mark.parametrize("how", ["starts", "moves"])
+def test_tasks_outside_what_the_ceilings_rest_on_are_uncovered(
+    how: str, entries: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ceilings are computed from where sampled tasks start and move: a task that does otherwise lies in no cell, whatever its values."""
+    monkeypatch.setattr("surefoot.training.pipeline.KERNEL_ENTRIES", entries)
+    spy: Any = Spy(Rare(how, 0.3))
+    found = sf.train(spy, tasks=30, holdout=40, cells=4, seed=0, progress=False)
+    assert max(found.bounds.cost_ceilings) < 2.0, "training saw no rare task"
+    rare = int(spy.samples[1][:, 0].sum())
+    assert found.certificate is not None and found.certificate.uncovered >= rare > 5
+    usual = sf.train(Rare(how, 0.0), tasks=30, holdout=40, cells=4, seed=0, progress=False)
+    assert usual.certificate is not None and usual.certificate.uncovered <= 3
+
+
+def test_a_task_without_the_stated_margin_is_uncovered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows of cells start at the limit less the margin, so a cell promises it; here boxes reach farther than the stated margin."""
+    monkeypatch.setattr("surefoot.training.pipeline.INFLATION", 0.5)
+    found = sf.train(
+        Arm(), tasks=40, holdout=200, cells=2, safe_policy=np.array([[0.9, 0.1]]), margin=0.81, strict=False, optimal=ArmOptimum()
+    ).certificate  # fmt: skip
+    assert found is not None and found.uncovered >= found.margin_failures > 0
+
+
+def test_the_hold_out_depends_on_what_it_judges_and_on_the_look() -> None:
+    options: dict[str, Any] = {"tasks": 20, "holdout": 15, "optimal": ArmOptimum(), "progress": False, "seed": 3}
+
+    def drawn(**changes: Any) -> tuple[sf.PolicySet, np.ndarray]:
+        spy: Any = Spy(Arm())
+        return sf.train(spy, **(options | changes)), spy.samples[1]
+
+    first, tasks = drawn(cells=3)
+    assert (drawn(cells=3)[1] == tasks).all()
+    for changes in ({"cells": 4}, {"cells": 3, "seed": 4}, {"cells": 3, "tasks": 40}, {"cells": 3, "previous": first}):
+        assert not np.isin(drawn(**changes)[1], tasks).any(), changes
+    # The same cells at a larger hold-out, without a word of the first look, meet the same tasks again.
+    assert (drawn(cells=3, holdout=30)[1][:15] == tasks).all()
+
+
+def test_looks_are_handed_on_and_paid() -> None:
+    """Attempt a pays delta / 2^a, half for each of the two limits, and the ledger says what the looks before it cost."""
+    options: dict[str, Any] = {"tasks": 20, "cells": 3, "optimal": ArmOptimum(), "progress": False, "delta": 0.08}
+    one = sf.train(Arm(), holdout=15, **options)
+    idle = sf.train(Arm(), holdout=0, previous=one, **options)
+    two = sf.train(Arm(), holdout=25, previous=idle, **options)
+    three = sf.train(Arm(), holdout=35, previous=two, **options)
+    assert [s.attempt for s in (one, idle, two, three)] == [1, 2, 2, 3]
+    assert [look.holdout for look in three.looks] == [15, 25]
+    assert three.looks[0].uncovered == one.certificate.uncovered  # type: ignore[union-attr]
+    assert three.looks[0].judged == three.looks[1].judged, "the same cells were judged twice"
+    for found, paid in ((one, 0.04), (two, 0.02), (three, 0.01)):
+        c = found.certificate
+        assert c is not None and c.delta_coverage == pytest.approx(paid)
+        assert c.uncovered_upper == pytest.approx(beta.ppf(1 - paid / 2, c.uncovered + 1, c.holdout - c.uncovered))
+        assert found.ledger.left == pytest.approx(paid), "what is left is for later looks"
+        assert found.lineage_known
+    assert {e.name: e.delta for e in three.ledger.entries} == pytest.approx(
+        {"looks": 0.06, "coverage": 0.005, "margin": 0.005}
+    )
+    old = dataclasses.replace(one, lineage_known=False)
+    assert not sf.train(Arm(), holdout=5, previous=old, **options).lineage_known
+
+
+def test_previous_is_a_set_of_the_same_family() -> None:
+    one = sf.train(Arm(), tasks=10, holdout=5, cells=2, optimal=ArmOptimum(), progress=False)
+    with pytest.raises(sf.InvalidInput, match="previous must be a policy set for blend, got one for arm"):
+        sf.train(Blend(2), tasks=10, holdout=5, cells=2, previous=one, progress=False)
+    with pytest.raises(sf.InvalidInput, match="previous must be a PolicySet, got str; load a file"):
+        sf.train(Arm(), tasks=10, holdout=5, cells=2, previous="one.sf", progress=False)  # type: ignore[arg-type]

@@ -52,8 +52,17 @@ def _certificate(policy_set: PolicySet) -> str:
     return (
         f"{c.uncovered} of {c.holdout} fresh tasks in no cell: at most {c.uncovered_upper:.2%} of the distribution is uncovered, and the "
         f"safe policy's margin is below {policy_set.safe_margin:.3g} on at most {c.margin_failure_upper:.2%} "
-        f"(together with confidence {1 - c.delta_coverage:.0%})"
+        f"(together with confidence {100 * (1 - c.delta_coverage):.4g}%); {_look(policy_set)}"
     )
+
+
+def _look(policy_set: PolicySet) -> str:
+    """Which look the certificate is, and what is known of those before."""
+    if not policy_set.lineage_known:
+        return f"counted as look {policy_set.attempt}, from a file that kept no count: whether others were seen before is unknown"
+    if policy_set.attempt == 1:
+        return "the first look, as far as training was told: no previous= was given"
+    return f"look {policy_set.attempt}, which pays 1/{2**policy_set.attempt} of the error that all looks share"
 
 
 def _cells(policy_set: PolicySet) -> list[str]:

@@ -22,6 +22,11 @@ FAMILIES = {"gridworld": "truncated", "gridworld-published": "published"}
     "--policies", default=None, type=int, help="Size of the library besides the safe policy; default one per cell."
 )
 @click.option("--delta", default=0.05, show_default=True, help="Error probability of the hold-out certificate.")
+@click.option(
+    "--previous",
+    type=click.Path(path_type=Path),
+    help="Policy set whose hold-out was seen last: the new one is counted as the next look.",
+)
 @click.option("--seed", default=0, show_default=True, help="Of everything random.")
 @click.option("--workers", default=1, show_default=True, help="Processes that share the tasks.")
 @click.option(
@@ -36,6 +41,7 @@ def command(
     cells: int,
     policies: int | None,
     delta: float,
+    previous: Path | None,
     seed: int,
     workers: int,
     lenient: bool,
@@ -43,12 +49,14 @@ def command(
 ) -> None:
     """Train a policy set on FAMILY and write it to a file.
 
+    Training again because of what a hold-out showed? Name that policy set with --previous.
+
     \b
     Example:  surefoot train gridworld --cells 30 --out gridworld.sf
     """
     from surefoot.cli.show import describe_text
     from surefoot.errors import OutputExists
-    from surefoot.policyset.file import describe
+    from surefoot.policyset.file import describe, load
     from surefoot.tasks.gridworld import NoisyGridworld
     from surefoot.training.pipeline import train
 
@@ -62,6 +70,7 @@ def command(
         cells=cells,
         policies=policies,
         delta=delta,
+        previous=None if previous is None else load(previous),
         seed=seed,
         workers=workers,
         strict=not lenient,

@@ -52,8 +52,9 @@ from surefoot.deploy.queue import InOrder, Released, Told
 from surefoot.deploy.ramp import RAMP, Ramp, simulated_range
 from surefoot.errors import AssumptionError, InvalidInput, InvalidReport
 from surefoot.policy import Mixture, Policy, TabularPolicy
+from surefoot.policyset.lineage import look_share
 from surefoot.policyset.schema import PolicySet
-from surefoot.stats.binomial import simulated_upper, trials_without_failure
+from surefoot.stats.binomial import clopper_pearson_upper, simulated_upper, trials_without_failure
 from surefoot.stats.ledger import Ledger
 
 __all__ = ["CertifiedAgent", "Event", "Status", "Trust"]
@@ -83,6 +84,8 @@ cells: on tasks whose cells differ only where the candidate goes, a small share 
 NOTICEABLE = 0.003
 """Data bounds are planned with again when one fell by this share of the limit."""
 EVENTS_KEPT = 1000
+MOST_HOLDOUT = 20
+"""A refusal advises more hold-out tasks where so many times as many would do; beyond that the misses are the problem."""
 
 
 @dataclass(frozen=True)
@@ -178,8 +181,8 @@ class CertifiedAgent:
         margin: ``xi``, the safe policy's margin in the real task; an **assumption**. By default what training verified.
         cost_ceilings: (I,) largest possible episode costs. By default ``c_max/(1-gamma)`` under ``data``, what the simulator's support
             allows otherwise.
-        p_max, delta_coverage: under ``cells``, refuse policy sets whose hold-out does not show, at error ``delta_coverage``, that at most
-            ``p_max`` of the task distribution is uncovered.
+        p_max, delta_coverage: under ``cells``, refuse policy sets whose hold-out does not show, at error ``delta_coverage`` over all looks (look a
+            pays ``delta_coverage / 2^a``), that at most ``p_max`` of the task distribution is uncovered. Choose both before you look.
         losses: ``"worst"``, or ``"independent"`` if you declare that lost episodes do not depend on outcomes.
         monitor_delta: false-alarm probability of the monitor, and again of the comparison with simulation; outside ``delta``.
         ramp: under ``cells`` and ``envelope``, so many episodes of the safe policy are compared with simulation before any other policy gets
@@ -744,23 +747,58 @@ def _check_certificate(policy_set: PolicySet, p_max: float, delta: float) -> Non
     """Refuse ``cells`` unless the hold-out shows coverage at the user's level."""
     found = policy_set.certificate
     # Hold-out tasks that share simulated episodes may all be judged wrongly at once; what that was given is no longer there for the limit.
-    spent = policy_set.ledger.spent_on("simulation")
-    if delta <= spent:
+    spent, share = policy_set.ledger.spent_on("simulation"), look_share(policy_set.attempt)
+    if delta * share <= spent:
         raise AssumptionError(
-            f"delta_coverage must be above {spent:g}, which the simulated episodes that hold-out tasks share have spent, got {delta:g}; raise it, or "
-            "use trust='envelope'"
+            f"delta_coverage must be above {spent / share:g}, which the simulated episodes that hold-out tasks share have spent, got {delta:g}; use "
+            f"the {policy_set.ledger.total:g} that training set out with, or trust='envelope'"
         )
-    level = (delta - spent) / 2
+    level = (delta * share - spent) / 2
     p = 1.0
     if found is not None:
         p = simulated_upper(found.uncovered, found.holdout, level, found.simulation_error)
     if p > p_max:
-        needed = trials_without_failure(p_max, level)
-        had = "no hold-out" if found is None else f"{found.uncovered} of {found.holdout} hold-out tasks in no cell"
+        had, late = "no hold-out", ""
+        if found is not None:
+            had = f"{found.uncovered} of {found.holdout} hold-out tasks in no cell"
+            late = ". To raise p_max or delta_coverage now would be to choose them after the hold-out was seen: they would not mean what they say"
         raise AssumptionError(
-            f"trust='cells' needs at most p_max={p_max:g} of the tasks uncovered at error {delta:g}, got {min(p, 1.0):.4g} ({had}); train with "
-            f"holdout={needed} or more (without a miss), more training tasks, or use trust='envelope'"
+            f"trust='cells' needs at most p_max={p_max:g} of the tasks uncovered at error {delta:g}, got {min(p, 1.0):.4g} ({had}; look "
+            f"{policy_set.attempt}, which pays {delta * share:.4g}); {_cure(policy_set, p_max, delta)}, or use trust='envelope'{late}"
         )
+
+
+def _cure(policy_set: PolicySet, p_max: float, delta: float) -> str:
+    """What to train next so that the hold-out shows ``p_max``, at the share that the next look pays."""
+    found = policy_set.certificate
+    attempt = policy_set.attempt + (found is not None)
+    level = max(delta * look_share(attempt), 1e-300) / 2
+    fewest = trials_without_failure(p_max, level)
+    if found is None:
+        return f"train with holdout={fewest} or more"
+    handed_on = f"with previous= this policy set (look {attempt} pays {delta * look_share(attempt):.3g})"
+    missed = found.uncovered / found.holdout
+    enough = fewest if not found.uncovered else _enough_tasks(missed, p_max, level, MOST_HOLDOUT * found.holdout)
+    if enough is not None:
+        return f"train again {handed_on} and holdout={enough} or more" + (
+            ", or more training tasks and fewer cells" if found.uncovered else ""
+        )
+    tasks, cells = policy_set.training.tasks_sampled, len(policy_set.cells)
+    episodes = ", more episodes per task" if found.simulation_error else ""
+    return (
+        f"with so many misses more hold-out tasks do not help: train again {handed_on}, more training tasks (tasks={2 * tasks} or more){episodes} "
+        f"and fewer cells (cells={max(1, cells // 2)} or fewer)"
+    )
+
+
+def _enough_tasks(missed: float, p_max: float, level: float, most: int) -> int | None:
+    """How many hold-out tasks would show ``p_max`` if the share ``missed`` of them were in no cell again; ``None`` above ``most``."""
+    holdout = trials_without_failure(p_max, level)
+    while holdout <= most:
+        if clopper_pearson_upper(math.ceil(missed * holdout), holdout, level) <= p_max:
+            return holdout
+        holdout = math.ceil(1.1 * holdout)
+    return None
 
 
 def _ceilings(policy_set: PolicySet, trust: str, declared: Any) -> FloatArray:

@@ -32,7 +32,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -43,6 +43,7 @@ from surefoot.gym.deployed import check_memory, owned
 from surefoot.gym.family import GymFamily
 from surefoot.gym.values import Estimates, Widths, estimate
 from surefoot.policy import DeterministicPolicy, FunctionPolicy
+from surefoot.policyset.lineage import fingerprint, holdout_stream, look_share, looks_after, looks_paid
 from surefoot.policyset.schema import (
     AssumptionReport,
     Cells,
@@ -88,6 +89,7 @@ def train_simulated(
     cover: CoverageOracle | Literal["values", "parameters"] = "values",
     policy_for_cell: Callable[[FloatArray], int] | None = None,
     margin: float | None = None,
+    previous: PolicySet | None = None,
     seams: Literal["interpolate", "simulate"] = "interpolate",
     outside: Any = None,
     strict: bool = True,
@@ -105,8 +107,8 @@ def train_simulated(
         tasks: number of fresh training tasks.
         holdout: fresh tasks that judge the finished cells; 0 leaves the set without a certificate.
         cells: largest number of cells.
-        delta: error probability of the hold-out certificate; half for coverage and half for the margin, after the part that shared
-            episodes cost.
+        delta: error probability of the hold-out certificate over all looks. Look a pays ``delta / 2^a``: half for coverage and half for the margin,
+            after the part that shared episodes cost.
         beta: error probability of all intervals of one task together; see above for what it costs. By default .1 where tasks have episodes of
             their own, .005 where they share them.
         widths: how narrow intervals have to be.
@@ -115,6 +117,8 @@ def train_simulated(
         policy_for_cell: ``policy_for_cell(parameters)`` -> library index for the cell around a task. By default the policy with the
             largest lower end of its return among those whose costs are surely within the limits there.
         margin: ``xi``. By default the largest margin that every cell guarantees.
+        previous: the policy set whose hold-out you saw last, if you train again because of what it (or one before it) showed; see
+            :func:`surefoot.train`.
         seams: whether values halfway between neighbouring tasks of different cells are simulated or taken as the average.
         outside: (M, p) tasks beyond the family to bet on, so that a real task out there is noticed.
         strict: raise when the safe policy is not shown to keep a margin in a sampled task; otherwise leave such tasks out of every cell and
@@ -139,46 +143,52 @@ def train_simulated(
         margin = check_real("margin", margin, low=0.0, open_low=True)
     if seams not in ("interpolate", "simulate"):
         raise InvalidInput(f"seams must be one of interpolate, simulate, got {seams!r}; choose one")
-    ledger, alpha = _levels(family, delta, miss, holdout)
+    looks, lineage_known = looks_after(previous, family.name)
+    # Cells are only sets: the level of the intervals that they are made of is free, and the same at every look.
+    alpha = miss * (delta - delta * (1.0 - SHARED_SHARE)) if family.shared and holdout else miss
     budget = _Budget(widths or Widths(), max_episodes, alpha, seed, workers, progress)
     run = _Run(family, owned(library), budget, margin)
-    sample_rng, holdout_rng = (np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(2))
+    sample_rng = np.random.default_rng(np.random.SeedSequence(seed).spawn(1)[0])
     drawn = _Drawn.of(family, family.sample(tasks, sample_rng), outside)
     for j, policy in enumerate(run.policies):
         for problem in check_memory(family, drawn.tasks[0], policy, j, seed=seed):
             raise SimulationError(problem)
     values = run.estimate(drawn.everything, 1, "simulating tasks")
     outcome = _build(run, drawn, values, cover, cells, seams, policy_for_cell, strict)
-    certificate = _certify(run, outcome, holdout, miss, ledger, holdout_rng)
-    return PolicySet(
+    frozen = PolicySet(
         criterion=family.criterion,
         policies=run.policies,
         cells=outcome.cells,
         bounds=family.episode_bounds,
-        certificate=certificate,
+        certificate=None,
         training=outcome.report,
         assumption=outcome.assumption,
-        ledger=ledger,
+        ledger=looks_paid(delta, 1 + len(looks)),
         seed=seed,
         version=VERSION,
-        extra={"simulation": run.summary(miss)},
+        looks=looks,
+        lineage_known=lineage_known,
     )
+    certificate, ledger = None, frozen.ledger
+    if holdout:
+        ledger, alpha = _levels(family, frozen.ledger, delta * look_share(frozen.attempt), miss)
+        fresh = holdout_stream(seed, fingerprint(frozen), frozen.attempt)
+        certificate = _certify(run, outcome, holdout, miss, ledger, alpha, fresh)
+    extra = {"simulation": {**run.summary(miss), "level_per_task": alpha}}
+    return replace(frozen, certificate=certificate, ledger=ledger, extra=extra)
 
 
-def _levels(family: GymFamily, delta: float, beta: float, holdout: int) -> tuple[Ledger, float]:
-    """The ledger, and the level of the intervals of one task."""
-    ledger = Ledger(delta)
-    if holdout == 0:
-        return ledger, beta
-    rest = delta
+def _levels(family: GymFamily, ledger: Ledger, paid: float, beta: float) -> tuple[Ledger, float]:
+    """The ledger after one look spent ``paid``, and the level of the intervals of one hold-out task."""
+    rest = paid
     if family.shared:
-        rest = delta * (1.0 - SHARED_SHARE)
+        rest = paid * (1.0 - SHARED_SHARE)
         ledger = ledger.spend(
-            "simulation", delta - rest, "hold-out tasks share episodes: too many of their intervals miss (Markov)"
+            "simulation", paid - rest, "hold-out tasks share episodes: too many of their intervals miss (Markov)"
         )
     ledger = ledger.spend("coverage", rest / 2, "hold-out limit on the uncovered mass")
     ledger = ledger.spend("margin", rest / 2, "hold-out limit on tasks where the safe policy has less margin")
-    return ledger, beta * (delta - rest) if family.shared else beta
+    return ledger, beta * (paid - rest) if family.shared else beta
 
 
 @dataclass(frozen=True, eq=False)
@@ -203,15 +213,24 @@ class _Run:
         self.narrow: dict[str, float] = {}
         self.spread: list[float] = []
 
-    def estimate(self, points: FloatArray, purpose: int, label: str, policies: Any = None) -> Estimates:
-        """Values at (T, p); every purpose has episodes of its own."""
+    def estimate(
+        self,
+        points: FloatArray,
+        purpose: int,
+        label: str,
+        policies: Any = None,
+        *,
+        seed: int | None = None,
+        alpha: float | None = None,
+    ) -> Estimates:
+        """Values at (T, p); every purpose has episodes of its own, from the training's seed and at its level unless others are given."""
         budget = self.budget
         found = estimate(
             self.family,
             points,
             self.policies if policies is None else policies,
-            alpha=budget.alpha,
-            seed=(budget.seed, purpose),
+            alpha=budget.alpha if alpha is None else alpha,
+            seed=(budget.seed if seed is None else seed, purpose),
             widths=budget.widths,
             max_episodes=budget.max_episodes,
             workers=budget.workers,
@@ -293,12 +312,12 @@ class _Outcome:
     report: TrainingReport
     assumption: AssumptionReport
 
-    def covers(self, values: Estimates) -> Any:
-        """(T,) whether all intervals of a task lie inside one cell."""
+    def covers(self, values: Estimates, margins: FloatArray) -> Any:
+        """(T,) whether all intervals of a task lie inside one cell, and the safe policy surely keeps the margin there."""
         inside = np.zeros(len(values.lower), dtype=np.bool_)
         for low, high in zip(self.lower, self.upper):
             inside |= ((values.lower >= low) & (values.upper <= high)).all(axis=(1, 2))
-        return inside
+        return inside & (margins >= self.assumption.safe_margin)
 
 
 def _build(
@@ -568,14 +587,21 @@ def _report(run: _Run, oracle: str, found: Cover, n: int, accepted: int) -> Trai
 
 
 def _certify(
-    run: _Run, outcome: _Outcome, holdout: int, beta: float, ledger: Ledger, rng: np.random.Generator
-) -> Certificate | None:
+    run: _Run,
+    outcome: _Outcome,
+    holdout: int,
+    beta: float,
+    ledger: Ledger,
+    alpha: float,
+    rng: np.random.Generator,
+) -> Certificate:
     """Judge the frozen cells and the frozen margin on fresh tasks and fresh episodes."""
-    if holdout == 0:
-        return None
-    values = run.estimate(run.family.sample(holdout, rng), 2, "certifying")
-    uncovered = int((~outcome.covers(values)).sum())
-    failures = int((run.margins(values) < outcome.assumption.safe_margin).sum())
+    tasks, episodes = rng.spawn(2)
+    points, seed = run.family.sample(holdout, tasks), int(episodes.integers(2**53))
+    values = run.estimate(points, 2, "certifying", seed=seed, alpha=alpha)
+    margins = run.margins(values)
+    uncovered = int((~outcome.covers(values, margins)).sum())
+    failures = int((margins < outcome.assumption.safe_margin).sum())
     level = next(entry.delta for entry in ledger.entries if entry.name == "coverage")
     added = [_simulation_error(k, holdout, beta, run.family.shared) for k in (uncovered, failures)]
     return Certificate(

@@ -313,7 +313,8 @@ class _Audit:
         p = 1.0
         if found is not None and found.uncovered < found.holdout:
             spent = sum(entry.delta for entry in self.policy_set.ledger.entries if entry.name == "simulation")
-            left = self.settings["delta_coverage"] - spent
+            # One look after the other pays half of what the looks before it left.
+            left = self.settings["delta_coverage"] / 2.0 ** (1 + len(self.policy_set.looks)) - spent
             if left > 0.0:
                 rest = found.holdout - found.uncovered
                 stated, p = (float(beta.isf(error, found.uncovered + 1, rest)) for error in (1e-6, left / 2))

@@ -33,6 +33,7 @@ from surefoot.policyset.schema import (
     ConditionalPredictions,
     EpisodeBounds,
     KernelBoxes,
+    Look,
     OutsideTasks,
     PolicySet,
     Predictions,
@@ -502,6 +503,17 @@ _CERTIFICATE = _Record(
         "simulation_error": _REAL,
     },
 )
+_LOOK = _Record(
+    Look,
+    {
+        "judged": _TEXT,
+        "cells": _WHOLE,
+        "holdout": _WHOLE,
+        "uncovered": _WHOLE,
+        "margin_failures": _WHOLE,
+        "delta_coverage": _REAL,
+    },
+)
 _TRAINING = _Record(
     TrainingReport,
     {
@@ -544,6 +556,8 @@ SCHEMA: Codec = _Record(
         "seed": _WHOLE,
         "version": _TEXT,
         "extra": _Scalar(_object),
+        "looks": _List(_LOOK),
+        "lineage_known": _FLAG,
     },
 )
-"""Schema version 1."""
+"""Schema version 2; version 1 lacks ``looks`` and ``lineage_known``."""

@@ -39,7 +39,9 @@ from surefoot.policyset.schema import PolicySet
 __all__ = ["FORMAT", "SCHEMA_VERSION", "content_hash", "describe", "load", "save"]
 
 FORMAT = "surefoot policy set"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+SINCE_2 = {"looks": [], "lineage_known": False}
+"""Fields that schema version 1 lacks, with what they are where nobody kept count."""
 MANIFEST, DIGEST = "manifest.json", "manifest.sha256"
 
 MAX_FILE = 2**31 - 1
@@ -150,7 +152,11 @@ def _encode(policy_set: PolicySet) -> tuple[bytes, dict[str, NDArray[Any]]]:
 
     body = SCHEMA.write("", policy_set, put)
     arrays = dict(sorted(arrays.items()))
-    head = {"format": FORMAT, "schema": SCHEMA_VERSION, "arrays": {n: _array_entry(a) for n, a in arrays.items()}}
+    schema = SCHEMA_VERSION
+    if all(body[name] == value for name, value in SINCE_2.items()):
+        # Written as it was found: a set from a file of version 1 keeps its hash, and deployments that run on it go on.
+        schema, body = 1, {name: value for name, value in body.items() if name not in SINCE_2}
+    head = {"format": FORMAT, "schema": schema, "arrays": {n: _array_entry(a) for n, a in arrays.items()}}
     text = json.dumps({**head, **body}, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     return text.encode("utf-8"), arrays
 
@@ -318,7 +324,8 @@ def _decode(members: _Members) -> PolicySet:
     if members.read(DIGEST, 256) != _digest_line(manifest):
         raise PolicySetError(f"{MANIFEST} must match the SHA-256 in {DIGEST}, got another; {DAMAGED}")
     body = _parse(manifest)
-    _check_version(body)
+    if _check_version(body) == 1:
+        _migrate(body)
     entries = body.pop("arrays", None)
     _check_entries(entries)
     members.check_layout({MANIFEST, DIGEST, *map(_member, entries)})
@@ -357,8 +364,16 @@ def _refuse_constant(text: str) -> Any:
     raise ValueError(f"{text}, which is no JSON number")
 
 
-def _check_version(body: dict[str, Any]) -> None:
-    """Format and schema version come first, so that a later version is told apart from a broken file."""
+def _migrate(body: dict[str, Any]) -> None:
+    """From schema version 1, which kept no count of looks: its hold-out is the first that is known."""
+    for name, value in SINCE_2.items():
+        if name in body:
+            raise PolicySetError(f"{name} must not be in a manifest of schema 1, got one; {REBUILD}")
+        body[name] = value
+
+
+def _check_version(body: dict[str, Any]) -> int:
+    """The schema version, which is known. Format and schema version come first, so that a later version is told apart from a broken file."""
     name, schema = body.pop("format", None), body.pop("schema", None)
     if name != FORMAT:
         raise PolicySetError(f"format must be {FORMAT!r}, got {ascii(name)[:80]}; {REBUILD}")
@@ -369,6 +384,7 @@ def _check_version(body: dict[str, Any]) -> None:
             f"schema must be at most {SCHEMA_VERSION}, got {ascii(schema)[:80]}: a later surefoot wrote this file; "
             "upgrade with pip install --upgrade surefoot"
         )
+    return schema
 
 
 def _check_entries(entries: Any) -> None:
@@ -435,6 +451,7 @@ def describe(policy_set: PolicySet) -> dict[str, Any]:
     manifest = _encode(policy_set)[0]
     body: dict[str, Any] = json.loads(manifest)
     body["hash"] = hashlib.sha256(manifest).hexdigest()
+    body |= {"looks": body.get("looks", []), "lineage_known": policy_set.lineage_known, "attempt": policy_set.attempt}
     body["sizes"] = _sizes(policy_set)
     body["training"]["proved_coverage"] = policy_set.training.proved_coverage
     body["ledger"] |= {"spent": policy_set.ledger.spent, "left": policy_set.ledger.left}

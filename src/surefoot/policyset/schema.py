@@ -41,6 +41,7 @@ __all__ = [
     "ConditionalPredictions",
     "EpisodeBounds",
     "KernelBoxes",
+    "Look",
     "OutsideTasks",
     "PolicySet",
     "Predictions",
@@ -370,7 +371,8 @@ class EpisodeBounds:
 class Certificate:
     """What the hold-out proved about the frozen cells and the frozen margin.
 
-    With confidence ``1 - delta_coverage`` over the hold-out: a fresh task is consistent with no cell with probability
+    It is one look of a lineage (:mod:`surefoot.policyset.lineage`), and ``delta_coverage`` the share that it pays. With confidence
+    ``1 - delta_coverage`` over the hold-out: a fresh task is consistent with no cell with probability
     at most ``uncovered_upper``, and the safe policy's margin is below ``safe_margin`` with probability at most
     ``margin_failure_upper``. Each of the two limits has error ``delta_coverage / 2``; where hold-out tasks share simulated episodes, half of
     what ``delta_coverage`` leaves after the ledger's entry ``simulation``.
@@ -380,7 +382,7 @@ class Certificate:
         uncovered: how many of them were consistent with no cell.
         uncovered_upper: Clopper-Pearson upper limit ``p``, plus ``simulation_error`` (:func:`surefoot.stats.binomial.simulated_upper`).
         margin_failures, margin_failure_upper: the same for the safe policy's margin.
-        delta_coverage: error probability of the pair.
+        delta_coverage: error probability of the pair, at this look.
         simulation_error: what simulated values add to the limit on the uncovered mass at any error from ``SIMULATION_STATED_AT`` on, and in
             proportion more below; 0 where values are exact.
     """
@@ -414,6 +416,37 @@ class Certificate:
             "simulation_error",
             check_real("simulation_error", self.simulation_error, low=0.0, high=1.0, open_high=True),
         )
+
+
+@dataclass(frozen=True)
+class Look:
+    """A hold-out that was looked at before the one of a policy set's certificate.
+
+    Attributes:
+        judged: fingerprint of the cells, policies and margin that it judged.
+        cells: how many cells these were.
+        holdout, uncovered, margin_failures, delta_coverage: as in the :class:`Certificate` it gave.
+    """
+
+    judged: str
+    cells: int
+    holdout: int
+    uncovered: int
+    margin_failures: int
+    delta_coverage: float
+
+    def __post_init__(self) -> None:
+        _text("judged", self.judged)
+        counts = {
+            "cells": (1, None),
+            "holdout": (1, None),
+            "uncovered": (0, self.holdout),
+            "margin_failures": (0, self.holdout),
+        }
+        for name, (low, high) in counts.items():
+            object.__setattr__(self, name, check_integer(name, getattr(self, name), low=low, high=high))
+        paid = check_real("delta_coverage", self.delta_coverage, low=0.0, high=1.0, open_low=True, open_high=True)
+        object.__setattr__(self, "delta_coverage", paid)
 
 
 @dataclass(frozen=True)
@@ -509,6 +542,8 @@ class PolicySet(ReadOnly):
         seed: seed of the training run.
         version: library version that wrote it.
         extra: further plain data (what JSON can hold) that travels with the set and decides nothing.
+        looks: hold-outs that were looked at before this set's own, oldest first.
+        lineage_known: whether ``looks`` is everything that was handed on since the first; files of schema version 1 kept no count.
     """
 
     criterion: Criterion
@@ -522,9 +557,13 @@ class PolicySet(ReadOnly):
     seed: int
     version: str
     extra: dict[str, Any] = field(default_factory=dict)
+    looks: tuple[Look, ...] = ()
+    lineage_known: bool = True
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "policies", tuple(self.policies))
+        object.__setattr__(self, "looks", tuple(self.looks))
+        object.__setattr__(self, "lineage_known", bool(self.lineage_known))
         object.__setattr__(self, "seed", check_integer("seed", self.seed, low=0))
         _text("version", self.version)
         self._check_sizes()
@@ -576,6 +615,11 @@ class PolicySet(ReadOnly):
     def safe_margin(self) -> float:
         """``xi``: distance of the safe policy's cost to the limit that the user assumes (or training verified)."""
         return self.assumption.safe_margin
+
+    @property
+    def attempt(self) -> int:
+        """Which look the set's own hold-out is: 1 for the first. It pays ``delta_coverage / 2^attempt``."""
+        return 1 + len(self.looks)
 
     @property
     def hash(self) -> str:

@@ -3,8 +3,8 @@
     sample -> optimum of each task (O_l) -> cover (O_c, Subroutine 3) -> safe policy (O_s) -> cross-evaluation -> cells
            -> frozen -> fresh hold-out -> certificate
 
-Random streams: the training sample, the hold-out and the retained extra stream are spawned from one seed; results do not depend on
-the number of workers.
+Random streams: the training sample is spawned from the seed, the hold-out from the seed, a fingerprint of what is frozen and the number of the look
+(:mod:`surefoot.policyset.lineage`); results do not depend on the number of workers.
 
 Letters: T tasks, p parameters, S states, A actions, I constraints, J policies, N cells, Q quantities.
 """
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -23,6 +23,7 @@ from surefoot.cmdp.evaluate import ceilings, evaluate_many
 from surefoot.cmdp.model import TabularCMDP
 from surefoot.errors import AssumptionError, InvalidInput
 from surefoot.policy import TabularPolicy
+from surefoot.policyset.lineage import fingerprint, holdout_stream, look_share, looks_after, looks_paid
 from surefoot.policyset.schema import (
     AssumptionReport,
     Certificate,
@@ -38,7 +39,7 @@ from surefoot.tasks.family import TabularFamily
 from surefoot.training.assumption import Offender, assumption_report, refusal
 from surefoot.training.cells import Boxes, Layout, ghost_tasks, seam_tasks
 from surefoot.training.cover import Cover, greedy_cover, proved_level, sized_cover, subroutine3
-from surefoot.training.coverage import CMDPDistance, CoverageOracle, joint_support
+from surefoot.training.coverage import CMDPDistance, CoverageOracle, joint_support, kernel_rows
 from surefoot.training.optimal import ExactOptimal, OptimalOracle, OptimalPolicy
 from surefoot.training.safe import GivenPolicy, SafeOracle, WorstCaseSafe
 from surefoot.version import VERSION
@@ -73,6 +74,7 @@ def train(
     safe: SafeOracle | None = None,
     safe_policy: Any = None,
     margin: float | None = None,
+    previous: PolicySet | None = None,
     strict: bool = True,
     workers: int = 1,
     progress: bool = True,
@@ -87,14 +89,16 @@ def train(
         cells: largest number of cells; the radius of the cover is chosen to fit. Ignored when ``radius`` is given.
         policies: size of the library besides the safe policy; by default one policy per cell. Cells sharpen the evidence and cost little,
             policies cost an evaluation on every task.
-        delta: error probability of the hold-out certificate (half for coverage, half for the safe policy's margin), and the ``delta``
-            of Subroutine 3 when ``tasks`` is ``None``.
+        delta: error probability of the hold-out certificate over all looks, and the ``delta`` of Subroutine 3 when ``tasks`` is ``None``. Look a
+            pays ``delta / 2^a``: half of that for coverage, half for the safe policy's margin.
         seed: of everything random.
         radius: ``eps`` of the cover, in the units of the coverage oracle.
         coverage, optimal, safe: the oracles ``O_c``, ``O_l``, ``O_s``; by default the CMDP distance, the exact linear program, and the
             family's own safe policy or, without one, the worst-case search.
         safe_policy: (S, A) the controller you run today; it becomes ``pi_s`` after verification.
         margin: ``xi``. By default the largest margin that every cell guarantees.
+        previous: the policy set whose hold-out you saw last, if you train again because of what it (or one before it) showed: the new hold-out is
+            then counted as the next look. Leave it out only for the first look at a family: looks that are not handed on are not paid for.
         strict: raise when the assumption of one simultaneously feasible policy fails on a sampled task; otherwise leave such tasks out of
             every cell, count them as uncovered, and report them.
         workers: processes that share the tasks.
@@ -113,26 +117,33 @@ def train(
     delta = check_real("delta", delta, low=0.0, high=1.0, open_low=True, open_high=True)
     if margin is not None:
         margin = check_real("margin", margin, low=0.0, open_low=True)
+    looks, lineage_known = looks_after(previous, family.name)
     run = _Run(family, optimal, margin, workers, progress)
-    sample_rng, holdout_rng = (np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(2))
+    sample_rng = np.random.default_rng(np.random.SeedSequence(seed).spawn(1)[0])
     parameters, cover, report = _cover(family, coverage or CMDPDistance(), tasks, cells, radius, delta, sample_rng)
     optima = run.solve(parameters, "solving tasks")
     chosen = _safe_policy(family, safe, safe_policy, parameters[cover.centers], margin)
     sampled = _Sampled(parameters, optima, cover)
     outcome = _build_cells(run, sampled, chosen, margin, strict, policies)
-    certificate, ledger = _certify(run, outcome, holdout, delta, holdout_rng)
-    return PolicySet(
+    frozen = PolicySet(
         criterion=family.criterion,
         policies=tuple(TabularPolicy(t) for t in outcome.tables),
         cells=outcome.boxes.freeze(outcome.policy_index, outcome.parameters, outcome.outside),
-        bounds=outcome.extremes.bounds,
-        certificate=certificate,
+        bounds=outcome.promised.bounds,
+        certificate=None,
         training=report,
         assumption=outcome.assumption,
-        ledger=ledger,
+        ledger=looks_paid(delta, 1 + len(looks)),
         seed=seed,
         version=VERSION,
+        looks=looks,
+        lineage_known=lineage_known,
     )
+    if holdout == 0:
+        return frozen
+    fresh = holdout_stream(seed, fingerprint(frozen), frozen.attempt)
+    certificate, ledger = _certify(run, outcome, holdout, frozen, fresh)
+    return replace(frozen, certificate=certificate, ledger=ledger)
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,7 +164,7 @@ class _Outcome:
     policy_index: IntArray
     parameters: FloatArray
     outside: OutsideTasks
-    extremes: _Extremes
+    promised: _Promised
     assumption: AssumptionReport
 
 
@@ -371,7 +382,7 @@ def _build_cells(
         policy_index=1 + owner,
         parameters=parameters[centers],
         outside=_outside(family, parameters, tables, layout),
-        extremes=_extremes(models, family),
+        promised=_promised(models, family),
         assumption=assumption_report(family, parameters, offenders, _guaranteed_margin(boxes, family), margin),
     )
 
@@ -468,8 +479,8 @@ def _outside(family: TabularFamily, parameters: FloatArray, tables: FloatArray, 
     return layout.outside(np.asarray(points).reshape(shape), np.asarray(vectors).reshape(shape[0], sum(layout.sizes)))
 
 
-def _extremes(models: list[TabularCMDP], family: TabularFamily) -> _Extremes:
-    """Over all sampled tasks: extreme signals, and what an episode can collect of them on the union of the supports."""
+def _promised(models: list[TabularCMDP], family: TabularFamily) -> _Promised:
+    """Over all sampled tasks: where episodes start and move, extreme signals, and what an episode can collect of them there."""
     from scipy.sparse import csr_matrix
 
     n_states, n_actions = models[0].rewards.shape
@@ -478,67 +489,74 @@ def _extremes(models: list[TabularCMDP], family: TabularFamily) -> _Extremes:
     share = 1.0 / np.bincount(rows)
     kernel = csr_matrix((share[rows], (rows, successors)), shape=(n_states * n_actions, n_states))
     costs = np.max([m.costs for m in models], axis=0)
-    start = np.mean([m.start for m in models], axis=0)
+    starts = np.any([m.start > 0.0 for m in models], axis=0)
     limits = family.criterion.cost_limits
     rewards = np.stack([np.min([m.rewards for m in models], axis=0), np.max([m.rewards for m in models], axis=0)])
-    ends = [ceilings(TabularCMDP(kernel, r, costs, limits, start / start.sum(), models[0].discount)) for r in rewards]
+    ends = [ceilings(TabularCMDP(kernel, r, costs, limits, starts / starts.sum(), models[0].discount)) for r in rewards]
     bounds = EpisodeBounds(ends[0].return_lower, ends[1].return_upper, tuple(float(c) for c in ends[1].costs))
-    return _Extremes(rewards, costs, bounds)
+    return _Promised(starts, keys, rewards, costs, bounds)
 
 
 @dataclass(frozen=True, eq=False)
-class _Extremes:
-    """Smallest and largest signals of the sampled tasks, entry by entry, and the range of an episode that follows.
+class _Promised:
+    """What every cell promises of its tasks beside its box: the range of an episode, and what that range was computed from.
+
+    Ceilings, ranges of outcomes and impossible reports rest on it, whether or not kernel boxes are kept.
 
     Attributes:
-        rewards: (2, S, A).
+        starts: (S,) whether an episode of some sampled task starts there.
+        keys: (E,) the union of the supports of the kernels, ``(s A + a) S + s'``.
+        rewards: (2, S, A) smallest and largest of the sampled tasks, entry by entry.
         costs: (I, S, A) largest.
-        bounds: range of an episode with these signals on the union of the supports.
+        bounds: range of an episode with these signals from these starts on the union of the supports.
     """
 
+    starts: np.ndarray[Any, np.dtype[np.bool_]]
+    keys: IntArray
     rewards: FloatArray
     costs: FloatArray
     bounds: EpisodeBounds
 
     def hold(self, cmdp: TabularCMDP) -> bool:
-        """Whether an episode of a task whose kernel stays inside the support surely stays in the range."""
+        """Whether a task starts and moves only where sampled tasks do, and its episodes surely stay in the range."""
+        if ((cmdp.start > 0.0) & ~self.starts).any() or not kernel_rows(cmdp, self.keys)[1]:
+            return False
         inside = (cmdp.rewards >= self.rewards[0]) & (cmdp.rewards <= self.rewards[1])
         if inside.all() and (cmdp.costs <= self.costs).all():
             return True
-        found, room = ceilings(cmdp), 1e-9 * (1.0 + abs(self.bounds.return_upper))
+        found, low, high = ceilings(cmdp), self.bounds.return_lower, self.bounds.return_upper
+        room = 1e-9 * max(abs(low), abs(high))
         return bool(
-            found.return_lower >= self.bounds.return_lower - room
-            and found.return_upper <= self.bounds.return_upper + room
-            and (found.costs <= np.asarray(self.bounds.cost_ceilings) * (1.0 + 1e-9) + 1e-12).all()
+            found.return_lower >= low - room
+            and found.return_upper <= high + room
+            and (found.costs <= np.asarray(self.bounds.cost_ceilings) * (1.0 + 1e-9)).all()
         )
 
 
 def _certify(
-    run: _Run, outcome: _Outcome, holdout: int, delta: float, rng: np.random.Generator
-) -> tuple[Certificate | None, Ledger]:
-    """Judge the frozen cells and the frozen margin on fresh tasks."""
-    ledger = Ledger(delta)
-    if holdout == 0:
-        return None, ledger
+    run: _Run, outcome: _Outcome, holdout: int, frozen: PolicySet, rng: np.random.Generator
+) -> tuple[Certificate, Ledger]:
+    """Judge the frozen cells and the frozen margin on fresh tasks, at the share that this look pays."""
+    paid = frozen.ledger.total * look_share(frozen.attempt)
     fresh = _sample(run.family, holdout, rng)
     measured = run.measure(fresh, "certifying", outcome.tables, outcome.boxes.layout, None)
     covered = [
-        m.inside_support
-        and m.feasible
+        m.feasible
+        and m.safe_margin >= outcome.assumption.safe_margin
         and bool(outcome.boxes.consistent(m.quantities).size)
-        and outcome.extremes.hold(run.family.cmdp(point))
+        and outcome.promised.hold(run.family.cmdp(point))
         for point, m in zip(fresh, measured)
     ]
     margins = np.array([m.safe_margin for m in measured])
     uncovered, failures = covered.count(False), int((margins < outcome.assumption.safe_margin).sum())
-    ledger = ledger.spend("coverage", delta / 2, "hold-out limit on the uncovered mass")
-    ledger = ledger.spend("margin", delta / 2, "hold-out limit on tasks where the safe policy has less margin")
+    ledger = frozen.ledger.spend("coverage", paid / 2, "hold-out limit on the uncovered mass")
+    ledger = ledger.spend("margin", paid / 2, "hold-out limit on tasks where the safe policy has less margin")
     certificate = Certificate(
         holdout=holdout,
         uncovered=uncovered,
-        uncovered_upper=clopper_pearson_upper(uncovered, holdout, delta / 2),
+        uncovered_upper=clopper_pearson_upper(uncovered, holdout, paid / 2),
         margin_failures=failures,
-        margin_failure_upper=clopper_pearson_upper(failures, holdout, delta / 2),
-        delta_coverage=delta,
+        margin_failure_upper=clopper_pearson_upper(failures, holdout, paid / 2),
+        delta_coverage=paid,
     )
     return certificate, ledger

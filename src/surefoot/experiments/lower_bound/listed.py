@@ -13,6 +13,7 @@ import numpy as np
 from surefoot.arrays import FloatArray
 from surefoot.cmdp.evaluate import ceilings
 from surefoot.policy import TabularPolicy
+from surefoot.policyset.lineage import look_share
 from surefoot.policyset.schema import AssumptionReport, Certificate, EpisodeBounds, PolicySet, TrainingReport
 from surefoot.solvers.linear_program import solve
 from surefoot.stats.binomial import clopper_pearson_upper
@@ -72,8 +73,9 @@ def _certify(
     """The usual hold-out: fresh tasks, of which none can be missing from the list."""
     numbers = family.sample(HOLDOUT, np.random.default_rng(seed))[:, 0].astype(np.int64)
     missed = sum(not boxes.consistent(quantities[k]).size for k in numbers)
-    ledger = Ledger(delta).spend("coverage", delta / 2, "hold-out limit on the uncovered mass")
-    ledger = ledger.spend("margin", delta / 2, "hold-out limit on tasks where the safe policy has less margin")
+    paid = delta * look_share(1)
+    ledger = Ledger(delta).spend("coverage", paid / 2, "hold-out limit on the uncovered mass")
+    ledger = ledger.spend("margin", paid / 2, "hold-out limit on tasks where the safe policy has less margin")
     return Certificate(
-        HOLDOUT, missed, clopper_pearson_upper(missed, HOLDOUT, delta / 2), 0, clopper_pearson_upper(0, HOLDOUT, delta / 2), delta
+        HOLDOUT, missed, clopper_pearson_upper(missed, HOLDOUT, paid / 2), 0, clopper_pearson_upper(0, HOLDOUT, paid / 2), paid
     ), ledger  # fmt: skip
