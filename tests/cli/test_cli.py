@@ -82,7 +82,7 @@ SMALL = "--episodes 20 --tasks fresh:1 --training-tasks 40 --cells 3 --policies 
         ("--holdout 0 --agents certified:hope", 2, "certified takes cells, envelope or data"),
         ("--holdout 0 --agents oracle:3", 2, "oracle takes no argument, got '3'"),
         ("--holdout 0 --agents certified:cells", 3, "no hold-out"),
-        ("--holdout 20 --agents certified:cells", 3, "train with holdout=72 or more"),
+        ("--holdout 20 --agents certified:cells", 3, "holdout=99 or more"),
     ],
 )
 def test_what_an_agent_refuses_reaches_the_user(
