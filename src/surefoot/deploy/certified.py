@@ -9,6 +9,7 @@ trust    rows                                                    every deployed 
 data     one: ``B_j``, started at the declared ceiling           the safe policy has margin xi in the real task; episode costs stay
                                                                  below the ceiling. Nothing about the simulator.
 envelope one: ``B_j``, started at the largest prediction         and no library policy costs more in reality than in the worst cell.
+                                                                 Ceilings come from the simulator unless they are declared.
 cells    one per surviving cell: ``min(V+_ji, B_j)``             and the real task lies in some cell.
 ======== ======================================================= ==================================================================
 
