@@ -208,7 +208,14 @@ class DataBounds:
                 c = self._fractions[:, None, None]
                 factors = 1.0 - c + c * (1.0 - x[None, None] / ceiling) * self._odds[i][None, :, None]
                 self._logs[policy, i] += np.log(factors).sum(axis=2)
-                self.values[policy, i] = min(self.values[policy, i], self._bound(policy, i))
+                if self._reaches(policy, i, float(self.values[policy, i])):
+                    self.values[policy, i] = min(self.values[policy, i], self._bound(policy, i))
+
+    def _reaches(self, policy: int, i: int, value: float) -> bool:
+        """Whether the crossing may lie at ``value`` or below: the log-wealth rises with the odds, so one point of the chord decides."""
+        ceiling, odds = float(self._ceilings[i]), self._odds[i]
+        column = self._logs[policy, i] + (self._lost[policy] * np.log1p(-self._fractions) + self._log_weights)[:, None]
+        return _on_chord(column, odds, ceiling, value) >= float(self._threshold[policy]) - 1e-9
 
     def drop_start(self, start: FloatArray) -> None:
         """Only data counts, or ``start``."""
@@ -243,6 +250,14 @@ class DataBounds:
         return float(min(ceiling, ceiling - ceiling / odds))
 
 
+def _on_chord(logs: FloatArray, odds: FloatArray, top: float, value: float) -> float:
+    """Log-wealth at a mean of ``value``, on the chord between the means of the grid (K, G) beside it; at the last of them beyond."""
+    wanted = top / (top - value) if value < top else np.inf
+    g = min(max(1, int(np.searchsorted(odds, wanted))), odds.size - 1)
+    share = min(1.0, max(0.0, (wanted - float(odds[g - 1])) / float(odds[g] - odds[g - 1])))
+    return float(log_sum((1.0 - share) * logs[:, g - 1] + share * logs[:, g]))
+
+
 class CostWatch:
     """The monitor's e-process.
 
@@ -271,21 +286,24 @@ class _Residuals:
         f = boxes.low.size
         self._prior = (PRIOR_FRACTION * (boxes.high - boxes.low)) ** 2
         self._sums, self._counts = np.zeros((boxes.states.size + 1, f, f)), np.zeros(boxes.states.size + 1)
+        self._found: dict[int, FloatArray] = {}
 
     def update(self, columns: IntArray, residuals: FloatArray) -> None:
+        self._found = {}
         for column, residual in zip(columns.tolist(), residuals):
             self._sums[column] += np.outer(residual, residual)
             self._counts[column] += 1.0
 
     def inverse(self, used: int | None = None) -> FloatArray:
-        pooled = (self._sums.sum(axis=0) + np.diag(self._prior)) / (self._counts.sum() + 1.0)
-        found = [
-            (s + PRIOR_EPISODES * pooled) / (c + PRIOR_EPISODES) + 1e-9 * np.diag(self._prior)
-            for s, c in zip(self._sums, self._counts)
-        ]
         size = self._prior.size if used is None else used
-        rest = self._prior.size - size
-        return np.array([np.pad(np.linalg.inv(matrix[:size, :size]), (0, rest)) for matrix in found])
+        if size not in self._found:  # nothing was told since: the same object, as bets are compared by
+            pooled = (self._sums.sum(axis=0) + np.diag(self._prior)) / (self._counts.sum() + 1.0)
+            shrunk = (self._sums + PRIOR_EPISODES * pooled) / (self._counts + PRIOR_EPISODES)[:, None, None]
+            shrunk += 1e-9 * np.diag(self._prior)
+            found = np.zeros(shrunk.shape)
+            found[:, :size, :size] = np.linalg.inv(shrunk[:, :size, :size])
+            self._found[size] = found
+        return self._found[size]
 
 
 class CellWealth:
@@ -812,10 +830,11 @@ class _Mean:
             return
         kept = 1.0 - values[:, None, None] / self._top
         self._sums += np.log(1.0 - self._c + self._c * kept * self._odds).sum(axis=0)
-        self.bound = min(self.bound, self._crossing())
-
-    def _crossing(self) -> float:
         logs = self._sums + self.lost * np.log(1.0 - self._c) + self._log_weights
+        if _on_chord(logs, self._odds, self._top, self.bound) >= self._level - 1e-9:
+            self.bound = min(self.bound, self._crossing(logs))
+
+    def _crossing(self, logs: FloatArray) -> float:
         above = np.flatnonzero(log_sum(logs, axis=0) >= self._level)
         if not above.size:
             return self._top
