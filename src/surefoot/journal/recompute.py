@@ -668,6 +668,7 @@ class SafeCheck:
 
     def __init__(self, policy_set: PolicySet, boxes: PredictedBoxes) -> None:
         self.compared, self.impossible = 0, False
+        self._wealth: float | None = None
         self._states, signals = boxes.states.tolist(), policy_set.cells.signals
         low, high = np.array(boxes.low), np.array(boxes.high)
         low[0], high[0] = _returns(policy_set)
@@ -689,6 +690,7 @@ class SafeCheck:
 
     def settle(self, groups: list[Group], lost: int) -> None:
         """Told episodes of any policy; how many of the safe policy were lost."""
+        before = self.compared, lost
         for group in groups:
             starts = [None] * group.ids.size if group.starts is None else group.starts.tolist()
             if self._given and any(start is not None and start not in self._states for start in starts):
@@ -702,6 +704,8 @@ class SafeCheck:
                     lost += 1
         for part in self._parts:
             part.lost += lost
+        if (self.compared, lost) != before or lost:
+            self._wealth = None
 
     def _tell(self, group: Group, k: int, start: int | None) -> None:
         self.compared += 1
@@ -719,8 +723,10 @@ class SafeCheck:
 
     def log_wealth(self) -> float:
         """Log of the average over outcomes."""
-        logs = np.concatenate([part.logs() for part in self._parts])
-        return float(log_sum(logs)) - math.log(logs.size)
+        if self._wealth is None:
+            logs = np.concatenate([part.logs() for part in self._parts])
+            self._wealth = float(log_sum(logs)) - math.log(logs.size)
+        return self._wealth
 
 
 class _Hull:

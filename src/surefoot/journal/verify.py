@@ -458,12 +458,14 @@ class _Audit:
         self.replan |= self.returns.doubt(self.order.settled, self.barred)
         recorded = sorted(body["policy"] for body in self._recorded("barred"))
         room = CLOSE * (1.0 + float(np.abs(self.policy_set.criterion.return_range).max()))
-        for j in range(1, self.barred.size):
-            worse, close = self.returns.gap[j] < 0.0, abs(self.returns.gap[j]) <= room
+        for j, gap in enumerate(self.returns.gap.tolist()):
+            if j == 0:
+                continue
+            worse, close = gap < 0.0, abs(gap) <= room
             if not self.barred[j] and (j in recorded) != worse and not close:
                 self._object(
                     f"policy {j} {'was' if j in recorded else 'was not'} barred; its real returns are above the safe policy's by at most "
-                    f"{self.returns.gap[j]:.6g}"
+                    f"{gap:.6g}"
                 )
         if len(set(recorded)) < len(recorded) or any(j < 1 or self.barred[j] for j in recorded):
             self._object(f"policies {recorded} cannot be barred now")
@@ -603,9 +605,12 @@ class _Audit:
         level = -math.log(self.settings["monitor_delta"])
         if self.expected_alarm is not None and not recorded:
             self._object(f"an alarm is missing: {self.expected_alarm}")
-        near = self.watch.peak >= level - CLOSE or (self.safe is not None and self.safe.log_wealth() >= level - CLOSE)
-        if recorded and self.expected_alarm is None and (self.alarm or not near):
-            self._object(f"an alarm was raised without cause: {recorded[0]['text']}")
+        if recorded and self.expected_alarm is None:
+            near = self.watch.peak >= level - CLOSE or (
+                self.safe is not None and self.safe.log_wealth() >= level - CLOSE
+            )
+            if self.alarm or not near:
+                self._object(f"an alarm was raised without cause: {recorded[0]['text']}")
         self.alarm |= bool(recorded)
         self.replan |= bool(recorded)
 
@@ -843,6 +848,7 @@ class _Missing:
         self._logs = np.zeros((policies, len(FRACTIONS)))
         self._open: dict[int, tuple[int, FloatArray, bool]] = {}
         self._opened = self._next = 0
+        self._mean = 0.0
         self.flagged = False
 
     def asked(self, draws: list[int], weights: FloatArray) -> None:
@@ -868,13 +874,11 @@ class _Missing:
                 del self._open[k]
                 for j in np.flatnonzero((weights > 0.0) & (weights < 1.0)).tolist():
                     self._logs[j] += np.log1p(np.array(FRACTIONS) * (((j == drawn) / weights[j]) - 1.0))
+                self._mean = float(log_sum(self._logs)) - math.log(self._logs.size)
             self._next = k + 1
 
-    def _level(self) -> float:
-        return float(log_sum(self._logs)) - math.log(self._logs.size)
-
     def rejected(self) -> bool:
-        return not self.flagged and self._level() >= -math.log(LEVEL)
+        return not self.flagged and self._mean >= -math.log(LEVEL)
 
     def near(self) -> bool:
-        return abs(self._level() + math.log(LEVEL)) < CLOSE
+        return abs(self._mean + math.log(LEVEL)) < CLOSE
