@@ -1,10 +1,12 @@
 """What durability costs: time of a tell beside a bare commit, batched tells per second, reopening, memory; run from the repository's root.
 
-    python benchmarks/bench_journal.py [--folder DIR] [--episodes 1000000] [--batch 100] [--json]
+    python benchmarks/bench_journal.py [--folder DIR] [--episodes 1000000] [--batch 100] [--singles 20000] [--only singles] [--json]
 
 * *tell*: one episode at a time on a SQLite file, beside a bare ``BEGIN IMMEDIATE; INSERT; COMMIT`` of as many bytes into another file of the
   same folder with the same settings, in turns, so that both meet the same disk and the same other programs. Target: 1.5 times.
 * *batched*: tells of a thousand episodes each. Target: 20 000 episodes per second.
+* *singles*: ``--singles`` episodes that are asked and told alone (returns, costs and initial states): bytes of file per episode, a snapshot of some
+  hundred kilobytes included (target: 200), seconds to open it again, processor time to verify it per million (target: 180 s).
 * *reopen*: a journal of ``--episodes`` episodes, asked and told ``--batch`` at a time, opened in a fresh process. Target: 3 seconds.
 * *memory*: resident memory of the writing process after a tenth of the episodes and after all of them.
 
@@ -53,6 +55,13 @@ class World:
         )
         self._task: TabularCMDP = family.cmdp(NOISE)
         self._simulator = Simulator(self._task, list(self.policy_set.policies))
+
+    def outcomes(self, n: int) -> list[tuple[Any, Any, Any]]:
+        """Returns, costs and initial states of n episodes of every policy."""
+        seen = [
+            self._simulator.run(np.full(n, j), seed=1, first_episode=0) for j in range(len(self.policy_set.policies))
+        ]
+        return [(run.returns, run.costs, run.initial_states) for run in seen]
 
     def report(self, tickets: tuple[Any, ...]) -> dict[str, Any]:
         """What the plant measures in episodes run together."""
@@ -122,6 +131,31 @@ def batched(world: World, folder: Path, batches: int = 40, size: int = 1000) -> 
     return {"told_per_second": size * len(tells[5:]) / told, "asked_and_told_per_second": size * len(tells[5:]) / both}
 
 
+def singles(world: World, folder: Path, episodes: int) -> dict[str, float]:
+    """Bytes, reopening and audit of a journal of episodes that are asked and told alone."""
+    pool = world.outcomes(2000)
+    file, empty = folder / "singles.db", folder / "empty.db"
+    Deployment.open(empty, world.policy_set, evidence="returns").close()
+    with Deployment.open(file, world.policy_set, evidence="returns") as plant:
+        for _ in range(episodes):
+            ticket = plant.ask()
+            returns, costs, starts = pool[ticket.policy_index]
+            k = ticket.id % len(returns)
+            plant.tell(ticket.id, reward=returns[k], costs=costs[k], initial_state=starts[k])
+    size = file.stat().st_size - empty.stat().st_size
+    opened = subprocess.run([sys.executable, "-c", REOPEN, str(file)], capture_output=True, text=True, check=True)
+    with Deployment.open(file, create=False) as plant:
+        began = time.process_time()
+        found = plant.verify()
+        seconds = time.process_time() - began
+    if not found.ok:
+        raise RuntimeError(str(found.first_disagreement))
+    return {
+        "episodes": float(episodes), "bytes_per_episode": size / episodes, "reopen_s": float(opened.stdout.split()[0]), "verify_s": seconds,
+        "verify_million_s": 1e6 * seconds / episodes,
+    }  # fmt: skip
+
+
 def long_run(world: World, file: Path, episodes: int, batch: int) -> dict[str, float]:
     """Write a long journal, watching memory; then open it elsewhere."""
     memory = {}
@@ -146,16 +180,20 @@ def main() -> None:
     parser.add_argument("--folder", type=Path)
     parser.add_argument("--episodes", type=int, default=1_000_000)
     parser.add_argument("--batch", type=int, default=100)
+    parser.add_argument("--singles", type=int, default=20_000)
+    parser.add_argument("--only", choices=("single", "batched", "singles", "long"))
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="bench-journal-", dir=options.folder))
     try:
         world = World()
-        found = {
-            "single": single(world, folder),
-            "batched": batched(world, folder),
-            "long": long_run(world, folder / "long.db", options.episodes, options.batch),
+        parts: dict[str, Callable[[], dict[str, float]]] = {
+            "single": lambda: single(world, folder),
+            "batched": lambda: batched(world, folder),
+            "singles": lambda: singles(world, folder, options.singles),
+            "long": lambda: long_run(world, folder / "long.db", options.episodes, options.batch),
         }
+        found = {name: part() for name, part in parts.items() if options.only in (None, name)}
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     if options.json:
