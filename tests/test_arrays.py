@@ -11,7 +11,16 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as nps
 
 from surefoot import InvalidInput
-from surefoot.arrays import as_floats, check_integer, check_probabilities, check_real, entry, first_where, freeze
+from surefoot.arrays import (
+    as_floats,
+    check_integer,
+    check_probabilities,
+    check_real,
+    entry,
+    first_where,
+    freeze,
+    magnitude,
+)
 
 
 @given(nps.arrays(np.float64, nps.array_shapes(max_dims=3), elements=st.floats(allow_nan=False, allow_infinity=False)))
@@ -125,3 +134,7 @@ def test_freezing_copies_even_what_is_frozen_already() -> None:
     frozen = freeze(view)
     base[0] = 1.0
     assert frozen.tolist() == [0.0, 0.0, 0.0]
+
+
+def test_magnitude_is_relative_below_one_and_zero_at_zero() -> None:
+    np.testing.assert_array_equal(magnitude(np.array([0.0, 1e-20, 0.5, 1.0, 4.0])), [0.0, 2e-20, 1.0, 2.0, 5.0])

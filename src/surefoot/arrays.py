@@ -25,6 +25,7 @@ __all__ = [
     "check_real",
     "first_where",
     "freeze",
+    "magnitude",
 ]
 
 FloatArray = NDArray[np.float64]
@@ -107,6 +108,14 @@ def _check_shape(name: str, array: FloatArray, shape: tuple[int | None, ...]) ->
     if not fits:
         wanted = "(" + ", ".join("any" if n is None else str(n) for n in shape) + ")"
         raise InvalidInput(f"{name} must have shape {wanted}, got {array.shape}; check the order of the axes")
+
+
+def magnitude(size: Any) -> Any:
+    """What a relative tolerance multiplies for numbers of this ``size`` >= 0: ``size + 1`` above one and ``2 size`` below, so that zero has none.
+
+    Above one this leaves an absolute part, as is usual; below one there is none, because what is tiny may be all there is.
+    """
+    return size + np.minimum(size, 1.0)
 
 
 def check_probabilities(name: str, array: FloatArray) -> FloatArray:

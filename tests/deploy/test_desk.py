@@ -124,3 +124,15 @@ def test_the_ends_of_a_range_are_inside_it_up_to_rounding(value: float) -> None:
 def test_a_number_of_episodes_must_be_positive_and_whole(n: Any) -> None:
     with pytest.raises(InvalidInput, match="n must be an integer >= 1"):
         desk().open(HALF, n)
+
+
+@pytest.mark.parametrize("scale", [1e-12, 1e-9, 1.0, 1e6])
+def test_ranges_are_judged_in_their_own_unit(scale: float) -> None:
+    """Twice the ceiling, a negative cost or a return beyond its range is impossible, however small the numbers are."""
+    criterion = Criterion(0.9, [1.5 * scale], (0.0, scale), [scale])
+    d = Desk(POLICIES, criterion, criterion.return_range, criterion.cost_ceilings, np.random.default_rng(0))
+    ids = d.open(HALF, 1).ids
+    for reward, cost in ((0.0, 20.0), (0.0, -0.01), (11.0, 0.0), (-0.01, 0.0)):
+        with pytest.raises(InvalidReport, match="must lie in"):
+            d.check(ids, [reward * scale], [[cost * scale]])
+    d.check(ids, [10.0 * scale * (1.0 + 1e-9)], [[10.0 * scale * (1.0 + 1e-9)]])

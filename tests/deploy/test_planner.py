@@ -291,3 +291,26 @@ def test_negligible_weights_go_to_the_safe_policy(seed: int) -> None:
     weights: FloatArray = plan(random_program(np.random.default_rng(seed))).weights
     assert ((weights == 0.0) | (weights > 1e-10)).all()
     assert abs(weights.sum() - 1.0) < 1e-15 * weights.size
+
+
+@pytest.mark.parametrize("scale", [1e-12, 1e-9, 1.0, 1e9])
+def test_the_unit_of_costs_changes_nothing(scale: float) -> None:
+    """Policy 1 costs five limits: a fifth of it is played, not all of it because the costs are tiny."""
+    rows = np.array([[[0.0], [5.0 * scale]]])
+    found = plan(Program(np.array([0.0, 1.0]), rows, ("cell 0",), np.array([scale]), 0, 0.1, 1.0))
+    assert found.certified
+    assert found.weights[1] == pytest.approx(0.2, rel=1e-6)
+
+
+@pytest.mark.parametrize("worth", [1e-12, 1e9])
+def test_the_unit_of_rewards_changes_nothing(worth: float) -> None:
+    rows = np.array([[[0.0], [5.0]]])
+    found = plan(Program(np.array([0.0, worth]), rows, ("cell 0",), np.array([1.0]), 0, 0.1, 1.0))
+    assert found.weights[1] == pytest.approx(0.2, rel=1e-6)
+
+
+def test_verification_is_relative_to_each_limit() -> None:
+    weights, limits = np.array([0.0, 1.0]), np.array([1e-13, 1.0])
+    assert not verify(weights, np.array([[[0.0, 0.0], [2e-13, 0.5]]]), limits)
+    assert verify(weights, np.array([[[0.0, 0.0], [1e-13, 1.0]]]), limits)
+    assert not verify(weights, np.array([[[0.0, 0.0], [1e-13, 1.0 + 1e-11]]]), limits)

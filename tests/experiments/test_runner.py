@@ -185,3 +185,10 @@ def test_long_runs_may_grow_their_batches_further(rng: np.random.Generator) -> N
         sizes.append(np.diff(trace.ends, prepend=0))
     assert [int(s.max()) for s in sizes] == [100, 400]
     np.testing.assert_array_equal(sizes[0][:20], sizes[1][:20])
+
+
+@pytest.mark.parametrize("limit", [0.0, 1e-9, 1.0, 1e6])
+def test_violations_are_counted_relative_to_the_limit(limit: float) -> None:
+    costs = np.array([[limit * (1.0 + 1e-9)], [limit * 1.01 + (limit == 0.0) * 1e-9]])
+    trace = Trace(np.array([10, 30]), np.zeros(2), costs, np.zeros(2), 0.0, 0.0)
+    assert trace.violating(np.array([limit])) == 20

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from surefoot import evaluate_many, solve, state_values
+from surefoot import TabularCMDP, evaluate_many, solve, state_values
 from surefoot.training.cells import Boxes, Layout, ghost_tasks, seam_tasks
 from surefoot.training.coverage import joint_support
 from tests.models import random_cmdp, random_policy
@@ -131,3 +131,20 @@ def test_inflation_widens_but_keeps_probabilities_and_impossibilities(layout_and
     np.testing.assert_allclose((boxes.upper - boxes.lower)[:, values], 1.2 * (high - low)[:, values], atol=1e-6)
     assert boxes.lower[0, kernel].min() >= 0.0 and boxes.upper[0, kernel].max() <= 1.0
     assert boxes.upper[0, kernel.start] == 0.0, "an impossible transition stays impossible"
+
+
+def test_rounding_is_allowed_for_in_the_unit_of_each_signal(layout_and_tasks: tuple) -> None:
+    """Costs in other units are boxes in other units, and nothing else changes."""
+    layout, tasks, tables = layout_and_tasks
+    widths = []
+    for unit in (1.0, 1e-9):
+        scaled = [
+            TabularCMDP(t.dense, unit * t.rewards, unit * t.costs, t.cost_limits, t.start, t.discount) for t in tasks
+        ]
+        boxes = Boxes(1, layout)
+        for task in scaled:
+            boxes.include(0, layout.quantities(task, tables, unit)[0], center=True)
+        boxes.inflate(0.0)
+        values = slice(0, layout.sizes[0])
+        widths.append((boxes.upper - boxes.lower)[0, values] / unit)
+    np.testing.assert_allclose(widths[1], widths[0], rtol=1e-6, atol=1e-7)

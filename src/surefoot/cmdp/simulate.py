@@ -130,7 +130,8 @@ class Simulator:
         self._start = np.empty(cmdp.n_states), np.empty(cmdp.n_states, dtype=np.int64)
         _alias_table(cmdp.start, *self._start)
         scale = np.abs(cmdp.signals).max(axis=(1, 2)) / (1.0 - cmdp.discount)
-        largest = max(float(scale.max()), tail_tolerance)
+        # Where all signals are small, the part that cutting hides is small beside them, not beside 1.
+        largest = max(float(scale.max()), 1.0, tail_tolerance)
         self.horizon = max(1, int(np.ceil(np.log(tail_tolerance / largest) / np.log(cmdp.discount))))
         self._tail = scale * cmdp.discount**self.horizon
 

@@ -41,7 +41,7 @@ from typing import Any, Literal, overload
 
 import numpy as np
 
-from surefoot.arrays import FloatArray, IntArray, as_floats, check_integer, check_real
+from surefoot.arrays import FloatArray, IntArray, as_floats, check_integer, check_real, magnitude
 from surefoot.deploy.bounds import CostBounds
 from surefoot.deploy.comparison import BESIDE, LEVEL, ReturnComparison
 from surefoot.deploy.desk import SLACK, Batch, Desk, Episode, Reports
@@ -550,7 +550,7 @@ class CertifiedAgent:
         values[:, barred - 1] = self._set.cells.predictions.reward_center[likely, :1]
         expected, safe = weights @ values, float(weights @ self._set.cells.predictions.reward_center[likely, 0])
         # The first of those that promise most, whatever the rounding; none while nothing promises anything.
-        same = NEGLIGIBLE_GAIN * (1.0 + abs(float(expected.max())))
+        same = NEGLIGIBLE_GAIN * float(magnitude(np.abs(expected).max()))
         best = int((expected >= expected.max() - same).argmax())
         could_improve = float(weights @ values.max(axis=1)) - expected[best]
         undecided = could_improve > DECIDED * (expected[best] - safe) and self._queue.settled < WARM_UP
@@ -650,7 +650,8 @@ class CertifiedAgent:
         array = array.reshape(n, len(declared.names))
         low, high = declared.bounds.T
         # Clipping would move means, which the cells predict for the signal as it is.
-        if ((array < low - SLACK * (1.0 + np.abs(low))) | (array > high + SLACK * (1.0 + np.abs(high)))).any():
+        room = SLACK * magnitude(np.maximum(np.abs(low), np.abs(high)))
+        if ((array < low - room) | (array > high + room)).any():
             raise InvalidReport(
                 f"signals must lie in their declared ranges {declared.bounds.tolist()}, got {array.tolist()}; check units, the episodes stay pending"
             )

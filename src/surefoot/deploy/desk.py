@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from surefoot.arrays import FloatArray, IntArray, check_integer, entry, first_where
+from surefoot.arrays import FloatArray, IntArray, check_integer, entry, first_where, magnitude
 from surefoot.criterion import Criterion
 from surefoot.errors import InvalidReport
 from surefoot.policy import Mixture, Policy, for_episode
@@ -151,10 +151,10 @@ class Desk:
         rewards = _reals("reward", reward, (number.size,), scalar=True)
         table = _reals("costs", costs, (number.size, self.criterion.n_constraints), scalar=number.size == 1)
         low, high = self.return_range
-        _check_range("reward", rewards, np.array(low), np.array(high), "check units and discounting")
-        _check_range(
-            "costs", table, _ZERO, self.cost_ceilings, "check units and discounting, or declare a higher ceiling"
-        )
+        reach = max(abs(low), abs(high)) if math.isfinite(high - low) else 0.0
+        _check_range("reward", rewards, np.array(low), np.array(high), np.array(reach), "check units and discounting")
+        remedy = "check units and discounting, or declare a higher ceiling"
+        _check_range("costs", table, _ZERO, self.cost_ceilings, self.criterion.cost_ceilings, remedy)
         return Reports(number, index, rewards, table)
 
     def close(self, reports: Reports) -> None:
@@ -217,11 +217,13 @@ def _reals(name: str, value: Any, shape: tuple[int, ...], *, scalar: bool) -> Fl
     return array
 
 
-def _check_range(name: str, array: FloatArray, low: FloatArray, high: FloatArray, remedy: str) -> None:
+def _check_range(
+    name: str, array: FloatArray, low: FloatArray, high: FloatArray, size: FloatArray, remedy: str
+) -> None:
+    """``size``: of what is measured; rounding is relative to it, also where one end is zero or open."""
     if bool(((array >= low) & (array <= high)).all()):
         return
-    # An open end must not open the other one too.
-    room = SLACK * (1.0 + np.where(np.isfinite(high), np.abs(high), np.abs(low)))
+    room = SLACK * magnitude(size)
     bad = (array < low - room) | (array > high + room)
     if bad.any():
         index = first_where(bad)

@@ -54,7 +54,8 @@ class Estimate:
         self._reference = np.nan_to_num(means).mean(axis=2)
         self._means = means - self._reference[:, :, None]
         self._low, self._high = table.low, table.high
-        self._least = (LEAST_SCATTER * (table.high - table.low)) ** 2 + 1e-12
+        ranges = table.high - table.low
+        self._least = (LEAST_SCATTER * ranges) ** 2 + 1e-12 * np.where(ranges > 0.0, np.minimum(ranges, 1.0) ** 2, 1.0)
         self.measured = size > told and table.states.size == 0
         self.counts = np.zeros((n_policies, n_columns))
         self.sums = np.zeros((n_policies, n_columns, size))

@@ -28,7 +28,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from surefoot.arrays import FloatArray, IntArray
+from surefoot.arrays import FloatArray, IntArray, magnitude
 from surefoot.deploy.estimate import Estimate
 from surefoot.deploy.queue import Told
 from surefoot.deploy.returns import PredictionTable, ReturnsEvidence
@@ -210,14 +210,14 @@ class Evidence:
 
     def _possible(self, group: Told) -> bool:
         """Whether some task could cost so much; a return out of range is no statement about tasks, see :meth:`broken_returns`."""
-        room = 1e-6 * (1.0 + np.abs(self.table.high))
+        room = 1e-6 * magnitude(np.maximum(np.abs(self.table.low), np.abs(self.table.high)))
         inside = (group.outcomes >= self.table.low - room) & (group.outcomes <= self.table.high + room)
         return bool(inside[:, 1:].all())
 
     def broken_returns(self, group: Told) -> Any:
         """(n,) episodes whose return is outside its declared range: it could have been anything, so bets on it take the smallest factor."""
         low, high = float(self.table.low[0]), float(self.table.high[0])
-        returns, room = group.outcomes[:, 0], 1e-6 * (1.0 + max(abs(low), abs(high)))
+        returns, room = group.outcomes[:, 0], 1e-6 * float(magnitude(max(abs(low), abs(high))))
         broken = (returns < low - room) | (returns > high + room)
         if broken.any():
             self._keep_refuted()

@@ -31,7 +31,7 @@ class Monitor:
     """
 
     def __init__(self, limits: FloatArray, ceilings: FloatArray, level: float) -> None:
-        unit = np.where(limits > 0.0, limits, np.maximum(ceilings, 1e-12))
+        unit = np.where(limits > 0.0, limits, np.where(ceilings > 0.0, ceilings, 1.0))
         self._limits, self._bets = limits, np.asarray(FRACTIONS)[None, :] / unit[:, None]
         self._threshold = -math.log(level)
         self._log_wealth = np.zeros(self._bets.shape)

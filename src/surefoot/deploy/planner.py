@@ -16,18 +16,23 @@ Letters: J policies (0 is the safe one), I constraints, H rows.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 import highspy
 import numpy as np
 
-from surefoot.arrays import FloatArray
+from surefoot.arrays import FloatArray, magnitude
 
 __all__ = ["Plan", "Program", "plan", "safe_plan", "safe_share", "verify"]
 
 INSIDE = 1e-9
 """Relative distance to the limits at which programs are solved."""
+ROUNDING = 1e-12
+"""Relative excess over a limit that summing J terms may leave."""
+ORDINARY = 2.0**10
+"""Sizes within this factor of 1 are left as they are."""
 NEGLIGIBLE = 1e-9
 """Weights below this go to the safe policy."""
 
@@ -91,7 +96,7 @@ def verify(weights: FloatArray, rows: FloatArray, limits: FloatArray) -> bool:
     if weights.min() < 0.0 or abs(weights.sum() - 1.0) > 1e-12:
         return False
     costs = np.einsum("j,hji->hi", weights, rows)
-    return bool((costs <= limits + 1e-12 * (1.0 + np.abs(limits))).all())
+    return bool((costs <= limits + ROUNDING * np.abs(limits)).all())
 
 
 def plan(program: Program) -> Plan:
@@ -128,7 +133,8 @@ def safe_share(safe: FloatArray, other: FloatArray, limits: FloatArray) -> Float
 
 
 def _inside(limits: FloatArray) -> FloatArray:
-    return limits - INSIDE * (1.0 + np.abs(limits))
+    result: FloatArray = limits - INSIDE * magnitude(np.abs(limits))
+    return result
 
 
 def _pure(program: Program, index: int) -> FloatArray:
@@ -150,6 +156,7 @@ def _solve(program: Program, floor: float) -> tuple[FloatArray | None, list[tupl
     n_rows, n_policies, n_constraints = program.rows.shape
     inside = _inside(program.limits)
     solver = _start(program, floor)
+    units = [_unit(limit) for limit in inside.tolist()]
     active: list[tuple[int, int]] = []
     while True:
         solver.run()
@@ -168,10 +175,15 @@ def _solve(program: Program, floor: float) -> tuple[FloatArray | None, list[tupl
             duals = np.asarray(answer.row_dual)[1 + bool(program.doubted) :]
             return weights, [row for row, dual in zip(active, duals) if dual != 0.0]
         for h, i in fresh:
-            solver.addRow(
-                -highspy.kHighsInf, inside[i], n_policies, np.arange(n_policies, dtype=np.int32), program.rows[h, :, i]
-            )
+            row, columns = program.rows[h, :, i] / units[i], np.arange(n_policies, dtype=np.int32)
+            solver.addRow(-highspy.kHighsInf, inside[i] / units[i], n_policies, columns, row)
             active.append((h, i))
+
+
+def _unit(size: float) -> float:
+    """A power of two near ``size``, by which a row is divided so that the solver's tolerances are relative; 1 for what is ordinary or zero."""
+    ordinary = size == 0.0 or 1.0 / ORDINARY <= size <= ORDINARY
+    return 1.0 if ordinary else 2.0 ** math.frexp(size)[1]
 
 
 def _start(program: Program, floor: float) -> Any:
@@ -180,7 +192,8 @@ def _start(program: Program, floor: float) -> Any:
     lower[program.candidate], upper[list(program.barred)] = floor, 0.0
     model = highspy.HighsLp()
     model.num_col_, model.num_row_ = size, 1
-    model.col_cost_, model.col_lower_, model.col_upper_ = -program.objective, lower, upper
+    unit = _unit(float(np.abs(program.objective).max()))
+    model.col_cost_, model.col_lower_, model.col_upper_ = -program.objective / unit, lower, upper
     model.row_lower_, model.row_upper_ = np.ones(1), np.ones(1)
     model.a_matrix_.format_ = highspy.MatrixFormat.kRowwise
     model.a_matrix_.start_ = np.array([0, size], dtype=np.int32)
@@ -192,6 +205,7 @@ def _start(program: Program, floor: float) -> Any:
         ("threads", 1),
         ("presolve", "off"),
         ("primal_feasibility_tolerance", 1e-10),
+        ("small_matrix_value", 1e-12),
     ):
         solver.setOptionValue(option, value)
     solver.passModel(model)

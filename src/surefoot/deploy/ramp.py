@@ -30,7 +30,7 @@ import math
 
 import numpy as np
 
-from surefoot.arrays import FloatArray, IntArray
+from surefoot.arrays import FloatArray, IntArray, magnitude
 from surefoot.deploy.queue import Told
 from surefoot.deploy.returns import PredictionTable
 from surefoot.policyset.schema import PolicySet
@@ -112,7 +112,7 @@ class Ramp:
                 self.contradiction = (
                     f"an episode started in state {int(strange[0])}, in which no task of any cell starts"
                 )
-        room = ROUNDING * (1.0 + np.maximum(np.abs(self._low), np.abs(self._high)))
+        room = ROUNDING * magnitude(np.maximum(np.abs(self._low), np.abs(self._high)))
         beyond = ((group.outcomes < self._low - room) | (group.outcomes > self._high + room)).any(axis=0)
         if beyond.any():
             self.contradiction = (

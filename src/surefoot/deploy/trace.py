@@ -20,6 +20,7 @@ from surefoot.arrays import FloatArray, IntArray
 __all__ = ["FIRST_BATCH", "GROWTH", "LARGEST_BATCH", "VIOLATION_TOLERANCE", "Player", "Trace", "record"]
 
 VIOLATION_TOLERANCE = 1e-6
+"""Excess relative to a limit that counts as none."""
 """Excess over a limit up to which rounding of an exact optimum is not called a violation."""
 FIRST_BATCH, GROWTH, LARGEST_BATCH = 10, 1.1, 100
 
@@ -68,7 +69,7 @@ class Trace:
 
     def violating(self, limits: FloatArray) -> int:
         """Number of episodes drawn from a mixture whose exact cost exceeds a limit."""
-        bad = (self.costs > limits + VIOLATION_TOLERANCE).any(axis=1)
+        bad = (self.costs > limits * (1.0 + VIOLATION_TOLERANCE)).any(axis=1)
         return int(np.diff(self.ends, prepend=0)[bad].sum())
 
 

@@ -151,7 +151,11 @@ class SteeredAgent(CertifiedAgent):
         mine = plan_of(weights, program, {}).bounds
         stopped = self._alarm is not None or self.ramping or bool(weights[list(program.barred)].any())
         allowed = weights[0] == 1.0 or (not stopped and verify(weights, program.rows, program.limits))
-        return allowed and mine.shape == bounds.shape and bool(np.allclose(mine, bounds, rtol=1e-9, atol=1e-9))
+        return (
+            allowed
+            and mine.shape == bounds.shape
+            and bool(np.allclose(mine, bounds, rtol=1e-9, atol=1e-9 * np.minimum(1.0, program.limits)))
+        )
 
     def adopt(self, plan: Plan, waiting: Plan | None) -> None:
         """Play this plan until the next one is made."""

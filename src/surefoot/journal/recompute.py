@@ -87,7 +87,8 @@ class Group:
 
     def sound(self, low: float, high: float) -> Any:
         """(n,) whose return lies in the declared range; another one could have been any."""
-        reach = 1e-6 * (1.0 + max(abs(low), abs(high)))
+        furthest = max(abs(low), abs(high))
+        reach = 1e-6 * (furthest + min(furthest, 1.0))
         return (self.outcomes[:, 0] >= low - reach) & (self.outcomes[:, 0] <= high + reach)
 
     def with_broken_returns(self, low: float, high: float) -> Group:
@@ -266,7 +267,7 @@ class CostWatch:
     """
 
     def __init__(self, limits: FloatArray, ceilings: FloatArray) -> None:
-        unit = np.where(limits > 0.0, limits, np.maximum(ceilings, 1e-12))
+        unit = np.where(limits > 0.0, limits, np.where(ceilings > 0.0, ceilings, 1.0))
         self._limits, self._bets = limits, np.array(FRACTIONS) / unit[:, None]
         self._logs = np.zeros(self._bets.shape)
         self.peak = 0.0
@@ -360,7 +361,8 @@ class CellWealth:
 
     def settle(self, group: Group, bets: list[FloatArray | None]) -> None:
         """Multiply in a group; ``bets`` was fixed for each of its episodes when it was asked."""
-        room = 1e-6 * (1.0 + np.abs(self._boxes.high))
+        furthest = np.maximum(np.abs(self._boxes.low), np.abs(self._boxes.high))
+        room = 1e-6 * np.where(furthest < 1.0, 2.0 * furthest, 1.0 + furthest)
         inside = (group.outcomes >= self._boxes.low - room) & (group.outcomes <= self._boxes.high + room)
         if not inside[:, 1:].all():
             self.alive &= ~self.watched
@@ -648,11 +650,12 @@ class Guess:
             return scores
         ranges = (self._boxes.high - self._boxes.low)[:size]
         pooled = sum(scatter[:size, :size] for _, _, scatter in self._seen.values()) / freedom
-        pooled = pooled + np.diag((LEAST_SCATTER * ranges) ** 2 + 1e-12)
+        least = [(LEAST_SCATTER * r) ** 2 + 1e-12 * (min(1.0, r * r) if r > 0.0 else 1.0) for r in ranges.tolist()]
+        pooled = pooled + np.diag(least)
         for (j, b), (count, mean, scatter) in self._seen.items():
             own = (scatter[:size, :size] + SHRINKAGE * pooled) / (count - 1 + SHRINKAGE)
             for f in range(size):
-                own[f, f] = max(own[f, f], (LEAST_SCATTER * ranges[f]) ** 2 + 1e-12)
+                own[f, f] = max(own[f, f], least[f])
             gap = mean[:size] - self._boxes.points[: len(scores), j, :size, b]
             scores -= 0.5 * count * np.sum(gap * np.linalg.solve(own, gap.T).T, axis=1)
         return scores
@@ -809,7 +812,9 @@ class ReturnBounds:
         for j, (count, mean) in enumerate(self._told):
             able = j > 0 and min(count, least) >= ENOUGH and not barred[j]
             self.doubted[j] = able and mean < safe
-            self.unsure[j] = able and math.isclose(mean, safe, rel_tol=1e-9, abs_tol=1e-9)
+            self.unsure[j] = able and math.isclose(
+                mean, safe, rel_tol=1e-9, abs_tol=1e-9 * min(1.0, self._high - self._low)
+            )
         return bool(((self.doubted != before) & ~self.unsure & ~unsure).any())
 
     def _stream(self, j: int) -> _Mean:

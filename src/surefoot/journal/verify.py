@@ -265,7 +265,7 @@ class _Audit:
         paid = [entry["delta"] for entry in body["ledger"]]
         if not math.isclose(body["margin"], margin) or body["margin"] <= 0.0 or math.fsum(paid) > delta * (1.0 + 1e-9):
             self._object("margin and ledger do not follow from the settings")
-        if not np.allclose(body["cost_ceilings"], self.ceilings):
+        if not np.allclose(body["cost_ceilings"], self.ceilings, atol=0.0):
             self._object("the declared ceilings do not follow from the settings")
         self._start(margin, delta)
 
@@ -360,7 +360,7 @@ class _Audit:
         """A report that may be true, of episodes that are open."""
         policies = [self._close(k) for k in body["ids"]]
         group = Group(body, policies)
-        costs, room = group.outcomes[:, 1:], 1e-5
+        costs, room = group.outcomes[:, 1:], 1e-5 * np.minimum(1.0, self.policy_set.criterion.cost_ceilings)
         sane = np.isfinite(group.outcomes).all() and costs.shape[1] == self.limits.size and (costs >= -room).all()
         if not sane or not self._in_range(group):
             self._object("a report was taken that cannot be true")
@@ -551,7 +551,8 @@ class _Audit:
         gains = np.array([self._gains(k) for k in likely])
         weights = posterior[likely] / posterior[likely].sum()
         expected = weights @ gains
-        room = CLOSE * (1.0 + float(np.abs(gains).max()))
+        largest = float(np.abs(gains).max())
+        room = CLOSE * (largest + min(largest, 1.0))
         if not recorded and expected.max() <= room:
             return  # nothing promises anything
         # What knowing the cell would add, against what the best guess adds: positive while it is too early.
@@ -642,7 +643,9 @@ class _Audit:
             return True
         costs = np.tensordot(self._rows(), weights, axes=(1, 0))
         stopped = self.alarm or self.aborted or self.recovering or self._ramping or bool(weights[self.barred].any())
-        return not stopped and bool((costs <= self.limits + CERTIFIED * (1.0 + self.limits)).all())
+        return not stopped and bool(
+            (costs <= self.limits + CERTIFIED * np.where(self.limits < 1.0, 2.0 * self.limits, 1.0 + self.limits)).all()
+        )
 
     def _check_plan(self) -> None:
         recorded = [event for event in self.group if event.kind == "planned"]
@@ -661,7 +664,7 @@ class _Audit:
                 "a plan was made that the recomputed bounds do not certify, or that is not safe after an alarm or abort"
             )
         costs = np.tensordot(self._rows(), weights, axes=(1, 0)).max(axis=0, initial=-np.inf)
-        if not np.allclose(costs, plan["bounds"], rtol=CLOSE, atol=CLOSE):
+        if not np.allclose(costs, plan["bounds"], rtol=CLOSE, atol=CLOSE * np.minimum(1.0, self.limits)):
             self._object(f"the plan's certified costs are {costs.tolist()}, recorded are {plan['bounds']}")
         if plan["cells_left"] != int(self.wealth.alive.sum()):
             self._object(f"cells_left must be {int(self.wealth.alive.sum())}, got {plan['cells_left']}")

@@ -114,7 +114,7 @@ class Boxes:
         other cells tell by how much. Rounding is allowed for; impossible transitions stay impossible.
         """
         width = self.upper - self.lower
-        pad = fraction * np.maximum(width, width.mean(axis=0)) + 1e-9 * np.maximum(1.0, np.abs(self.upper))
+        pad = fraction * np.maximum(width, width.mean(axis=0)) + 1e-9 * np.maximum(self._sizes(), np.abs(self.upper))
         values = slice(0, sum(self.layout.sizes[:3]))
         self.lower[:, values] -= pad[:, values]
         self.upper[:, values] += pad[:, values]
@@ -122,6 +122,21 @@ class Boxes:
         possible = self.upper[:, kernel] > 0.0
         self.lower[:, kernel] = np.maximum(self.lower[:, kernel] - pad[:, kernel], 0.0)
         self.upper[:, kernel] = np.where(possible, np.minimum(self.upper[:, kernel] + pad[:, kernel], 1.0), 0.0)
+
+    def _sizes(self) -> FloatArray:
+        """(Q,) what rounding of a quantity is relative to, at most 1: the largest value of its signal, a millionth for probabilities at least."""
+        values, by_state, optimum, kernel = self.layout.split(np.maximum(np.abs(self.lower), np.abs(self.upper)))
+        signals = values.max(axis=(0, 1))
+        if by_state.size:
+            signals = np.maximum(signals, by_state.max(axis=(0, 1, 3)))
+        parts = [
+            np.broadcast_to(signals, values.shape[1:]).ravel(),
+            np.broadcast_to(signals[:, None], by_state.shape[1:]).ravel(),
+            np.maximum(optimum.max(keepdims=True), signals[0]),
+            np.maximum(kernel.max(axis=0, initial=0.0), 1e-6),
+        ]
+        result: FloatArray = np.minimum(np.concatenate(parts), 1.0)
+        return result
 
     def consistent(self, quantities: FloatArray) -> IntArray:
         """Indices of the cells a task is consistent with; only the upper end counts for the optimal value."""

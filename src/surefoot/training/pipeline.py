@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from surefoot.arrays import FloatArray, IntArray, check_integer, check_real
+from surefoot.arrays import FloatArray, IntArray, check_integer, check_real, magnitude
 from surefoot.cmdp.evaluate import ceilings, evaluate_many
 from surefoot.cmdp.model import TabularCMDP
 from surefoot.errors import AssumptionError, InvalidInput
@@ -243,7 +243,7 @@ def _task(family: TabularFamily, parameters: FloatArray) -> TabularCMDP:
         InvalidInput: another discount, other limits, or rewards and costs outside the declared ranges.
     """
     cmdp, criterion = family.cmdp(parameters), family.criterion
-    room = 1e-9 * (1.0 + np.abs(criterion.cost_bounds))[:, None, None]
+    room = 1e-9 * magnitude(criterion.cost_bounds)[:, None, None]
     low, high = criterion.reward_bounds
     rules = {
         "discount": (cmdp.discount == criterion.discount, f"{criterion.discount:g}", f"{cmdp.discount:g}"),
@@ -254,8 +254,8 @@ def _task(family: TabularFamily, parameters: FloatArray) -> TabularCMDP:
         ),
         "rewards": (
             bool(
-                cmdp.rewards.min() >= low - 1e-9 * (1 + abs(low))
-                and cmdp.rewards.max() <= high + 1e-9 * (1 + abs(high))
+                cmdp.rewards.min() >= low - 1e-9 * magnitude(max(abs(low), abs(high)))
+                and cmdp.rewards.max() <= high + 1e-9 * magnitude(max(abs(low), abs(high)))
             ),
             f"within reward_bounds ({low:g}, {high:g})",
             f"{cmdp.rewards.min():g}..{cmdp.rewards.max():g}",

@@ -128,7 +128,7 @@ class WorstCaseSafe:
 
 def _worst_case_step(tasks: list[TabularCMDP], table: FloatArray, margins: FloatArray, step: float) -> FloatArray:
     """One multiplicative update against the advantages of the costs that bind, weighted by where they are visited."""
-    spread = max(float(margins.max() - margins.min()), 1e-9)
+    spread = max(float(margins.max() - margins.min()), 1e-9 * float(np.abs(margins).max()), 1e-300)
     weights = np.exp(-10.0 * (margins - margins.min()) / spread)
     total, visits = np.zeros_like(table), np.zeros((table.shape[0], 1))
     for weight, task in zip(weights / weights.sum(), tasks):
@@ -141,7 +141,7 @@ def _worst_case_step(tasks: list[TabularCMDP], table: FloatArray, margins: Float
         total += weight * seen * (task.costs[cost] + task.discount * ahead - value[:, None])
         visits += weight * seen
     advantage = total / np.maximum(visits, 1e-12)
-    scale = max(float(np.abs(advantage).max()), 1e-12)
+    scale = max(float(np.abs(advantage).max()), 1e-300)
     update = table * np.exp(-step * 10.0 * advantage / scale)
     result: FloatArray = update / update.sum(axis=1, keepdims=True)
     return result

@@ -324,7 +324,8 @@ class _Good:
     def of(family: HardInstance, task: int) -> _Good:
         """In one task; rounding is allowed for."""
         worst = family.optimal_value(task) - family.accuracy * (1.0 + 1e-9)
-        return _Good(worst, float(family.criterion.cost_limits[0]) + VIOLATION_TOLERANCE)
+        limit = float(family.criterion.cost_limits[0])
+        return _Good(worst, limit * (1.0 + VIOLATION_TOLERANCE))
 
     def __call__(self, value: float, costs: FloatArray) -> bool:
         return bool(value >= self.worst and costs[0] <= self.limit)
