@@ -87,7 +87,7 @@ def test_a_journal_that_was_edited_gives_no_page(
     plant: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with sqlite3.connect(plant) as connection:
-        connection.execute("update events set body = replace(body, '30.0', '31.0') where kind = 'told'")
+        connection.execute("update events set at = at + 1 where number = 3")
         connection.execute("delete from snapshots")
     connection.close()
     out = tmp_path / "page.html"
