@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from surefoot.criterion import Criterion
     from surefoot.deploy import PCE, Agent, Batch, CertifiedAgent, Episode, FixedAgent, SafePCE
     from surefoot.errors import (
+        AgentBroken,
         AssumptionError,
         ConflictError,
         InfeasibleError,
@@ -63,7 +64,7 @@ _HOMES = {
     "surefoot.criterion": ("Criterion",),
     "surefoot.deploy": ("Agent", "Batch", "CertifiedAgent", "Episode", "FixedAgent", "PCE", "SafePCE"),
     "surefoot.errors": (
-        "AssumptionError", "ConflictError", "InfeasibleError", "InvalidInput", "InvalidReport", "JournalError", "JournalUnavailable",
+        "AgentBroken", "AssumptionError", "ConflictError", "InfeasibleError", "InvalidInput", "InvalidReport", "JournalError", "JournalUnavailable",
         "LedgerError", "MissingExtra", "OutputExists", "PausedError", "PolicySetError", "ReplayError", "SettingsMismatch", "SimulationError",
         "SolverError", "SurefootError",
     ),
@@ -79,6 +80,7 @@ _SUBPACKAGES = ("experiments", "gym", "report", "stats", "tasks")
 __all__ = [
     "PCE",
     "Agent",
+    "AgentBroken",
     "AssumptionError",
     "Batch",
     "CertifiedAgent",

@@ -16,6 +16,7 @@
     │   ├── JournalUnavailable           the database cannot be reached, written or locked; nothing was recorded, try again
     │   ├── ReplayError                  what the journal records is not what its events lead to
     │   └── SettingsMismatch             a deployment was reopened with another policy set, version or setting
+    ├── AgentBroken                      an agent in memory was left half changed by something unforeseen and refuses to go on
     ├── PausedError                      the deployment is paused and hands out no episodes
     ├── OutputExists                     a run directory is there already and is never overwritten
     └── MissingExtra (ImportError)       an optional dependency is not installed; the message names the extra
@@ -26,6 +27,7 @@ A message has the form ``name: rule, got value; remedy``.
 from __future__ import annotations
 
 __all__ = [
+    "AgentBroken",
     "AssumptionError",
     "ConflictError",
     "InfeasibleError",
@@ -106,6 +108,10 @@ class ReplayError(JournalError):
 
 class SettingsMismatch(JournalError):
     """A deployment was reopened with another policy set, library version or setting than it was opened with."""
+
+
+class AgentBroken(SurefootError):
+    """An agent in memory was left half changed (memory ran out, a defect); what it holds cannot be trusted and it refuses every call."""
 
 
 class PausedError(SurefootError):

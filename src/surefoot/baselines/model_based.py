@@ -33,6 +33,7 @@ from surefoot.baselines.presets import BaselineContext, Choice
 from surefoot.cmdp.model import TabularCMDP
 from surefoot.criterion import Criterion
 from surefoot.deploy.desk import Batch, Desk, Episode
+from surefoot.deploy.turns import undivided
 from surefoot.errors import InvalidInput
 from surefoot.policy import Mixture, Policy, TabularPolicy
 
@@ -246,11 +247,13 @@ class ModelBasedAgent:
     @overload
     def ask(self, n: int) -> Batch: ...
 
+    @undivided
     def ask(self, n: int | None = None) -> Episode | Batch:
         """See :class:`~surefoot.deploy.agent.Agent`."""
         batch = self._desk.open(self._mixture, 1 if n is None else n)
         return batch[0] if n is None else batch
 
+    @undivided
     def tell(
         self,
         ids: Any,

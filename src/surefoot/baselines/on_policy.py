@@ -23,6 +23,7 @@ from surefoot.arrays import FloatArray, check_integer
 from surefoot.baselines.gradient import Units, estimated_advantages, estimated_gradient
 from surefoot.cmdp.simulate import Visits
 from surefoot.deploy.desk import Batch, Desk, Episode
+from surefoot.deploy.turns import undivided
 from surefoot.errors import InvalidInput, InvalidReport
 from surefoot.policy import Mixture, Policy, TabularPolicy
 from surefoot.policyset.schema import PolicySet
@@ -155,12 +156,14 @@ class OnPolicyAgent:
     @overload
     def ask(self, n: int) -> Batch: ...
 
+    @undivided
     def ask(self, n: int | None = None) -> Episode | Batch:
         """See :class:`~surefoot.deploy.agent.Agent`."""
         last = len(self._desk.policies) - 1
         batch = self._desk.open(Mixture.pure(last, last + 1), 1 if n is None else n)
         return batch[0] if n is None else batch
 
+    @undivided
     def tell(
         self,
         ids: Any,

@@ -17,7 +17,9 @@ cells    one per surviving cell: ``min(V+_ji, B_j)``             and the real ta
 bounds hold and the cell of the real task survives, one row bounds the real costs from above, and costs are linear in the weights.
 
 What is certified is the **mixture**: ``ask`` draws once from a mixture certified at that moment; selectively discarding draws voids
-the guarantee. Four things stop everything and return to the safe policy for good: a finite cost above the declared ceiling (an assumption
+the guarantee. An agent may be shared by threads: its operations take turns, whole or not at all (:mod:`surefoot.deploy.turns`).
+
+Four things stop everything and return to the safe policy for good: a finite cost above the declared ceiling (an assumption
 is false), every cell refuted for good (the task is outside the family), and the monitor, an e-process on real costs against "every mixture
 met the limit" with a false-alarm level of its own. While every cell is refuted but some may come back, data bounds alone decide.
 
@@ -51,6 +53,7 @@ from surefoot.deploy.monitor import Monitor
 from surefoot.deploy.planner import Plan, Program, plan, safe_plan, safe_share
 from surefoot.deploy.queue import InOrder, Released, Told
 from surefoot.deploy.ramp import RAMP, Ramp, simulated_range
+from surefoot.deploy.turns import undivided
 from surefoot.errors import AssumptionError, InvalidInput, InvalidReport
 from surefoot.policy import Mixture, Policy, TabularPolicy
 from surefoot.policyset.lineage import look_share
@@ -295,6 +298,11 @@ class CertifiedAgent:
         return self._evidence.wants
 
     @property
+    def open_episodes(self) -> dict[int, int]:
+        """Policy by id of the episodes that were asked and are neither told nor lost; also of an ``ask`` whose answer an interrupt swallowed."""
+        return self._desk.open_episodes
+
+    @property
     def notes(self) -> tuple[str, ...]:
         """Limitations that set in, and the alarm."""
         return (*self._evidence.notes, *(() if self._alarm is None else (f"alarm: {self._alarm}",)))
@@ -342,6 +350,7 @@ class CertifiedAgent:
     @overload
     def ask(self, n: int) -> Batch: ...
 
+    @undivided
     def ask(self, n: int | None = None) -> Episode | Batch:
         """See :class:`~surefoot.deploy.agent.Agent`."""
         batch = self._desk.open(Mixture(self.plan.weights), 1 if n is None else n)
@@ -349,6 +358,7 @@ class CertifiedAgent:
         self._bets.append(_Asked(int(batch.ids[0]), batch.policy_index, self._evidence.bets()))
         return batch[0] if n is None else batch
 
+    @undivided
     def tell(
         self,
         ids: Any,
@@ -388,6 +398,7 @@ class CertifiedAgent:
         extra = self._check_signals(signals, reports.ids.size)
         return reports, _told(reports, starts, rows, extra)
 
+    @undivided
     def lost(self, ids: Any) -> None:
         """Declare episodes lost: they count as the ceiling for good, and as the smallest factor unless ``losses="independent"``.
 
@@ -657,6 +668,7 @@ class CertifiedAgent:
             )
         return array
 
+    @undivided
     def status(self) -> Status:
         """Where the deployment stands, also in plain words as ``status().text``."""
         current = self.plan

@@ -18,6 +18,7 @@ import numpy as np
 
 from surefoot.arrays import FloatArray, IntArray, check_integer, entry, first_where, magnitude
 from surefoot.criterion import Criterion
+from surefoot.deploy.turns import Turns
 from surefoot.errors import InvalidReport
 from surefoot.policy import Mixture, Policy, for_episode
 
@@ -103,6 +104,10 @@ class Desk:
         return_range: largest possible range of an episode's return.
         cost_ceilings: (I,) largest possible episode costs.
         rng: of the draws.
+
+    Attributes:
+        opened: episodes so far.
+        turns: lets one operation of the agent happen at a time.
     """
 
     def __init__(
@@ -120,15 +125,22 @@ class Desk:
         self._rng = rng
         self._pending: dict[int, int] = {}
         self.opened = 0
+        self.turns = Turns()
 
     @property
     def pending(self) -> int:
         """How many episodes are open."""
         return len(self._pending)
 
+    @property
+    def open_episodes(self) -> dict[int, int]:
+        """Policy by id of every open episode."""
+        return dict(self._pending)
+
     def open(self, mixture: Mixture, n: int) -> Batch:
         """Open n episodes; the draws are recorded before they are returned."""
         n = check_integer("n", n, low=1)
+        self.turns.changes()
         index = mixture.draw(n, self._rng)
         ids = np.arange(self.opened, self.opened + n, dtype=np.int64)
         self.opened += n
@@ -159,6 +171,7 @@ class Desk:
 
     def close(self, reports: Reports) -> None:
         """Forget reported episodes."""
+        self.turns.changes()
         for k in reports.ids.tolist():
             del self._pending[k]
 
@@ -171,6 +184,7 @@ class Desk:
         number = _ids(ids).tolist()
         for k in number:
             self._policy_of(k)
+        self.turns.changes()
         for k in number:
             self._pending.pop(k, None)
 

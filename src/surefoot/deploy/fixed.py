@@ -12,6 +12,7 @@ import numpy as np
 
 from surefoot.criterion import Criterion
 from surefoot.deploy.desk import Batch, Desk, Episode
+from surefoot.deploy.turns import undivided
 from surefoot.policy import Mixture, Policy
 
 __all__ = ["FixedAgent"]
@@ -44,11 +45,13 @@ class FixedAgent:
     @overload
     def ask(self, n: int) -> Batch: ...
 
+    @undivided
     def ask(self, n: int | None = None) -> Episode | Batch:
         """See :class:`~surefoot.deploy.agent.Agent`."""
         batch = self._desk.open(self._mixture, 1 if n is None else n)
         return batch[0] if n is None else batch
 
+    @undivided
     def tell(
         self,
         ids: Any,

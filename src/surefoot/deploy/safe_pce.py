@@ -31,6 +31,7 @@ import numpy as np
 
 from surefoot.arrays import FloatArray, IntArray, check_integer, check_real
 from surefoot.deploy.desk import Batch, Desk, Episode
+from surefoot.deploy.turns import undivided
 from surefoot.errors import InvalidInput
 from surefoot.policy import Mixture, Policy
 from surefoot.policyset.schema import PolicySet
@@ -364,11 +365,13 @@ class SafePCE:
     @overload
     def ask(self, n: int) -> Batch: ...
 
+    @undivided
     def ask(self, n: int | None = None) -> Episode | Batch:
         """See :class:`~surefoot.deploy.agent.Agent`."""
         batch = self._desk.open(self.mixture, 1 if n is None else n)
         return batch[0] if n is None else batch
 
+    @undivided
     def tell(
         self,
         ids: Any,
