@@ -39,7 +39,7 @@ def test_the_summary_has_the_promised_shape(run: tuple[Path, dict[str, Any]]) ->
     for task in summary["tasks"]:
         assert task["optimal_value"] == pytest.approx(solve(WORLD.cmdp(task["noise"])).value)
     training = summary["training"]
-    assert (training["tasks_sampled"], training["cells"] <= 6, training["confidence"]) == (60, True, 0.95)
+    assert (training["tasks_sampled"], training["cells"] <= 6, training["confidence"]) == (60, True, 0.975)
     assert 0.0 < training["uncovered_upper_bound"] <= 1.0
     for agent in summary["agents"].values():
         assert set(agent["regret"]) == {"1000", "1200"}

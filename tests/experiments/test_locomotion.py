@@ -45,7 +45,7 @@ def family(name: str = "hopper") -> GymFamily:
 @pytest.fixture(scope="module")
 def policy_set() -> PolicySet:
     return train_simulated(
-        family(), LIBRARY, tasks=30, holdout=90, cells=4, widths=Widths(reward=0.1, cost=0.1), max_episodes=600, seed=1, progress=False
+        family(), LIBRARY, tasks=30, holdout=120, cells=4, widths=Widths(reward=0.1, cost=0.1), max_episodes=600, seed=1, progress=False
     )  # fmt: skip
 
 
