@@ -156,7 +156,7 @@ def test_a_report_that_is_refused_after_all_is_left_out_and_said(
         broken(plant, truth)
         with fault.context() as lenient:
             lenient.setattr(SteeredAgent, "check", lambda self, **report: None)
-            plant.tell(5, reward=1e9, costs=[0.5])
+            plant.tell(5, reward=1.0, costs=[-0.5])
         assert plant.status().pending == 3
         fault.undo()
         plant.recover()
