@@ -28,6 +28,14 @@ def told(one: CertifiedAgent, batch: Any) -> dict[str, Any]:
     return {"ids": batch.ids, "reward": np.full(len(batch), 3.2), "costs": np.full((len(batch), 1), 0.4)}
 
 
+@pytest.fixture(autouse=True)
+def as_in_a_notebook() -> Iterator[None]:
+    """SIGINT raises KeyboardInterrupt; test runners ignore it in their workers."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.fixture
 def quick_switches() -> Iterator[None]:
     before = sys.getswitchinterval()

@@ -380,6 +380,7 @@ def test_another_policy_set_is_refused(disk: Path, tiny_set: PolicySet) -> None:
 def test_another_minor_version_is_refused(disk: Path, tiny_set: PolicySet, monkeypatch: pytest.MonkeyPatch) -> None:
     open_plant(disk / "plant.db", tiny_set).close()
     monkeypatch.setattr("surefoot.journal.settings.VERSION", "0.77.1")
+    monkeypatch.setattr("surefoot.journal.settings.CONTINUED", ("0.77",))
     with pytest.raises(SettingsMismatch, match=r"^version must be"):
         Deployment.open(disk / "plant.db", tiny_set)
 

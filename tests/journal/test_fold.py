@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from surefoot import InvalidReport, JournalError, PausedError, PolicySet, ReplayError
+from surefoot.deploy.turns import Turns
 from surefoot.journal import Deployment, Event, Settings, snapshot
 from surefoot.journal.events import PRIMARY, canonical, chained
 from surefoot.journal.fold import Fold, opening
@@ -137,6 +138,8 @@ def everything(value: Any, seen: dict[int, Any]) -> Any:
         return value.tobytes(), value.shape
     if isinstance(value, np.random.Generator):
         return repr(value.bit_generator.state)
+    if isinstance(value, Turns):
+        return "a lock"
     if isinstance(value, dict):
         return sorted((repr(key), everything(item, seen)) for key, item in value.items())
     if isinstance(value, list | tuple | set | frozenset):
