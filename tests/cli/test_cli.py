@@ -93,6 +93,7 @@ def test_what_an_agent_refuses_reaches_the_user(
     assert message in found.err
 
 
+@pytest.mark.slow
 def test_training_reports_where_the_published_family_breaks_the_assumption(
     files: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

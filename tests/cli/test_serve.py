@@ -81,6 +81,7 @@ def test_a_controller_takes_part_and_the_server_ends_when_told(database: Path, t
         assert (plant.status().pending, plant.verify().ok) == (0, True)
 
 
+@pytest.mark.slow
 def test_the_owner_is_served_whatever_strangers_hold_open(database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SUREFOOT_TOKEN", TOKEN)
     with serving(database) as (_, address), ExitStack() as stack:
@@ -100,6 +101,7 @@ def test_the_owner_is_served_whatever_strangers_hold_open(database: Path, monkey
             client.close()
 
 
+@pytest.mark.slow
 def test_told_to_end_it_waits_for_nobody(database: Path) -> None:
     with serving(database) as (process, address), closing(sqlite3.connect(database, isolation_level=None)) as writer:
         where = urlsplit(address)

@@ -123,12 +123,9 @@ def test_a_missing_driver_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> No
         Store("postgresql://host/name", "x")
 
 
-def test_a_writer_that_never_ends_is_not_waited_for_forever(
-    journal: Path, tiny_set: PolicySet, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(store, "BUSY_SECONDS", 0.01)
+def test_a_writer_that_never_ends_is_not_waited_for_forever(journal: Path, tiny_set: PolicySet) -> None:
     blocker = sqlite3.connect(journal, isolation_level=None)
-    with open_plant(journal, tiny_set) as plant:
+    with open_plant(journal, tiny_set, lock_seconds=0.01) as plant:
         blocker.execute("BEGIN IMMEDIATE")
         with pytest.raises(JournalUnavailable, match="locked"):
             plant.ask()
@@ -230,11 +227,10 @@ def test_entries_and_events_are_found_by_what_they_say() -> None:
 # ------------------------------------------------------------------------------------------------------------ whose turn
 
 
-def test_the_turnstile_decides_the_order_only(disk: Path, tiny_set: PolicySet, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store, "BUSY_SECONDS", 0.01)
+def test_the_turnstile_decides_the_order_only(disk: Path, tiny_set: PolicySet) -> None:
     other = store._Turnstile(str(disk / "plant.db-queue"))
-    with open_plant(disk / "plant.db", tiny_set) as plant, other.turn():
-        assert not plant._store._turnstile._acquired()
+    with open_plant(disk / "plant.db", tiny_set, lock_seconds=0.01) as plant, other.turn():
+        assert not plant._store._turnstile._acquired(0.0)
         assert plant.ask().id == 0
     other.close()
 

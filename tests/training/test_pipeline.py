@@ -266,6 +266,7 @@ def test_infeasible_sampled_tasks_are_named_and_refused_or_left_uncovered() -> N
     assert consistent(lenient, WORLD.cmdp(0.45), -np.inf).size == 0
 
 
+@pytest.mark.slow
 def test_a_family_without_any_usable_task_is_refused() -> None:
     class Hopeless(NoisyGridworld):
         def sample(self, n: int, rng: np.random.Generator) -> np.ndarray:
