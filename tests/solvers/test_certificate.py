@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from surefoot import InvalidInput, TabularCMDP, certify, solve
+from surefoot import InvalidInput, TabularCMDP, certify, evaluate, solve
+from surefoot.solvers import certificate
 from surefoot.solvers.certificate import best_response
 from surefoot.tasks import NoisyGridworld
 from tests.models import cmdps, iterate_values, one_state, random_cmdp, random_policy
@@ -105,3 +106,16 @@ def test_bad_multipliers_are_refused(lam: object, words: str, rng: np.random.Gen
     with pytest.raises(InvalidInput) as caught:
         certify(cmdp, random_policy(rng, 4, 3), lam)
     assert words in str(caught.value)
+
+
+def test_policy_iteration_does_not_go_round_in_circles_where_values_drown_in_rounding() -> None:
+    """Costs that hardly any state ever meets: far from them values are rounding of the linear solve, and actions tie."""
+    task = NoisyGridworld().cmdp([0.5])
+    calls: list[int] = []
+    original = certificate.state_values
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(certificate, "state_values", lambda *args: (calls.append(1), original(*args))[1])
+        uniform = np.full((task.n_states, task.n_actions), 1.0 / task.n_actions)
+        policy, bound = best_response(task, -task.costs[0], uniform)
+    assert len(calls) < 60
+    assert bound == pytest.approx(-evaluate(task, policy).costs[0], rel=1e-9)

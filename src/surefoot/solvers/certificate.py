@@ -29,6 +29,8 @@ from surefoot.cmdp.model import TabularCMDP
 
 __all__ = ["OptimalityCertificate", "best_response", "certify", "least_excess", "limit_units"]
 
+PATIENT = 5
+"""Sweeps of policy iteration that improve no value beyond rounding before it ends."""
 MAX_SWEEPS = 1000
 ROUNDING = 1e-13
 """Of the largest terms of a Bellman backup: improvements below are none."""
@@ -140,6 +142,7 @@ def _policy_iteration(cmdp: TabularCMDP, signal: FloatArray, policy: Any) -> tup
     table = np.asarray(getattr(policy, "table", policy), dtype=np.float64)
     twin = cmdp.with_reward_only(signal)
     states = np.arange(cmdp.n_states)
+    best, idle = -np.inf, 0
     for _ in range(MAX_SWEEPS):
         value = state_values(twin, table)[0, 0]
         action_values = signal + cmdp.discount * _expected(cmdp, value).reshape(signal.shape)
@@ -148,7 +151,12 @@ def _policy_iteration(cmdp: TabularCMDP, signal: FloatArray, policy: Any) -> tup
         greedy = np.zeros_like(table)
         greedy[states, action_values.argmax(axis=1)] = 1.0
         terms = np.abs(signal) + cmdp.discount * _expected(cmdp, np.abs(value)).reshape(signal.shape)
-        if (advantage.max(axis=1) <= ROUNDING * terms.max(axis=1)).all():
+        found = float(value.sum())  # grows with every sweep that improves any state
+        idle = 0 if found > best + ROUNDING * abs(found) else idle + 1
+        best = max(best, found)
+        # Rounding of the linear solve is a share of the largest value: where values are far smaller, improvements may be rounding and go
+        # round in circles. What is left of them is part of the bound.
+        if idle > PATIENT or (advantage.max(axis=1) <= ROUNDING * terms.max(axis=1)).all():
             return greedy, value, advantage
         table = greedy
     return table, value, advantage
