@@ -1,8 +1,9 @@
 """Is this family fit for training? Everything that can be found out on a few tasks and episodes, in words that say what to fix.
 
-*Problems* make simulation fail or its results wrong: a rule of Gymnasium's own checker, a broken step, a task that changes on ``reset``,
-an episode that its seed does not determine, a controller whose memory outlives its episode. *Warnings* cost episodes or point at mistakes: ranges far
-wider than what is seen, a cost that is always zero, a policy above the limit.
+*Problems* make simulation fail or its results wrong: a rule of Gymnasium's own checker, a broken step, an episode that its seed does not determine,
+parameters or seeds that change nothing, a controller whose memory outlives its episode. *Warnings* cost episodes or point at mistakes: ranges far
+wider than what is seen, a cost that is always zero, a policy above the limit, episodes that were not seen to depend on the parameters
+(:mod:`surefoot.gym.dependence`).
 
 Letters: T tasks, p parameters, I constraints, n episodes.
 """
@@ -20,6 +21,7 @@ import numpy as np
 
 from surefoot.arrays import FloatArray, check_integer
 from surefoot.errors import MissingExtra, SimulationError, SurefootError
+from surefoot.gym.dependence import RandomActions, dependence
 from surefoot.gym.deployed import as_deployed, check_memory, owned
 from surefoot.gym.family import GymFamily
 from surefoot.gym.rollout import Rollouts, Stage
@@ -109,6 +111,8 @@ def check_family(
         found.attempt(found.premise, points[0], points[-1])
     for j, one in enumerate(policies if points is not None else ()):
         found.attempt(found.memory, points[0], one, j)
+    if points is not None and not found.problems:
+        found.attempt(found.dependence, policies or ([] if acting is None else [acting]))
     found.ranges()
     return FamilyCheck(
         family.name, tuple(dict.fromkeys(found.problems)), tuple(dict.fromkeys(found.notes)), found.count
@@ -123,25 +127,6 @@ def _sample(family: GymFamily, tasks: int, seed: int) -> FloatArray:
             f"sampler of {family.name} must draw from the generator it is given, got other tasks for the same seed; use rng alone"
         )
     return first
-
-
-class _RandomActions:
-    """Uniform draws from an action space; the space's own generator is not touched."""
-
-    def __init__(self, space: Any) -> None:
-        self.space = space
-
-    def predict(self, observation: Any, *, rng: np.random.Generator) -> tuple[Any, None]:
-        """An action."""
-        kind = type(self.space).__name__
-        if kind == "Box":
-            low = np.where(np.isfinite(self.space.low), self.space.low, -1.0)
-            high = np.where(np.isfinite(self.space.high), self.space.high, 1.0)
-            return rng.uniform(low, high).astype(self.space.dtype), None
-        if kind == "Discrete":
-            return int(self.space.start + rng.integers(self.space.n)), None
-        self.space.seed(int(rng.integers(2**31)))
-        return self.space.sample(), None
 
 
 class _Findings:
@@ -172,7 +157,7 @@ class _Findings:
         """Everything about one task."""
         with closing(Stage(self.family, point, task=task, width=2)) as stage:
             (env,) = stage.environments(1)
-            policy = _RandomActions(env.action_space) if self.policy is None else self.policy
+            policy = RandomActions(env.action_space) if self.policy is None else self.policy
             if task == 0:
                 self._gymnasium(point)
             first = self._run(stage, policy)
@@ -189,7 +174,7 @@ class _Findings:
         for parameters in (point, other):
             with closing(Stage(self.family, parameters, width=1)) as stage:
                 (env,) = stage.environments(1)
-                parts.append(self._run(stage, _RandomActions(env.action_space) if self.policy is None else self.policy))
+                parts.append(self._run(stage, RandomActions(env.action_space) if self.policy is None else self.policy))
                 self._pays(env, parameters)
         for name in ("first_observations", "lengths", "costs", "signals"):
             if not np.array_equal(getattr(parts[0], name), getattr(parts[1], name)):
@@ -203,13 +188,20 @@ class _Findings:
         """Whether an episode of a policy depends on other episodes."""
         self.problems.extend(check_memory(self.family, point, policy, index, seed=self.seed))
 
+    def dependence(self, policies: Sequence[Any]) -> None:
+        """Whether episodes depend on the parameters, and otherwise on their seeds alone."""
+        result = dependence(self.family, policies, seed=self.seed)
+        self.count += result.episodes
+        self.problems.extend(result.problems)
+        self.notes.extend(result.notes)
+
     def _pays(self, env: Any, point: FloatArray) -> None:
         """Whether ``rewards`` gives what the environment pays, over one episode of random actions."""
         rng, rewards = np.random.default_rng(self.seed), self.family.rewards
         before, _ = env.reset(seed=self.seed)
         for _ in range(self.family.horizon):
             before = copy.copy(before)
-            action, _ = _RandomActions(env.action_space).predict(before, rng=rng)
+            action, _ = RandomActions(env.action_space).predict(before, rng=rng)
             result = env.step(action)
             after, reward, over, info = result[0], float(result[1]), bool(result[-3]), result[-1]
             said = float(np.ravel(rewards(point[None], before, action, after, reward, info))[0])  # type: ignore[misc]

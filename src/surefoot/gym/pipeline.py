@@ -39,6 +39,7 @@ import numpy as np
 
 from surefoot.arrays import FloatArray, IntArray, check_integer, check_real
 from surefoot.errors import AssumptionError, InvalidInput, SimulationError
+from surefoot.gym.dependence import ignored
 from surefoot.gym.deployed import check_memory, owned
 from surefoot.gym.family import GymFamily
 from surefoot.gym.values import Estimates, Widths, estimate
@@ -129,7 +130,8 @@ def train_simulated(
 
     Raises:
         InvalidInput: an argument out of range.
-        SimulationError: an environment or a policy breaks a rule; a policy acts otherwise beside other episodes, or after them, than alone.
+        SimulationError: an environment or a policy breaks a rule; a policy acts otherwise beside other episodes, or after them, than alone;
+            episodes do not depend on the parameters at all, or not on their seeds alone.
         AssumptionError: the safe policy is not shown to be feasible in all sampled tasks (``strict``), or in none at all.
     """
     tasks = check_integer("tasks", tasks, low=2)
@@ -153,6 +155,8 @@ def train_simulated(
     for j, policy in enumerate(run.policies):
         for problem in check_memory(family, drawn.tasks[0], policy, j, seed=seed):
             raise SimulationError(problem)
+    for problem in ignored(family, run.policies, seed=seed):
+        raise SimulationError(problem)
     values = run.estimate(drawn.everything, 1, "simulating tasks")
     outcome = _build(run, drawn, values, cover, cells, seams, policy_for_cell, strict)
     frozen = PolicySet(
