@@ -12,13 +12,16 @@ import pytest
 
 from surefoot import InvalidInput, OutputExists
 from surefoot.cmdp.evaluate import evaluate, evaluate_many
+from surefoot.deploy.certified import CertifiedAgent
 from surefoot.experiments.validation import SCENARIOS, validate
 from surefoot.experiments.validation.delivery import DECEITS, LATEST, Deceit
 from surefoot.experiments.validation.heavy import RareCatastrophes
+from surefoot.experiments.validation.procedure import run_procedure
 from surefoot.experiments.validation.scenarios import Atlas, worst_tasks
-from surefoot.experiments.validation.summary import judged_rows_pass, rate, rows_of
+from surefoot.experiments.validation.summary import judged_rows_pass, procedure_rows, rate, rows_of
 from surefoot.experiments.validation.trial import Job, Outcome, Settings, play_jobs
 from surefoot.experiments.validation.truth import Truth, assumption_holds, cause_of, library_tables
+from surefoot.report.validation import render_validation
 from tests.experiments.validation_worlds import WORLD, points, small_atlas, small_set, small_world, with_mutants
 
 pytestmark = pytest.mark.slow
@@ -397,4 +400,70 @@ def test_reports_arrive_late_split_by_outcome_and_lost_ones_never(monkeypatch: p
 
 
 def test_scenarios_are_described() -> None:
-    assert list(SCENARIOS) == ["family", "edges", "outside", "heavy", "lost", "adversarial"]
+    first = ["family", "edges", "outside", "heavy", "lost", "adversarial"]
+    assert list(SCENARIOS) == [*first, "late", "starts", "support", "looks"], "seeds depend on the order"
+
+
+# Late reports, and whole procedures
+
+
+def test_what_is_given_up_is_never_skipped_and_who_skips_it_refutes_true_cells(monkeypatch: pytest.MonkeyPatch) -> None:
+    def outcomes() -> list[Outcome]:
+        jobs = [Job("certified:cells", "late", run, (0.3,)) for run in range(2)]
+        return play_jobs(small_world(), jobs, Settings(100, 0.05, 1))
+
+    honest = outcomes()
+    assert [o.mode for o in honest] == ["overdue, losses worst", "overdue, losses independent"]
+    assert not any(o.eliminated or o.bound_failed or o.violating for o in honest)
+    build = CertifiedAgent._build
+
+    def careless(agent: Any, *arguments: Any) -> None:
+        build(agent, *arguments)
+        agent._evidence.forfeit = lambda *lost: None
+
+    monkeypatch.setattr(CertifiedAgent, "_build", careless)
+    assert all(o.eliminated for o in outcomes())
+
+
+@pytest.mark.parametrize("scenario", ["starts", "support"])
+def test_rare_tasks_are_refused_and_a_hold_out_that_overlooks_them_is_convicted(
+    scenario: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def row(runs: int) -> dict[str, Any]:
+        found = [run_procedure(scenario, "certified:cells", run, Settings(60, 0.05, 3)) for run in range(runs)]
+        assert all(a.uncovered > 0.05 for a in found[::2]) and all(a.uncovered < 0.05 for a in found[1::2])
+        assert all((a.deployed is not None) == a.accepted for a in found)
+        (only,) = procedure_rows(found)
+        return only
+
+    honest = row(6)
+    assert (honest["status"], honest["passed"], honest["wrong_acceptances"]["count"]) == ("judged", True, 0)
+    assert honest["accepted_of_those_that_may_be"][0] > 0
+
+    def overlook(promised: Any, cmdp: Any) -> bool:
+        return True
+
+    monkeypatch.setattr("surefoot.training.pipeline._Promised.hold", overlook)
+    broken = row(10)
+    assert broken["passed"] is False and broken["wrong_acceptances"]["count"] >= 3
+
+
+def test_looks_are_paid_for_and_agents_without_a_hold_out_are_measured_only() -> None:
+    refused = run_procedure("looks", "certified:cells", 0, Settings(60, 0.05, 3))
+    assert (refused.accepted, refused.looks, refused.wrong, refused.deployed) == (False, 6, False, None)
+    trusting = run_procedure("looks", "certified:data", 0, Settings(60, 0.05, 3))
+    assert (trusting.accepted, trusting.looks, trusting.wrong, trusting.claims) == (True, 1, True, False)
+    (row,) = procedure_rows([trusting])
+    assert (row["status"], row["passed"], row["wrong_acceptances"]["count"]) == ("measured", None, 1)
+
+
+def test_long_scenarios_and_procedures_are_part_of_the_whole(tmp_path: Path) -> None:
+    summary = validate(
+        tmp_path / "out", WORLD, ["certified:cells"], policy_set=small_set(), scenarios=("family", "starts"), runs=10,
+        episodes=40, calibration_runs=0, seed=4, progress=False,
+    )  # fmt: skip
+    (row,) = summary["procedures"]
+    assert (row["agent"], row["scenario"], row["runs"], row["passed"]) == ("certified:cells", "starts", 2, True)
+    assert {r["scenario"] for r in summary["rows"]} == {"family", "starts"}
+    said = render_validation(summary)
+    assert "wrong acceptances" in said and "1 of 1" in said and "all judged rows pass" in said

@@ -21,11 +21,13 @@ OUTSIDE_NOISES = (0.385, 0.39, 0.4, 0.41, 0.42, 0.43, 0.45)
     help="Name from the registry; may be given several times.",
 )  # fmt: skip
 @click.option("--family", default="gridworld", show_default=True, type=click.Choice(sorted(FAMILIES)))
-@click.option("--runs", default=1000, show_default=True, help="Runs per agent and scenario.")
+@click.option(
+    "--runs", default=1000, show_default=True, help="Runs per agent and scenario; a fifth of them from late on."
+)
 @click.option("--episodes", default=4000, show_default=True, help="Episodes per run.")
 @click.option(
     "--scenarios", default="all", show_default=True,
-    help="Comma-separated: family, edges, outside, heavy, lost, adversarial; or 'all'.",
+    help="Comma-separated: family, edges, outside, heavy, lost, adversarial, late, starts, support, looks; or 'all'.",
 )  # fmt: skip
 @click.option(
     "--calibration-runs",
@@ -54,8 +56,9 @@ def command(
     """Try the guarantee: seeded runs on tasks and reports that make it hard, judged by exact evaluation.
 
     A row is judged where what the agent's trust level assumes is true of its tasks; elsewhere violations and alarms are
-    measured and written down. Exit status: 0 when every judged row and every calibration passes, 4 when one fails,
-    2 for errors you can mend, 3 for a refused certificate or assumption.
+    measured and written down. Starts, support and looks train anew in every run and count policy sets accepted wrongly.
+    Exit status: 0 when every judged row and every calibration passes, 4 when one fails, 2 for errors you can mend,
+    3 for a refused certificate or assumption.
 
     \b
     Example:  surefoot validate --agent certified:cells --runs 1000 --workers 2 --out runs/validation

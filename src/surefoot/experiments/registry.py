@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 from surefoot.baselines import dope, dope_plus, lb_sgd, meta_srl, opt_pess, presets, safe_meta_rl
 from surefoot.cmdp.model import TabularCMDP
@@ -38,6 +38,7 @@ class AgentContext:
         episodes: K.
         delta: error probability of the deployment.
         seed: of the agent's draws.
+        losses: what certified agents are told about reports that are declared lost.
     """
 
     family: TabularFamily
@@ -47,6 +48,7 @@ class AgentContext:
     episodes: int
     delta: float
     seed: int
+    losses: Literal["worst", "independent"] = "worst"
 
 
 def _oracle(context: AgentContext, argument: str) -> Agent:
@@ -100,7 +102,9 @@ def _certified(context: AgentContext, argument: str) -> Agent:
     trust, _, evidence = (argument or "cells").partition(":")
     kind: Any = evidence or "all"
     level: Any = trust
-    return CertifiedAgent(context.policy_set, trust=level, evidence=kind, delta=context.delta, seed=context.seed)
+    return CertifiedAgent(
+        context.policy_set, trust=level, evidence=kind, delta=context.delta, losses=context.losses, seed=context.seed
+    )
 
 
 def _preset(name: str, value: str) -> str:

@@ -182,6 +182,13 @@ def render_validation(summary: Mapping[str, Any]) -> str:
             f"{row['kind']:<14}{row['position']:<28}{row['runs']:>6}{_rate(row['crossings']):>28}  {_verdict(row)}"
             for row in summary["calibration"]
         ]
+    procedures = summary.get("procedures", ())
+    if procedures:
+        lines += [
+            "",
+            f"{'agent':<24}{'procedure':<13}{'status':<10}{'runs':>6}{'wrong acceptances':>30}{'right':>12}{'looks':>8}",
+        ]
+        lines += [_procedure(row) for row in procedures]
     causes = _causes(summary["rows"])
     lines += [_error(row) for row in summary["rows"] if row["errors"]["count"]]
     lines += [
@@ -197,6 +204,15 @@ def _line(row: Mapping[str, Any]) -> str:
     return (
         f"{row['agent']:<24}{row['scenario']:<13}{row['status']:<10}{row['runs']:>6}{_rate(row['violations']):>30}"
         f"{_count(row['eliminations']):>9}{_count(row['bound_failures']):>8}{row['alarms']['count']:>8}{regret:>9}  {_verdict(row)}"
+    )
+
+
+def _procedure(row: Mapping[str, Any]) -> str:
+    wrong = row["wrong_acceptances"]
+    accepted, possible = row["accepted_of_those_that_may_be"]
+    return (
+        f"{row['agent']:<24}{row['scenario']:<13}{row['status']:<10}{row['runs']:>6}{'-' if wrong is None else _rate(wrong):>30}"
+        f"{f'{accepted} of {possible}':>12}{row['looks']:>8.1f}  {_verdict(row)}"
     )
 
 

@@ -53,7 +53,7 @@ INFLATION = 0.02
 CONDITIONAL_STATES = 256
 """Predictions are kept per initial state when there are at most this many."""
 KERNEL_ENTRIES = 200_000
-"""Kernel boxes are kept when the joint support has at most this many entries."""
+"""By default kernel boxes are kept when the joint support has at most this many entries."""
 CORNER_PARAMETERS = 6
 OUTSIDE = 8
 """Tasks beyond the family per parameter and side."""
@@ -76,6 +76,7 @@ def train(
     margin: float | None = None,
     previous: PolicySet | None = None,
     strict: bool = True,
+    kernel_entries: int | None = None,
     workers: int = 1,
     progress: bool = True,
 ) -> PolicySet:
@@ -101,6 +102,8 @@ def train(
             then counted as the next look. Leave it out only for the first look at a family: looks that are not handed on are not paid for.
         strict: raise when the assumption of one simultaneously feasible policy fails on a sampled task; otherwise leave such tasks out of
             every cell, count them as uncovered, and report them.
+        kernel_entries: cells keep an interval for every transition that some sampled task makes, if there are at most this many; by default
+            200 000. Without them files are smaller and reported transitions are no evidence.
         workers: processes that share the tasks.
         progress: draw a progress bar where that makes sense.
 
@@ -117,6 +120,7 @@ def train(
     delta = check_real("delta", delta, low=0.0, high=1.0, open_low=True, open_high=True)
     if margin is not None:
         margin = check_real("margin", margin, low=0.0, open_low=True)
+    kept = KERNEL_ENTRIES if kernel_entries is None else check_integer("kernel_entries", kernel_entries, low=0)
     looks, lineage_known = looks_after(previous, family.name)
     run = _Run(family, optimal, margin, workers, progress)
     sample_rng = np.random.default_rng(np.random.SeedSequence(seed).spawn(1)[0])
@@ -124,7 +128,7 @@ def train(
     optima = run.solve(parameters, "solving tasks")
     chosen = _safe_policy(family, safe, safe_policy, parameters[cover.centers], margin)
     sampled = _Sampled(parameters, optima, cover)
-    outcome = _build_cells(run, sampled, chosen, margin, strict, policies)
+    outcome = _build_cells(run, sampled, chosen, margin, strict, policies, kept)
     frozen = PolicySet(
         criterion=family.criterion,
         policies=tuple(TabularPolicy(t) for t in outcome.tables),
@@ -348,8 +352,9 @@ def _safe_policy(
 
 
 def _build_cells(
-    run: _Run, sampled: _Sampled, safe: FloatArray, margin: float | None, strict: bool, policies: int | None
-) -> _Outcome:
+    run: _Run, sampled: _Sampled, safe: FloatArray, margin: float | None, strict: bool, policies: int | None,
+    kernel_entries: int,
+) -> _Outcome:  # fmt: skip
     family, cover, parameters = run.family, sampled.cover, sampled.parameters
     models = [family.cmdp(p) for p in parameters]
     alive = [
@@ -364,7 +369,7 @@ def _build_cells(
     centers = cover.centers[alive]
     library, owner = _library(cover.to_centers[np.ix_(centers, np.asarray(alive))], policies)
     tables = np.stack([safe, *(sampled.optima[c].policy for c in centers[library])])
-    layout = _layout(models, tables)
+    layout = _layout(models, tables, kernel_entries)
     measured = run.measure(parameters, "evaluating policies", tables, layout, sampled.optima)
     offenders = [Offender.of(parameters[k], m) for k, m in enumerate(measured) if not run.accepts(m)]
     if offenders and strict:
@@ -408,7 +413,7 @@ def _margin(cmdp: TabularCMDP, table: FloatArray) -> float:
     return float((cmdp.cost_limits - evaluate_many(cmdp, table)[0, 1:]).min(initial=np.inf))
 
 
-def _layout(models: list[TabularCMDP], tables: FloatArray) -> Layout:
+def _layout(models: list[TabularCMDP], tables: FloatArray, kernel_entries: int) -> Layout:
     states = np.flatnonzero(np.any([m.start > 0.0 for m in models], axis=0))
     keys = joint_support(models)
     return Layout(
@@ -417,7 +422,7 @@ def _layout(models: list[TabularCMDP], tables: FloatArray) -> Layout:
         n_states=models[0].n_states,
         n_actions=models[0].n_actions,
         states=states if states.size <= CONDITIONAL_STATES else states[:0],
-        keys=keys if keys.size <= KERNEL_ENTRIES else keys[:0],
+        keys=keys if keys.size <= kernel_entries else keys[:0],
     )
 
 

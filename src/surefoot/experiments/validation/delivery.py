@@ -10,6 +10,9 @@ return) is told up to :data:`LATEST` episodes late, so that what is told first l
 ``hide bargains``   of the episodes without cost and with a good return, one in ten is lost, and said to be lost
 =================== ==========================================================================================================
 
+One more, ``overdue``, loses nothing: episodes above a limit are told so late that more than :data:`~surefoot.deploy.queue.PATIENCE` reports wait
+for them, and the agent gives them up on its own account. Nothing of that may ever be skipped, whatever holds for declared losses.
+
 Hiding costs makes policies look cheaper than they are, hiding bargains makes the real task look dearer than its cell says: the two
 directions in which a careless treatment of missing reports breaks a guarantee. Letters: n episodes, I constraints.
 """
@@ -22,13 +25,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from surefoot.arrays import FloatArray, IntArray
+from surefoot.deploy.queue import PATIENCE
 
-__all__ = ["DECEITS", "LATEST", "Deceit", "Fates"]
+__all__ = ["DECEITS", "LATEST", "OVERDUE", "Deceit", "Fates"]
 
 BoolArray = NDArray[np.bool_]
 
 DECEITS = ("late", "hide costs", "hide in silence", "hide bargains")
+OVERDUE = "overdue"
+OVERDUE_BATCH = 1000
+OVERDUE_EPISODES = 4 * PATIENCE
+"""Long enough that the agent gives up what is late, and plans with what it then knows."""
 LATEST = 50
+LARGEST_DELAYED = 20
+"""Batches stay smaller than delays, so that reports do cross batches."""
 SHARE = 0.1
 SILENCE_AFTER = 1.0 / 3.0
 
@@ -53,7 +63,7 @@ class Deceit:
     """An adversary.
 
     Attributes:
-        mode: one of :data:`DECEITS`.
+        mode: one of :data:`DECEITS`, or :data:`OVERDUE`.
         limits: (I,) cost limits.
         episodes: of the whole run.
         rng: the adversary's own randomness.
@@ -64,9 +74,18 @@ class Deceit:
     episodes: int
     rng: np.random.Generator = field(repr=False)
 
+    @property
+    def largest_batch(self) -> int:
+        """How many episodes may be asked at once."""
+        return OVERDUE_BATCH if self.mode == OVERDUE else LARGEST_DELAYED
+
     def fates(self, first: int, returns: FloatArray, costs: FloatArray) -> Fates:
         """What happens to episodes ``first, first + 1, ..`` with these returns (n,) and costs (n, I)."""
         n = returns.size
+        if self.mode == OVERDUE:
+            above = np.asarray((costs > self.limits).any(axis=1))
+            kept = np.zeros(n, dtype=bool)
+            return Fates(np.where(above, 2 * PATIENCE, 0), kept, kept)
         good: BoolArray = returns >= np.median(returns)
         delay = np.where(good, self.rng.choice((LATEST // 2, LATEST), n), 0)
         hidden = self._hidden(first, good, costs) & (self.rng.random(n) < SHARE)

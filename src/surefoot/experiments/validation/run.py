@@ -22,12 +22,14 @@ from surefoot.experiments.comparison import new_directory
 from surefoot.experiments.registry import check_agents
 from surefoot.experiments.validation.calibration import Peaks, find_nulls, run_null
 from surefoot.experiments.validation.heavy import RareCatastrophes
-from surefoot.experiments.validation.scenarios import SCENARIOS, Atlas, World, worst_tasks
+from surefoot.experiments.validation.procedure import Attempt, run_procedure
+from surefoot.experiments.validation.scenarios import LONG, PROCEDURES, SCENARIOS, Atlas, World, worst_tasks
 from surefoot.experiments.validation.summary import (
     CONFIDENCE,
     LEVEL,
     calibration_rows,
     judged_rows_pass,
+    procedure_rows,
     rows_of,
     violations_of,
 )
@@ -90,7 +92,7 @@ def validate(
         family: the distribution over tasks.
         agents: names from the registry.
         scenarios: keys of :data:`SCENARIOS`.
-        runs: per agent and scenario.
+        runs: per agent and scenario; scenarios whose runs take long (:data:`LONG`) get one for so many.
         episodes: per run.
         calibration_runs: per position of the truth; 0 leaves the calibration out.
         delta: error probability given to agents, and the level of the calibration.
@@ -118,12 +120,18 @@ def validate(
         )
     bench = _Bench(worlds, Settings(episodes, delta, seed), workers, progress)
     outcomes: list[Outcome] = []
+    attempts: list[Attempt] = []
     for name in dict.fromkeys(scenarios):
-        outcomes += bench.play(bench.jobs(name, agents, runs), f"scenario {name}")
+        some = max(1, runs // LONG.get(name, 1))
+        if name in PROCEDURES:
+            attempts += bench.procedures(name, agents, some)
+        else:
+            outcomes += bench.play(bench.jobs(name, agents, some), f"scenario {name}")
+    outcomes += [attempt.deployed for attempt in attempts if attempt.deployed is not None]
     outcomes.sort(key=lambda o: list(agents).index(o.job.agent))
     peaks = bench.calibrate(calibration_runs) if calibration_runs else []
     names = family.parameter_names
-    rows, calibration = rows_of(outcomes, delta), calibration_rows(peaks, delta)
+    rows, calibration, procedures = rows_of(outcomes, delta), calibration_rows(peaks, delta), procedure_rows(attempts)
     summary: dict[str, Any] = {
         "schema": SCHEMA,
         "experiment": "validation",
@@ -141,8 +149,9 @@ def validate(
         "policy_sets": {name: _describe(world.policy_set) for name, world in worlds.items()},
         "rows": rows,
         "calibration": calibration,
+        "procedures": procedures,
         "violations": violations_of(outcomes, names),
-        "passed": judged_rows_pass(rows) and judged_rows_pass(calibration),
+        "passed": all(judged_rows_pass(some) for some in (rows, calibration, procedures)),
         "seconds": time.perf_counter() - began,
     }
     (directory / "validation.json").write_text(json.dumps(summary, indent=1, allow_nan=False) + "\n")
@@ -240,6 +249,16 @@ class _Bench:
         world = self._worlds["heavy" if jobs[0].scenario == "heavy" else "main"]
         settings = self._settings
         return self._share(lambda w, chunk: play_jobs(w, chunk, settings), world, jobs, label)
+
+    def procedures(self, scenario: str, agents: Sequence[str], runs: int) -> list[Attempt]:
+        """``runs`` trainings and deployments per agent; nothing of the worlds is used."""
+        settings = self._settings
+        wanted = [(agent, run) for agent in agents for run in range(runs)]
+
+        def work(world: World, chunk: Sequence[tuple[str, int]]) -> list[Attempt]:
+            return [run_procedure(scenario, agent, run, settings) for agent, run in chunk]
+
+        return self._share(work, self._worlds["main"], wanted, f"scenario {scenario}")
 
     def calibrate(self, runs: int) -> list[Peaks]:
         """Peaks of true cells' wealth."""

@@ -7,6 +7,10 @@ outside     tasks beyond the family: in no cell, so that ``cells`` promises noth
 heavy       the family with rare catastrophes and hardly any margin, with a policy set of its own
 lost        fresh tasks, reports late or lost depending on the outcome (:mod:`.delivery`)
 adversarial the tasks, among edges and a net over the family, on which a pilot with other seeds came closest to a limit
+late        fresh tasks, expensive episodes told so late that the agent gives them up; ``losses`` is "worst" in even runs, "independent" in odd ones
+starts      whole procedures (:mod:`.procedure`): some tasks start where no training task does
+support     the same with transitions that no training task makes
+looks       the same with policy sets trained again and again until one is accepted
 =========== ==========================================================================================================
 
 The edge of cell i on the way from its centre ``a`` to ``b`` is found by bisection: the largest t for which the task with parameters
@@ -28,7 +32,7 @@ from surefoot.experiments.validation.truth import Truth, library_tables
 from surefoot.policyset.schema import PolicySet
 from surefoot.tasks.family import TabularFamily
 
-__all__ = ["SCENARIOS", "Atlas", "World"]
+__all__ = ["LONG", "PROCEDURES", "SCENARIOS", "Atlas", "World"]
 
 SCENARIOS = {
     "family": "tasks drawn from the family",
@@ -37,8 +41,16 @@ SCENARIOS = {
     "heavy": "rare catastrophes, hardly any margin",
     "lost": "reports late or lost, depending on the outcome",
     "adversarial": "tasks chosen to make the agent fail",
+    "late": "expensive episodes reported so late that they are given up",
+    "starts": "trained anew in every run; some tasks start where no training task does",
+    "support": "trained anew in every run; some tasks move where no training task does",
+    "looks": "trained anew, again and again, until a policy set is accepted",
 }
 """Name to what stands in tables and figures."""
+PROCEDURES = ("starts", "support", "looks")
+"""Scenarios whose every run trains policy sets of its own."""
+LONG = {"late": 5, "starts": 5, "support": 5, "looks": 5}
+"""Scenarios whose runs take long get one run for so many of the others."""
 
 BISECTIONS = 12
 NEIGHBOURS = 2

@@ -8,6 +8,7 @@ every other row is *measured*. A judged row fails when one of three one-sided bi
 * the rate of runs in which some data bound fell below the real cost of its policy is at most ``delta_b``.
 
 A correct agent fails a row with probability at most ``3 LEVEL``.
+Whole procedures have rows of their own: the rate of wrong acceptances is at most half of ``delta_coverage``, at the same level.
 A run in which the agent raised an error fails its row, judged or not. Letters: n runs, k failures.
 """
 
@@ -21,12 +22,13 @@ from typing import Any
 import numpy as np
 
 from surefoot.experiments.validation.calibration import KINDS, POSITIONS, Peaks
+from surefoot.experiments.validation.procedure import ALLOWED, P_MAX, Attempt
 from surefoot.experiments.validation.scenarios import SCENARIOS
 from surefoot.experiments.validation.trial import Outcome
 from surefoot.experiments.validation.truth import ASSUMPTIONS, CAUSES, NO_CLAIM
 from surefoot.stats.binomial import clopper_pearson, rate_test
 
-__all__ = ["CONFIDENCE", "LEVEL", "calibration_rows", "judged_rows_pass", "rows_of", "violations_of"]
+__all__ = ["CONFIDENCE", "LEVEL", "calibration_rows", "judged_rows_pass", "procedure_rows", "rows_of", "violations_of"]
 
 LEVEL = 1e-3
 CONFIDENCE = 0.95
@@ -74,6 +76,37 @@ def _row(key: tuple[str, str, bool], runs: list[Outcome], delta: float) -> dict[
         "errors": {"count": len(errors), "first": errors[0] if errors else None},
         "passed": False if errors else all(tests) if judged else None,
     }
+
+
+def procedure_rows(attempts: Sequence[Attempt]) -> list[dict[str, Any]]:
+    """One row per agent and whole procedure: how often what must be refused was accepted, and how often what may be was.
+
+    Judged are agents whose trust rests on the hold-out; the others accept any policy set, and promise nothing about it.
+    """
+    groups: dict[tuple[str, str], list[Attempt]] = {}
+    for attempt in attempts:
+        groups.setdefault((attempt.agent, attempt.scenario), []).append(attempt)
+    rows = []
+    for (agent, scenario), runs in groups.items():
+        judged = all(a.claims for a in runs)
+        wrong = [a.wrong for a in runs if a.wrong is not None]
+        fine = [a for a in runs if a.wrong is None]
+        found = rate(wrong, ALLOWED if judged else None) if wrong else None
+        rows.append(
+            {
+                "agent": agent,
+                "scenario": scenario,
+                "status": "judged" if judged else "measured",
+                "runs": len(runs),
+                "p_max": P_MAX,
+                "wrong_acceptances": found,
+                "accepted_of_those_that_may_be": [sum(a.accepted for a in fine), len(fine)],
+                "looks": float(np.mean([a.looks for a in runs])),
+                "largest_uncovered_share": max(a.uncovered for a in runs),
+                "passed": None if found is None else found["passed"],
+            }
+        )
+    return rows
 
 
 def rate(failed: Sequence[bool], allowed: float | None) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -25,14 +25,12 @@ from surefoot.deploy.desk import Batch
 from surefoot.errors import SurefootError
 from surefoot.experiments.registry import AgentContext, make_agent
 from surefoot.experiments.runner import FIRST_BATCH, GROWTH, LARGEST_BATCH
-from surefoot.experiments.validation.delivery import DECEITS, Deceit
+from surefoot.experiments.validation.delivery import DECEITS, OVERDUE, OVERDUE_EPISODES, Deceit
 from surefoot.experiments.validation.scenarios import SCENARIOS, World
 from surefoot.experiments.validation.truth import ROUNDING, Truth, assumption_holds, cause_of, library_tables
 
 __all__ = ["Job", "Outcome", "Settings", "play_jobs"]
 
-LARGEST_DELAYED = 20
-"""Batches stay smaller than delays, so that reports do cross batches."""
 PILOT = 1
 """Part of the seed of runs that only choose tasks."""
 
@@ -139,8 +137,13 @@ def play_jobs(world: World, jobs: Sequence[Job], settings: Settings) -> list[Out
 def _play(world: World, site: _Site, job: Job, settings: Settings) -> Outcome:
     chance, draws, cunning = job.seeds(settings.seed)
     task = site.truth.task
+    losses: Literal["worst", "independent"] = "worst"
+    episodes = settings.episodes
+    if job.scenario == "late":
+        episodes = max(episodes, OVERDUE_EPISODES)
+        losses = "independent" if job.run % 2 else "worst"
     context = AgentContext(
-        world.family, world.policy_set, world.coarse_set, task, settings.episodes, settings.delta, draws
+        world.family, world.policy_set, world.coarse_set, task, episodes, settings.delta, draws, losses
     )
     agent = make_agent(job.agent, context)
     values, simulator = site.truth.values, site.simulator
@@ -150,19 +153,22 @@ def _play(world: World, site: _Site, job: Job, settings: Settings) -> Outcome:
     deceit = None
     if job.scenario == "lost":
         mode = DECEITS[job.run % len(DECEITS)]
-        deceit = Deceit(mode, task.cost_limits, settings.episodes, np.random.default_rng(cunning))
+        deceit = Deceit(mode, task.cost_limits, episodes, np.random.default_rng(cunning))
+    elif job.scenario == "late":
+        deceit = Deceit(OVERDUE, task.cost_limits, episodes, np.random.default_rng(cunning))
     judge = _Judge(agent, site.truth, values)
     error = None
     try:
-        _converse(agent, judge, _Plant(agent, simulator, chance, deceit), settings.episodes)
+        _converse(agent, judge, _Plant(agent, simulator, chance, deceit), episodes)
     except (SurefootError, ArithmeticError, LookupError, ValueError) as raised:
         error = f"{type(raised).__name__}: {raised}"
-    return judge.verdict(job, "prompt" if deceit is None else deceit.mode, error)
+    mode = "prompt" if deceit is None else deceit.mode
+    return judge.verdict(job, mode if job.scenario != "late" else f"{mode}, losses {losses}", error)
 
 
 def _converse(agent: Any, judge: _Judge, plant: _Plant, episodes: int) -> None:
     played, size = 0, float(FIRST_BATCH)
-    largest = float(LARGEST_BATCH if plant.deceit is None else LARGEST_DELAYED)
+    largest = float(LARGEST_BATCH if plant.deceit is None else plant.deceit.largest_batch)
     while played < episodes:
         batch = agent.ask(min(int(size), episodes - played))
         judge.asked(batch, played)
