@@ -427,3 +427,26 @@ def test_a_second_look_has_other_tasks_other_episodes_and_half_the_share(
         assert again.ledger.spent_on(entry) == pytest.approx(factor * paid)
     tasks, _ = holdout_stream(0, fingerprint(first), 2).spawn(2)
     assert (drawn[-1] == coins().sample(5, tasks)).all()
+
+
+# The number of cells
+
+
+def test_the_number_of_cells_is_chosen_without_further_simulation() -> None:
+    options: dict[str, Any] = {"tasks": 16, "holdout": 40, "p_max": 0.4}
+    found = trained(cells="auto", **options)
+    choice = found.extra["cells"]
+    assert choice["tasks"] == 16 and 1 <= len(found.cells) <= choice["cells"] == max(
+        row["cells"] for row in choice["tried"] if row["chance"] >= 0.8
+    )
+    fixed = trained(cells=choice["cells"], **options)
+    np.testing.assert_array_equal(found.cells.predictions.cost_upper, fixed.cells.predictions.cost_upper)
+    assert found.extra["simulation"] == fixed.extra["simulation"]
+    assert "cells" not in fixed.extra
+
+
+def test_a_hopeless_number_of_cells_is_refused_before_the_hold_out_is_simulated() -> None:
+    with pytest.raises(AssumptionError, match="no look is spent"):
+        trained(cells="auto", tasks=12, holdout=400, p_max=0.02)
+    with pytest.raises(InvalidInput, match='cells must be a number >= 1 or "auto"'):
+        trained(cells="all")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -35,6 +35,7 @@ def describe_text(policy_set: PolicySet) -> str:
         f"  criterion    discount {criterion.discount:g}, limits {limits}",
         f"  training     {report.tasks_sampled} tasks, {len(policy_set.cells)} cells, {len(policy_set.policies)} policies "
         f"({report.oracle}, radius {report.radius:.4g})",
+        *_chosen(policy_set.extra.get("cells")),
         f"  paper's      coverage >= {report.proved_coverage:.2f} by Subroutine 3"
         + (" (nothing at this sample size; the hold-out below says more)" if report.proved_coverage == 0.0 else ""),
         f"  certificate  {_certificate(policy_set)}",
@@ -43,6 +44,18 @@ def describe_text(policy_set: PolicySet) -> str:
         *_cells(policy_set),
     ]
     return "\n".join(lines)
+
+
+def _chosen(choice: Any) -> list[str]:
+    """How the number of cells was chosen, where it was: ``extra`` may come from anybody, so nothing about its shape is taken for granted."""
+    try:
+        misses = ", ".join(f"{int(row['cells'])}: {int(row['missed'])}" for row in choice["tried"])
+        return [
+            f"  cells        at most {int(choice['cells'])}, chosen on the training tasks for p_max {float(choice['p_max']):g}; of "
+            f"{int(choice['tasks'])} left out once each, in no cell by number of cells: {misses}"
+        ]
+    except (KeyError, TypeError, ValueError):
+        return []
 
 
 def _certificate(policy_set: PolicySet) -> str:

@@ -17,11 +17,15 @@ FAMILIES = {"gridworld": "truncated", "gridworld-published": "published"}
 )
 @click.option("--tasks", default=500, show_default=True, help="Fresh training tasks.")
 @click.option("--holdout", default=200, show_default=True, help="Fresh tasks that judge the finished cells.")
-@click.option("--cells", default=30, show_default=True, help="Largest number of cells.")
+@click.option(
+    "--cells", default="30", show_default=True,
+    help="Largest number of cells, or 'auto': as many as the training tasks support for --p-max.",
+)  # fmt: skip
 @click.option(
     "--policies", default=None, type=int, help="Size of the library besides the safe policy; default one per cell."
 )
 @click.option("--delta", default=0.05, show_default=True, help="Error probability of the hold-out certificate.")
+@click.option("--p-max", default=0.05, show_default=True, help="With --cells auto: the uncovered share to be excluded.")
 @click.option(
     "--previous",
     type=click.Path(path_type=Path),
@@ -38,9 +42,10 @@ def command(
     out: Path,
     tasks: int,
     holdout: int,
-    cells: int,
+    cells: str,
     policies: int | None,
     delta: float,
+    p_max: float,
     previous: Path | None,
     seed: int,
     workers: int,
@@ -67,9 +72,10 @@ def command(
         world,
         tasks=tasks,
         holdout=holdout,
-        cells=cells,
+        cells=int(cells) if cells.lstrip("-").isdecimal() else cells,  # type: ignore[arg-type]
         policies=policies,
         delta=delta,
+        p_max=p_max,
         previous=None if previous is None else load(previous),
         seed=seed,
         workers=workers,

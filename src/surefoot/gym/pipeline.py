@@ -58,6 +58,7 @@ from surefoot.policyset.schema import (
 from surefoot.stats.binomial import SIMULATION_STATED_AT, clopper_pearson_upper, simulated_upper
 from surefoot.stats.ledger import Ledger
 from surefoot.training.cells import ghost_tasks, seam_tasks
+from surefoot.training.choice import CellsChoice, checked_cells, choose_cells, folds
 from surefoot.training.cover import Cover, proved_level, sized_cover
 from surefoot.training.coverage import CoverageOracle, ParameterDistance
 from surefoot.version import VERSION
@@ -82,8 +83,9 @@ def train_simulated(
     *,
     tasks: int = 200,
     holdout: int = 200,
-    cells: int = 12,
+    cells: int | Literal["auto"] = 12,
     delta: float = 0.05,
+    p_max: float = 0.05,
     beta: float | None = None,
     widths: Widths | None = None,
     max_episodes: int = 2000,
@@ -107,9 +109,11 @@ def train_simulated(
             and every episode acts through an instance of its own (:func:`surefoot.policy.for_episode`).
         tasks: number of fresh training tasks.
         holdout: fresh tasks that judge the finished cells; 0 leaves the set without a certificate.
-        cells: largest number of cells.
+        cells: largest number of cells; ``"auto"`` takes the largest that the training tasks support, as in :func:`surefoot.train`. Nothing more is
+            simulated for that.
         delta: error probability of the hold-out certificate over all looks. Look a pays ``delta / 2^a``: half for coverage and half for the margin,
             after the part that shared episodes cost.
+        p_max: for ``cells="auto"`` only: the uncovered share that the agent is to accept; give the agent the same.
         beta: error probability of all intervals of one task together; see above for what it costs. By default .1 where tasks have episodes of
             their own, .005 where they share them.
         widths: how narrow intervals have to be.
@@ -132,14 +136,15 @@ def train_simulated(
         InvalidInput: an argument out of range.
         SimulationError: an environment or a policy breaks a rule; a policy acts otherwise beside other episodes, or after them, than alone;
             episodes do not depend on the parameters at all, or not on their seeds alone.
-        AssumptionError: the safe policy is not shown to be feasible in all sampled tasks (``strict``), or in none at all.
+        AssumptionError: the safe policy is not shown to be feasible in all sampled tasks (``strict``), or in none at all; or no number of cells would
+            pass the hold-out (``cells="auto"``).
     """
     tasks = check_integer("tasks", tasks, low=2)
     holdout = check_integer("holdout", holdout, low=0)
-    cells = check_integer("cells", cells, low=1)
+    cells = checked_cells(cells, holdout)
     seed = check_integer("seed", seed, low=0)
     miss = (SHARED_BETA if family.shared else OWN_BETA) if beta is None else beta
-    for name, value in (("delta", delta), ("beta", miss)):
+    for name, value in (("delta", delta), ("beta", miss), ("p_max", p_max)):
         check_real(name, value, low=0.0, high=1.0, open_low=True, open_high=True)
     if margin is not None:
         margin = check_real("margin", margin, low=0.0, open_low=True)
@@ -158,7 +163,13 @@ def train_simulated(
     for problem in ignored(family, run.policies, seed=seed):
         raise SimulationError(problem)
     values = run.estimate(drawn.everything, 1, "simulating tasks")
-    outcome = _build(run, drawn, values, cover, cells, seams, policy_for_cell, strict)
+    paid = delta * look_share(1 + len(looks))
+    target = (
+        _Target(holdout, _levels(family, looks_paid(delta, 1 + len(looks)), paid, miss)[0], miss, p_max)
+        if cells == "auto"
+        else None
+    )
+    outcome = _build(run, drawn, values, cover, cells, target, seams, policy_for_cell, strict)
     frozen = PolicySet(
         criterion=family.criterion,
         policies=run.policies,
@@ -175,10 +186,12 @@ def train_simulated(
     )
     certificate, ledger = None, frozen.ledger
     if holdout:
-        ledger, alpha = _levels(family, frozen.ledger, delta * look_share(frozen.attempt), miss)
+        ledger, alpha = _levels(family, frozen.ledger, paid, miss)
         fresh = holdout_stream(seed, fingerprint(frozen), frozen.attempt)
         certificate = _certify(run, outcome, holdout, miss, ledger, alpha, fresh)
     extra = {"simulation": {**run.summary(miss), "level_per_task": alpha}}
+    if outcome.choice is not None:
+        extra["cells"] = outcome.choice.data()
     return replace(frozen, certificate=certificate, ledger=ledger, extra=extra)
 
 
@@ -193,6 +206,27 @@ def _levels(family: GymFamily, ledger: Ledger, paid: float, beta: float) -> tupl
     ledger = ledger.spend("coverage", rest / 2, "hold-out limit on the uncovered mass")
     ledger = ledger.spend("margin", rest / 2, "hold-out limit on tasks where the safe policy has less margin")
     return ledger, beta * (paid - rest) if family.shared else beta
+
+
+@dataclass(frozen=True, eq=False)
+class _Target:
+    """What the hold-out has to show, where the number of cells is chosen for it."""
+
+    holdout: int
+    ledger: Ledger
+    beta: float
+    p_max: float
+
+    def choose(self, run: _Run, missed: Callable[[int], int], tasks: int) -> CellsChoice:
+        """The number of cells; ``missed(n)`` as in :func:`surefoot.training.choice.choose_cells`."""
+        level = next(entry.delta for entry in self.ledger.entries if entry.name == "coverage")
+
+        def upper(k: int) -> float:
+            return simulated_upper(
+                k, self.holdout, level, _simulation_error(k, self.holdout, self.beta, run.family.shared)
+            )
+
+        return choose_cells(missed, tasks=tasks, holdout=self.holdout, level=level, p_max=self.p_max, upper=upper)
 
 
 @dataclass(frozen=True, eq=False)
@@ -315,13 +349,19 @@ class _Outcome:
     upper: FloatArray
     report: TrainingReport
     assumption: AssumptionReport
+    choice: CellsChoice | None
 
     def covers(self, values: Estimates, margins: FloatArray) -> Any:
         """(T,) whether all intervals of a task lie inside one cell, and the safe policy surely keeps the margin there."""
-        inside = np.zeros(len(values.lower), dtype=np.bool_)
-        for low, high in zip(self.lower, self.upper):
-            inside |= ((values.lower >= low) & (values.upper <= high)).all(axis=(1, 2))
-        return inside & (margins >= self.assumption.safe_margin)
+        return _inside(self.lower, self.upper, values) & (margins >= self.assumption.safe_margin)
+
+
+def _inside(lower: FloatArray, upper: FloatArray, values: Estimates) -> Any:
+    """(T,) whether all intervals of a task lie inside one of the boxes (N, J, Q)."""
+    inside = np.zeros(len(values.lower), dtype=np.bool_)
+    for low, high in zip(lower, upper):
+        inside |= ((values.lower >= low) & (values.upper <= high)).all(axis=(1, 2))
+    return inside
 
 
 def _build(
@@ -329,7 +369,8 @@ def _build(
     drawn: _Drawn,
     everything: Estimates,
     oracle: CoverageOracle | str,
-    n_cells: int,
+    n_cells: int | Literal["auto"],
+    target: _Target | None,
     seams: str,
     policy_for_cell: Callable[[FloatArray], int] | None,
     strict: bool,
@@ -343,19 +384,37 @@ def _build(
     if offenders.found and (strict or not good.size):
         raise AssumptionError(offenders.refusal(values))
     name, distances = _distances(family, oracle, drawn.tasks[good], values.take(good))
-    found = sized_cover(distances, n_cells)
-    assignment = np.full(n, -1)
-    assignment[good] = found.to_centers.argmin(axis=1)
-    boxes = _Boxes(len(found.centers), values)
-    for t in good:
-        boxes.include(int(assignment[t]), values.lower[t], values.upper[t])
-    _extend(run, boxes, drawn, assignment, good, values, ghosts, seams, offenders)
-    boxes.inflate(INFLATION, SLACK * everything.widths[: n + g].max(axis=0), *family.ranges())
+    room = SLACK * everything.widths[: n + g].max(axis=0)
+
+    def made(n_cells: int, kept: IntArray, seams: str, noted: _Offenders) -> tuple[Cover, _Boxes]:
+        """Cells from the tasks ``good[kept]``."""
+        found, members = sized_cover(distances[np.ix_(kept, kept)], n_cells), good[kept]
+        assignment = np.full(n, -1)
+        assignment[members] = found.to_centers.argmin(axis=1)
+        boxes = _Boxes(len(found.centers), values)
+        for t in members:
+            boxes.include(int(assignment[t]), values.lower[t], values.upper[t])
+        _extend(run, boxes, drawn, assignment, members, values, ghosts, seams, noted)
+        boxes.inflate(INFLATION, room, *family.ranges())
+        return found, boxes
+
+    def missed(n_cells: int) -> int:
+        """Of all tasks, left out once each, those in no cell made from the others; seams are interpolated, tasks left out lend no ghosts."""
+        total = n - good.size
+        for out in folds(good.size):
+            kept = np.setdiff1d(np.arange(good.size), out)
+            _, boxes = made(n_cells, kept, "interpolate", _Offenders(run))
+            inside = _inside(boxes.lower, boxes.upper, values.take(good[out]))
+            total += int((~(inside & (margins[good[out]] >= _margin(run, boxes, False)[0]))).sum())
+        return total
+
+    choice = None if target is None else target.choose(run, missed, n)
+    found, boxes = made(n_cells if choice is None else choice.cells, np.arange(good.size), seams, offenders)  # type: ignore[arg-type]
     _corners(run, offenders)
     centers = good[found.centers]
     cells = _cells(run, boxes, drawn.tasks[centers], values.take(centers), policy_for_cell, _outside(run, drawn, far))
     report = _report(run, name, found, n, good.size)
-    return _Outcome(cells, boxes.lower, boxes.upper, report, offenders.report(*_margin(run, boxes, strict)))
+    return _Outcome(cells, boxes.lower, boxes.upper, report, offenders.report(*_margin(run, boxes, strict)), choice)
 
 
 class _Boxes:

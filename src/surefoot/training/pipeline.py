@@ -14,7 +14,8 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from functools import partial
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 
@@ -38,6 +39,7 @@ from surefoot.stats.ledger import Ledger
 from surefoot.tasks.family import TabularFamily
 from surefoot.training.assumption import Offender, assumption_report, refusal
 from surefoot.training.cells import Boxes, Layout, ghost_tasks, seam_tasks
+from surefoot.training.choice import checked_cells, choose_cells, folds
 from surefoot.training.cover import Cover, greedy_cover, proved_level, sized_cover, subroutine3
 from surefoot.training.coverage import CMDPDistance, CoverageOracle, joint_support, kernel_rows
 from surefoot.training.optimal import ExactOptimal, OptimalOracle, OptimalPolicy
@@ -55,6 +57,7 @@ CONDITIONAL_STATES = 256
 KERNEL_ENTRIES = 200_000
 """By default kernel boxes are kept when the joint support has at most this many entries."""
 CORNER_PARAMETERS = 6
+START_CELLS = 30
 OUTSIDE = 8
 """Tasks beyond the family per parameter and side."""
 
@@ -64,9 +67,10 @@ def train(
     *,
     tasks: int | None = 500,
     holdout: int = 200,
-    cells: int = 30,
+    cells: int | Literal["auto"] = 30,
     policies: int | None = None,
     delta: float = 0.05,
+    p_max: float = 0.05,
     seed: int = 0,
     radius: float | None = None,
     coverage: CoverageOracle | None = None,
@@ -87,11 +91,14 @@ def train(
         tasks: number of fresh training tasks. ``None`` runs Subroutine 3 of the paper: start at ``ln(delta)^2 / delta^2`` and double
             until it accepts, which needs ``radius``.
         holdout: fresh tasks that judge the finished cells; 0 leaves the set without a certificate.
-        cells: largest number of cells; the radius of the cover is chosen to fit. Ignored when ``radius`` is given.
+        cells: largest number of cells; the radius of the cover is chosen to fit. Ignored when ``radius`` is given. ``"auto"`` takes the largest
+            number that the training tasks support (:mod:`surefoot.training.choice`): cells from a part of the tasks have to cover the rest well
+            enough for the hold-out to show ``p_max``.
         policies: size of the library besides the safe policy; by default one policy per cell. Cells sharpen the evidence and cost little,
             policies cost an evaluation on every task.
         delta: error probability of the hold-out certificate over all looks, and the ``delta`` of Subroutine 3 when ``tasks`` is ``None``. Look a
             pays ``delta / 2^a``: half of that for coverage, half for the safe policy's margin.
+        p_max: for ``cells="auto"`` only: the uncovered share that the agent is to accept; give the agent the same.
         seed: of everything random.
         radius: ``eps`` of the cover, in the units of the coverage oracle.
         coverage, optimal, safe: the oracles ``O_c``, ``O_l``, ``O_s``; by default the CMDP distance, the exact linear program, and the
@@ -109,24 +116,43 @@ def train(
 
     Raises:
         InvalidInput: an argument out of range.
-        AssumptionError: no policy is feasible with margin for all sampled tasks (``strict``), or for none at all.
+        AssumptionError: no policy is feasible with margin for all sampled tasks (``strict``), or for none at all; or no number of cells would pass
+            the hold-out (``cells="auto"``).
     """
     holdout = check_integer("holdout", holdout, low=0)
-    cells = check_integer("cells", cells, low=1)
+    cells = checked_cells(cells, holdout)
+    if cells == "auto" and (tasks is None or radius is not None):
+        raise InvalidInput(
+            'cells must be a number where radius or tasks=None decides on the cover, got "auto"; leave radius out'
+        )
     if policies is not None:
         policies = check_integer("policies", policies, low=1)
     seed = check_integer("seed", seed, low=0)
     workers = check_integer("workers", workers, low=1)
     delta = check_real("delta", delta, low=0.0, high=1.0, open_low=True, open_high=True)
+    p_max = check_real("p_max", p_max, low=0.0, high=1.0, open_low=True, open_high=True)
     if margin is not None:
         margin = check_real("margin", margin, low=0.0, open_low=True)
     kept = KERNEL_ENTRIES if kernel_entries is None else check_integer("kernel_entries", kernel_entries, low=0)
     looks, lineage_known = looks_after(previous, family.name)
     run = _Run(family, optimal, margin, workers, progress)
     sample_rng = np.random.default_rng(np.random.SeedSequence(seed).spawn(1)[0])
-    parameters, cover, report = _cover(family, coverage or CMDPDistance(), tasks, cells, radius, delta, sample_rng)
+    oracle, choice = coverage or CMDPDistance(), None
+    # Where the number of cells is to be chosen, a cover of any size serves until it is.
+    first = START_CELLS if cells == "auto" else cells
+    parameters, cover, distances, rounds = _cover(family, oracle, tasks, first, radius, delta, sample_rng)
     optima = run.solve(parameters, "solving tasks")
     chosen = _safe_policy(family, safe, safe_policy, parameters[cover.centers], margin)
+    if cells == "auto":
+        assert distances is not None
+        paid = delta * look_share(1 + len(looks)) / 2
+        choice = choose_cells(
+            _LeftOut(run, parameters, distances, optima, chosen, margin, policies, kept),
+            tasks=len(parameters), holdout=holdout, level=paid, p_max=p_max,
+            upper=lambda k: clopper_pearson_upper(k, holdout, paid),
+        )  # fmt: skip
+        cover = sized_cover(distances, choice.cells)
+    report = _cover_report(family, oracle, parameters, cover, rounds)
     sampled = _Sampled(parameters, optima, cover)
     outcome = _build_cells(run, sampled, chosen, margin, strict, policies, kept)
     frozen = PolicySet(
@@ -140,6 +166,7 @@ def train(
         ledger=looks_paid(delta, 1 + len(looks)),
         seed=seed,
         version=VERSION,
+        extra={} if choice is None else {"cells": choice.data()},
         looks=looks,
         lineage_known=lineage_known,
     )
@@ -205,6 +232,10 @@ class _Run:
             self.anchor = self.family.cmdp(parameters[closest])
         return self._map(_solve_chunk, parameters, label, self.optimal, self.anchor)
 
+    def remembering(self, parameters: FloatArray, optima: list[OptimalPolicy]) -> _Run:
+        """A run that solves no task twice and begins with these; it draws no bars."""
+        return _Remembering(self, parameters, optima)
+
     def measure(
         self,
         parameters: FloatArray,
@@ -231,6 +262,24 @@ class _Run:
             running = Parallel(n_jobs=self.workers, return_as="generator")(delayed(work)(*call) for call in calls)
             results = list(track(running, label, len(calls), show=self.progress))
         return list(itertools.chain.from_iterable(results))
+
+
+class _Remembering(_Run):
+    """See :meth:`_Run.remembering`."""
+
+    def __init__(self, run: _Run, parameters: FloatArray, optima: list[OptimalPolicy]) -> None:
+        super().__init__(run.family, run.optimal, run.margin, run.workers, False)
+        self.anchor = run.anchor
+        self._known = {point.tobytes(): optimum for point, optimum in zip(parameters, optima)}
+
+    def solve(self, parameters: FloatArray, label: str) -> list[OptimalPolicy]:
+        """As :meth:`_Run.solve`."""
+        keys = [point.tobytes() for point in parameters]
+        new = [k for k, key in enumerate(keys) if key not in self._known]
+        if new:
+            found = self._map(_solve_chunk, parameters[new], label, self.optimal, self.anchor)
+            self._known.update((keys[k], optimum) for k, optimum in zip(new, found))
+        return [self._known[key] for key in keys]
 
 
 def _solve_chunk(
@@ -302,21 +351,26 @@ def _cover(
     radius: float | None,
     delta: float,
     rng: np.random.Generator,
-) -> tuple[FloatArray, Cover, TrainingReport]:
-    rounds = 1
+) -> tuple[FloatArray, Cover, FloatArray | None, int]:
+    """Sampled tasks (T, p), their cover, their distances (T, T) where the sample was not doubled, and how many samples were drawn."""
     if tasks is None:
         if radius is None:
             raise InvalidInput("radius must be given when tasks is None, got None; pass the radius of the cover")
         parameters, _, cover, rounds = subroutine3(family, oracle, radius=radius, delta=delta, rng=rng)
-    else:
-        parameters = _sample(family, check_integer("tasks", tasks, low=2), rng)
-        distances = oracle.distances(family, parameters, parameters)
-        if radius is None:
-            cover = sized_cover(distances, cells)
-        else:
-            cover = greedy_cover(distances, check_real("radius", radius, low=0.0, open_low=True))
+        return parameters, cover, None, rounds
+    parameters = _sample(family, check_integer("tasks", tasks, low=2), rng)
+    distances = oracle.distances(family, parameters, parameters)
+    if radius is None:
+        return parameters, sized_cover(distances, cells), distances, 1
+    cover = greedy_cover(distances, check_real("radius", radius, low=0.0, open_low=True))
+    return parameters, cover, distances, 1
+
+
+def _cover_report(
+    family: TabularFamily, oracle: CoverageOracle, parameters: FloatArray, cover: Cover, rounds: int
+) -> TrainingReport:
     n = len(parameters)
-    report = TrainingReport(
+    return TrainingReport(
         family=family.name,
         parameter_names=tuple(family.parameter_names),
         oracle=oracle.name,
@@ -326,7 +380,39 @@ def _cover(
         uncovered_fraction=cover.uncovered / n,
         level=proved_level(n, len(cover.centers), cover.uncovered),
     )
-    return parameters, cover, report
+
+
+class _LeftOut:
+    """How many training tasks lie in no cell made from the others, fold by fold; nothing is solved twice."""
+
+    def __init__(
+        self, run: _Run, parameters: FloatArray, distances: FloatArray, optima: list[OptimalPolicy], safe: FloatArray,
+        margin: float | None, policies: int | None, kernel_entries: int,
+    ) -> None:  # fmt: skip
+        self._run, self._parameters, self._distances, self._optima = (
+            run.remembering(parameters, optima),
+            parameters,
+            distances,
+            optima,
+        )
+        self._build = partial(
+            _build_cells, safe=safe, margin=margin, strict=False, policies=policies, kernel_entries=kernel_entries
+        )
+
+    def __call__(self, n_cells: int) -> int:
+        """Misses over all folds with at most ``n_cells`` cells."""
+        return sum(self._missed(n_cells, out) for out in folds(len(self._parameters)))
+
+    def _missed(self, n_cells: int, out: IntArray) -> int:
+        kept = np.setdiff1d(np.arange(len(self._parameters)), out)
+        cover = sized_cover(self._distances[np.ix_(kept, kept)], n_cells)
+        sampled = _Sampled(self._parameters[kept], [self._optima[k] for k in kept], cover)
+        try:
+            outcome = self._build(self._run, sampled)
+        except AssumptionError:
+            return out.size
+        covered = _covered(self._run, outcome, self._parameters[out], "choosing the number of cells")[0]
+        return covered.count(False)
 
 
 def _sample(family: TabularFamily, n: int, rng: np.random.Generator) -> FloatArray:
@@ -543,16 +629,7 @@ def _certify(
 ) -> tuple[Certificate, Ledger]:
     """Judge the frozen cells and the frozen margin on fresh tasks, at the share that this look pays."""
     paid = frozen.ledger.total * look_share(frozen.attempt)
-    fresh = _sample(run.family, holdout, rng)
-    measured = run.measure(fresh, "certifying", outcome.tables, outcome.boxes.layout, None)
-    covered = [
-        m.feasible
-        and m.safe_margin >= outcome.assumption.safe_margin
-        and bool(outcome.boxes.consistent(m.quantities).size)
-        and outcome.promised.hold(run.family.cmdp(point))
-        for point, m in zip(fresh, measured)
-    ]
-    margins = np.array([m.safe_margin for m in measured])
+    covered, margins = _covered(run, outcome, _sample(run.family, holdout, rng), "certifying")
     uncovered, failures = covered.count(False), int((margins < outcome.assumption.safe_margin).sum())
     ledger = frozen.ledger.spend("coverage", paid / 2, "hold-out limit on the uncovered mass")
     ledger = ledger.spend("margin", paid / 2, "hold-out limit on tasks where the safe policy has less margin")
@@ -565,3 +642,16 @@ def _certify(
         delta_coverage=paid,
     )
     return certificate, ledger
+
+
+def _covered(run: _Run, outcome: _Outcome, parameters: FloatArray, label: str) -> tuple[list[bool], FloatArray]:
+    """Whether each task lies in some cell, and what the safe policy keeps there: (T,)."""
+    measured = run.measure(parameters, label, outcome.tables, outcome.boxes.layout, None)
+    covered = [
+        m.feasible
+        and m.safe_margin >= outcome.assumption.safe_margin
+        and bool(outcome.boxes.consistent(m.quantities).size)
+        and outcome.promised.hold(run.family.cmdp(point))
+        for point, m in zip(parameters, measured)
+    ]
+    return covered, np.array([m.safe_margin for m in measured])
