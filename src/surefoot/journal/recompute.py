@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -53,6 +54,10 @@ __all__ = [
     "SafeCheck",
     "log_sum",
 ]
+
+
+_Walk = list[tuple[float, FloatArray, Callable[[], None]]]
+"""Shares of the wealth, log-wealths (n, w) after each of n episodes, and what makes the last of them so."""
 
 
 def log_sum(logs: FloatArray, axis: int | tuple[int, ...] | None = None) -> Any:
@@ -212,6 +217,35 @@ class DataBounds:
                 if self._reaches(policy, i, float(self.values[policy, i])):
                     self.values[policy, i] = min(self.values[policy, i], self._bound(policy, i))
 
+    def told_singly(self, policies: IntArray, costs: FloatArray) -> Callable[[], None]:
+        """Of episodes (n,) that were asked and told one after the other, none beside them open: what :meth:`told` would do, when called."""
+        logs, values = {}, self.values.copy()
+        for policy in np.unique(policies).tolist():
+            mine = policies == policy
+            for i, ceiling in enumerate(self._ceilings):
+                left = 1.0 - np.clip(costs[mine, i], 0.0, ceiling) / ceiling
+                c = self._fractions[:, None]
+                steps = np.log(1.0 - c + c * (left[:, None, None] * self._odds[i]))
+                logs[policy, i] = self._logs[policy, i] + steps.sum(axis=0)
+                level = float(self._threshold[policy])
+                if np.isfinite(level):
+                    worst = (self._lost[policy] * np.log1p(-self._fractions) + self._log_weights)[:, None]
+                    values[policy, i] = _least_crossing(
+                        self._logs[policy, i] + worst,
+                        steps,
+                        self._odds[i],
+                        float(ceiling),
+                        level,
+                        float(values[policy, i]),
+                    )
+
+        def commit() -> None:
+            for where, last in logs.items():
+                self._logs[where] = last
+            self.values = values
+
+        return commit
+
     def _reaches(self, policy: int, i: int, value: float) -> bool:
         """Whether the crossing may lie at ``value`` or below: the log-wealth rises with the odds, so one point of the chord decides."""
         ceiling, odds = float(self._ceilings[i]), self._odds[i]
@@ -259,6 +293,44 @@ def _on_chord(logs: FloatArray, odds: FloatArray, top: float, value: float) -> f
     return float(log_sum((1.0 - share) * logs[:, g - 1] + share * logs[:, g]))
 
 
+def _least_crossing(
+    start: FloatArray, steps: FloatArray, odds: FloatArray, top: float, level: float, value: float
+) -> float:
+    """The smallest mean below ``value`` that n moments reject at ``level``, else ``value``: on chords of the log-wealth in the odds, by bisection.
+
+    Args:
+        start: (K, G) log-wealths before.
+        steps: (n, K, G) what each moment adds.
+        odds, top: of the means of the grid (G,), and the largest.
+    """
+    wanted = top / (top - value) if value < top else np.inf
+    g = min(max(1, int(np.searchsorted(odds, wanted))), odds.size - 1)
+    share = min(1.0, max(0.0, (wanted - float(odds[g - 1])) / float(odds[g] - odds[g - 1])))
+    chord = start[:, g - 1 : g + 1] + np.cumsum(steps[:, :, g - 1 : g + 1], axis=0)
+    below = np.flatnonzero(log_sum((1.0 - share) * chord[:, :, 0] + share * chord[:, :, 1], axis=1) >= level - 1e-9)
+    if not below.size:
+        return value
+    walk = start + np.cumsum(steps[: below[-1] + 1], axis=0)[below]
+    rejects = log_sum(walk, axis=1) >= level
+    rejects = rejects[rejects[:, -1]]
+    if not len(rejects):
+        return value
+    above = np.maximum(1, rejects.argmax(axis=1))
+    g = int(above.min())
+    walk = walk[log_sum(walk[:, :, -1], axis=1) >= level][above == g]
+    left, right = np.zeros(len(walk)), np.ones(len(walk))
+    for _ in range(48):
+        middle = 0.5 * (left + right)
+        crossed = (
+            log_sum((1.0 - middle[:, None]) * walk[:, :, g - 1] + middle[:, None] * walk[:, :, g], axis=1) >= level
+        )
+        left, right = np.where(crossed, left, middle), np.where(crossed, middle, right)
+        keep = left <= right.min()  # the others cross later
+        walk, left, right = walk[keep], left[keep], right[keep]
+    odd = float(odds[g - 1]) + float(right.min()) * float(odds[g] - odds[g - 1])
+    return float(min(value, top - top / odd))
+
+
 class CostWatch:
     """The monitor's e-process.
 
@@ -279,6 +351,18 @@ class CostWatch:
             if self._logs.size:
                 self.peak = max(self.peak, float(log_sum(self._logs)) - math.log(self._logs.size))
 
+    def foresee(self, costs: FloatArray) -> tuple[float, Callable[[], None]]:
+        """The peak after costs (n, I), and what makes it so."""
+        walk = self._logs + np.cumsum(np.log1p(self._bets * (costs - self._limits)[:, :, None]), axis=0)
+        peak = self.peak
+        if self._logs.size:
+            peak = max(peak, float(log_sum(walk, axis=(1, 2)).max()) - math.log(self._logs.size))
+
+        def commit() -> None:
+            self._logs, self.peak = walk[-1], peak
+
+        return peak, commit
+
 
 class _Residuals:
     """Sums of squares of residuals (B+1, F, F), shrunk towards all initial states together."""
@@ -295,6 +379,29 @@ class _Residuals:
             self._sums[column] += np.outer(residual, residual)
             self._counts[column] += 1.0
 
+    def walk(self, columns: IntArray, residuals: FloatArray, used: int | None) -> tuple[FloatArray, Callable[[], None]]:
+        """Inverses (n, F, F) for the columns (n,) as they were before each of n episodes, and what adds the episodes' residuals (n, F)."""
+        size, p = self._prior.size if used is None else used, PRIOR_EPISODES
+        squares = residuals[:, :, None] * residuals[:, None, :]
+        pooled = self._sums.sum(axis=0) + np.diag(self._prior) + _before(squares)
+        pooled = pooled / (self._counts.sum() + 1.0 + np.arange(len(columns)))[:, None, None]
+        own, counts = np.empty(squares.shape), np.empty(len(columns))
+        sums, totals = self._sums.copy(), self._counts.copy()
+        for column in np.unique(columns).tolist():
+            mine = columns == column
+            own[mine] = self._sums[column] + _before(squares[mine])
+            counts[mine] = self._counts[column] + np.arange(mine.sum())
+            sums[column] += squares[mine].sum(axis=0)
+            totals[column] += mine.sum()
+        shrunk = (own + p * pooled) / (counts + p)[:, None, None] + 1e-9 * np.diag(self._prior)
+        found = np.zeros(squares.shape)
+        found[:, :size, :size] = np.linalg.inv(shrunk[:, :size, :size])
+
+        def commit() -> None:
+            self._sums, self._counts, self._found = sums, totals, {}
+
+        return found, commit
+
     def inverse(self, used: int | None = None) -> FloatArray:
         size = self._prior.size if used is None else used
         if size not in self._found:  # nothing was told since: the same object, as bets are compared by
@@ -305,6 +412,11 @@ class _Residuals:
             found[:, :size, :size] = np.linalg.inv(shrunk[:, :size, :size])
             self._found[size] = found
         return self._found[size]
+
+
+def _before(steps: FloatArray) -> FloatArray:
+    """(n, ...) sums of the steps before each."""
+    return np.asarray(np.cumsum(steps, axis=0) - steps)
 
 
 class CellWealth:
@@ -390,6 +502,135 @@ class CellWealth:
                 self._give_up_transitions()
             else:
                 self.impossible |= self._transitions.update(group.rows)
+
+    @property
+    def entries(self) -> int:
+        """Numbers that one episode moves at most: what bounds how many episodes are looked at together."""
+        moved = [self._rivals.index.size * self._wide.low.size, self.alive.size * self._boxes.lower.shape[1]]
+        if self._transitions is not None:
+            moved.append(self._transitions.logs.size)
+        return int(max(moved))
+
+    def foresee(
+        self, group: Group, rows: Sequence[IntArray] | None, close: float
+    ) -> tuple[int, Callable[[], None] | None]:
+        """Episodes that were asked and told one after the other: what :meth:`settle` would do with them, one by one, when called.
+
+        Before it how many episodes pass without anything else, or nearly: a cell refuted, readmitted or given up, evidence lost or limited. If these
+        are not all, there is nothing to call.
+
+        Args:
+            group: n episodes in ask order.
+            rows: (m, 4) transitions of each, or ``None``.
+            close: what counts as nearly.
+        """
+        boxes, whole, signals = self._boxes, self._boxes.states.size, group.signals
+        furthest = np.maximum(np.abs(boxes.low), np.abs(boxes.high))
+        room = 1e-6 * np.where(furthest < 1.0, 2.0 * furthest, 1.0 + furthest)
+        inside = (group.outcomes >= boxes.low - room) & (group.outcomes <= boxes.high + room)
+        settled = self._conditional is not None and self._measured is not None
+        if not settled or not inside.all() or not group.sound(float(boxes.low[0]), float(boxes.high[0])).all():
+            return 0, None
+        if (self._conditional and whole and group.starts is None) or (
+            signals is None and (self._measured or self._extra)
+        ):
+            return 0, None
+        if (self.alive & ~self.watched).any() or (self.alive & self.impossible).any():
+            return 0, None
+        columns = boxes.columns(group.starts if self._conditional else None, group.ids.size)
+        watched = np.flatnonzero(self.watched)
+        commits, parts = [], []
+        for walk in (
+            self._walk_separate(group),
+            self._walk_joint(group, columns, watched),
+            self._walk_steps(rows, watched),
+        ):
+            if walk is None:
+                return 0, None
+            for share, logs, finish in walk:
+                parts.append(math.log(share) + logs)
+                commits.append(finish)
+        wealth, alive = log_sum(np.array(parts), axis=0), self.alive[watched]
+        back = (wealth <= math.log(RETURN) + close) & ~alive & ~self.impossible[watched]
+        gone = (wealth >= self.threshold - close) & alive
+        eventful = (gone | back | (wealth >= self.final - close)).any(axis=1)
+        if eventful.any():
+            return int(eventful.argmax()), None
+
+        def commit() -> None:
+            for each in commits:
+                each()
+
+        return group.ids.size, commit
+
+    def _walk_separate(self, group: Group) -> _Walk:
+        """Log-wealths (n, w) of the w watched cells after every episode, from bets on one signal at a time."""
+        clipped = np.clip(group.outcomes, self._boxes.low, self._boxes.high)
+        found = [process.walk(group.policies, clipped[:, f], self.watched) for f, process in enumerate(self._separate)]
+        if group.signals is not None:
+            found += [
+                process.walk(group.policies, group.signals[:, x], self.watched) for x, process in enumerate(self._extra)
+            ]
+        mean = log_sum(np.array([logs for logs, _ in found]), axis=0) - math.log(len(found))
+
+        def commit() -> None:
+            for _, each in found:
+                each()
+
+        return [(self._shares.separate, mean, commit)]
+
+    def _walk_joint(self, group: Group, columns: IntArray, watched: IntArray) -> _Walk:
+        """The same from joint bets."""
+        n, whole, boxes = group.ids.size, self._boxes.states.size, self._wide
+        start = self._joint[watched]
+        if not self._joint_on:
+            still = np.broadcast_to(log_sum(start + self._rivals.log_weights[watched], axis=1), (n, watched.size))
+            return [(self._shares.joint, still, lambda: None)]
+        kept = np.flatnonzero((columns < whole) | (not (self._conditional and whole)))
+        outcomes, j, b = group.outcomes[kept], group.policies[kept], columns[kept]
+        if self._signals is not None:
+            (least, most), told = self._signals.bounds.T, group.signals
+            more = np.tile(least, (kept.size, 1)) if told is None else np.clip(told[kept], least, most)
+            outcomes = np.hstack([outcomes, more])
+        steps = np.zeros((n, *start.shape))
+        commits: list[Callable[[], None]] = []
+        if kept.size:
+            low = boxes.lower[watched[None], j[:, None], :, b[:, None]]
+            high = boxes.upper[watched[None], j[:, None], :, b[:, None]]
+            residuals = outcomes - (0.5 * (low + high)).mean(axis=1) if watched.size else outcomes
+            fixed, add = self._residuals.walk(b, residuals, None if self._measured else self._boxes.low.size)
+            commits.append(add)
+            rival = boxes.points[self._rivals.index[watched][None], j[:, None, None], :, b[:, None, None]]
+            steps[kept] = _joint_steps(low[:, :, None], high[:, :, None], rival, fixed, boxes.low, boxes.high, outcomes)
+        walk = start + np.cumsum(steps, axis=0)
+
+        def commit() -> None:
+            self._joint[watched] = walk[-1]
+            for each in commits:
+                each()
+
+        return [(self._shares.joint, log_sum(walk + self._rivals.log_weights[watched], axis=2), commit)]
+
+    def _walk_steps(self, rows: Sequence[IntArray] | None, watched: IntArray) -> _Walk | None:
+        """The same from transitions; nothing where there is no such evidence."""
+        found = self._transitions
+        if found is None:
+            return []
+        if rows is None:
+            over = self._joint_on and bool((found.logs == -np.inf).all()) and not (self.watched & ~self.alive).any()
+            if not over:
+                return None
+            return [(self._shares.transitions, np.full((1, watched.size), -np.inf), lambda: None)]
+        steps = found.walk(rows)
+        if steps is None:
+            return None
+        walk = found.logs + np.cumsum(steps, axis=0)
+
+        def commit() -> None:
+            found.logs = walk[-1]
+
+        logs = log_sum(walk[:, watched] + found.rivals.log_weights[watched], axis=2)
+        return [(self._shares.transitions, logs, commit)]
 
     def _columns(self, group: Group) -> IntArray:
         n, whole = group.ids.size, self._boxes.states.size
@@ -506,6 +747,36 @@ def _averaged(logs: FloatArray, rivals: Rivals) -> Any:
     return log_sum(logs + rivals.log_weights, axis=1)
 
 
+def _joint_steps(
+    low: FloatArray, high: FloatArray, rival: FloatArray, fixed: FloatArray, least: FloatArray, most: FloatArray, outcomes: FloatArray
+) -> FloatArray:  # fmt: skip
+    """(n, w, R) what the joint bets of n episodes add to the log-wealths.
+
+    Args:
+        low, high: (n, w, 1, F) boxes for each episode's policy and initial state.
+        rival: (n, w, R, F) values of the alternatives, NaN where unknown.
+        fixed: (n, F, F) inverse scatters that the bets were made with.
+        least, most: (F,) ranges.
+        outcomes: (n, F).
+    """
+    rival = np.where(np.isnan(rival), low, rival)
+    gap = np.maximum(rival - high, 0.0) + np.minimum(rival - low, 0.0)
+    full = np.einsum("nwrf,ngf->nwrg", gap, fixed)
+    plain = gap * np.einsum("nff->nf", fixed)[:, None, None]
+
+    def support(u: FloatArray) -> Any:
+        return np.where(u > 0.0, u * high, u * low).sum(axis=3)
+
+    better = (full * rival).sum(axis=3) > support(full)
+    u = np.where(better[..., None], full, plain)
+    u = np.where((gap != 0.0).any(axis=3)[..., None], u, 0.0)
+    offset = support(u)
+    worst = np.where(u > 0.0, u * least, u * most).sum(axis=3) - offset
+    shrink = np.where(worst < -CAP, CAP / np.maximum(-worst, CAP), 1.0)
+    gain = np.einsum("nwrf,nf->nwr", u, outcomes) - offset
+    return np.asarray(np.log1p(shrink * gain))
+
+
 class _Separate:
     """Bets on one signal, per cell and policy; logs (J, N, 2, K)."""
 
@@ -527,6 +798,32 @@ class _Separate:
         bets = np.stack([values[:, None] - plus, minus - values[:, None]], axis=2)
         self._logs[policy, watched] += np.log1p(bets[..., None] * self._fractions).sum(axis=0)
         self.lose(policy, 0)
+
+    def walk(self, policies: IntArray, values: FloatArray, watched: Any) -> tuple[FloatArray, Callable[[], None]]:
+        """(n, w) log-wealth of the watched cells after each of n episodes, and what makes the last so."""
+        values, n = np.clip(values, self._low, self._high), policies.size
+        last: dict[int, tuple[FloatArray, FloatArray]] = {}
+        each = np.broadcast_to(
+            (self._each[:, watched] + self._log_shares[:, None]).T, (n, watched.sum(), self._lost.size)
+        ).copy()
+        for j in np.unique(policies).tolist():
+            mine = np.flatnonzero(policies == j)
+            x = values[mine, None]
+            bets = np.stack([x - self._plus[j, watched], self._minus[j, watched] - x], axis=2)
+            walk = self._logs[j, watched] + np.cumsum(np.log1p(bets[..., None] * self._fractions), axis=0)
+            worst = self._lost[j] * self._worst[j, watched]
+            means = log_sum(walk + worst, axis=(2, 3)) - math.log(2 * self._fractions.size)
+            last[j] = walk[-1], means[-1]
+            # From each of its episodes to the next the policy's own average stays.
+            since = np.searchsorted(mine, np.arange(n), side="right") - 1
+            each[since >= 0, :, j] = means[since[since >= 0]] + self._log_shares[j]
+
+        def commit() -> None:
+            for j, (logs, mean) in last.items():
+                self._logs[j, watched] = logs
+                self._each[j, watched] = mean
+
+        return np.asarray(log_sum(each, axis=2)), commit
 
     def lose(self, policy: int, count: int) -> None:
         """Episodes went missing; the average of one policy's bets (N,) anew."""
@@ -560,6 +857,18 @@ class _Ratios:
                 start = end
         self._ratios[np.broadcast_to(self._excluded[:, :, None], self._ratios.shape)] = 0.0
         self.logs = np.zeros(self.rivals.index.shape)
+
+    def walk(self, rows: Sequence[IntArray]) -> FloatArray | None:
+        """(n, N, R) what the transitions of each of n episodes add; ``None`` where one of them is impossible in some cell."""
+        steps = np.zeros((len(rows), *self.logs.shape))
+        for k, moves in enumerate(rows):
+            entries = [(self._where.get((s, a, t), -1), count) for s, a, t, count in moves.tolist() if count > 0]
+            where = [entry for entry, _ in entries]
+            if -1 in where or self._excluded[where].any():
+                return None
+            if where:
+                steps[k] = np.tensordot(np.array([count for _, count in entries], float), self._ratios[where], 1)
+        return steps
 
     def update(self, rows: IntArray) -> Any:
         """Count transitions; (N,) which cells exclude one of them."""
@@ -637,6 +946,13 @@ class Guess:
                 if (s, a, t) in self._order:
                     self.steps += count * self._logs[self._order[s, a, t]]
 
+    def update_singly(self, group: Group, moves: Sequence[IntArray] | None) -> None:
+        """The same for episodes told one by one; ``moves`` are the transitions of each."""
+        if moves is not None:
+            group = copy.copy(group)
+            group.rows = np.concatenate(moves)
+        self.update(group)
+
     def posterior(self) -> FloatArray:
         """(N,) weights."""
         follows = self._logs is not None and 2 * self._followed >= self._episodes
@@ -710,6 +1026,32 @@ class SafeCheck:
         if (self.compared, lost) != before or lost:
             self._wealth = None
 
+    def foresee(self, group: Group) -> tuple[float, Callable[[], None]] | None:
+        """The largest log-wealth on the way through n episodes, none of them lost, and what makes it so; ``None`` where one is impossible."""
+        starts = None if group.starts is None else group.starts.tolist()
+        inside = (group.outcomes >= self._least) & (group.outcomes <= self._most)
+        mine = np.flatnonzero(group.policies == 0)
+        if not inside.all() or (self._given and (starts is None or any(b not in self._states for b in starts))):
+            return None
+        if self._measured and group.signals is None:
+            return None
+        if not mine.size:
+            return self.log_wealth(), lambda: None
+        walks = [self._parts[0].walk([0] * mine.size, group.outcomes[mine])]
+        if self._given and starts is not None:
+            walks.append(self._parts[1].walk([self._states.index(starts[k]) for k in mine], group.outcomes[mine]))
+        if self._measured and group.signals is not None:
+            walks.append(self._parts[-1].walk([0] * mine.size, group.signals[mine]))
+        logs = np.concatenate([part.logs_of(walk) for part, walk in zip(self._parts, walks)], axis=1)
+        wealth = log_sum(logs, axis=1) - math.log(logs.shape[1])
+
+        def commit() -> None:
+            for part, walk in zip(self._parts, walks):
+                part.end(walk[-1])
+            self.compared, self._wealth = self.compared + mine.size, float(wealth[-1])
+
+        return float(wealth.max()), commit
+
     def _tell(self, group: Group, k: int, start: int | None) -> None:
         self.compared += 1
         self._parts[0].see(0, group.outcomes[k])
@@ -750,12 +1092,26 @@ class _Hull:
         minus, plus = self._hulls[b]
         self._sums += np.log1p(np.array([x - plus, minus - x])[..., None] * self._bets[b])
 
+    def walk(self, columns: list[int], outcomes: FloatArray) -> FloatArray:
+        """(n, 2, F, K) sums after each of n outcomes (n, F)."""
+        x, b = np.clip(outcomes, self._low, self._high), np.array(columns)
+        minus, plus = np.array(self._hulls)[b].transpose(1, 0, 2)
+        bets = np.array(self._bets)[b]
+        steps = np.log1p(np.stack([x - plus, minus - x], axis=1)[..., None] * bets)
+        return np.asarray(self._sums + np.cumsum(steps, axis=0))
+
+    def end(self, sums: FloatArray) -> None:
+        """These sums (2, F, K) are the last of a walk."""
+        self._sums = sums
+
     def logs(self) -> FloatArray:
         """(F,)."""
-        logs = self._sums + self.lost * self._worst
-        return np.asarray(log_sum(logs.transpose(1, 0, 2).reshape(logs.shape[1], -1), axis=1)) - math.log(
-            2 * logs.shape[2]
-        )
+        return np.asarray(self.logs_of(self._sums[None])[0])
+
+    def logs_of(self, sums: FloatArray) -> FloatArray:
+        """(n, F) from sums (n, 2, F, K)."""
+        logs = sums + self.lost * self._worst
+        return np.asarray(log_sum(logs, axis=(1, 3))) - math.log(2 * logs.shape[3])
 
 
 def _returns(policy_set: PolicySet) -> tuple[float, float]:
@@ -802,6 +1158,34 @@ class ReturnBounds:
                     count, mean = count + 1, mean + (x - mean) / (count + 1)
                 self._told[j] = count, mean
 
+    @property
+    def look(self) -> int:
+        """When doubts are looked at next."""
+        return self._look
+
+    def foresee(self, policies: IntArray, returns: FloatArray) -> tuple[FloatArray, Callable[[], None]]:
+        """:attr:`gap` after n episodes, none of them lost or broken, and what makes it so. It never rises on the way."""
+        x = np.clip(returns, self._low, self._high)
+        uppers, safe, commits = [mean.bound for mean in self._others], self._safe.bound, []
+        seen = list(self._told)
+        for j in np.unique(policies).tolist():
+            mine = x[policies == j]
+            bound, commit = self._stream(j).foresee(self._high - mine if j == 0 else mine - self._low)
+            commits.append(commit)
+            if j == 0:
+                safe = bound
+            else:
+                uppers[j] = bound
+            count, mean = seen[j]
+            seen[j] = count + mine.size, mean + float((mine - mean).sum()) / (count + mine.size)
+
+        def commit_all() -> None:
+            self._told = seen
+            for each in commits:
+                each()
+
+        return self._low + np.array(uppers) - (self._high - safe), commit_all
+
     def doubt(self, settled: int, barred: Any) -> bool:
         """Look at the means if it is time; whether the doubts surely changed."""
         if settled < self._look:
@@ -844,6 +1228,18 @@ class _Mean:
         logs = self._sums + self.lost * np.log(1.0 - self._c) + self._log_weights
         if _on_chord(logs, self._odds, self._top, self.bound) >= self._level - 1e-9:
             self.bound = min(self.bound, self._crossing(logs))
+
+    def foresee(self, values: FloatArray) -> tuple[float, Callable[[], None]]:
+        """The bound after values (n,) one after the other, and what makes it so."""
+        kept = (1.0 - values / self._top)[:, None, None]
+        steps = np.log(1.0 - self._c + self._c * (kept * self._odds))
+        start = self._sums + self.lost * np.log(1.0 - self._c) + self._log_weights
+        bound = _least_crossing(start, steps, self._odds, self._top, self._level, self.bound)
+
+        def commit() -> None:
+            self._sums, self.bound = self._sums + steps.sum(axis=0), bound
+
+        return bound, commit
 
     def _crossing(self, logs: FloatArray) -> float:
         above = np.flatnonzero(log_sum(logs, axis=0) >= self._level)

@@ -7,6 +7,10 @@ targets, caps, approvals, pauses, flags; that no report was taken twice or for a
 rivals) are shared with the code that made the decisions. Where a recomputed number lies within rounding of a threshold the recorded
 decision stands.
 
+Most of a long journal is episodes that were asked and told alone, one after the other, and caused nothing. They are recomputed many at a time
+(:meth:`_Audit._together`): running sums show whether anything should have happened on the way, and where it should, or nearly should, the audit
+goes on one by one from there.
+
 Letters: N cells, J policies, I constraints, H rows.
 """
 
@@ -22,7 +26,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from surefoot.arrays import FloatArray
+from surefoot.arrays import FloatArray, IntArray
 from surefoot.deploy.certified import (
     BOUNDS_SHARE,
     CAP,
@@ -82,27 +86,56 @@ class Verification:
     first_disagreement: str | None
 
 
+MOST_TOGETHER = 512
+"""Episodes that were asked and told alone, one after the other, and caused nothing are recomputed together, at most so many."""
+LEAST_TOGETHER = 4
+ENTRIES = 400_000
+"""Numbers that are recomputed together at most."""
+
+
 class _Disagreement(Exception):
     """An event that does not follow."""
 
 
 def verify(policy_set: PolicySet, events: Iterable[Event]) -> Verification:
     """Audit a journal; see the module's docstring. Memory does not grow with it."""
-    audit, checked = _Audit(policy_set), 0
+    audit = _Audit(policy_set)
     try:
         with np.errstate(all="ignore"):  # as when they were made
-            for group, last in _marked(_groups(events, audit.passed)):
-                audit.check(group, last=last)
-                checked += len(group)
-            checked += audit.inert
+            _walk(audit, _marked(_groups(events, audit.passed)))
+            audit.checked += audit.inert
             audit.finish()
     except _Disagreement as error:
-        return Verification(False, checked, str(error))
+        return Verification(False, audit.checked, str(error))
     except SurefootError as error:
-        return Verification(False, checked, f"event {checked + 1}: {error}")
+        return Verification(False, audit.checked, f"event {audit.checked + 1}: {error}")
     except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
-        return Verification(False, checked, f"event {checked + 1} or what follows from it cannot be read: {error!r}")
-    return Verification(True, checked, None)
+        return Verification(
+            False, audit.checked, f"event {audit.checked + 1} or what follows from it cannot be read: {error!r}"
+        )
+    return Verification(True, audit.checked, None)
+
+
+def _walk(audit: _Audit, groups: Iterator[tuple[list[Event], bool]]) -> None:
+    """Check groups in order; those without consequences are held back, to be recomputed together."""
+    waiting: list[list[Event]] = []
+    while True:
+        try:
+            group, last = next(groups, ([], True))
+        except _Disagreement:  # the chain is broken: what stands before comes first
+            audit.check_all(waiting)
+            raise
+        if group and not last and len(group) == 1 and group[0].kind in ("asked", "told"):
+            waiting.append(group)
+            if len(waiting) < 2 * MOST_TOGETHER:
+                continue
+            audit.check_all(waiting)
+            continue
+        audit.check_all(waiting)
+        audit.check(group, last=last)
+        audit.checked += len(group)
+        if last:
+            return
 
 
 def _groups(events: Iterable[Event], passed: Callable[[Event], None]) -> Iterator[list[Event]]:
@@ -110,9 +143,9 @@ def _groups(events: Iterable[Event], passed: Callable[[Event], None]) -> Iterato
     report before them may stand behind them.
     """
     group: list[Event] = []
-    digest = ""
+    digest, encode = "", json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
     for seq, event in enumerate(events, start=1):
-        body = json.dumps(event.body, sort_keys=True, separators=(",", ":"))
+        body = encode(event.body)
         text = "\n".join((digest, str(seq), event.kind, event.at, body))
         digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
         if event.seq != seq or event.digest != digest:
@@ -147,7 +180,7 @@ class _Audit:
         self.policy_set = policy_set
         self.seq = self.target = 0
         self.group: list[Event] = []
-        self.inert = 0
+        self.checked = self.inert = 0
         self.degraded: Event | None = None
         self.recovering = False
         self.held: list[dict[str, Any]] = []
@@ -244,6 +277,116 @@ class _Audit:
         self._check_ramp()
         self._check_flag()
         self._check_plan()
+
+    def check_all(self, groups: list[list[Event]]) -> None:
+        """Check groups without consequences, in order, and remove them from the list.
+
+        What can be recomputed together is: where that shows, or nearly shows, that anything should have happened on the way, the groups are
+        checked one by one, and the first that does not follow is named.
+
+        Raises:
+            _Disagreement: the first thing that does not follow.
+        """
+        while groups:
+            done = self._together(groups)
+            for group in groups[: max(1, done)]:
+                if not done:
+                    self.check(group)
+                self.checked += len(group)
+            del groups[: max(1, done)]
+
+    def _together(self, groups: list[list[Event]]) -> int:
+        """How many of these groups were recomputed together: pairs of an episode asked and the same one told. 0: it has to be done one by one."""
+        n = min(len(groups) // 2, self._room())
+        if n < LEAST_TOGETHER:
+            return 0
+        asked, told = ([group[0].body for group in groups[k : 2 * n : 2]] for k in (0, 1))
+        opened, plan = self.opened, self.plan_seq
+        names = ("initial_state", "signals", "transitions")
+        has = [name in told[0] for name in names]
+        for k, (one, other) in enumerate(zip(asked, told)):
+            alike = (
+                one.get("first") == one.get("settled") == opened + k
+                and one.get("plan") == plan
+                and len(one["draws"]) == 1
+            )
+            if not alike or other.get("ids") != [opened + k] or [name in other for name in names] != has:
+                return 0
+        while n >= LEAST_TOGETHER:
+            passed = self._foresee(asked[:n], told[:n], has)
+            if passed == n:
+                return 2 * n
+            n = min(passed, n - 1) if passed else n // 2
+        return 0
+
+    def _room(self) -> int:
+        """How many episodes may be recomputed together: none while anything is out of the ordinary, and none beyond the next look."""
+        quiet = (
+            self.plan and not (self.alarm or self.aborted or self.paused or self.recovering or self.degraded or self.open or self.asks)
+            and self.order.settled == self.opened and self.order.idle and self.missing.idle and not self._ramping
+        )  # fmt: skip
+        if not quiet or (self.ramp > 0 and not self.ramped):
+            return 0
+        room = MOST_TOGETHER
+        if self.trust != "data":
+            room = min(room, max(LEAST_TOGETHER, ENTRIES // self.wealth.entries))
+        if self.guess is not None:
+            room = min(room, self.look - self.order.settled - 1)
+        if self.returns is not None:
+            room = min(room, self.returns.look - self.order.settled - 1)
+        return room
+
+    def _foresee(self, asked: list[dict[str, Any]], told: list[dict[str, Any]], has: list[bool]) -> int:
+        """Recompute what n episodes do, one after the other. If nothing should have happened on the way it is done, and n returned; else how many
+        pass surely, 0 where that is not known."""
+        draws, n = [one["draws"][0] for one in asked], len(asked)
+        body = {"ids": list(range(self.opened, self.opened + n))}
+        body |= {name: [b[name][0] for b in told] for name in ("reward", "costs")}
+        body |= {name: [b[name][0] for b in told] for name, there in zip(("initial_state", "signals"), has) if there}
+        group, weights = Group(body, draws), self._weights(self.plan)
+        rows = [np.array(b["transitions"], dtype=np.int64).reshape(-1, 4) for b in told] if has[2] else None
+        costs, room = group.outcomes[:, 1:], 1e-5 * np.minimum(1.0, self.policy_set.criterion.cost_ceilings)
+        fine = np.isfinite(group.outcomes).all() and costs.shape[1] == self.limits.size and (costs >= -room).all()
+        fine = fine and not (costs > self.ceilings * (1.0 + 1e-9)).any() and self._certified(weights)
+        if (
+            not fine
+            or not self._in_range(group, rows)
+            or not group.sound(*self.policy_set.criterion.return_range).all()
+        ):
+            return 0
+        level, commits = -math.log(self.settings["monitor_delta"]), []
+        peak, commit = self.watch.foresee(costs)
+        commits.append(commit)
+        if peak >= level - CLOSE:
+            return 0
+        if self.trust != "data":
+            passed, wealth = self.wealth.foresee(group, rows, CLOSE)
+            if wealth is None:
+                return passed
+            commits.append(wealth)
+        if self.safe is not None and self.returns is not None:
+            seen = self.safe.foresee(group)
+            gap, commit = self.returns.foresee(group.policies, group.outcomes[:, 0])
+            near = CLOSE * (1.0 + float(np.abs(self.policy_set.criterion.return_range).max()))
+            if seen is None or seen[0] >= level - CLOSE or (gap[1:][~self.barred[1:]] <= near).any():
+                return 0
+            commits += [seen[1], commit]
+        commits.append(self.bounds.told_singly(group.policies, costs))
+        state = self.random.bit_generator.state
+        edges = np.array([math.fsum(weights[: j + 1]) for j in range(weights.size)])
+        u, drawn = self.random.random(n), group.policies
+        low = np.where(drawn > 0, edges[drawn - 1], 0.0)
+        if (weights[drawn] <= 0.0).any() or (u < low - 1e-12).any() or (u > edges[drawn] + 1e-12).any():
+            self.random.bit_generator.state = state
+            return 0
+        for commit in commits:
+            commit()
+        if self.guess is not None:
+            self.guess.update_singly(group, rows)
+        self.order.pass_by(n)
+        self.missing.pass_by(n)
+        self.opened += n
+        return n
 
     def _object(self, text: str) -> NoReturn:
         raise _Disagreement(f"event {self.seq} ({self.group[0].kind}): {text}")
@@ -366,11 +509,13 @@ class _Audit:
             self._object("a report was taken that cannot be true")
         return group
 
-    def _in_range(self, group: Group) -> bool:
-        """States and actions that the policies have, counts that are not negative."""
+    def _in_range(self, group: Group, moves: list[IntArray] | None = None) -> bool:
+        """States and actions that the policies have, counts that are not negative; ``moves`` are transitions of each episode."""
         shapes = [policy.table.shape for policy in self.policy_set.policies if isinstance(policy, TabularPolicy)]
         starts = [] if group.starts is None else group.starts.tolist()
         rows = [] if group.rows is None else group.rows.tolist()
+        for some in moves or ():
+            rows += some.tolist()
         for states, actions in shapes or [(math.inf, math.inf)]:
             inside = all(0 <= b < states for b in starts)
             if not inside or not all(
@@ -798,6 +943,16 @@ class _AskOrder:
         self._here: set[int] = set()
         self._missing = 0  # all episodes below are here, lost, or settled
 
+    @property
+    def idle(self) -> bool:
+        """Whether nothing waits."""
+        return not (self._groups or self._here or self.lost) and self._missing == self.settled
+
+    def pass_by(self, n: int) -> None:
+        """The next n episodes took effect, one after the other."""
+        self.settled = self._missing = self.settled + n
+        self.declared = set()
+
     def declare_lost(self, ids: list[int]) -> None:
         """Somebody said that these never come; what the library gave up before is no longer theirs to declare."""
         late = {k for k in ids if k < self.settled or k in self.lost}
@@ -853,6 +1008,15 @@ class _Missing:
         self._opened = self._next = 0
         self._mean = 0.0
         self.flagged = False
+
+    @property
+    def idle(self) -> bool:
+        """Whether no draw is open."""
+        return not self._open and self._next == self._opened
+
+    def pass_by(self, n: int) -> None:
+        """The next n draws were told at once."""
+        self._opened = self._next = self._opened + n
 
     def asked(self, draws: list[int], weights: FloatArray) -> None:
         for j in draws:
