@@ -21,6 +21,8 @@ import pytest
 import surefoot as sf
 from tests.cli.running import run
 from tests.experiments.validation_worlds import small_set
+from tests.service.client import Answer
+from tests.service.described import Described
 
 TOKEN = "a-token-of-thirty-two-characters"
 
@@ -66,12 +68,19 @@ def test_a_controller_takes_part_and_the_server_ends_when_told(database: Path, t
     token.chmod(0o600)
     with serving(database, "--token-file", str(token)) as (process, address):
         assert address.startswith("http://127.0.0.1:")
-        assert request(address, "GET", "/status")[0] == 401
         bearer = f"Bearer {TOKEN}"
-        status, asked = request(address, "POST", "/ask", {"n": 2}, Authorization=bearer, Idempotency_Key="a")
-        assert status == 200
-        report = {"ids": [e["id"] for e in asked["episodes"]], "reward": [30.0, 31.0], "costs": [[0.5], [0.0]]}
-        assert request(address, "POST", "/tell", report, Authorization=bearer)[0] == 200
+        described = Described(request(address, "GET", "/openapi.json", Authorization=bearer)[1])
+
+        def send(method: str, path: str, body: Any = None, **headers: str) -> Answer:
+            status, answer = request(address, method, path, body, **headers)
+            sent = Answer(status, {"content-type": "application/json"}, json.dumps(answer).encode())
+            return described.check(method, path, sent)
+
+        assert send("GET", "/status").status == 401
+        asked = send("POST", "/ask", {"n": 2}, Authorization=bearer, Idempotency_Key="a")
+        assert asked.status == 200
+        report = {"ids": [e["id"] for e in asked.json["episodes"]], "reward": [30.0, 31.0], "costs": [[0.5], [0.0]]}
+        assert send("POST", "/tell", report, Authorization=bearer).status == 200
         # While it serves, others may work on the same journal.
         with sf.Deployment.open(database) as plant:
             assert plant.status().episodes == 2
@@ -118,6 +127,28 @@ def test_told_to_end_it_waits_for_nobody(database: Path) -> None:
     with sf.Deployment.open(database) as plant:
         assert plant.ask().policy_index == 0
         assert plant.status().state == "aborted"
+
+
+def test_a_journal_that_lacks_what_the_anchor_remembers_is_not_served(
+    database: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    anchor, older = tmp_path / "plant.anchor", tmp_path / "older.db"
+    with closing(sqlite3.connect(database)) as source, closing(sqlite3.connect(older)) as copy:
+        source.backup(copy)
+    served: list[str] = []
+    monkeypatch.setattr("surefoot.service.serve", lambda plant, **options: served.append(plant.ask(request="a").reason))
+    assert run(["serve", str(database), "--anchor", str(anchor)], capsys).status == 0
+    assert len(served) == 1 and anchor.exists()
+    for given in (["--anchor", str(anchor)], []):
+        if not given:
+            monkeypatch.setenv("SUREFOOT_ANCHOR", str(anchor))
+        result = run(["serve", str(older), *given], capsys)
+        assert (result.status, "anchor" in result.err) == (2, True), result.err
+        result = run(["deploy", "report", str(older), *given, "--out", str(tmp_path / "page.html")], capsys)
+        assert (result.status, "anchor" in result.err) == (7, True), result.err
+        assert not (tmp_path / "page.html").exists()
+    assert run(["deploy", "report", str(database), "--out", str(tmp_path / "page.html")], capsys).status == 0
+    assert len(served) == 1
 
 
 def test_the_token_is_no_argument(capsys: pytest.CaptureFixture[str]) -> None:

@@ -54,5 +54,5 @@ def test_without_the_database_library_the_error_names_the_extra() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert (
         done.stdout
-        == 'MissingExtra sqlalchemy is not installed; it comes with an extra: pip install "surefoot[service]"\n'
+        == 'MissingExtra sqlalchemy is not installed; it comes with an extra: pip install "surefoot[serve]"\n'
     )

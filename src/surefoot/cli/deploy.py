@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from surefoot.cli.deploy_report import report
+from surefoot.cli.options import anchor as anchored
 from surefoot.cli.printing import printable
 
 if TYPE_CHECKING:
@@ -70,10 +71,7 @@ def operation(function: Options) -> click.Command:
 
     run = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")(run)
     run = click.option("--name", default="default", show_default=True, help="Which deployment in the database.")(run)
-    run = click.option(
-        "--anchor", envvar="SUREFOOT_ANCHOR", metavar="FILE",
-        help="A file elsewhere that remembers the last event; a journal that lacks it is refused.  [env: SUREFOOT_ANCHOR]",
-    )(run)  # fmt: skip
+    run = anchored(run)
     run = click.argument("url")(run)
     name = function.__name__.removeprefix("deploy_")
     return command.command(name=name)(run)

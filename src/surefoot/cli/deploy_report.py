@@ -10,6 +10,8 @@ from pathlib import Path
 
 import click
 
+from surefoot.cli.options import anchor as anchored
+
 
 @click.command(name="report")
 @click.argument("url")
@@ -26,8 +28,11 @@ import click
     metavar="INDEX=TEXT",
     help="What people call a policy; may be given several times.",
 )
+@anchored
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def report(url: str, name: str, out: Path, audit: bool, names: tuple[str, ...], as_json: bool) -> None:
+def report(
+    url: str, name: str, out: Path, audit: bool, names: tuple[str, ...], anchor: str | None, as_json: bool
+) -> None:  # fmt: skip
     """Write a self-contained HTML page about the deployment, for people who are not statisticians.
 
     Exit status 4 if --audit finds a disagreement; the page is written all the same, and says so.
@@ -39,7 +44,7 @@ def report(url: str, name: str, out: Path, audit: bool, names: tuple[str, ...], 
 
     policy_names = dict(_named(text) for text in names)
     try:
-        with Deployment.open(url, name=name, create=False) as plant:
+        with Deployment.open(url, name=name, create=False, anchor=anchor) as plant:
             found = plant.verify() if audit else None
             said = None if found is None else _audit(found.ok, found.checked, found.first_disagreement)
             page = render(plant.events(), policy_names=policy_names, verified=said)

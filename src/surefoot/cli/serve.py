@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from surefoot.cli.options import anchor as anchored
+
 LOCK_SECONDS = 5.0
 """A client is told to try again rather than kept waiting longer for whoever holds the journal's lock."""
 
@@ -22,6 +24,7 @@ LOCK_SECONDS = 5.0
     help="File with the bearer token, or a line ROLE NAME TOKEN for each bearer (owner, robot, operator, reader); readable by its owner only. "
     "Else the environment variable SUREFOOT_TOKEN.",
 )  # fmt: skip
+@anchored
 @click.option("--max-body", default=4 * 2**20, show_default=True, help="Largest request body in bytes.")
 @click.option("--rate", default=200.0, show_default=True, help="Requests per second, for each token.")
 @click.option(
@@ -29,7 +32,7 @@ LOCK_SECONDS = 5.0
 )
 @click.option("--tls-key", type=click.Path(path_type=Path, exists=True), help="Its private key.")
 def command(
-    url: str, name: str, host: str, port: int, token_file: Path | None, max_body: int, rate: float,
+    url: str, name: str, host: str, port: int, token_file: Path | None, anchor: str | None, max_body: int, rate: float,
     tls_certificate: Path | None, tls_key: Path | None,
 ) -> None:  # fmt: skip
     """Serve a deployment over HTTP, for controllers in any language.
@@ -45,7 +48,7 @@ def command(
 
     tokens = read_tokens(token_file)
     limits = Limits(body_bytes=max_body, rate=rate, burst=max(1, round(2 * rate)))
-    with Deployment.open(url, name=name, create=False, lock_seconds=LOCK_SECONDS) as plant:
+    with Deployment.open(url, name=name, create=False, lock_seconds=LOCK_SECONDS, anchor=anchor) as plant:
         serve(
             plant, host=host, port=port, token=tokens, limits=limits, tls_certificate=tls_certificate, tls_key=tls_key,
             ready=lambda address: click.echo(f"serving {name!r} on {address}" + ("" if tokens else ", without a token")),

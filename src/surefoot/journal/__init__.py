@@ -1,6 +1,6 @@
 """The durable deployment: an append-only journal of events, and the state that is nothing but their fold.
 
-Comes with an extra: ``pip install "surefoot[service]"`` (SQLite), ``"surefoot[postgres]"`` (PostgreSQL).
+Comes with an extra: ``pip install "surefoot[serve]"`` (SQLite), ``"surefoot[postgres]"`` (PostgreSQL).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from surefoot.errors import MissingExtra
 try:
     import sqlalchemy as _  # noqa: F401
 except ModuleNotFoundError as error:
-    raise MissingExtra("sqlalchemy", "service") from error
+    raise MissingExtra("sqlalchemy", "serve") from error
 
 from surefoot.journal.deployment import Deployment, Ticket, Tickets
 from surefoot.journal.events import Event

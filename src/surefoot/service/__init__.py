@@ -1,6 +1,6 @@
 """A small HTTP service around one deployment, so that controllers in any language can take part.
 
-Comes with an extra: ``pip install "surefoot[service]"``.
+Comes with an extra: ``pip install "surefoot[serve]"``.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from importlib.util import find_spec
 
 from surefoot.errors import MissingExtra
 
-if missing := [package for package in ("sqlalchemy", "starlette", "uvicorn") if find_spec(package) is None]:
-    raise MissingExtra(missing[0], "service")
+if missing := [package for package in ("sqlalchemy", "fastapi", "pydantic", "uvicorn") if find_spec(package) is None]:
+    raise MissingExtra(missing[0], "serve")
 
 from surefoot.service.app import make_app
 from surefoot.service.guard import Limits

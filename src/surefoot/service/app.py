@@ -9,51 +9,28 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
-from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
+from fastapi import FastAPI
+from fastapi.routing import APIRoute
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
-from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from surefoot.errors import (
-    AssumptionError,
-    ConflictError,
-    InvalidInput,
-    InvalidReport,
-    JournalUnavailable,
-    PausedError,
-    SurefootError,
-)
 from surefoot.journal import Deployment
 from surefoot.report.deployment import render
-from surefoot.service.guard import BEARER, Guard, Limits, Refusal, parsed
-from surefoot.service.openapi import describe
-from surefoot.service.operations import KEY_HEADER, LOOKING, OPERATIONS, Call, Operation
+from surefoot.service.bodies import checked, parsed
+from surefoot.service.description import Endpoint, add_operation, add_page, describe, new_app
+from surefoot.service.errors import HEADERS, handlers
+from surefoot.service.guard import BEARER, Guard, Limits, Refusal
+from surefoot.service.models import Body
+from surefoot.service.operations import EVERYBODY, KEY_HEADER, LARGEST_NUMBER, LOOKING, OPERATIONS, Call, Operation
 from surefoot.service.token import Token
 from surefoot.service.workers import Workers
 
-__all__ = ["make_app", "status_of"]
-
-STATUS_OF: tuple[tuple[type[SurefootError], int], ...] = (
-    (ConflictError, 409),
-    (InvalidReport, 422),
-    (InvalidInput, 400),
-    (PausedError, 423),
-    (JournalUnavailable, 503),
-    (AssumptionError, 422),
-)
-LARGEST_NUMBER = 2**53
-HEADERS = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
-
-
-def status_of(error: SurefootError) -> int:
-    """The HTTP status of a typed error; 500 for what clients cannot mend."""
-    return next((status for kind, status in STATUS_OF if isinstance(error, kind)), 500)
+__all__ = ["make_app"]
 
 
 def make_app(
@@ -74,26 +51,35 @@ def make_app(
     """
     tokens = (Token(token),) if isinstance(token, str) else tuple(token or ())
     usual, urgent = Workers(8, "operations"), Workers(4, "stops")
-    pages = _Pages(plant, usual)
 
     @asynccontextmanager
-    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         yield
         await urgent.run(plant.close)
 
-    routes = [
-        Route(op.path, _endpoint(plant, op, urgent if op.urgent else usual), methods=[op.method]) for op in OPERATIONS
-    ]
-    routes.append(Route("/report", pages.report, methods=["GET"]))
-    routes.append(Route("/openapi.json", _description(bool(tokens)), methods=["GET"]))
-    handlers: Any = {SurefootError: _failed, Refusal: _refused, HTTPException: _http, Exception: _unexpected}
-    app = Starlette(routes=routes, exception_handlers=handlers, lifespan=lifespan)
-    app.router.redirect_slashes = False
+    addresses = [*(f"{op.method} {op.path}" for op in OPERATIONS), "GET /report", "GET /openapi.json"]
+    app = new_app(lifespan=lifespan, exception_handlers=handlers(addresses))
+    for operation in OPERATIONS:
+        endpoint = _endpoint(plant, operation, urgent if operation.urgent else usual)
+        add_operation(app, operation, endpoint, bool(tokens))
+    _add_pages(app, _Pages(plant, usual), bool(tokens))
     stops = [op.path for op in OPERATIONS if op.urgent]
     return Guard(app, tokens, Limits() if limits is None else limits, stops, clock)
 
 
-Endpoint = Callable[[Request], Awaitable[Response]]
+def _add_pages(app: FastAPI, pages: _Pages, secured: bool) -> None:
+    description: dict[str, Any] = {}
+
+    async def described(request: Request) -> Response:
+        return JSONResponse(description, headers=HEADERS)
+
+    summary = "The deployment as a self-contained page for people."
+    add_page(app, "/report", summary, pages.endpoint(), HTMLResponse, LOOKING, secured)
+    add_page(app, "/openapi.json", "This description.", described, JSONResponse, EVERYBODY, secured)
+    description.update(describe(app, secured))
+    for route in app.routes:  # answered, and not described: it would be the same once more
+        if isinstance(route, APIRoute) and "GET" in (methods := route.methods or set()):
+            methods.add("HEAD")
 
 
 def _endpoint(plant: Deployment, operation: Operation, workers: Workers) -> Endpoint:
@@ -104,7 +90,7 @@ def _endpoint(plant: Deployment, operation: Operation, workers: Workers) -> Endp
 
         def work() -> bytes:
             # A large body takes long to read, and so does an answer to write: not on the event loop.
-            call = Call(body=_fields(body, kind, operation), key=key, number=number, by=token.by)
+            call = Call(body=_read(body, kind, operation), key=key, number=number, by=token.by)
             return _rendered(operation.work(plant, call))
 
         return Response(await workers.run(work), headers=HEADERS, media_type="application/json")
@@ -130,17 +116,21 @@ def _allowed(request: Request, roles: frozenset[str], what: str) -> Token:
     return token
 
 
-def _fields(body: bytes, content_type: str, operation: Operation) -> dict[str, Any]:
-    """The fields of the body.
+def _read(body: bytes, content_type: str, operation: Operation) -> Body:
+    """The body.
 
     Raises:
-        Refusal: not JSON, or not these fields.
+        Refusal: not JSON, or not what the operation takes.
     """
     kind = content_type.partition(";")[0].strip().lower()
     # A page elsewhere on the web can make a browser send forms and plain text, but not this.
     if operation.method == "POST" and kind != "application/json":
-        raise Refusal(415, "NotJSON", f"content-type must be application/json, got {ascii(kind)[:80]}")
-    return operation.checked(parsed(body))
+        raise Refusal(
+            415,
+            "NotJSON",
+            f"content-type must be application/json, got {ascii(kind)[:80]}; set the header Content-Type",
+        )
+    return checked(operation.body, parsed(body))
 
 
 def _key(request: Request, operation: Operation) -> str | None:
@@ -163,17 +153,8 @@ def _key(request: Request, operation: Operation) -> str | None:
 
 def _number(text: str) -> int:
     if not text.isascii() or not text.isdigit() or len(text) > 16 or int(text) > LARGEST_NUMBER:
-        raise Refusal(404, "NotFound", f"a number must be in [0, 2^53], got {ascii(text)[:80]}")
+        raise Refusal(404, "NotFound", f"a number must be in [0, 2^53], got {ascii(text)[:80]}; check the address")
     return int(text)
-
-
-def _description(secured: bool) -> Endpoint:
-    found = describe(secured)
-
-    async def answer(request: Request) -> Response:
-        return JSONResponse(found, headers=HEADERS)
-
-    return answer
 
 
 class _Pages:
@@ -183,11 +164,16 @@ class _Pages:
         self._plant, self._workers, self._lock = plant, workers, threading.Lock()
         self._seq, self._page = -1, ""
 
-    async def report(self, request: Request) -> Response:
+    def endpoint(self) -> Endpoint:
         """GET /report."""
-        _allowed(request, LOOKING, "GET /report")
-        policy = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"
-        return HTMLResponse(await self._workers.run(self._made), headers={**HEADERS, "content-security-policy": policy})
+
+        async def report(request: Request) -> Response:
+            _allowed(request, LOOKING, "GET /report")
+            policy = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"
+            page = await self._workers.run(self._made)
+            return HTMLResponse(page, headers={**HEADERS, "content-security-policy": policy})
+
+        return report
 
     def _made(self) -> str:
         with self._lock:
@@ -195,32 +181,3 @@ class _Pages:
             if seq != self._seq:
                 self._page, self._seq = render(self._plant.events()), seq
             return self._page
-
-
-async def _failed(request: Request, error: Exception) -> Response:
-    status = status_of(error) if isinstance(error, SurefootError) else 500
-    headers = {**HEADERS, **({"retry-after": "1"} if status == 503 else {})}
-    return JSONResponse({"error": type(error).__name__, "message": str(error)}, status, headers)
-
-
-async def _refused(request: Request, error: Exception) -> Response:
-    if not isinstance(error, Refusal):
-        raise error
-    headers = {**HEADERS, **dict(error.headers)}
-    return JSONResponse({"error": error.kind, "message": error.message}, error.status, headers)
-
-
-async def _unexpected(request: Request, error: Exception) -> Response:
-    """A mistake of the service; the guard logs it."""
-    message = "the service failed; its log says more, try again"
-    return JSONResponse({"error": "InternalError", "message": message}, 500, HEADERS)
-
-
-async def _http(request: Request, error: Exception) -> Response:
-    """What routing refuses."""
-    if not isinstance(error, HTTPException):
-        raise error
-    known = ", ".join(f"{op.method} {op.path}" for op in OPERATIONS)
-    message = f"{request.method} {ascii(request.url.path)[:80]}: {error.detail}; there are {known}, GET /report, GET /openapi.json"
-    kind = error.detail.replace(" ", "") if error.detail.replace(" ", "").isalpha() else "HTTPError"
-    return JSONResponse({"error": kind, "message": message}, error.status_code, {**HEADERS, **(error.headers or {})})

@@ -17,12 +17,10 @@ import re
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from surefoot.arrays import check_integer, check_real
-from surefoot.journal.reports import read_json
 from surefoot.service.token import Token, bearer
 
 __all__ = ["BEARER", "CONNECTION", "Guard", "Limits", "Refusal", "is_loopback", "refusal_body"]
@@ -283,15 +281,3 @@ async def _refuse(refusal: Refusal, send: Send) -> None:
     headers += [(name.encode(), value.encode("latin-1")) for name, value in refusal.headers]
     await send({"type": "http.response.start", "status": refusal.status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
-
-
-def parsed(body: bytes) -> Any:
-    """The JSON in a body; an empty one is an empty object.
-
-    Raises:
-        Refusal: no JSON, or a key that stands twice.
-    """
-    try:
-        return read_json(body.decode("utf-8") or "{}")
-    except ValueError as error:
-        raise Refusal(400, "InvalidJSON", f"a body must hold JSON, got: {ascii(str(error))[:200]}") from error

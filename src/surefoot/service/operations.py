@@ -1,24 +1,26 @@
-"""What the service offers, as one table: addresses, fields of bodies, and what is done.
+"""What the service offers, as one table: addresses, bodies, answers, errors, and what is done.
 
-The table serves three readers: routing, the check of bodies (unknown fields are refused, so that a misspelt optional one cannot get lost), and the
-OpenAPI description. Every operation may be repeated: ``ask`` by its key, everything else by its contents.
+The table serves three readers: routing, the check of bodies, and the OpenAPI description. Every operation may be repeated: ``ask`` by its key,
+everything else by its contents.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from surefoot.errors import InvalidReport
 from surefoot.journal import Deployment, Stop, Ticket
 from surefoot.policyset.codec import described
+from surefoot.service import models
 from surefoot.service.guard import Refusal
 from surefoot.service.token import OWNER
 
-__all__ = ["KEY_HEADER", "LOOKING", "OPERATIONS", "Call", "Field", "Operation"]
+__all__ = ["EVERYBODY", "KEY_HEADER", "LARGEST_NUMBER", "LOOKING", "OPERATIONS", "Call", "Operation"]
 
 KEY_HEADER = "idempotency-key"
+LARGEST_NUMBER = 2**53
 
 RUNNING = frozenset({OWNER, "robot"})
 STEERING = frozenset({OWNER, "operator"})
@@ -27,30 +29,17 @@ EVERYBODY = RUNNING | LOOKING
 
 
 @dataclass(frozen=True)
-class Field:
-    """One field of a body.
-
-    Attributes:
-        schema: JSON schema, for readers; the library checks values itself.
-        required: whether a body must have it.
-    """
-
-    schema: dict[str, Any]
-    required: bool = False
-
-
-@dataclass(frozen=True)
 class Call:
     """One request.
 
     Attributes:
-        body: its fields, all of them known.
+        body: checked.
         key: idempotency key, or ``None``.
         number: the number in its path.
         by: who sent it, for the journal, or ``None``.
     """
 
-    body: dict[str, Any]
+    body: Any = None
     key: str | None = None
     number: int = 0
     by: str | None = None
@@ -63,49 +52,29 @@ class Operation:
     Attributes:
         method, path: of HTTP.
         summary: for readers.
-        work: answers with what JSON can hold.
-        fields: of the body.
+        work: answers with what JSON can hold, as ``answer`` describes it.
+        answer: a model, or several of which one fits.
+        body: the model of the request's body; ``None`` where there is none.
         keyed: whether an idempotency key is demanded.
         roles: of the tokens that allow it.
         urgent: must not wait for anything.
+        errors: statuses besides those that every address may answer.
     """
 
     method: str
     path: str
     summary: str
     work: Callable[[Deployment, Call], dict[str, Any]]
-    fields: dict[str, Field] = field(default_factory=dict)
+    answer: Any
+    body: type[models.Body] | None = None
     keyed: bool = False
     roles: frozenset[str] = EVERYBODY
     urgent: bool = False
-
-    def checked(self, body: Any) -> dict[str, Any]:
-        """A body whose fields are known and complete.
-
-        Raises:
-            Refusal: no object, unknown or missing fields.
-        """
-        names = ", ".join(self.fields) or "nothing"
-        if not isinstance(body, dict):
-            raise Refusal(400, "InvalidBody", f"a body must be an object with {names}, got {type(body).__name__}")
-        unknown = sorted(set(body) - set(self.fields))
-        if unknown:
-            raise Refusal(
-                400, "UnknownField", f"a body must hold only {names}, got {ascii(unknown[0])[:80]}; check the spelling"
-            )
-        missing = [name for name, part in self.fields.items() if part.required and name not in body]
-        if missing:
-            raise Refusal(400, "MissingField", f"a body must hold {missing[0]}, got {names_of(body)}; add it")
-        return body
-
-
-def names_of(body: dict[str, Any]) -> str:
-    """What a body holds, for messages."""
-    return ", ".join(body) or "nothing"
+    errors: tuple[int, ...] = ()
 
 
 def _ask(plant: Deployment, call: Call) -> dict[str, Any]:
-    return _tickets(plant.ask(call.body.get("n", 1), request=call.key, by=call.by))
+    return _tickets(plant.ask(call.body.n, request=call.key, by=call.by))
 
 
 def _tickets(tickets: tuple[Ticket, ...]) -> dict[str, Any]:
@@ -134,12 +103,12 @@ def _policy(plant: Deployment, call: Call) -> dict[str, Any]:
 
 
 def _tell(plant: Deployment, call: Call) -> dict[str, Any]:
-    warnings = plant.tell(**call.body, by=call.by)
+    warnings = plant.tell(**call.body.given(), by=call.by)
     return {**_standing(plant), "warnings": list(warnings)}
 
 
 def _lost(plant: Deployment, call: Call) -> dict[str, Any]:
-    plant.lost(call.body["ids"], by=call.by)
+    plant.lost(call.body.ids, by=call.by)
     return _standing(plant)
 
 
@@ -159,7 +128,7 @@ def _status(plant: Deployment, call: Call) -> dict[str, Any]:
 
 
 def _pause(plant: Deployment, call: Call) -> dict[str, Any]:
-    return _stopped(plant, plant.pause(**call.body, by=call.by))
+    return _stopped(plant, plant.pause(call.body.reason, by=call.by))
 
 
 def _resume(plant: Deployment, call: Call) -> dict[str, Any]:
@@ -168,17 +137,17 @@ def _resume(plant: Deployment, call: Call) -> dict[str, Any]:
 
 
 def _cap(plant: Deployment, call: Call) -> dict[str, Any]:
-    plant.cap(call.body["weight"], by=call.by)
+    plant.cap(call.body.weight, by=call.by)
     return _status(plant, call)
 
 
 def _approve(plant: Deployment, call: Call) -> dict[str, Any]:
-    plant.approve(call.body["plan"], by=call.by)
+    plant.approve(call.body.plan, by=call.by)
     return _status(plant, call)
 
 
 def _abort(plant: Deployment, call: Call) -> dict[str, Any]:
-    return _stopped(plant, plant.abort(**call.body, by=call.by))
+    return _stopped(plant, plant.abort(call.body.reason, by=call.by))
 
 
 def _stopped(plant: Deployment, stop: Stop) -> dict[str, Any]:
@@ -195,52 +164,36 @@ def _stopped(plant: Deployment, stop: Stop) -> dict[str, Any]:
     return {**status.as_dict(), "text": status.text, "in_effect": True, "recorded": True}
 
 
-NUMBER, WHOLE, TEXT = (
-    {"type": "number"},
-    {"type": "integer", "minimum": 0},
-    {"type": "string", "minLength": 1, "maxLength": 200},
-)
-
-
-def _one_or_many(schema: dict[str, Any], note: str) -> dict[str, Any]:
-    return {"oneOf": [schema, {"type": "array", "items": schema, "minItems": 1}], "description": note}
-
-
-COSTS = {"type": "array", "items": NUMBER}
-ROW = {"type": "array", "items": WHOLE, "minItems": 4, "maxItems": 4}
-IDS = Field(_one_or_many(WHOLE, "One episode's id, or those of several."), required=True)
-REASON = {"reason": Field(TEXT | {"description": "Why, for the journal."})}
-REPORT = {
-    "ids": IDS,
-    "reward": Field(_one_or_many(NUMBER, "Discounted return of each episode."), required=True),
-    "costs": Field(
-        {"oneOf": [COSTS, {"type": "array", "items": COSTS}], "description": "Discounted costs: one list per episode, one number per constraint."},
-        required=True,
-    ),
-    "initial_state": Field(_one_or_many(WHOLE, "First state of each episode.")),
-    "transitions": Field({"type": "array", "items": ROW, "description": "Rows [s, a, s', count] over all episodes of this report together."}),
-    "signals": Field({"type": "array", "description": "Declared further signals, one list per episode."}),
-}  # fmt: skip
-COUNT = Field({"type": "integer", "minimum": 1, "default": 1, "description": "How many episodes."})
-
-WEIGHT = Field(
-    NUMBER | {"minimum": 0, "maximum": 1, "description": "Bound on the total weight off the safe policy."},
-    required=True,
-)
-STOPPING: dict[str, Any] = {"roles": STEERING, "urgent": True}
-SEEN = "Its number in the status, so that nobody approves what they have not seen."
-PLAN = Field({"type": "integer", "minimum": 1, "description": SEEN}, required=True)
+ASKING: dict[str, Any] = {"body": models.Ask, "keyed": True, "roles": RUNNING, "errors": (409, 415, 423)}
+TELLING: dict[str, Any] = {"roles": RUNNING, "errors": (409, 415, 422)}
+STOPPING: dict[str, Any] = {"roles": STEERING, "urgent": True, "errors": (415,)}
+STOPPED = models.Stopped | models.StoppedAtOnce
+NUMBERED: dict[str, Any] = {"errors": (404,)}
 
 OPERATIONS = (
-    Operation("POST", "/ask", "Draw episodes from the mixture certified now.", _ask, {"n": COUNT}, keyed=True, roles=RUNNING),
-    Operation("GET", "/episodes/{number}", "An episode that was asked before: the same draw.", _episode),
-    Operation("GET", "/policies/{number}", "A policy as data: its kind and its numbers; a table is [state][action] of probabilities.", _policy),
-    Operation("POST", "/tell", "Report episodes. The same report again changes nothing.", _tell, REPORT, roles=RUNNING),
-    Operation("POST", "/lost", "Declare episodes lost: they count as the ceiling, for good.", _lost, {"ids": IDS}, roles=RUNNING),
-    Operation("GET", "/status", "Where the deployment stands.", _look),
-    Operation("POST", "/pause", "Hand out no episodes until resumed; reports are still taken. In effect at once.", _pause, REASON, **STOPPING),
-    Operation("POST", "/resume", "End a pause.", _resume, roles=STEERING),
-    Operation("POST", "/cap", "Bound the weight off the safe policy; 1 lifts the bound.", _cap, {"weight": WEIGHT}, roles=STEERING),
-    Operation("POST", "/approve", "Let the plan that waits be played.", _approve, {"plan": PLAN}, roles=STEERING),
-    Operation("POST", "/abort", "Return to the safe policy for good. In effect at once; once more changes nothing.", _abort, REASON, **STOPPING),
+    Operation("POST", "/ask", "Draw episodes from the mixture certified now.", _ask, models.Draws, **ASKING),
+    Operation("GET", "/episodes/{number}", "An episode that was asked before: the same draw.", _episode, models.Draws, **NUMBERED),
+    Operation(
+        "GET", "/policies/{number}", "A policy as data: its kind and its numbers; a table is [state][action] of probabilities.", _policy,
+        models.Table | models.Parameters, **NUMBERED,
+    ),
+    Operation("POST", "/tell", "Report episodes. The same report again changes nothing.", _tell, models.Told, models.Report, **TELLING),
+    Operation(
+        "POST", "/lost", "Declare episodes lost: they count as the ceiling, for good.", _lost, models.Recorded, models.Lost, **TELLING
+    ),
+    Operation("GET", "/status", "Where the deployment stands.", _look, models.Status),
+    Operation(
+        "POST", "/pause", "Hand out no episodes until resumed; reports are still taken. In effect at once.", _pause, STOPPED, models.Pause, **STOPPING
+    ),
+    Operation("POST", "/resume", "End a pause.", _resume, models.Status, models.Resume, roles=STEERING, errors=(415,)),
+    Operation(
+        "POST", "/cap", "Bound the weight off the safe policy; 1 lifts the bound.", _cap, models.Status, models.Cap, roles=STEERING, errors=(415,)
+    ),
+    Operation(
+        "POST", "/approve", "Let the plan that waits be played.", _approve, models.Status, models.Approve, roles=STEERING, errors=(409, 415)
+    ),
+    Operation(
+        "POST", "/abort", "Return to the safe policy for good. In effect at once; once more changes nothing.", _abort, STOPPED, models.Abort,
+        **STOPPING,
+    ),
 )  # fmt: skip
