@@ -181,7 +181,7 @@ def test_hidden_randomness_of_observations_is_found_by_gymnasium() -> None:
 @pytest.mark.parametrize(
     ("changes", "policy", "warning"),
     [
-        ({"make": lambda p: Short(0.5)}, None, "cost was zero in every episode; is it computed at all?"),
+        ({"make": lambda p: Short(0.5)}, None, "cost was zero in every episode that was run; is it computed at all?"),
         ({"make": lambda p: Short(0.5)}, None, "no episode reached criterion.horizon 4"),
         (
             {"criterion": Criterion(DISCOUNT, [1.2], (0.0, 1.0), [1000.0], HORIZON)},
@@ -229,3 +229,13 @@ def test_tasks_that_share_episodes_must_pay_what_rewards_says() -> None:
 
     problems = check_family(coins(name="odd coins", rewards=wrong)).problems
     assert any("rewards of odd coins must give what the environment pays" in p for p in problems)
+
+
+def test_a_cost_that_only_other_policies_have_is_computed_after_all() -> None:
+    still, busy = Constant(0.0), Constant(0.7)
+    notes = [check_family(coins(), library=library).warnings for library in ([still, busy], [still, still])]
+    assert not any("zero in every episode" in note for note in notes[0])
+    assert any("cost was zero in every episode of every policy of the library" in note for note in notes[1])
+    assert any(
+        "zero in every episode that was run" in note for note in check_family(coins(cost=lambda *_: 0.0)).warnings
+    )

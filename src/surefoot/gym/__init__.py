@@ -15,20 +15,22 @@ if TYPE_CHECKING:
     from surefoot.gym.check import FamilyCheck, check_family
     from surefoot.gym.episode import EpisodeReport, run_episode
     from surefoot.gym.family import GymFamily, Signal
-    from surefoot.gym.pipeline import FunctionPolicy, train_simulated
+    from surefoot.gym.pipeline import FunctionPolicy, forecast_training, train_simulated
     from surefoot.gym.play import Bank, Trace, judge, play_gym
     from surefoot.gym.rollout import Rollouts
     from surefoot.gym.values import Estimates, Widths, estimate, interval
+    from surefoot.gym.workload import Workload
 
 _HOMES = {
     "surefoot.gym.adapters": ("CostInInfo", "SixTuple", "TabularEnv", "tabular_env", "tabular_family"),
     "surefoot.gym.check": ("FamilyCheck", "check_family"),
     "surefoot.gym.episode": ("EpisodeReport", "run_episode"),
     "surefoot.gym.family": ("GymFamily", "Signal"),
-    "surefoot.gym.pipeline": ("FunctionPolicy", "train_simulated"),
+    "surefoot.gym.pipeline": ("FunctionPolicy", "forecast_training", "train_simulated"),
     "surefoot.gym.play": ("Bank", "Trace", "judge", "play_gym"),
     "surefoot.gym.rollout": ("Rollouts",),
     "surefoot.gym.values": ("Estimates", "Widths", "estimate", "interval"),
+    "surefoot.gym.workload": ("Workload",),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
@@ -46,8 +48,10 @@ __all__ = [
     "TabularEnv",
     "Trace",
     "Widths",
+    "Workload",
     "check_family",
     "estimate",
+    "forecast_training",
     "interval",
     "judge",
     "play_gym",

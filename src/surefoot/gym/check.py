@@ -111,6 +111,7 @@ def check_family(
         found.attempt(found.premise, points[0], points[-1])
     for j, one in enumerate(policies if points is not None else ()):
         found.attempt(found.memory, points[0], one, j)
+        found.attempt(found.cost, points[0], one, j)
     if points is not None and not found.problems:
         found.attempt(found.dependence, policies or ([] if acting is None else [acting]))
     found.ranges()
@@ -137,6 +138,7 @@ class _Findings:
         self.problems: list[str] = []
         self.notes: list[str] = []
         self.parts: list[Rollouts] = []
+        self.costing: list[bool] | None = None
         self.count = 0
 
     def attempt(self, work: Callable[..., Any], *arguments: Any) -> Any:
@@ -187,6 +189,18 @@ class _Findings:
     def memory(self, point: FloatArray, policy: Any, index: int) -> None:
         """Whether an episode of a policy depends on other episodes."""
         self.problems.extend(check_memory(self.family, point, policy, index, seed=self.seed))
+
+    def cost(self, point: FloatArray, policy: Any, index: int) -> None:
+        """Which costs a policy of the library has, where the acting one has none: ``costing`` says of each whether some policy does."""
+        known = self.costing
+        if known is None:
+            known = [any(bool(part.costs[:, i].any()) for part in self.parts) for i in range(self.family.n_constraints)]
+        if not all(known):
+            with closing(Stage(self.family, point, width=2)) as stage:
+                self.count += self.episodes
+                costs = stage.run(policy, index, seed=self.seed, first=0, count=self.episodes).costs
+            known = [had or bool(costs[:, i].any()) for i, had in enumerate(known)]
+        self.costing = known
 
     def dependence(self, policies: Sequence[Any]) -> None:
         """Whether episodes depend on the parameters, and otherwise on their seeds alone."""
@@ -265,7 +279,9 @@ class _Findings:
         costs = seen[:, 1 : 1 + family.n_constraints]
         for i, name in enumerate(family.criterion.cost_names):
             if not costs[:, i].any():
-                self.notes.append(f"{name} was zero in every episode; is it computed at all?")
+                if self.costing is None or not self.costing[i]:
+                    whose = "of every policy of the library" if self.costing is not None else "that was run"
+                    self.notes.append(f"{name} was zero in every episode {whose}; is it computed at all?")
             elif self.policy is not None and _surely_above(costs[:, i], family.criterion.cost_limits[i]):
                 self.notes.append(
                     f"{name} of the policy was {costs[:, i].mean():.4g} on average, above the limit {family.criterion.cost_limits[i]:.4g}; as a safe "

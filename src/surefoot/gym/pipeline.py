@@ -31,24 +31,30 @@ Letters: T tasks, p parameters, N cells, J policies, I constraints, X signals, Q
 from __future__ import annotations
 
 import itertools
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
 from surefoot.arrays import FloatArray, IntArray, check_integer, check_real
 from surefoot.errors import AssumptionError, InvalidInput, SimulationError
+from surefoot.gym.checkpoint import Checkpoint
 from surefoot.gym.dependence import ignored
 from surefoot.gym.deployed import check_memory, owned
 from surefoot.gym.family import GymFamily
-from surefoot.gym.values import Estimates, Widths, estimate
+from surefoot.gym.rollout import Stage
+from surefoot.gym.values import Estimates, Widths, episodes_for, estimate
+from surefoot.gym.workload import Workload, least_episodes, measure_workload, tried_corners
 from surefoot.policy import DeterministicPolicy, FunctionPolicy
 from surefoot.policyset.lineage import fingerprint, holdout_stream, look_share, looks_after, looks_paid
 from surefoot.policyset.schema import (
     AssumptionReport,
     Cells,
     Certificate,
+    Look,
     OutsideTasks,
     PolicySet,
     Predictions,
@@ -63,7 +69,7 @@ from surefoot.training.cover import Cover, proved_level, sized_cover
 from surefoot.training.coverage import CoverageOracle, ParameterDistance
 from surefoot.version import VERSION
 
-__all__ = ["DeterministicPolicy", "FunctionPolicy", "train_simulated"]
+__all__ = ["DeterministicPolicy", "FunctionPolicy", "forecast_training", "train_simulated"]
 
 INFLATION = 0.02
 """Cells are widened by this share of their width, as those of tabular tasks are."""
@@ -75,6 +81,8 @@ SHARED_SHARE = 0.1
 """Part of delta that pays for hold-out tasks sharing their episodes."""
 CORNER_PARAMETERS = 3
 SHOWN = 3
+ANNOUNCED = 2.0
+"""Seconds from which on a training is announced."""
 
 
 def train_simulated(
@@ -89,6 +97,7 @@ def train_simulated(
     beta: float | None = None,
     widths: Widths | None = None,
     max_episodes: int = 2000,
+    failed_share: float = 0.02,
     cover: CoverageOracle | Literal["values", "parameters"] = "values",
     policy_for_cell: Callable[[FloatArray], int] | None = None,
     margin: float | None = None,
@@ -99,8 +108,11 @@ def train_simulated(
     seed: int = 0,
     workers: int = 1,
     progress: bool = True,
+    checkpoint: str | Path | None = None,
 ) -> PolicySet:
     """Train a policy set from simulations.
+
+    What it will take is said before it begins (:func:`forecast_training`), and settings that cannot show a margin are refused at once.
 
     Args:
         family: the distribution over tasks.
@@ -118,6 +130,8 @@ def train_simulated(
             their own, .005 where they share them.
         widths: how narrow intervals have to be.
         max_episodes: budget per policy and task (per policy, where tasks share their episodes).
+        failed_share: largest share of a policy's episodes in a task in which the simulator may raise, or return what is not finite. Such an episode
+            counts as the worst and as the best that it could have been; more of them are an error.
         cover: which tasks are neighbours: by their values (in interval widths), by their parameters (in standard deviations), or an oracle.
         policy_for_cell: ``policy_for_cell(parameters)`` -> library index for the cell around a task. By default the policy with the
             largest lower end of its return among those whose costs are surely within the limits there.
@@ -130,10 +144,12 @@ def train_simulated(
             report them.
         seed: of everything random.
         workers: processes.
-        progress: draw a progress bar where that makes sense.
+        progress: draw a progress bar where that makes sense, and say what a run takes and what keeps intervals wide.
+        checkpoint: folder in which results are kept as they come. The same call goes on there after an interruption, with the same result; other
+            numbers of cells, hold-outs and looks use what is there already.
 
     Raises:
-        InvalidInput: an argument out of range.
+        InvalidInput: an argument out of range; a ``max_episodes`` at which no margin can be shown; a checkpoint of another training.
         SimulationError: an environment or a policy breaks a rule; a policy acts otherwise beside other episodes, or after them, than alone;
             episodes do not depend on the parameters at all, or not on their seeds alone.
         AssumptionError: the safe policy is not shown to be feasible in all sampled tasks (``strict``), or in none at all; or no number of cells would
@@ -151,10 +167,11 @@ def train_simulated(
     if seams not in ("interpolate", "simulate"):
         raise InvalidInput(f"seams must be one of interpolate, simulate, got {seams!r}; choose one")
     looks, lineage_known = looks_after(previous, family.name)
-    # Cells are only sets: the level of the intervals that they are made of is free, and the same at every look.
-    alpha = miss * (delta - delta * (1.0 - SHARED_SHARE)) if family.shared and holdout else miss
-    budget = _Budget(widths or Widths(), max_episodes, alpha, seed, workers, progress)
+    alpha = _training_level(family, miss, delta, holdout)
+    failed_share = check_real("failed_share", failed_share, low=0.0, high=1.0, open_high=True)
+    budget = _Budget(widths or Widths(), max_episodes, alpha, seed, workers, progress, failed_share)
     run = _Run(family, owned(library), budget, margin)
+    run.refuse_hopeless()
     sample_rng = np.random.default_rng(np.random.SeedSequence(seed).spawn(1)[0])
     drawn = _Drawn.of(family, family.sample(tasks, sample_rng), outside)
     for j, policy in enumerate(run.policies):
@@ -162,6 +179,70 @@ def train_simulated(
             raise SimulationError(problem)
     for problem in ignored(family, run.policies, seed=seed):
         raise SimulationError(problem)
+    if checkpoint is not None:
+        run.checkpoint = Checkpoint(checkpoint, run.settings(drawn.tasks[0]))
+    if progress:
+        run.announce(drawn, holdout)
+    try:
+        return _train(
+            run, drawn, delta, miss, holdout, cells, p_max, cover, seams, policy_for_cell, strict, looks, lineage_known
+        )
+    except KeyboardInterrupt:
+        if run.checkpoint is not None:
+            sys.stderr.write(
+                f"\ninterrupted; what is done is kept in {run.checkpoint.folder}: the same call goes on there\n"
+            )
+        raise
+
+
+def forecast_training(
+    family: GymFamily,
+    library: Sequence[Any],
+    *,
+    tasks: int = 200,
+    holdout: int = 200,
+    delta: float = 0.05,
+    beta: float | None = None,
+    max_episodes: int = 2000,
+    margin: float | None = None,
+    outside: Any = None,
+    seed: int = 0,
+    workers: int = 1,
+) -> Workload:
+    """What :func:`train_simulated` with these settings will take: episodes, time (from a few episodes that are run here) and memory.
+
+    Args:
+        family, library, tasks, holdout, delta, beta, max_episodes, margin, outside, seed, workers: as in :func:`train_simulated`.
+    """
+    miss = (SHARED_BETA if family.shared else OWN_BETA) if beta is None else beta
+    budget = _Budget(Widths(), max_episodes, _training_level(family, miss, delta, holdout), seed, workers, False, 0.0)
+    rng = np.random.default_rng(np.random.SeedSequence(seed).spawn(1)[0])
+    drawn = _Drawn.of(family, family.sample(check_integer("tasks", tasks, low=2), rng), outside)
+    return _Run(family, owned(library), budget, margin).workload(drawn, check_integer("holdout", holdout, low=0))
+
+
+def _training_level(family: GymFamily, miss: float, delta: float, holdout: int) -> float:
+    """Level of the intervals of one training task. Cells are only sets: it is free, and the same at every look."""
+    return miss * (delta - delta * (1.0 - SHARED_SHARE)) if family.shared and holdout else miss
+
+
+def _train(
+    run: _Run,
+    drawn: _Drawn,
+    delta: float,
+    miss: float,
+    holdout: int,
+    cells: int | Literal["auto"],
+    p_max: float,
+    cover: CoverageOracle | Literal["values", "parameters"],
+    seams: str,
+    policy_for_cell: Callable[[FloatArray], int] | None,
+    strict: bool,
+    looks: tuple[Look, ...],
+    lineage_known: bool,
+) -> PolicySet:
+    """Everything after the first checks."""
+    family, seed = run.family, run.budget.seed
     values = run.estimate(drawn.everything, 1, "simulating tasks")
     paid = delta * look_share(1 + len(looks))
     target = (
@@ -184,7 +265,7 @@ def train_simulated(
         looks=looks,
         lineage_known=lineage_known,
     )
-    certificate, ledger = None, frozen.ledger
+    certificate, ledger, alpha = None, frozen.ledger, run.budget.alpha
     if holdout:
         ledger, alpha = _levels(family, frozen.ledger, paid, miss)
         fresh = holdout_stream(seed, fingerprint(frozen), frozen.attempt)
@@ -239,6 +320,7 @@ class _Budget:
     seed: int
     workers: int
     progress: bool
+    failed_share: float
 
 
 class _Run:
@@ -249,7 +331,74 @@ class _Run:
         self.limits = family.criterion.cost_limits
         self.spent: dict[str, int] = {}
         self.narrow: dict[str, float] = {}
+        self.widest: dict[str, dict[str, Any]] = {}
+        self.failed: dict[str, dict[str, Any]] = {}
         self.spread: list[float] = []
+        self.checkpoint: Checkpoint | None = None
+
+    def refuse_hopeless(self) -> None:
+        """Refuse a budget at which no margin can be shown, whatever the simulator does.
+
+        Raises:
+            InvalidInput: names the smallest that will do.
+        """
+        budget = self.budget
+        least = least_episodes(
+            self.family, len(self.policies), alpha=budget.alpha, margin=self.margin, slack=INFLATION + SLACK
+        )
+        if least is not None and check_integer("max_episodes", budget.max_episodes, low=1) >= least:
+            return
+        ranges, limits = self.family.ranges()[1][1 : 1 + self.limits.size].tolist(), self.limits.tolist()
+        stated = "any margin" if self.margin is None else f"a margin of {self.margin:g}"
+        remedy = "no number of episodes will do" if least is None else f"use max_episodes={least} or more"
+        raise InvalidInput(
+            f"max_episodes must be large enough to show {stated} below the limits {limits} with costs of up to {ranges} per episode, got "
+            f"{budget.max_episodes}: even if no episode of the safe policy cost anything, its interval would reach too far; {remedy}, or declare "
+            "tighter bounds= on the family"
+        )
+
+    def workload(self, drawn: _Drawn, holdout: int) -> Workload:
+        """What the settings imply."""
+        budget = self.budget
+        return measure_workload(
+            self.family, self.policies, drawn.tasks, tasks=len(drawn.everything), holdout=holdout,
+            corners=tried_corners(self.family, CORNER_PARAMETERS), budget=budget.max_episodes, alpha=budget.alpha, margin=self.margin,
+            slack=INFLATION + SLACK, workers=budget.workers, seed=budget.seed,
+        )  # fmt: skip
+
+    def announce(self, drawn: _Drawn, holdout: int) -> None:
+        """Say what is ahead, where it takes long."""
+        found = self.workload(drawn, holdout)
+        if found.seconds[1] > ANNOUNCED:
+            sys.stderr.write(f"training on {self.family.name}: {found}\n")
+
+    def settings(self, point: FloatArray) -> dict[str, Any]:
+        """What decides the results of simulations, beside what every one of them is kept under."""
+        family, criterion = self.family, self.family.criterion
+        with Stage(family, point, task=0) as stage:
+            probes = [
+                stage.run(policy, j, seed=(self.budget.seed, 8), first=0, count=1, tolerant=True)
+                for j, policy in enumerate(self.policies)
+            ]
+        return {
+            "family": family.name,
+            "parameter_names": list(family.parameter_names),
+            "support": [[str(end) for end in row] for row in family.support.tolist()],
+            "discount": criterion.discount,
+            "horizon": family.horizon,
+            "cost_limits": self.limits.tolist(),
+            "reward_bounds": list(criterion.reward_bounds),
+            "ranges": [end.tolist() for end in family.ranges()],
+            "signals": [[s.name, s.reduce] for s in family.signals],
+            "shared_episodes": family.shared,
+            "policies": [type(policy).__name__ for policy in self.policies],
+            "probe": [[p.returns.tolist(), p.costs.tolist(), p.signals.tolist(), p.lengths.tolist()] for p in probes],
+            "seed": self.budget.seed,
+            "max_episodes": self.budget.max_episodes,
+            "widths": self.budget.widths.of(family).tolist(),
+            "alpha": self.budget.alpha,
+            "failed_share": self.budget.failed_share,
+        }
 
     def estimate(
         self,
@@ -271,15 +420,37 @@ class _Run:
             seed=(budget.seed if seed is None else seed, purpose),
             widths=budget.widths,
             max_episodes=budget.max_episodes,
+            failed_share=budget.failed_share,
             workers=budget.workers,
             label=label,
             progress=budget.progress,
+            checkpoint=self.checkpoint,
         )
         self.spent[label] = found.spent
         self.narrow[label] = float(found.narrow.mean()) if found.narrow.size else 1.0
+        self._note(label, found)
         if not self.spread:
             self.spread = _spread(self.family, found)
         return found
+
+    def _note(self, label: str, found: Estimates) -> None:
+        """What keeps intervals wide, and what failed; said at once where progress is."""
+        said = []
+        if found.failed.any():
+            n = int((found.failed[0] if found.shared else found.failed).sum())
+            self.failed[label] = {"episodes": n, "share": n / max(1, found.spent), "first": found.failure}
+            said.append(f"the simulator failed in {n} of {found.spent} episodes, first: {found.failure}")
+        if found.narrow.size and not found.narrow.all():
+            widest = _widest(self.family, self.budget, found)
+            self.widest[label] = widest
+            said.append(
+                f"{1.0 - self.narrow[label]:.0%} of the intervals are wider than wanted; widest is {widest['quantity']} of policy "
+                f"{widest['policy']}, {widest['times']:.3g} times as wide (range {widest['range']:.4g}, deviation {widest['deviation']:.3g}): about "
+                f"{widest['episodes']:,} episodes would do, or a tighter range"
+            )
+        if self.budget.progress:
+            for text in said:
+                sys.stderr.write(f"{label}: {text}\n")
 
     def margins(self, values: Estimates) -> FloatArray:
         """(T,) what the safe policy surely keeps below the limits."""
@@ -295,6 +466,8 @@ class _Run:
         return {
             "episodes": dict(self.spent),
             "narrow_share": dict(self.narrow),
+            "widest": dict(self.widest),
+            "failed": dict(self.failed),
             "level_per_task": self.budget.alpha,
             "beta": beta,
             "shared_episodes": self.family.shared,
@@ -302,6 +475,30 @@ class _Run:
             "max_episodes": self.budget.max_episodes,
             "spread": self.spread,
         }
+
+
+def _widest(family: GymFamily, budget: _Budget, found: Estimates) -> dict[str, Any]:
+    """The policy and the quantity whose intervals are the most times wider than wanted, on average over tasks."""
+    low, high = family.ranges()
+    wanted = budget.widths.of(family)
+    times = (found.widths / wanted).mean(axis=0)
+    j, q = (int(k) for k in np.unravel_index(times.argmax(), times.shape))
+    deviation = float(found.deviation[:, j, q].max())
+    names = [
+        "the return",
+        *(f"cost {name!r}" for name in family.criterion.cost_names),
+        *(f"signal {s.name!r}" for s in family.signals),
+    ]
+    level = found.alpha / (found.widths.shape[1] * low.size)
+    needed = episodes_for(wanted[q : q + 1], np.array([deviation]), (high - low)[q : q + 1], level)
+    return {
+        "policy": j,
+        "quantity": names[q],
+        "times": float(times[j, q]),
+        "range": float(high[q] - low[q]),
+        "deviation": deviation,
+        "episodes": int(np.ceil(needed[0])),
+    }
 
 
 def _spread(family: GymFamily, values: Estimates) -> list[float]:

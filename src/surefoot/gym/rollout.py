@@ -8,7 +8,8 @@ spawn key (k, j, e) and from nothing else: neither the number of processes nor m
 
 Every step is checked. A cost that is missing, not finite, negative or above its bound, a reward outside its range, an observation or
 action of another shape ... is an error that names family, parameters, policy, episode, step and value, because a wrong number here would
-become a wrong certificate.
+become a wrong certificate. Where the caller allows it (``tolerant``), an episode in which the simulator itself gives up (``step`` or
+``reset`` raises, or something is not finite) is marked as failed instead, and the others go on; what it counts as is up to the caller.
 
 A policy acts through ``act_batch(observations)`` where it has one (and no ``reset``), else ``predict(observation)``, else it is called. ``predict``
 gets the episode's own ``rng`` if it takes one and otherwise nothing but the observation (and state), as in deployment: what is measured is what is
@@ -44,6 +45,11 @@ BLOCKS = 4
 """Parts per process into which the episodes of all policies are split, so that slow ones do not hold up the rest."""
 
 Seed = int | tuple[int, ...]
+BoolArray = np.ndarray[Any, np.dtype[np.bool_]]
+
+
+class _GaveUp(Exception):
+    """The simulator did not finish an episode."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +62,8 @@ class Rollouts:
         signals: (n, X).
         lengths: (n,) numbers of steps.
         first_observations: (n, ...).
+        failed: (n,) episodes that the simulator did not finish; their numbers mean nothing.
+        failure: what the first of them said, ``None`` where there is none.
     """
 
     returns: FloatArray
@@ -63,6 +71,8 @@ class Rollouts:
     signals: FloatArray
     lengths: IntArray
     first_observations: Any
+    failed: BoolArray
+    failure: str | None = None
 
     def __len__(self) -> int:
         return int(self.lengths.size)
@@ -75,8 +85,9 @@ class Rollouts:
 
 def join(parts: Sequence[Rollouts]) -> Rollouts:
     """The episodes of all parts, in order."""
-    names = ("returns", "costs", "signals", "lengths", "first_observations")
-    return Rollouts(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+    names = ("returns", "costs", "signals", "lengths", "first_observations", "failed")
+    whole: Any = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
+    return Rollouts(**whole, failure=next((part.failure for part in parts if part.failure is not None), None))
 
 
 def rollout(
@@ -226,9 +237,26 @@ class Stage:
             )
         return env
 
-    def run(self, policy: Any, index: int, *, seed: Seed, first: int, count: int) -> Rollouts:
-        """``count`` episodes of one policy, numbered from ``first``; ``index`` is its position in the library."""
-        return _Run(self, policy, index, seed, first, count).finish()
+    def run(self, policy: Any, index: int, *, seed: Seed, first: int, count: int, tolerant: bool = False) -> Rollouts:
+        """``count`` episodes of one policy, numbered from ``first``; ``index`` is its position in the library.
+
+        Args:
+            policy, index, seed, first, count: which episodes.
+            tolerant: mark episodes that the simulator does not finish as failed, instead of raising.
+
+        Raises:
+            SimulationError: the environment or the policy breaks a rule.
+        """
+        return _Run(self, policy, index, seed, first, count, tolerant).finish()
+
+    def replace(self, slot: int) -> Any:
+        """A fresh environment in the place of one that gave up."""
+        try:
+            self.envs[slot].close()
+        except Exception:
+            pass
+        self.envs[slot] = self._make()
+        return self.envs[slot]
 
 
 def chance(entropy: Sequence[int], key: tuple[int, int, int]) -> tuple[int, np.random.SeedSequence]:
@@ -241,7 +269,12 @@ def chance(entropy: Sequence[int], key: tuple[int, int, int]) -> tuple[int, np.r
 class _Run:
     """Episodes on their way; slot k runs one of them in environment k."""
 
-    def __init__(self, stage: Stage, policy: Any, index: int, seed: Seed, first: int, count: int) -> None:
+    def __init__(
+        self, stage: Stage, policy: Any, index: int, seed: Seed, first: int, count: int, tolerant: bool
+    ) -> None:
+        self.tolerant = tolerant
+        self.failure: str | None = None
+        self.failed: BoolArray = np.zeros(count, dtype=np.bool_)
         self.stage, self.family, self.index, self.first, self.count = stage, stage.family, index, first, count
         self.entropy = [int(s) for s in (seed if isinstance(seed, tuple) else (seed,))]
         self.low, self.high = self.family.criterion.reward_bounds
@@ -285,7 +318,8 @@ class _Run:
                 f"{self.doing} must not raise, got {type(error).__name__}: {error} ({self._where(self.slot)}); run it alone to see why"
             ) from error
         returns, *rest = self.out
-        return Rollouts(returns[:, 0] if self.stage.single else returns, *rest)
+        returns, (costs, signals, lengths, first) = returns[:, 0] if self.stage.single else returns, rest
+        return Rollouts(returns, costs, signals, lengths, first, self.failed, self.failure)
 
     def _play(self) -> None:
         for slot in range(len(self.envs)):
@@ -300,14 +334,20 @@ class _Run:
 
     def _start(self, slot: int) -> None:
         """Put the next episode into a slot, or retire the slot."""
-        if self.started == self.count:
-            self.live = [k for k in self.live if k != slot]
-            return
-        self.episode[slot], self.steps[slot] = self.started, 0
-        self.started += 1
-        self.doing, self.slot = "reset", slot
-        key = (self.stage.task, self.index, self.first + int(self.episode[slot]))
-        result = self.envs[slot].reset(seed=chance(self.entropy, key)[0])
+        while True:
+            if self.started == self.count:
+                self.live = [k for k in self.live if k != slot]
+                return
+            self.episode[slot], self.steps[slot] = self.started, 0
+            self.started += 1
+            self.doing, self.slot = "reset", slot
+            key = (self.stage.task, self.index, self.first + int(self.episode[slot]))
+            try:
+                result = self._reset(slot, chance(self.entropy, key)[0])
+            except _GaveUp as failure:
+                self._mark(slot, failure)
+                continue
+            break
         if not isinstance(result, tuple) or len(result) != 2:
             self._refuse("reset", "return (observation, info)", type(result).__name__, slot, "follow Gymnasium's API")
         self.returns[slot], self.costs[slot] = 0.0, 0.0
@@ -318,6 +358,39 @@ class _Run:
         self.actor.start(slot, self.entropy, key)
         if slot not in self.live:
             self.live = sorted([*self.live, slot])
+
+    def _reset(self, slot: int, seed: int) -> Any:
+        if not self.tolerant:
+            return self.envs[slot].reset(seed=seed)
+        try:
+            result = self.envs[slot].reset(seed=seed)
+        except Exception as error:
+            raise _GaveUp(f"reset raised {type(error).__name__}: {error}") from error
+        if isinstance(result, tuple) and len(result) == 2 and not _finite(result[0]):
+            raise _GaveUp("the observation of reset was not finite")
+        return result
+
+    def _advance(self, slot: int, action: Any) -> Any:
+        """A step of one environment."""
+        if not self.tolerant:
+            return self.envs[slot].step(action)
+        try:
+            result = self.envs[slot].step(action)
+        except Exception as error:
+            raise _GaveUp(f"step raised {type(error).__name__}: {error}") from error
+        if isinstance(result, tuple) and len(result) in (5, 6):
+            self._finite_or_gone("observation", result[0])
+            self._finite_or_gone("reward", result[1])
+        return result
+
+    def _mark(self, slot: int, failure: _GaveUp) -> None:
+        """The episode of a slot has failed; its environment is replaced."""
+        row = int(self.episode[slot])
+        self.failed[row], self.failure = True, self.failure or f"{failure} ({self._where(slot)})"
+        self.out[3][row] = max(1, self.steps[slot])
+        self.doing = "make"
+        self.envs[slot] = self.stage.replace(slot)
+        self.observations[slot] = None
 
     def _see(self, slot: int, observation: Any) -> None:
         if observation is self.observations[slot] and isinstance(observation, np.ndarray) and observation.ndim:
@@ -357,21 +430,18 @@ class _Run:
     def _step(self, live: list[int], actions: Any) -> list[int]:
         """One step of every live slot; returns the slots whose episodes are over."""
         family, rewards, costs, terms, ended = self.family, [], [], [], []
+        gone: dict[int, _GaveUp] = {}
         for slot, action in zip(live, actions):
-            self.doing, self.slot = "step", slot
-            before = self.kept[slot]
-            result = self.envs[slot].step(action)
-            after, reward, cost, terminated, truncated, info = self._unpack(result, slot)
-            self._see(slot, after)
-            if self.constrained:
-                costs.append(self._cost(before, action, after, cost, info, slot))
+            try:
+                reward, cost, term, terminated, truncated = self._one_step(slot, action)
+            except _GaveUp as failure:
+                gone[slot] = failure
+                continue
             rewards.append(reward)
+            if self.constrained:
+                costs.append(cost)
             if family.rewards is not None:
-                self.doing = "rewards"
-                terms.append(family.rewards(self.points, before, action, after, reward, info))
-            if family.signals:
-                # One episode serves many tasks, and the environment's reward is that of one of them: using it is an error, not a number.
-                self._signal(slot, before, action, after, None if family.rewards is not None else reward, info)
+                terms.append(term)
             self.steps[slot] += 1
             last = self.steps[slot] == self.horizon
             if terminated or last:
@@ -392,9 +462,39 @@ class _Run:
                     slot,
                     "raise the environment's own time limit, or lower the horizon",
                 )
-        self._check_seen(live)
-        self._add(live, rewards, costs, terms)
+        if gone:
+            live = [slot for slot in live if slot not in gone]
+        if live:
+            self._check_seen(live)
+            self._add(live, rewards, costs, terms)
+        for slot, why in gone.items():
+            self._mark(slot, why)
+            self._start(slot)
         return ended
+
+    def _one_step(self, slot: int, action: Any) -> tuple[Any, Any, Any, bool, bool]:
+        """Reward, cost, rewards of all tasks, terminated, truncated; what is not there is ``None``."""
+        family, cost, term = self.family, None, None
+        self.doing, self.slot = "step", slot
+        before = self.kept[slot]
+        result = self._advance(slot, action)
+        after, reward, stated, terminated, truncated, info = self._unpack(result, slot)
+        self._see(slot, after)
+        if self.constrained:
+            cost = self._cost(before, action, after, stated, info, slot)
+            self._finite_or_gone("cost", cost)
+        if family.rewards is not None:
+            self.doing = "rewards"
+            term = family.rewards(self.points, before, action, after, reward, info)
+            self._finite_or_gone("rewards", term)
+        if family.signals:
+            # One episode serves many tasks, and the environment's reward is that of one of them: using it is an error, not a number.
+            self._signal(slot, before, action, after, None if family.rewards is not None else reward, info)
+        return reward, cost, term, terminated, truncated
+
+    def _finite_or_gone(self, name: str, value: Any) -> None:
+        if self.tolerant and not _finite(value):
+            raise _GaveUp(f"the {name} of a step was not finite")
 
     def _unpack(self, result: Any, slot: int) -> tuple[Any, Any, Any, bool, bool, dict[str, Any]]:
         """A step of five entries, or of six with the cost after the reward."""
@@ -444,6 +544,7 @@ class _Run:
             if reward is None:
                 self.doing += " of tasks that share episodes (it gets no reward, for each task has its own)"
             value = float(signal.of(before, action, after, reward, info))
+            self._finite_or_gone(self.doing, value)
             if not math.isfinite(value):
                 self._refuse(self.doing, "be finite", f"{value:g}", slot, "fix what computes it")
             if signal.reduce in ("mean", "sum"):
@@ -524,6 +625,8 @@ class _Run:
         returns, costs, signals, lengths, _ = self.out
         means = [s.reduce == "mean" for s in self.family.signals]
         signals[:] = np.where(means, signals / lengths[:, None], signals)
+        signals[self.failed] = self.ends[0][1 + self.family.n_constraints :]
+        returns[self.failed] = self.ends[0][0]
         names = [("return", "the family's bounds")]
         names += [(f"cost {name!r}", "the family's bounds") for name in self.family.criterion.cost_names]
         names += [(f"signal {s.name!r}", "the signal's range") for s in self.family.signals]
@@ -646,6 +749,14 @@ class _Actor:
                 live[k],
                 "clip it in the policy",
             )
+
+
+def _finite(value: Any) -> bool:
+    """Whether numbers are finite; what is no number is another rule's business."""
+    try:
+        return math.isfinite(value) if isinstance(value, float) else bool(np.isfinite(value).all())
+    except (TypeError, ValueError):
+        return True
 
 
 def _short(space: Any) -> str:

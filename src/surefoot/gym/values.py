@@ -16,28 +16,35 @@ One task has ``J (1+I+X)`` quantities; its level is split equally among them, so
 episodes serves T tasks (families that differ in the reward only), each task has that level *by itself*, and the errors of different tasks are
 dependent.
 
+An episode that the simulator does not finish has an outcome that nobody knows, somewhere in the declared range. It counts as the upper end of the
+range where upper ends are computed and as the lower end where lower ends are: both ends are monotone in every outcome, so they hold whatever the
+outcome would have been.
+
 Letters: T tasks, J policies, I constraints, X signals, Q = 1+I+X quantities of a policy, n episodes.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from surefoot.arrays import FloatArray, IntArray, as_floats, check_integer, check_real
-from surefoot.errors import InvalidInput
+from surefoot.errors import InvalidInput, SimulationError
 from surefoot.gym.family import GymFamily
 from surefoot.gym.rollout import WIDTH, Rollouts, Seed, Stage, join
 from surefoot.kernels import compiled
 from surefoot.progress import track
 from surefoot.stats.betting import BetGrid, bet_grid
 
-__all__ = ["Estimates", "Widths", "estimate", "interval"]
+if TYPE_CHECKING:
+    from surefoot.gym.checkpoint import Checkpoint
+
+__all__ = ["Estimated", "Estimates", "Widths", "episodes_for", "estimate", "interval", "interval_ends"]
 
 FIRST = 32
 """Episodes before the first look."""
@@ -103,6 +110,8 @@ class Estimates:
         alpha: with probability at least ``1 - alpha`` all J Q intervals of a task hold, for each task.
         narrow: (T, J) whether sampling stopped because the intervals were narrow enough, not because the budget was spent.
         shared: whether all tasks were estimated from the same episodes, which ``episodes`` then counts once per task.
+        failed: (T, J) episodes among them that the simulator did not finish.
+        failure: what the first of these said, ``None`` where there is none.
     """
 
     mean: FloatArray
@@ -113,6 +122,8 @@ class Estimates:
     alpha: float
     narrow: np.ndarray[Any, np.dtype[np.bool_]]
     shared: bool
+    failed: IntArray
+    failure: str | None = None
 
     @property
     def widths(self) -> FloatArray:
@@ -126,7 +137,7 @@ class Estimates:
 
     def take(self, rows: Any) -> Estimates:
         """Some of the tasks."""
-        names = ("mean", "lower", "upper", "deviation", "episodes", "narrow")
+        names = ("mean", "lower", "upper", "deviation", "episodes", "narrow", "failed")
         return replace(self, **{name: getattr(self, name)[rows] for name in names})
 
 
@@ -149,11 +160,11 @@ def interval(values: Any, low: float, high: float, alpha: float) -> tuple[float,
         raise InvalidInput(
             f"values must be at least one number in [{low:g}, {high:g}], got {array.size} numbers; check the range"
         )
-    ends = _ends(np.ascontiguousarray(array[:, None]), np.array([low]), np.array([high]), alpha)
+    ends = interval_ends(np.ascontiguousarray(array[:, None]), np.array([low]), np.array([high]), alpha)
     return float(ends[0, 0]), float(ends[1, 0])
 
 
-def _ends(values: FloatArray, low: FloatArray, high: FloatArray, alpha: float) -> FloatArray:
+def interval_ends(values: FloatArray, low: FloatArray, high: FloatArray, alpha: float) -> FloatArray:
     """(2, q) lower and upper ends for the means of the columns of ``values`` (n, q)."""
     unit = np.clip((values - low) / (high - low), 0.0, 1.0)
     bets = _bets()
@@ -219,10 +230,12 @@ def estimate(
     seed: Seed,
     widths: Widths | None = None,
     max_episodes: int = 2000,
+    failed_share: float = 0.0,
     workers: int = 1,
     width: int = WIDTH,
     label: str = "simulating",
     progress: bool = False,
+    checkpoint: Checkpoint | None = None,
 ) -> Estimates:
     """Values of every policy in every task, each pair sampled until its intervals are narrow enough.
 
@@ -234,33 +247,44 @@ def estimate(
         seed: of everything random.
         widths: what is narrow enough.
         max_episodes: budget per policy and task (per policy, where tasks share their episodes).
+        failed_share: largest share of a policy's episodes in a task that the simulator may leave unfinished; 0: the first one is an error.
         workers: processes; they share tasks, or policies where there are few tasks or tasks share their episodes.
         width: environments in lockstep.
         label: of the progress bar.
         progress: draw one where that makes sense.
+        checkpoint: where results are kept as they come, and found again.
 
     Raises:
-        SimulationError: an environment or a policy breaks a rule.
+        SimulationError: an environment or a policy breaks a rule, or too many episodes fail.
     """
+    failed_share = check_real("failed_share", failed_share, low=0.0, high=1.0, open_high=True)
     alpha = check_real("alpha", alpha, low=0.0, high=1.0, open_low=True, open_high=True)
     max_episodes = check_integer("max_episodes", max_episodes, low=1)
     workers = check_integer("workers", workers, low=1)
     points = np.asarray(parameters, dtype=np.float64).reshape(-1, family.n_parameters)
     goal = (Widths() if widths is None else widths).of(family)
-    plan = _Plan(family, alpha / (len(policies) * goal.size), goal, max_episodes, seed, width)
+    plan = _Plan(family, alpha / (len(policies) * goal.size), goal, max_episodes, seed, width, failed_share)
     everyone, whole = list(range(len(policies))), len(points) >= 2 * workers
     groups = [everyone] if whole and not family.shared else [[j] for j in everyone]
     rows_of = [slice(0, len(points))] if family.shared else [slice(k, k + 1) for k in range(len(points))]
     units = [(rows, group) for rows in rows_of for group in groups]
     calls = [(plan, points[rows], rows.start, [policies[j] for j in group], group) for rows, group in units]
-    if workers == 1 or len(calls) < 2:
-        found = [_unit(*call) for call in track(calls, label, len(calls), show=progress)]
+    keys = [plan.key(points[rows], rows.start, group, label) for rows, group in units]
+    found = [None if checkpoint is None else checkpoint.get(key) for key in keys]
+    missing = [k for k, one in enumerate(found) if one is None]
+    results: Iterable[list[Estimated]]
+    if workers == 1 or len(missing) < 2:
+        results = (_unit(*calls[k]) for k in missing)
     else:
         from joblib import Parallel, delayed
 
-        running = Parallel(n_jobs=workers, return_as="generator")(delayed(_unit)(*call) for call in calls)
-        found = list(track(running, label, len(calls), show=progress))
-    return _gather(plan, units, found, (len(points), len(policies)), alpha)
+        results = Parallel(n_jobs=workers, return_as="generator")(delayed(_unit)(*calls[k]) for k in missing)
+    for k, one in zip(missing, track(results, label, len(missing), show=progress)):
+        found[k] = one
+        if checkpoint is not None:
+            checkpoint.put(keys[k], one)
+    done = [one for one in found if one is not None]
+    return _gather(plan, units, done, (len(points), len(policies)), alpha)
 
 
 @dataclass(frozen=True, eq=False)
@@ -273,10 +297,26 @@ class _Plan:
     budget: int
     seed: Seed
     width: int
+    failed_share: float
+
+    def key(self, points: FloatArray, task: int, group: list[int], label: str) -> dict[str, Any]:
+        """What decides the result of a unit, beside family and policies: plain data."""
+        seed = list(self.seed) if isinstance(self.seed, tuple) else [self.seed]
+        return {
+            "label": label,
+            "points": points.tolist(),
+            "task": task,
+            "policies": group,
+            "alpha": self.alpha,
+            "widths": self.widths.tolist(),
+            "budget": self.budget,
+            "seed": [int(k) for k in seed],
+            "failed_share": self.failed_share,
+        }
 
 
 @dataclass(frozen=True, eq=False)
-class _Estimated:
+class Estimated:
     """One policy in the tasks that its episodes serve: mean, lower, upper, deviation (T, Q)."""
 
     mean: FloatArray
@@ -285,47 +325,79 @@ class _Estimated:
     deviation: FloatArray
     episodes: int
     narrow: bool
+    failed: int = 0
+    failure: str | None = None
 
 
-def _unit(plan: _Plan, points: FloatArray, task: int, policies: list[Any], indices: list[int]) -> list[_Estimated]:
+def _unit(plan: _Plan, points: FloatArray, task: int, policies: list[Any], indices: list[int]) -> list[Estimated]:
     """Some policies in one task, or in all tasks that share their episodes."""
     points_served = points if plan.family.shared else None
     with Stage(plan.family, points[0], task=task, rewards_at=points_served, width=plan.width) as stage:
         return [_sample(plan, stage, policy, j) for j, policy in zip(indices, policies)]
 
 
-def _sample(plan: _Plan, stage: Stage, policy: Any, index: int) -> _Estimated:
+def _sample(plan: _Plan, stage: Stage, policy: Any, index: int) -> Estimated:
     """Episodes of one policy until all its intervals are narrow, or the budget is spent."""
     parts: list[Rollouts] = []
     played, goal = 0, min(FIRST, plan.budget)
     lower, upper = np.array(-np.inf), np.array(np.inf)
     while True:
-        parts.append(stage.run(policy, index, seed=plan.seed, first=played, count=goal - played))
+        tolerant = plan.failed_share > 0.0
+        parts.append(stage.run(policy, index, seed=plan.seed, first=played, count=goal - played, tolerant=tolerant))
         played = goal
-        outcomes = _outcomes(parts)
+        outcomes, failed = _outcomes(parts)
+        _check_failures(plan, stage, index, parts[0])
         needed = _episodes_needed(plan, outcomes)
         if played < plan.budget and needed > played * GROWTH:
             goal = min(plan.budget, math.ceil(min(needed, played * LARGEST_GROWTH)))
             continue
-        ends = _pair_ends(plan, outcomes)
+        ends = _pair_ends(plan, outcomes, failed)
         lower, upper = np.maximum(lower, ends[0]), np.minimum(upper, ends[1])
         # Disjoint intervals prove that one of them missed; that has its probability, and the last one is as good as any.
         crossed = lower > upper
         lower, upper = np.where(crossed, ends[0], lower), np.where(crossed, ends[1], upper)
         worst = float(((upper - lower) / plan.widths).max())
         if worst <= 1.0 or played == plan.budget:
-            columns = np.concatenate([outcomes[0], outcomes[1]], axis=1)
+            columns = np.concatenate([outcomes[0], outcomes[1]], axis=1)[~failed]
             mean, deviation = (_by_task(row, len(lower)) for row in (columns.mean(axis=0), columns.std(axis=0)))
             # Intersected intervals of different n may leave the last mean outside.
-            return _Estimated(np.clip(mean, lower, upper), lower, upper, deviation, played, worst <= 1.0)
+            return Estimated(
+                np.clip(mean, lower, upper),
+                lower,
+                upper,
+                deviation,
+                played,
+                worst <= 1.0,
+                int(failed.sum()),
+                parts[0].failure,
+            )
         goal = min(plan.budget, math.ceil(played * min(LARGEST_GROWTH, max(GROWTH, 1.05 * worst**2))))
 
 
-def _outcomes(parts: list[Rollouts]) -> tuple[FloatArray, FloatArray]:
-    """(n, T) returns and (n, I+X) the rest."""
+_Outcomes = tuple[FloatArray, FloatArray]
+"""(n, T) returns and (n, I+X) the rest."""
+
+
+def _outcomes(parts: list[Rollouts]) -> tuple[_Outcomes, Any]:
+    """What n episodes came to, and which (n,) failed."""
     whole = join(parts)
     parts[:] = [whole]
-    return whole.returns.reshape(len(whole), -1), np.column_stack([whole.costs, whole.signals])
+    return (whole.returns.reshape(len(whole), -1), np.column_stack([whole.costs, whole.signals])), whole.failed
+
+
+def _check_failures(plan: _Plan, stage: Stage, index: int, seen: Rollouts) -> None:
+    """One failed episode is forgiven where any is; more only up to the declared share.
+
+    Raises:
+        SimulationError: there are more, or nothing else.
+    """
+    failed, n = int(seen.failed.sum()), len(seen)
+    if failed > max(1.0, plan.failed_share * n) or failed == n:
+        raise SimulationError(
+            f"at most a share of {plan.failed_share:g} of a policy's episodes in a task may fail (failed_share), got {failed} of {n} "
+            f"({failed / n:.1%}) for policy {index} at {stage.parameters.tolist()} of {stage.family.name}; first: {seen.failure}; mend the "
+            "simulator, or raise failed_share: every failed episode counts as the worst and as the best that it could have been"
+        )
 
 
 def _by_task(row: FloatArray, tasks: int) -> FloatArray:
@@ -333,42 +405,57 @@ def _by_task(row: FloatArray, tasks: int) -> FloatArray:
     return np.column_stack([row[:tasks], np.tile(row[tasks:], (tasks, 1))])
 
 
-def _episodes_needed(plan: _Plan, outcomes: tuple[FloatArray, FloatArray]) -> float:
-    """A guess, from the deviations seen: a betting interval is about ``2 s sqrt(2.4 ln(2/alpha) / n) + 2 B ln(2/alpha) / n`` wide.
-
-    It only decides when to look; what is read then holds at every n.
-    """
+def _episodes_needed(plan: _Plan, outcomes: _Outcomes) -> float:
     low, high = plan.family.ranges()
     spread = np.r_[outcomes[0].std(axis=0).max(), outcomes[1].std(axis=0)]
-    log = math.log(2.0 / plan.alpha)
-    root = 2.0 * spread * math.sqrt(2.4 * log)
-    # Solve  widths = root / sqrt(n) + line / n  for sqrt(n).
-    line = (high - low) * log
-    roots = (root + np.sqrt(root**2 + 4.0 * plan.widths * line)) / (2.0 * plan.widths)
-    return float(0.9 * (roots.max()) ** 2)
+    return float(episodes_for(plan.widths, spread, high - low, plan.alpha).max())
 
 
-def _pair_ends(plan: _Plan, outcomes: tuple[FloatArray, FloatArray]) -> FloatArray:
-    """(2, T, Q)."""
+def episodes_for(width: FloatArray, deviation: FloatArray, span: FloatArray, alpha: float) -> FloatArray:
+    """A guess: a betting interval is about ``2 s sqrt(2.4 ln(2/alpha) / n) + 2 B ln(2/alpha) / n`` wide.
+
+    It only decides when to look, and what is said about it; what is read then holds at every n.
+    """
+    log = math.log(2.0 / alpha)
+    root = 2.0 * deviation * math.sqrt(2.4 * log)
+    # Solve  width = root / sqrt(n) + line / n  for sqrt(n).
+    line = span * log
+    roots = (root + np.sqrt(root**2 + 4.0 * width * line)) / (2.0 * width)
+    return np.asarray(0.9 * roots**2)
+
+
+def _pair_ends(plan: _Plan, outcomes: _Outcomes, failed: Any) -> FloatArray:
+    """(2, T, Q); failed episodes (n,) count as either end of the range, whichever makes the interval wider."""
     low, high = plan.family.ranges()
-    returns = _ends(outcomes[0], low[:1], high[:1], plan.alpha)
-    rest = _ends(outcomes[1], low[1:], high[1:], plan.alpha)
+    if failed.any():
+        sides = []
+        for k, end in enumerate((low, high)):
+            filled = [part.copy() for part in outcomes]
+            filled[0][failed], filled[1][failed] = end[0], end[1:]
+            sides.append(_pair_ends(plan, (filled[0], filled[1]), np.zeros(failed.size, dtype=bool))[k])
+        return np.stack(sides)
+    returns = interval_ends(outcomes[0], low[:1], high[:1], plan.alpha)
+    rest = interval_ends(outcomes[1], low[1:], high[1:], plan.alpha)
     return np.concatenate([returns[:, :, None], np.repeat(rest[:, None, :], returns.shape[1], axis=1)], axis=2)
 
 
 def _gather(
     plan: _Plan,
     units: list[tuple[slice, list[int]]],
-    found: list[list[_Estimated]],
+    found: list[list[Estimated]],
     size: tuple[int, int],
     alpha: float,
 ) -> Estimates:
     """From what the units returned to (T, J, Q)."""
     parts = {name: np.empty((*size, plan.widths.size)) for name in ("mean", "lower", "upper", "deviation")}
     episodes, narrow = np.zeros(size, dtype=np.int64), np.zeros(size, dtype=np.bool_)
+    failed, first = np.zeros(size, dtype=np.int64), None
     for (rows, group), results in zip(units, found):
         for j, one in zip(group, results):
             for name, array in parts.items():
                 array[rows, j] = getattr(one, name)
-            episodes[rows, j], narrow[rows, j] = one.episodes, one.narrow
-    return Estimates(**parts, episodes=episodes, alpha=alpha, narrow=narrow, shared=plan.family.shared)
+            episodes[rows, j], narrow[rows, j], failed[rows, j] = one.episodes, one.narrow, one.failed
+            first = first or one.failure
+    return Estimates(
+        **parts, episodes=episodes, alpha=alpha, narrow=narrow, shared=plan.family.shared, failed=failed, failure=first
+    )
