@@ -50,3 +50,16 @@ def test_wrong_acceptance_after_many_looks_is_what_was_promised() -> None:
     assert 0 < paid and rate_test(int(paid), RUNS, DELTA / 2) > 1e-3
     # The same looks with nothing handed on: each is a first one.
     assert rate_test(int(unpaid), RUNS, DELTA / 2) < 1e-3
+
+
+def test_the_status_says_when_the_hold_out_is_read_at_a_larger_error_than_was_set_out_with() -> None:
+    found = Certificate(HOLDOUT, 0, 0.02, 0, 0.02, SET.ledger.total / 2)
+    certified = replace(SET, certificate=found)
+    planned = certified.ledger.total
+
+    def notes(delta: float) -> str:
+        one = CertifiedAgent(certified, p_max=P_MAX, delta_coverage=delta, evidence="returns")
+        return " ".join(one.status().notes)
+
+    assert "delta_coverage" not in notes(planned)
+    assert f"at an error of {2 * planned:g} (delta_coverage), larger than the {planned:g}" in notes(2 * planned)

@@ -233,6 +233,10 @@ class CertifiedAgent:
         self.margin = _check_margin(policy_set, margin)
         if trust == "cells":
             _check_certificate(policy_set, p_max, delta_coverage)
+        self._set_out_with = (
+            policy_set.ledger.total if trust == "cells" and policy_set.certificate is not None else None
+        )
+        self._delta_coverage = delta_coverage
         self._ceilings = _ceilings(policy_set, trust, cost_ceilings)
         # A cost above its ceiling is recorded and alarms; a return out of its range is no reason to refuse the costs that came with it.
         anything, no_ceiling = (-np.inf, np.inf), np.full(criterion.n_constraints, np.inf)
@@ -684,8 +688,18 @@ class CertifiedAgent:
             alarm=self._alarm,
             ledger=self.ledger,
             next=self._next(),
-            notes=(*self._evidence.notes, *self._compared(), *self._waiting()),
+            notes=(*self._evidence.notes, *self._compared(), *self._waiting(), *self._coverage()),
         )
+
+    def _coverage(self) -> list[str]:
+        """Whether the hold-out is read at a larger error than training set out with: then that error is what coverage rests on."""
+        planned = self._set_out_with
+        if planned is None or self._delta_coverage <= planned * (1.0 + 1e-9):
+            return []
+        return [
+            f"the hold-out is read at an error of {self._delta_coverage:g} (delta_coverage), larger than the {planned:g} that training set out with; "
+            "if it was raised because of what the hold-out showed, neither holds"
+        ]
 
     def _compared(self) -> list[str]:
         """What the comparison with simulation waits for, and what it ended."""

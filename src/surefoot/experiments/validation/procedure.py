@@ -29,7 +29,7 @@ from surefoot.experiments.registry import AgentContext, make_agent
 from surefoot.experiments.validation.rare import RareTasks
 from surefoot.experiments.validation.scenarios import SCENARIOS, World
 from surefoot.experiments.validation.trial import Job, Outcome, Settings, play_jobs
-from surefoot.experiments.validation.truth import ROUNDING, Truth, library_tables
+from surefoot.experiments.validation.truth import Truth, library_tables
 from surefoot.policyset.schema import PolicySet
 from surefoot.training.pipeline import train
 
@@ -129,4 +129,4 @@ def uncovered_share(family: RareTasks, policy_set: PolicySet) -> float:
 
 
 def _uncovered(truth: Truth, margin: float) -> bool:
-    return not truth.cells.size or truth.above_ceiling > ROUNDING or truth.margin < margin - ROUNDING
+    return not truth.cells.size or truth.above_ceiling > truth.room or truth.margin < margin - truth.room

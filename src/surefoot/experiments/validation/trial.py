@@ -27,7 +27,7 @@ from surefoot.experiments.registry import AgentContext, make_agent
 from surefoot.experiments.runner import FIRST_BATCH, GROWTH, LARGEST_BATCH
 from surefoot.experiments.validation.delivery import DECEITS, OVERDUE, OVERDUE_EPISODES, Deceit
 from surefoot.experiments.validation.scenarios import SCENARIOS, World
-from surefoot.experiments.validation.truth import ROUNDING, Truth, assumption_holds, cause_of, library_tables
+from surefoot.experiments.validation.truth import Truth, assumption_holds, cause_of, library_tables
 
 __all__ = ["Job", "Outcome", "Settings", "play_jobs"]
 
@@ -200,8 +200,8 @@ class _Judge:
         self._excess = max(self._excess, excess)
         bounds = getattr(self._agent, "bounds", None)
         if bounds is not None:
-            self._bound_failed |= bool((bounds < self._values[:, 1:] - ROUNDING).any())
-        if excess > ROUNDING:
+            self._bound_failed |= bool((bounds < self._values[:, 1:] - self._truth.room).any())
+        if excess > self._truth.room:
             self._violation(batch, played, bounds)
 
     def _violation(self, batch: Batch, played: int, bounds: Any) -> None:

@@ -31,10 +31,10 @@ from surefoot.policy import TabularPolicy
 from surefoot.policyset.schema import Cells, PolicySet
 from surefoot.solvers.linear_program import solve
 
-__all__ = ["ASSUMPTIONS", "CAUSES", "ROUNDING", "Truth", "assumption_holds", "cause_of", "library_tables"]
+__all__ = ["ASSUMPTIONS", "CAUSES", "Truth", "assumption_holds", "cause_of", "library_tables"]
 
 ROUNDING = 1e-6
-"""Excess up to which an exact value is not said to lie above a bound; the runner's tolerance."""
+"""Excess up to which an exact value is not said to lie above a bound, as a share of the smallest limit (of 1, where limits are larger)."""
 
 ASSUMPTIONS = {
     "cells": "the safe policy has its margin, episode costs stay below the simulator's ceiling, the task lies in some cell",
@@ -112,6 +112,12 @@ class Truth:
         return solution.status == "optimal" and float(solution.bound) <= policy_set.cells.optimal_upper[cell]
 
     @property
+    def room(self) -> float:
+        """What counts as rounding of a cost in this task."""
+        limits = self.task.cost_limits
+        return ROUNDING * float(min(1.0, limits[limits > 0.0].min(initial=1.0)))
+
+    @property
     def home(self) -> int | None:
         """The lowest-index cell that contains the task: the one whose survival the guarantee is about."""
         return int(self.cells[0]) if self.cells.size else None
@@ -131,14 +137,14 @@ def library_tables(policies: Any) -> FloatArray:
 
 def assumption_holds(trust: str | None, truth: Truth, margin: float) -> bool:
     """Whether what trust level ``trust`` assumes is true of this task; ``margin`` is the agent's stated ``xi``."""
-    if truth.margin < margin - ROUNDING:
+    if truth.margin < margin - truth.room:
         return False
     if trust == "data":
-        return truth.above_declared <= ROUNDING
-    known = truth.above_ceiling <= ROUNDING
+        return truth.above_declared <= truth.room
+    known = truth.above_ceiling <= truth.room
     if trust == "cells":
         return known and truth.cells.size > 0
-    return known and trust == "envelope" and truth.above_envelope <= ROUNDING
+    return known and trust == "envelope" and truth.above_envelope <= truth.room
 
 
 def cause_of(trust: str | None, truth: Truth, margin: float, alive: Any, bounds: Any, played: Any) -> str:
@@ -157,18 +163,18 @@ def cause_of(trust: str | None, truth: Truth, margin: float, alive: Any, bounds:
     """
     if trust is None or alive is None or bounds is None:
         return "other"
-    if truth.margin < -ROUNDING:
+    if truth.margin < -truth.room:
         return "safe margin"
-    if (truth.above_declared if trust == "data" else truth.above_ceiling) > ROUNDING:
+    if (truth.above_declared if trust == "data" else truth.above_ceiling) > truth.room:
         return "ceiling"
     if trust == "cells" and not truth.cells.size:
         return "no cell"
-    if truth.margin < margin - ROUNDING:
+    if truth.margin < margin - truth.room:
         return "safe margin"
     if trust == "cells" and not np.asarray(alive)[truth.cells].any():
         return "false elimination"
-    low = (np.asarray(bounds) < truth.values[:, 1:] - ROUNDING).any(axis=1) & np.asarray(played)
-    if trust == "envelope" and truth.above_envelope > ROUNDING:
+    low = (np.asarray(bounds) < truth.values[:, 1:] - truth.room).any(axis=1) & np.asarray(played)
+    if trust == "envelope" and truth.above_envelope > truth.room:
         return "envelope"
     return "data bound" if low.any() else "other"
 
