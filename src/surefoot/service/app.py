@@ -14,7 +14,6 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from fastapi import FastAPI
-from fastapi.routing import APIRoute
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.types import ASGIApp
@@ -50,7 +49,7 @@ def make_app(
         clock: of the rate limits.
     """
     tokens = (Token(token),) if isinstance(token, str) else tuple(token or ())
-    usual, urgent = Workers(8, "operations"), Workers(4, "stops")
+    secured, usual, urgent = bool(tokens), Workers(8, "operations"), Workers(4, "stops")
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -61,25 +60,12 @@ def make_app(
     app = new_app(lifespan=lifespan, exception_handlers=handlers(addresses))
     for operation in OPERATIONS:
         endpoint = _endpoint(plant, operation, urgent if operation.urgent else usual)
-        add_operation(app, operation, endpoint, bool(tokens))
-    _add_pages(app, _Pages(plant, usual), bool(tokens))
+        add_operation(app, operation, endpoint, secured)
+    pages = _Pages(plant, usual, lambda: describe(app, secured))
+    add_page(app, "/report", "The deployment as a page for people.", pages.report(), HTMLResponse, LOOKING, secured)
+    add_page(app, "/openapi.json", "This description.", pages.description(), JSONResponse, EVERYBODY, secured)
     stops = [op.path for op in OPERATIONS if op.urgent]
     return Guard(app, tokens, Limits() if limits is None else limits, stops, clock)
-
-
-def _add_pages(app: FastAPI, pages: _Pages, secured: bool) -> None:
-    description: dict[str, Any] = {}
-
-    async def described(request: Request) -> Response:
-        return JSONResponse(description, headers=HEADERS)
-
-    summary = "The deployment as a self-contained page for people."
-    add_page(app, "/report", summary, pages.endpoint(), HTMLResponse, LOOKING, secured)
-    add_page(app, "/openapi.json", "This description.", described, JSONResponse, EVERYBODY, secured)
-    description.update(describe(app, secured))
-    for route in app.routes:  # answered, and not described: it would be the same once more
-        if isinstance(route, APIRoute) and "GET" in (methods := route.methods or set()):
-            methods.add("HEAD")
 
 
 def _endpoint(plant: Deployment, operation: Operation, workers: Workers) -> Endpoint:
@@ -158,13 +144,20 @@ def _number(text: str) -> int:
 
 
 class _Pages:
-    """The report page, made anew only if something happened since; one at a time, for it reads the whole journal."""
+    """What is made once and served often: the report page, made anew only if something happened since, and the description.
 
-    def __init__(self, plant: Deployment, workers: Workers) -> None:
+    Args:
+        plant: whose report it is; made one at a time, for it reads the whole journal.
+        workers: who make them.
+        describe: makes the description, when it is first asked for.
+    """
+
+    def __init__(self, plant: Deployment, workers: Workers, describe: Callable[[], dict[str, Any]]) -> None:
         self._plant, self._workers, self._lock = plant, workers, threading.Lock()
         self._seq, self._page = -1, ""
+        self._describe, self._description = describe, b""
 
-    def endpoint(self) -> Endpoint:
+    def report(self) -> Endpoint:
         """GET /report."""
 
         async def report(request: Request) -> Response:
@@ -174,6 +167,19 @@ class _Pages:
             return HTMLResponse(page, headers={**HEADERS, "content-security-policy": policy})
 
         return report
+
+    def description(self) -> Endpoint:
+        """GET /openapi.json."""
+
+        async def description(request: Request) -> Response:
+            found = self._description or await self._workers.run(self._described)
+            return Response(found, headers=HEADERS, media_type="application/json")
+
+        return description
+
+    def _described(self) -> bytes:
+        self._description = _rendered(self._describe())
+        return self._description
 
     def _made(self) -> str:
         with self._lock:

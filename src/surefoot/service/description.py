@@ -7,10 +7,12 @@ because FastAPI would parse a body on the event loop, take the later of two equa
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine
+from copy import copy
 from inspect import Parameter, Signature
 from typing import Annotated, Any
 
 from fastapi import Body, FastAPI, Header, Path
+from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -35,7 +37,11 @@ MAY = {
 
 
 class WholeRoute(APIRoute):
-    """A route whose endpoint takes the request as it came; its signature is for the description alone."""
+    """A route whose endpoint takes the request as it came; its signature is for the description alone. Where GET is answered, HEAD is."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.methods = (self.methods or set()) | ({"HEAD"} if "GET" in (self.methods or ()) else set())
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """The endpoint."""
@@ -103,8 +109,11 @@ def add_page(
 
 
 def describe(app: FastAPI, secured: bool) -> dict[str, Any]:
-    """The description of everything that was added."""
-    found: dict[str, Any] = app.openapi()
+    """The description of everything that was added; that of HEAD would be the same as that of GET."""
+    routes = [copy(route) for route in app.routes if isinstance(route, WholeRoute)]
+    for route in routes:
+        route.methods = (route.methods or set()) - {"HEAD"}
+    found = get_openapi(title=app.title, version=app.version, description=app.description, routes=routes)
     parts = found["components"]
     parts["schemas"][Error.__name__] = Error.model_json_schema()
     if secured:
