@@ -301,6 +301,16 @@ def test_what_pydantic_would_take_is_refused_all_the_same(plant: sf.Deployment, 
     assert plant.status().cap == 1.0
 
 
+def test_a_number_beyond_every_double_is_told_with_its_place(plant: sf.Deployment) -> None:
+    app = make_app(plant, limits=MANY)
+    call(app, "POST", "/ask", {"n": 2}, idempotency_key="k")
+    raw = b'{"ids": [0, 1], "reward": [1.0, 1e999], "costs": [[0.5], [0.5]], "initial_state": [0, 0]}'
+    answer = call(app, "POST", "/tell", raw=raw, content_type="application/json")
+    assert (answer.status, answer.json["error"]) == (422, "InvalidReport")
+    assert answer.json["message"].startswith("reward[1] must be a finite number, got inf;")
+    assert plant.status().pending == 2
+
+
 def test_a_million_mistakes_make_one_short_message(plant: sf.Deployment) -> None:
     app = make_app(plant, limits=MANY)
     for body in ({"ids": ["x"] * 10**5}, {"ids": [[]] * 10**5}, {f"x{k}": 0 for k in range(10**5)}):
