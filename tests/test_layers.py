@@ -25,6 +25,7 @@ TIERS = [
     ["solvers"],
     ["tasks", "policyset"],  # a family may solve one of its tasks: that is how the gridworld finds its safe policy
     ["training", "deploy"],
+    ["audit"],  # of its own kind: from the agent it imports choices, and nothing that follows from them
     ["baselines", "gym", "journal"],
     ["experiments", "report"],
     ["service"],
@@ -35,6 +36,7 @@ RANKS = {package: rank for rank, tier in enumerate(TIERS) for package in tier}
 
 WALLS = {
     "deploy": {"cmdp", "solvers", "tasks", "training"},  # the real world has no transition matrix
+    "audit": {"cmdp", "solvers", "tasks", "training"},
     "report": {"cmdp", "solvers", "tasks", "training", "deploy"},  # a report is drawn from logs alone
 }
 

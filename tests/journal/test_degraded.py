@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from surefoot import ConflictError, InvalidReport, PausedError, PolicySet, ReplayError
+from surefoot.audit import verify
 from surefoot.journal import Deployment
 from surefoot.journal.operator import SteeredAgent
-from surefoot.journal.verify import verify
 from tests.journal.plants import BACKENDS, Plant, drive, open_plant, rechained
 
 NewUrl = Callable[[str], str]

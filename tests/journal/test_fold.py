@@ -14,13 +14,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from surefoot import InvalidReport, JournalError, PausedError, PolicySet, ReplayError
+from surefoot.audit import verify
 from surefoot.deploy.turns import Turns
 from surefoot.journal import Deployment, Event, Settings, snapshot
 from surefoot.journal.events import PRIMARY, canonical, chained
 from surefoot.journal.fold import Fold, opening
 from surefoot.journal.reports import Report
 from surefoot.journal.status import DeploymentStatus
-from surefoot.journal.verify import verify
 from tests.journal.plants import (
     Plant,
     as_recorded,

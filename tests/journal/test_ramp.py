@@ -11,17 +11,17 @@ import numpy as np
 import pytest
 
 from surefoot import JournalError, PolicySet
+from surefoot.audit import verify
 from surefoot.deploy import certified
 from surefoot.deploy.certified import CertifiedAgent
 from surefoot.deploy.comparison import ReturnComparison
 from surefoot.deploy.ramp import Ramp
 from surefoot.journal import Deployment, Event, Settings, snapshot
 from surefoot.journal.fold import Fold
-from surefoot.journal.verify import verify
+from tests.audit.test_audit import lived, tell
 from tests.deploy.test_comparison import vague
 from tests.journal.plants import Plant, drive, keep_snapshot, open_plant, rechained, small_set
 from tests.journal.test_fold import Live
-from tests.journal.test_verify import lived, tell
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,11 @@ try:
 except ModuleNotFoundError as error:
     raise MissingExtra("sqlalchemy", "serve") from error
 
+from surefoot.audit import Verification
 from surefoot.journal.deployment import Deployment, Ticket, Tickets
 from surefoot.journal.events import Event
 from surefoot.journal.settings import Settings
 from surefoot.journal.status import DeploymentStatus
 from surefoot.journal.stops import Stop
-from surefoot.journal.verify import Verification
 
 __all__ = ["Deployment", "DeploymentStatus", "Event", "Settings", "Stop", "Ticket", "Tickets", "Verification"]

@@ -36,6 +36,7 @@ from typing import Any, Literal, Self, TypeVar, overload
 import numpy as np
 
 from surefoot.arrays import FloatArray, IntArray, check_integer, check_real, freeze
+from surefoot.audit import Verification, verify
 from surefoot.deploy.certified import Trust
 from surefoot.deploy.evidence import EvidenceKind
 from surefoot.errors import (
@@ -56,7 +57,6 @@ from surefoot.journal.settings import Settings, check_origin
 from surefoot.journal.status import DeploymentStatus
 from surefoot.journal.stops import SECONDS, Kept, Stop
 from surefoot.journal.store import BUSY_SECONDS, Store, Transaction
-from surefoot.journal.verify import Verification, verify
 from surefoot.policy import Policy, for_episode
 from surefoot.policyset.schema import PolicySet
 
@@ -580,7 +580,7 @@ class Deployment:
             start = page[-1].seq
 
     def verify(self) -> Verification:
-        """Recompute every decision from the events by other code than made it; see :mod:`surefoot.journal.verify`."""
+        """Recompute every decision from the events by other code than made it; see :mod:`surefoot.audit.verification`."""
         return verify(self.policy_set, self.events())
 
     # ----------------------------------------------------------------------------------------------------------- inside

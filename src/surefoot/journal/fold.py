@@ -27,8 +27,8 @@ import numpy as np
 from surefoot.arrays import FloatArray
 from surefoot.deploy.comparison import LEVEL
 from surefoot.deploy.planner import Plan
+from surefoot.deploy.selective_loss import SelectiveLossTest
 from surefoot.errors import ConflictError, PausedError, ReplayError, SurefootError
-from surefoot.journal.discards import Discards
 from surefoot.journal.events import FORMAT, INERT, PRIMARY, Entry, Event
 from surefoot.journal.operator import Operator, SteeredAgent
 from surefoot.journal.reports import Report, lacking
@@ -66,7 +66,7 @@ class Fold:
     def __init__(self, policy_set: PolicySet, settings: Settings) -> None:
         self.policy_set, self.settings = policy_set, settings
         self.agent = SteeredAgent(policy_set, Operator(settings.approve), **settings.for_agent())
-        self.discards = Discards(len(policy_set.policies))
+        self.discards = SelectiveLossTest(len(policy_set.policies))
         self.seq, self.digest = 0, ""
         self.plan_seq = self.alarm_seq = self.deviations = 0
         self.flags: list[str] = []

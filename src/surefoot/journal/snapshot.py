@@ -30,9 +30,9 @@ from surefoot.deploy.planner import Plan
 from surefoot.deploy.queue import InOrder, Told
 from surefoot.deploy.ramp import HullWealth, Ramp
 from surefoot.deploy.returns import ReturnsEvidence, Scale
+from surefoot.deploy.selective_loss import SelectiveLossTest
 from surefoot.deploy.transitions import TransitionEvidence
 from surefoot.errors import SurefootError
-from surefoot.journal.discards import Discards
 from surefoot.journal.fold import Fold, Tail
 from surefoot.journal.operator import Operator, SteeredAgent
 from surefoot.journal.settings import Settings
@@ -45,7 +45,7 @@ __all__ = ["Pace", "encode", "restored"]
 
 STATE: dict[type, tuple[str, ...]] = {
     Fold: ("agent", "discards", "seq", "digest", "plan_seq", "alarm_seq", "deviations", "flags", "plan", "tail", "bare", "degraded", "held"),
-    Discards: ("log_wealth", "missing", "flagged", "opened", "next", "open", "lost"),
+    SelectiveLossTest: ("log_wealth", "missing", "flagged", "opened", "next", "open", "lost"),
     SteeredAgent: (
         "operator", "waiting", "_desk", "_bounds", "_evidence", "_guess", "_monitor", "_queue", "_bets", "_target", "_alarm", "_outside",
         "events", "_stale", "_plan", "_planned_bounds", "_changed", "_kappa", "_look", "_objective", "_ramp", "_ramped", "_comparison",

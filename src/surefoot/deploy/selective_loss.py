@@ -22,7 +22,7 @@ import numpy as np
 
 from surefoot.arrays import FloatArray, IntArray
 
-__all__ = ["HORIZON", "Discards"]
+__all__ = ["HORIZON", "SelectiveLossTest"]
 
 FRACTIONS = (0.1, 0.4, 0.9)
 LEVEL = 0.001
@@ -30,7 +30,7 @@ HORIZON = 1000
 """An episode still pending when so many later ones have been asked counts as missing."""
 
 
-class Discards:
+class SelectiveLossTest:
     """The e-process.
 
     Args:

@@ -15,6 +15,14 @@ from hypothesis import strategies as st
 from scipy.optimize import linprog
 
 from surefoot import JournalError, PolicySet
+from surefoot.audit import verify
+from surefoot.audit.bounds import DataBounds
+from surefoot.audit.groups import Group, PredictedBoxes
+from surefoot.audit.monitor import CostWatch
+from surefoot.audit.opening import Disagreement
+from surefoot.audit.single_bets import e_variables
+from surefoot.audit.walk import Audit
+from surefoot.audit.wealth import CellWealth
 from surefoot.deploy import certified
 from surefoot.deploy.bounds import CostBounds
 from surefoot.deploy.certified import CertifiedAgent
@@ -25,9 +33,7 @@ from surefoot.deploy.transitions import log_ratios
 from surefoot.journal import Event, Settings
 from surefoot.journal.events import PRIMARY
 from surefoot.journal.fold import Fold
-from surefoot.journal.recompute import CellWealth, CostWatch, DataBounds, Group, PredictedBoxes, _e_variables
 from surefoot.journal.reports import Report
-from surefoot.journal.verify import _Audit, _Disagreement, verify
 from surefoot.policyset.schema import Certificate, Look
 from surefoot.stats.ledger import Ledger
 from tests.deploy.worlds import box_cells
@@ -232,7 +238,7 @@ def test_many_draws_that_go_missing_are_followed() -> None:
 
 def test_a_report_that_never_comes_is_given_up_alike(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("surefoot.deploy.queue.PATIENCE", 60)
-    monkeypatch.setattr("surefoot.journal.verify.PATIENCE", 60)
+    monkeypatch.setattr("surefoot.audit.order.PATIENCE", 60)
     live, truth = Live(SETS["returns"], Settings(seed=7)), Plant(SETS["returns"])
     asked = [live.do("asked", {"n": 20, "request": None}) for _ in range(8)]
     draws = {a["first"] + i: j for a in asked for i, j in enumerate(a["draws"])}
@@ -489,7 +495,7 @@ def test_wealth_of_cells_agrees(rng: np.random.Generator) -> None:
         assert np.allclose(ours.log_wealth(), theirs.log_wealth(), rtol=1e-9, atol=1e-9)
 
 
-def test_e_variables_agree_and_are_bounded_over_the_box(rng: np.random.Generator) -> None:
+def teste_variables_agree_and_are_bounded_over_the_box(rng: np.random.Generator) -> None:
     from surefoot.deploy.rivals import choose_rivals
 
     cells = box_cells(rng, cells=5, outside=3)
@@ -501,7 +507,7 @@ def test_e_variables_agree_and_are_bounded_over_the_box(rng: np.random.Generator
     pairs = kernel.support[:, 0] * 2 + kernel.support[:, 1]
     for pair in np.unique(pairs):
         span = np.flatnonzero(pairs == pair)
-        ours = _e_variables(points[:, span], kernel.lower[:, span], kernel.upper[:, span], rivals.index)
+        ours = e_variables(points[:, span], kernel.lower[:, span], kernel.upper[:, span], rivals.index)
         possible = kernel.upper.T[span][:, :, None] > 0.0
         assert np.allclose(np.where(possible, ours, 0.0), np.where(possible, theirs[span], 0.0), rtol=1e-7, atol=1e-7)
         for i in range(5):
@@ -521,12 +527,12 @@ def test_the_audit_charges_shared_episodes_and_earlier_looks(
     """No miss among 100, first look: 1 - .025^(1/100) = .0362 of the mass at a quarter of .1, .0384 at half of .04, .0429 at an eighth of .1."""
     ledger = Ledger(0.1).spend("simulation", spent, "episodes that all tasks share") if spent else Ledger(0.1)
     certificate, seen = Certificate(100, 0, 0.04, 0, 0.04, 0.05), (Look("other cells", 2, 100, 9, 0, 0.05),)
-    looked = _Audit(replace(SETS["returns"], ledger=ledger, certificate=certificate, looks=seen[:looks]))
+    looked = Audit(replace(SETS["returns"], ledger=ledger, certificate=certificate, looks=seen[:looks]))
     looked.group, looked.trust, looked.settings = honest[:1], "cells", {"delta_coverage": 0.1, "p_max": 0.037}
     if fine:
         looked._check_certificate()
         return
-    with pytest.raises(_Disagreement, match="needs coverage"):
+    with pytest.raises(Disagreement, match="needs coverage"):
         looked._check_certificate()
 
 
@@ -537,11 +543,11 @@ def test_the_audit_scales_what_simulation_adds_below_the_error_it_was_stated_at(
     """beta = .1, 500 tasks without a miss, error 1e-10 for the limit: (1 - 1e-10^(1/500)) / .9."""
     stated = 1.0 - 1e-6 ** (1 / 500)
     certificate = Certificate(500, 0, 0.05, 0, 0.05, 0.05, simulation_error=stated / 9.0)
-    looked = _Audit(replace(SETS["returns"], certificate=certificate))
+    looked = Audit(replace(SETS["returns"], certificate=certificate))
     p_max = (1.0 - 1e-10 ** (1 / 500)) / 0.9 + excess
     looked.group, looked.trust, looked.settings = honest[:1], "cells", {"delta_coverage": 4e-10, "p_max": p_max}
     if excess > 0.0:
         looked._check_certificate()
         return
-    with pytest.raises(_Disagreement, match="needs coverage"):
+    with pytest.raises(Disagreement, match="needs coverage"):
         looked._check_certificate()

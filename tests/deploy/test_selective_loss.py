@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from surefoot.journal.discards import FRACTIONS, HORIZON, LEVEL, Discards
+from surefoot.deploy.selective_loss import FRACTIONS, HORIZON, LEVEL, SelectiveLossTest
 
 HALF = np.array([0.5, 0.3, 0.2])
 
 
 def test_one_missing_draw_by_hand() -> None:
-    process = Discards(3)
+    process = SelectiveLossTest(3)
     process.asked(np.array([2]), HALF)
     process.declared_lost([0])
     for k, c in enumerate(FRACTIONS):
@@ -26,7 +26,7 @@ def test_one_missing_draw_by_hand() -> None:
 def test_factors_have_mean_one() -> None:
     logs = []
     for drawn in range(3):
-        process = Discards(3)
+        process = SelectiveLossTest(3)
         process.asked(np.array([drawn]), HALF)
         process.declared_lost([0])
         logs.append(process.log_wealth)
@@ -34,7 +34,7 @@ def test_factors_have_mean_one() -> None:
 
 
 def test_told_episodes_and_certain_draws_do_not_count() -> None:
-    process = Discards(3)
+    process = SelectiveLossTest(3)
     process.asked(np.array([0, 1]), HALF)
     process.told([0, 1])
     process.asked(np.array([0]), np.array([1.0, 0.0, 0.0]))
@@ -43,7 +43,7 @@ def test_told_episodes_and_certain_draws_do_not_count() -> None:
 
 
 def test_an_episode_that_is_overdue_counts_and_order_is_that_of_asking() -> None:
-    process = Discards(3)
+    process = SelectiveLossTest(3)
     process.asked(np.array([2]), HALF)
     process.asked(np.zeros(HORIZON - 1, dtype=np.int64), HALF)
     assert not process.missing.any()
@@ -59,7 +59,7 @@ def test_honest_losses_are_flagged_at_most_at_the_level() -> None:
     flagged, runs = 0, 400
     for seed in range(runs):
         rng = np.random.default_rng(seed)
-        process = Discards(3)
+        process = SelectiveLossTest(3)
         draws = rng.choice(3, size=40, p=HALF)
         process.asked(draws, HALF)
         missing = rng.random(40) < 0.3
@@ -70,7 +70,7 @@ def test_honest_losses_are_flagged_at_most_at_the_level() -> None:
 
 
 def test_selective_discarding_is_found_within_a_dozen() -> None:
-    rng, process, lost = np.random.default_rng(1), Discards(3), 0
+    rng, process, lost = np.random.default_rng(1), SelectiveLossTest(3), 0
     while process.review() is None:
         (drawn,) = rng.choice(3, size=1, p=HALF).tolist()
         process.asked(np.array([drawn]), HALF)

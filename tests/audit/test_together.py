@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from surefoot.audit import together as together_module
+from surefoot.audit import verification, verify
+from surefoot.audit.walk import Audit
 from surefoot.journal import Event, Settings
-from surefoot.journal import verify as audit_module
-from surefoot.journal.verify import _Audit, verify
+from tests.audit.test_audit import MODES, SETS, tell
 from tests.journal.plants import Plant, rechained
 from tests.journal.test_fold import Live
-from tests.journal.test_verify import MODES, SETS, tell
 
 pytestmark = pytest.mark.slow
 
@@ -60,7 +61,7 @@ def state(found: Any, path: str = "") -> Iterator[tuple[str, Any]]:
     elif isinstance(found, list | tuple):
         for k, item in enumerate(found):
             yield from state(item, f"{path}[{k}]")
-    elif hasattr(found, "__dict__") and type(found).__module__.startswith("surefoot.journal"):
+    elif hasattr(found, "__dict__") and type(found).__module__.startswith("surefoot.audit"):
         yield from state({k: v for k, v in vars(found).items() if k not in STEPS}, path)
     elif isinstance(found, np.ndarray | int | float | bool | set | str | type(None)):
         yield path, found
@@ -70,10 +71,10 @@ def audited(
     policy_set: Any, events: list[Event], monkeypatch: pytest.MonkeyPatch, least: int
 ) -> tuple[Any, dict[str, Any], int]:
     """Verdict, state at the end, and how many groups were recomputed together."""
-    made: list[_Audit] = []
+    made: list[Audit] = []
     together = [0]
 
-    class Spy(_Audit):
+    class Spy(Audit):
         def __init__(self, policy_set: Any) -> None:
             super().__init__(policy_set)
             made.append(self)
@@ -84,8 +85,8 @@ def audited(
             return found
 
     with monkeypatch.context() as patched:
-        patched.setattr(audit_module, "_Audit", Spy)
-        patched.setattr(audit_module, "LEAST_TOGETHER", least)
+        patched.setattr(verification, "Audit", Spy)
+        patched.setattr(together_module, "LEAST_TOGETHER", least)
         found = verify(policy_set, events)
     return found, dict(state(made[0])), together[0]
 

@@ -1,0 +1,176 @@
+"""Episodes: every draw, every report, and what takes effect when.
+
+Letters: J policies, I constraints, n episodes.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from surefoot.arrays import FloatArray, IntArray
+from surefoot.audit.cells import CellDecisions
+from surefoot.audit.groups import Group
+from surefoot.audit.order import CLOSE
+from surefoot.policy import TabularPolicy
+
+__all__ = ["Episodes"]
+
+
+class Episodes(CellDecisions):
+    """Checks episodes asked, told and lost."""
+
+    def _asked(self, body: dict[str, Any]) -> None:
+        if self.paused:
+            self._object("an episode was asked while the deployment was paused")
+        draws, weights = body["draws"], self._weights(self.plan)
+        if (body["first"], body["plan"], body["settled"]) != (self.opened, self.plan_seq, self.order.settled):
+            self._object(
+                f"first, plan and settled must be {self.opened}, {self.plan_seq}, {self.order.settled}, got {body['first']}, {body['plan']}, "
+                f"{body['settled']}"
+            )
+        if not draws or not self._certified(weights):
+            self._object("episodes were drawn from a mixture that the bounds at that moment do not certify")
+        edges = np.array([math.fsum(weights[: j + 1]) for j in range(weights.size)])
+        for k, (drawn, u) in enumerate(zip(draws, self.random.random(len(draws)).tolist())):
+            low = edges[drawn - 1] if drawn else 0.0
+            if weights[drawn] <= 0.0 or not low - 1e-12 <= u <= edges[drawn] + 1e-12:
+                self._object(
+                    f"episode {self.opened + k} was drawn as policy {drawn}, the seed and the mixture give another"
+                )
+        self.bounds.asked(self.opened, draws)
+        self.asks.append((self.opened, draws, self.wealth.bets()))
+        self.open.update((self.opened + k, j) for k, j in enumerate(draws))
+        self.missing.asked(draws, weights)
+        self.opened += len(draws)
+
+    def _report(self, body: dict[str, Any]) -> Group:
+        """A report that may be true, of episodes that are open."""
+        policies = [self._close(k) for k in body["ids"]]
+        group = Group(body, policies)
+        costs, room = group.outcomes[:, 1:], 1e-5 * np.minimum(1.0, self.policy_set.criterion.cost_ceilings)
+        sane = np.isfinite(group.outcomes).all() and costs.shape[1] == self.limits.size and (costs >= -room).all()
+        if not sane or not self._in_range(group):
+            self._object("a report was taken that cannot be true")
+        return group
+
+    def _in_range(self, group: Group, moves: list[IntArray] | None = None) -> bool:
+        """States and actions that the policies have, counts that are not negative; ``moves`` are transitions of each episode."""
+        shapes = [policy.table.shape for policy in self.policy_set.policies if isinstance(policy, TabularPolicy)]
+        starts = [] if group.starts is None else group.starts.tolist()
+        rows = [] if group.rows is None else group.rows.tolist()
+        for some in moves or ():
+            rows += some.tolist()
+        for states, actions in shapes or [(math.inf, math.inf)]:
+            inside = all(0 <= b < states for b in starts)
+            if not inside or not all(
+                0 <= s < states and 0 <= a < actions and 0 <= t < states and n >= 0 for s, a, t, n in rows
+            ):
+                return False
+        return True
+
+    def _told(self, body: dict[str, Any]) -> None:
+        group = self._report(body)
+        costs = group.outcomes[:, 1:]
+        if (costs > self.ceilings * (1.0 + 1e-9)).any():
+            self._expect("an episode cost more than the declared ceiling")
+        self.bounds.told(group)
+        self.order.add(group)
+        self.missing.closed(body["ids"], lost=False)
+        self._settle()
+
+    def _lost(self, body: dict[str, Any]) -> None:
+        for k in body["ids"]:
+            self._close(k)
+        self.order.declare_lost(body["ids"])
+        self.missing.closed(body["ids"], lost=True)
+        self._settle()
+
+    def _close(self, episode: int) -> int:
+        if episode not in self.open:
+            self._object(f"episode {episode} was told or lost twice, or never asked")
+        return self.open.pop(episode)
+
+    def _settle(self) -> None:
+        """Let what is complete in ask order take effect."""
+        groups, lost = self.order.release()
+        alive = self.wealth.alive.copy()
+        if groups or lost:
+            self._compare(groups, lost)
+            if self.trust != "data":
+                # Only what somebody declared lost may be skipped, and only if losses were declared independent.
+                for k in (k for k in lost if not (self.skips_lost and k in self.order.declared)):
+                    _, draws, bets, first = self._ask_of(k)
+                    self.wealth.forfeit(draws[k - first], bets)
+                for group in groups:
+                    self.wealth.settle(group, [self._ask_of(k)[2] for k in group.ids.tolist()])
+            for group in groups:
+                if self.guess is not None:
+                    self.guess.update(group)
+            self._watch(groups, lost)
+            while self.asks and self.asks[0][0] + len(self.asks[0][1]) <= self.order.settled:
+                self.asks.popleft()
+            if self.trust != "data":
+                self._review(alive)
+            self._judge()
+            if self.guess is not None and self.order.settled >= self.look:
+                self._look_again(self.guess.posterior())
+        self._check_cells(alive)
+
+    def _ask_of(self, episode: int) -> tuple[int, list[int], FloatArray | None, int]:
+        low, high = 0, len(self.asks)
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (middle, high) if self.asks[middle][0] <= episode else (low, middle)
+        first, draws, bets = self.asks[low]
+        return low, draws, bets, first
+
+    def _compare(self, groups: list[Group], lost: list[int]) -> None:
+        if self.safe is None or self.returns is None:
+            return
+        gone = [draws[k - first] for k in lost for _, draws, _, first in (self._ask_of(k),)]
+        sound = [group.with_broken_returns(*self.policy_set.criterion.return_range) for group in groups]
+        self.safe.settle(sound, gone.count(0))
+        self.returns.settle(sound, gone)
+
+    def _judge(self) -> None:
+        """Whether reality still fits simulation, and which policies are worse than the safe one."""
+        if self.safe is None or self.returns is None:
+            return
+        if self.safe.impossible or self.safe.log_wealth() >= -math.log(self.settings["monitor_delta"]) + CLOSE:
+            self._expect("the safe policy's real episodes are not what simulation predicts")
+        self.replan |= self.returns.doubt(self.order.settled, self.barred)
+        recorded = sorted(body["policy"] for body in self._recorded("barred"))
+        room = CLOSE * (1.0 + float(np.abs(self.policy_set.criterion.return_range).max()))
+        for j, gap in enumerate(self.returns.gap.tolist()):
+            if j == 0:
+                continue
+            worse, close = gap < 0.0, abs(gap) <= room
+            if not self.barred[j] and (j in recorded) != worse and not close:
+                self._object(
+                    f"policy {j} {'was' if j in recorded else 'was not'} barred; its real returns are above the safe policy's by at most "
+                    f"{gap:.6g}"
+                )
+        if len(set(recorded)) < len(recorded) or any(j < 1 or self.barred[j] for j in recorded):
+            self._object(f"policies {recorded} cannot be barred now")
+        self.barred[recorded] = True
+        self.replan |= bool(recorded)
+
+    def _check_ramp(self) -> None:
+        """The ramp ends once, when enough has been compared; not with a word that all is well after an alarm."""
+        ended, said = not self._ramping and not self.ramped and self.ramp > 0, bool(self._recorded("ramp"))
+        if said != (ended and not self.alarm):
+            self._object("the ramp was said to be over too early, twice, or not at all")
+        self.ramped |= ended
+        self.replan |= ended
+
+    def _watch(self, groups: list[Group], lost: list[int]) -> None:
+        costs = {int(k): row[1:] for group in groups for k, row in zip(group.ids, group.outcomes)}
+        costs |= {k: np.zeros(self.limits.size) for k in lost}
+        before = self.watch.peak
+        self.watch.update(np.array([costs[k] for k in sorted(costs)]).reshape(len(costs), self.limits.size))
+        level = -math.log(self.settings["monitor_delta"])
+        if before < level and self.watch.peak >= level:
+            self._expect("the real costs refute that every mixture met the limit")

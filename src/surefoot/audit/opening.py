@@ -1,0 +1,146 @@
+"""The opening of a deployment: what its settings imply, and the state that every later event is checked against.
+
+Letters: J policies, I constraints.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from typing import Any, NoReturn
+
+import numpy as np
+
+from surefoot.arrays import FloatArray
+from surefoot.audit.bounds import DataBounds
+from surefoot.audit.event import AuditedEvent
+from surefoot.audit.groups import PredictedBoxes
+from surefoot.audit.monitor import CostWatch, SafeCheck
+from surefoot.audit.order import AskOrder, MissingDraws
+from surefoot.audit.posterior import CellPosterior
+from surefoot.audit.returns import ReturnBounds
+from surefoot.audit.wealth import CellWealth
+from surefoot.deploy.certified import BOUNDS_SHARE, FIRST_LOOK
+from surefoot.deploy.evidence import FINAL
+from surefoot.policyset.schema import PolicySet
+
+__all__ = ["Disagreement", "Opening"]
+
+
+class Disagreement(Exception):
+    """An event that does not follow."""
+
+
+class Opening:
+    """What an audit knows, from the first event on.
+
+    Args:
+        policy_set: that the deployment was opened with.
+
+    Attributes:
+        checked: events that follow from those before them.
+        group: the event being checked and its consequences.
+        seq: its number.
+    """
+
+    def __init__(self, policy_set: PolicySet) -> None:
+        self.policy_set = policy_set
+        self.seq = self.target = 0
+        self.group: list[AuditedEvent] = []
+        self.expected_alarm: str | None = None
+        self.checked = self.inert = 0
+        self.degraded: AuditedEvent | None = None
+        self.recovering = False
+        self.held: list[dict[str, Any]] = []
+        self.again: list[dict[str, Any]] = []
+
+    def _object(self, text: str) -> NoReturn:
+        raise Disagreement(f"event {self.seq} ({self.group[0].kind}): {text}")
+
+    def _recorded(self, kind: str) -> list[dict[str, Any]]:
+        return [event.body for event in self.group if event.kind == kind]
+
+    def _expect(self, why: str) -> None:
+        if not self.alarm:
+            self.expected_alarm = self.expected_alarm or why
+
+    @property
+    def _ramping(self) -> bool:
+        return self.safe is not None and self.safe.compared < self.ramp
+
+    def _opened(self, body: dict[str, Any]) -> None:
+        if body["policy_set"] != self.policy_set.hash:
+            self._object("the policy set has another hash")
+        settings, criterion = body["settings"], self.policy_set.criterion
+        self.settings, self.trust, delta = settings, settings["trust"], settings["delta"]
+        self.limits = np.array(criterion.cost_limits)
+        self._check_certificate()
+        margin = self.policy_set.safe_margin if settings["margin"] is None else settings["margin"]
+        self.ceilings = self._ceilings(settings["cost_ceilings"], self.trust)
+        paid = [entry["delta"] for entry in body["ledger"]]
+        if not math.isclose(body["margin"], margin) or body["margin"] <= 0.0 or math.fsum(paid) > delta * (1.0 + 1e-9):
+            self._object("margin and ledger do not follow from the settings")
+        if not np.allclose(body["cost_ceilings"], self.ceilings, atol=0.0):
+            self._object("the declared ceilings do not follow from the settings")
+        self._start(margin, delta)
+
+    def _start(self, margin: float, delta: float) -> None:
+        cells_pay, set_ = self.trust == "cells", self.policy_set
+        start = np.tile(self.ceilings, (len(set_.policies), 1))
+        if self.trust == "envelope":
+            start = np.minimum(start, set_.cells.predictions.cost_upper.max(axis=0))
+        start[0] = np.minimum(start[0], self.limits - margin)
+        self.data_start = np.tile(self.ceilings, (len(set_.policies), 1))
+        self.data_start[0] = np.minimum(self.data_start[0], self.limits - margin)
+        share = delta * BOUNDS_SHARE if cells_pay else delta
+        self.bounds = DataBounds(start, self.ceilings, self.limits, share, selected=not cells_pay)
+        boxes = PredictedBoxes(set_, self._ceilings(None, "cells"))
+        level = delta * (1 - BOUNDS_SHARE) if cells_pay else self.settings["monitor_delta"]
+        self.skips_lost = self.settings["losses"] == "independent"
+        self.wealth = CellWealth(set_, self.settings["evidence"], boxes, level, final=FINAL if cells_pay else 1.0)
+        self.guess = None if cells_pay else CellPosterior(set_, boxes)
+        self.look, self.objective = FIRST_LOOK, set_.cells.predictions.reward_center.mean(axis=0)
+        if not cells_pay:
+            self.bounds.select(0, 0)
+        self.watch = CostWatch(self.limits, self.ceilings)
+        self.ramp = 0 if self.trust == "data" else self.settings.get("ramp", 0)
+        self.safe = SafeCheck(set_, boxes) if self.ramp else None
+        self.returns = ReturnBounds(set_) if self.ramp else None
+        self.ramped, self.barred = False, np.zeros(len(set_.policies), dtype=bool)
+        self.random = np.random.Generator(np.random.PCG64(np.random.SeedSequence(self.settings["seed"])))
+        self.order, self.opened, self.target, self.changed = AskOrder(), 0, 0, 0
+        self.open: dict[int, int] = {}
+        self.asks: deque[tuple[int, list[int], FloatArray | None]] = deque()
+        self.missing = MissingDraws(len(set_.policies))
+        self.plan: dict[str, Any] = {}
+        self.plan_seq = 0
+        self.alarm = self.outside = self.aborted = self.paused = False
+        self.cap, self.approved = 1.0, np.eye(len(set_.policies))[0]
+        self.replan = True
+
+    def _check_certificate(self) -> None:
+        """``cells`` was allowed: the exact binomial limit of the hold-out's misses, by the beta quantile."""
+        from scipy.stats import beta
+
+        if self.trust != "cells":
+            return
+        found = self.policy_set.certificate
+        p = 1.0
+        if found is not None and found.uncovered < found.holdout:
+            spent = sum(entry.delta for entry in self.policy_set.ledger.entries if entry.name == "simulation")
+            # One look after the other pays half of what the looks before it left.
+            left = self.settings["delta_coverage"] / 2.0 ** (1 + len(self.policy_set.looks)) - spent
+            if left > 0.0:
+                rest = found.holdout - found.uncovered
+                stated, p = (float(beta.isf(error, found.uncovered + 1, rest)) for error in (1e-6, left / 2))
+                # What simulation adds was stated at an error of a millionth; it is in proportion to the limit at any smaller one.
+                p += found.simulation_error * (p / stated if p > stated else 1.0)
+        if p > self.settings["p_max"] + 1e-9:
+            self._object(f"trust 'cells' needs coverage p <= {self.settings['p_max']}, the hold-out shows {p:.4g}")
+
+    def _ceilings(self, declared: Any, trust: str) -> FloatArray:
+        if declared is not None:
+            return np.array(declared, dtype=np.float64)
+        theirs = np.array(self.policy_set.criterion.cost_ceilings, dtype=np.float64)
+        ours = np.array(self.policy_set.bounds.cost_ceilings, dtype=np.float64)
+        return theirs if trust == "data" else np.where(ours > 0.0, ours, theirs)

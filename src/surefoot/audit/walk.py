@@ -1,0 +1,157 @@
+"""One walk through a journal, event by event: what follows from what, what operators do, alarms, and what happens while a deployment is degraded."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from surefoot.audit.event import PRIMARY, AuditedEvent
+from surefoot.audit.opening import Disagreement
+from surefoot.audit.order import CLOSE
+from surefoot.audit.together import Together
+
+__all__ = ["Audit"]
+
+HELD = frozenset({"asked", "told", "lost", "paused", "resumed", "capped", "aborted"})
+
+
+class Audit(Together):
+    """One walk through a journal."""
+
+    def passed(self, event: AuditedEvent) -> None:
+        """What happened while the journal could not be followed: kept, and nothing but the safe policy handed out.
+
+        Raises:
+            Disagreement: it says otherwise.
+        """
+        self.inert += 1
+        if event.kind == "degraded":
+            self.degraded = self.degraded or event
+            return
+        kind, body = event.body["kind"], event.body["body"]
+        if self.degraded is None or kind not in HELD or (kind == "asked" and any(body["draws"])):
+            raise Disagreement(
+                f"event {event.seq} (held): nothing but the safe policy is handed out, and only while the deployment is degraded"
+            )
+        self.held.append(event.body)
+
+    def finish(self) -> None:
+        """After the last event.
+
+        Raises:
+            Disagreement: the deployment is degraded still.
+        """
+        if self.degraded is not None:
+            body = self.degraded.body
+            raise Disagreement(
+                f"event {body['event']} cannot be followed: the deployment is degraded since event {self.degraded.seq} and plays the safe policy "
+                f"only; mend what is wrong and recover it ({body['why']})"
+            )
+
+    def _recovering(self, body: dict[str, Any]) -> None:
+        if self.degraded is None or self.recovering:
+            self._object("only a deployment that is degraded can recover")
+        self.recovering, self.again, self.replan = True, [], True
+
+    def _recovered(self, body: dict[str, Any]) -> None:
+        refused = {entry["held"] for entry in body["refused"]}
+        wanted = [event for k, event in enumerate(self.held) if k not in refused]
+        if not self.recovering or self.again != wanted:
+            self._object("what was held while the deployment was degraded must happen once more, and nothing else")
+        self.degraded, self.recovering, self.held, self.replan = None, False, [], True
+
+    def check(self, group: list[AuditedEvent], *, last: bool = False) -> None:
+        """Everything about one group; where a report is all there is of the last, its consequences need not be recorded yet.
+
+        Raises:
+            Disagreement: the first thing that does not follow.
+        """
+        if not group:
+            return
+        self.group, first, self.replan = group, group[0], False
+        self.seq = first.seq
+        self.expected_alarm = None
+        if (first.kind == "opened") != (first.seq == 1):
+            self._object("a journal opens once, at its first event")
+        known = PRIMARY | {
+            "planned",
+            "eliminated",
+            "readmitted",
+            "target",
+            "noted",
+            "flagged",
+            "ramp",
+            "barred",
+            "alarm",
+        }
+        if any(event.kind not in known for event in group) or first.kind not in PRIMARY:
+            self._object(f"kinds {[event.kind for event in group]} do not follow from each other")
+        later = {event.kind for event in group[1:]}
+        if first.kind not in ("told", "lost") and later & {
+            "eliminated",
+            "readmitted",
+            "target",
+            "ramp",
+            "barred",
+            "alarm",
+        }:
+            self._object(f"{sorted(later)} do not follow from it")
+        if self.recovering and first.kind not in ("recovering", "recovered"):
+            self.again.append({"kind": first.kind, "body": as_held(first)})
+        target = self.target
+        if last and first.kind == "told" and not later:
+            self._report(first.body)
+            return
+        getattr(self, f"_{first.kind}")(first.body)
+        if "target" in later and self.target == target:
+            self._object("a target was chosen without need")
+        self._check_alarm()
+        self._check_ramp()
+        self._check_flag()
+        self._check_plan()
+
+    def _paused(self, body: dict[str, Any]) -> None:
+        self.paused = True
+
+    def _resumed(self, body: dict[str, Any]) -> None:
+        self.paused = False
+
+    def _capped(self, body: dict[str, Any]) -> None:
+        self.cap, self.replan = body["weight"], True
+        if not 0.0 <= self.cap <= 1.0:
+            self._object(f"a cap must lie in [0, 1], got {self.cap}")
+
+    def _aborted(self, body: dict[str, Any]) -> None:
+        self.aborted, self.paused, self.replan = True, False, True
+
+    def _approved(self, body: dict[str, Any]) -> None:
+        if body["plan"] != self.plan_seq or self.plan.get("waiting") is None:
+            self._object(f"plan {body['plan']} was approved, waiting was {self.plan_seq}")
+        self.approved, self.replan = self._weights(self.plan["waiting"]), True
+
+    def _check_alarm(self) -> None:
+        recorded = self._recorded("alarm")
+        level = -math.log(self.settings["monitor_delta"])
+        if self.expected_alarm is not None and not recorded:
+            self._object(f"an alarm is missing: {self.expected_alarm}")
+        if recorded and self.expected_alarm is None:
+            near = self.watch.peak >= level - CLOSE or (
+                self.safe is not None and self.safe.log_wealth() >= level - CLOSE
+            )
+            if self.alarm or not near:
+                self._object(f"an alarm was raised without cause: {recorded[0]['text']}")
+        self.alarm |= bool(recorded)
+        self.replan |= bool(recorded)
+
+    def _check_flag(self) -> None:
+        due, recorded = self.missing.rejected(), bool(self._recorded("flagged"))
+        if due != recorded and not self.missing.near():
+            self._object("draws seem to be discarded selectively, or not, against what is recorded")
+        self.missing.flagged |= recorded
+
+
+def as_held(event: AuditedEvent) -> dict[str, Any]:
+    """The body that was held when this happened first: an episode's plan and evidence were not known then."""
+    if event.kind != "asked":
+        return event.body
+    return {name: value for name, value in event.body.items() if name not in ("plan", "settled")}
