@@ -17,7 +17,7 @@ Letters: R runs, K episodes, J policies, N cells.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from textwrap import fill
 from typing import Any
@@ -30,6 +30,7 @@ from surefoot.deploy.ramp import RAMP
 from surefoot.errors import AssumptionError, InvalidInput
 from surefoot.experiments.imagined import Imagination, ImaginedPlant, imagine
 from surefoot.experiments.runner import FIRST_BATCH, GROWTH, LARGEST_BATCH
+from surefoot.parallel import map_tasks
 from surefoot.policyset.schema import PolicySet
 from surefoot.progress import track
 from surefoot.version import VERSION
@@ -160,14 +161,12 @@ def _run_all(
     total = len(jobs)
     if workers == 1:
         return list(track(_some(imagination, settings, jobs), "forecasting", total, show=progress))
-    from joblib import Parallel, delayed
-
     # Dealt out like cards, so that slow trust levels and easy cells are shared evenly.
     deals = [jobs[k :: workers * CHUNKS_PER_WORKER] for k in range(workers * CHUNKS_PER_WORKER)]
-    pool = Parallel(n_jobs=workers, return_as="generator", batch_size=1)
-    running: Iterable[list[dict[str, Any]]] = pool(delayed(_list)(imagination, settings, deal) for deal in deals)
+    calls = [(imagination, settings, deal) for deal in deals]
+    parts = map_tasks(_list, calls, workers=workers, label="forecasting", progress=progress, batch_size=1)
     results: list[dict[str, Any]] = [{} for _ in jobs]
-    for k, part in enumerate(track(running, "forecasting", len(deals), show=progress)):
+    for k, part in enumerate(parts):
         results[k :: len(deals)] = part
     return results
 

@@ -29,6 +29,7 @@ from surefoot.errors import InvalidInput, MissingExtra
 from surefoot.gym.family import GymFamily
 from surefoot.gym.lagrange import Trained, judge
 from surefoot.gym.rollout import Stage
+from surefoot.parallel import map_tasks
 
 try:
     import cma
@@ -177,13 +178,14 @@ def _measure(
         parts = [_one_task(family, make_policy, candidates, task, k, episodes, seed) for k, task in enumerate(tasks)]
         table, steps = np.stack([part[0] for part in parts], axis=1), sum(part[1] for part in parts)
         return table[:, :, 0].mean(axis=1), table[:, :, 1:], steps
-    from joblib import Parallel, delayed
-
     chunks = [list(chunk) for chunk in np.array_split(np.stack(candidates), min(workers, len(candidates)))]
-    parts = Parallel(n_jobs=workers)(
-        delayed(_measure)(family, make_policy, chunk, tasks, episodes, seed, 1) for chunk in chunks
+    calls = [(family, make_policy, chunk, tasks, episodes, seed, 1) for chunk in chunks]
+    measured = map_tasks(_measure, calls, workers=workers)
+    return (
+        np.concatenate([p[0] for p in measured]),
+        np.concatenate([p[1] for p in measured]),
+        sum(p[2] for p in measured),
     )
-    return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts]), sum(p[2] for p in parts)
 
 
 def _one_task(

@@ -32,6 +32,7 @@ import numpy as np
 from surefoot.arrays import FloatArray, IntArray, check_integer, first_where
 from surefoot.errors import InvalidInput, SimulationError, SurefootError
 from surefoot.gym.family import ROOM, GymFamily
+from surefoot.parallel import map_tasks
 from surefoot.policy import instances, parameters_of
 from surefoot.progress import track
 
@@ -144,14 +145,11 @@ def rollout(
                 for j, a, n in track(units, "simulating", len(units), show=progress)
             ]
     else:
-        from joblib import Parallel, delayed
-
         calls = [
             (family, parameters, task, rewards_at, width, policies[j], numbers[j], seed, first_episode + a, n)
             for j, a, n in units
         ]
-        running = Parallel(n_jobs=workers, return_as="generator")(delayed(_unit)(*call) for call in calls)
-        done = list(track(running, "simulating", len(units), show=progress))
+        done = map_tasks(_unit, calls, workers=workers, label="simulating", progress=progress)
     size = len(edges) - 1
     return tuple(join(done[j * size : (j + 1) * size]) for j in range(len(policies)))
 

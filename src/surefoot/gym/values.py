@@ -26,7 +26,7 @@ Letters: T tasks, J policies, I constraints, X signals, Q = 1+I+X quantities of 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -38,7 +38,7 @@ from surefoot.errors import InvalidInput, SimulationError
 from surefoot.gym.family import GymFamily
 from surefoot.gym.rollout import WIDTH, Rollouts, Seed, Stage, join
 from surefoot.kernels import compiled
-from surefoot.progress import track
+from surefoot.parallel import iter_tasks
 from surefoot.stats.betting import BetGrid, bet_grid
 
 if TYPE_CHECKING:
@@ -272,14 +272,9 @@ def estimate(
     keys = [plan.key(points[rows], rows.start, group, label) for rows, group in units]
     found = [None if checkpoint is None else checkpoint.get(key) for key in keys]
     missing = [k for k, one in enumerate(found) if one is None]
-    results: Iterable[list[Estimated]]
-    if workers == 1 or len(missing) < 2:
-        results = (_unit(*calls[k]) for k in missing)
-    else:
-        from joblib import Parallel, delayed
-
-        results = Parallel(n_jobs=workers, return_as="generator")(delayed(_unit)(*calls[k]) for k in missing)
-    for k, one in zip(missing, track(results, label, len(missing), show=progress)):
+    processes = workers if len(missing) > 1 else 1
+    results = iter_tasks(_unit, [calls[k] for k in missing], workers=processes, label=label, progress=progress)
+    for k, one in zip(missing, results):
         found[k] = one
         if checkpoint is not None:
             checkpoint.put(keys[k], one)

@@ -23,6 +23,7 @@ from surefoot.arrays import FloatArray, IntArray, check_integer, check_real, mag
 from surefoot.cmdp.evaluate import ceilings, evaluate_many
 from surefoot.cmdp.model import TabularCMDP
 from surefoot.errors import AssumptionError, InvalidInput
+from surefoot.parallel import map_tasks
 from surefoot.policy import TabularPolicy
 from surefoot.policyset.lineage import fingerprint, holdout_stream, look_share, looks_after, looks_paid
 from surefoot.policyset.schema import (
@@ -33,7 +34,6 @@ from surefoot.policyset.schema import (
     PolicySet,
     TrainingReport,
 )
-from surefoot.progress import track
 from surefoot.stats.binomial import clopper_pearson_upper
 from surefoot.stats.ledger import Ledger
 from surefoot.tasks.family import TabularFamily
@@ -254,13 +254,7 @@ class _Run:
     ) -> list[Result]:
         parts = [parameters[k : k + CHUNK] for k in range(0, len(parameters), CHUNK)]
         calls = [(self.family, part, *shared, *(() if extra is None else (extra[k],))) for k, part in enumerate(parts)]
-        if self.workers == 1:
-            results = [work(*call) for call in track(calls, label, len(calls), show=self.progress)]
-        else:
-            from joblib import Parallel, delayed
-
-            running = Parallel(n_jobs=self.workers, return_as="generator")(delayed(work)(*call) for call in calls)
-            results = list(track(running, label, len(calls), show=self.progress))
+        results = map_tasks(work, calls, workers=self.workers, label=label, progress=self.progress)
         return list(itertools.chain.from_iterable(results))
 
 

@@ -44,8 +44,8 @@ from surefoot.experiments.lower_bound.analytic import (
 from surefoot.experiments.lower_bound.listed import listed_set
 from surefoot.experiments.registry import AgentContext, make_agent
 from surefoot.experiments.runner import LARGEST_BATCH, VIOLATION_TOLERANCE, Trace, play
+from surefoot.parallel import map_tasks
 from surefoot.policyset.schema import PolicySet
-from surefoot.progress import track
 from surefoot.tasks.hard_instance import HardInstance
 from surefoot.version import VERSION
 
@@ -230,13 +230,7 @@ class _Plan:
         order = sorted(range(len(self.families)), key=self.episodes, reverse=True)
         jobs = [(k, range(r, min(r + CHUNK, self.runs))) for k in order for r in range(0, self.runs, CHUNK)]
         calls = [(name, self.families[k], k, chunk, self.episodes(k), self.delta, self.seed) for k, chunk in jobs]
-        if workers == 1:
-            parts = [_play(*call) for call in track(calls, name, len(calls), show=progress)]
-        else:
-            from joblib import Parallel, delayed
-
-            running = Parallel(n_jobs=workers, return_as="generator", batch_size=1)(delayed(_play)(*c) for c in calls)
-            parts = list(track(running, name, len(calls), show=progress))
+        parts = map_tasks(_play, calls, workers=workers, label=name, progress=progress, batch_size=1)
         settled, violating = np.empty((2, len(self.families), self.runs))
         for (k, chunk), part in zip(jobs, parts):
             settled[k, chunk.start : chunk.stop], violating[k, chunk.start : chunk.stop] = part[:, 0], part[:, 1]
