@@ -20,8 +20,8 @@ from surefoot.arrays import FloatArray, check_integer
 from surefoot.errors import InvalidInput, OutputExists
 from surefoot.experiments.registry import AgentContext, check_agents, make_agent
 from surefoot.experiments.runner import Trace, play
+from surefoot.parallel import map_tasks
 from surefoot.policyset.schema import PolicySet
-from surefoot.progress import track
 from surefoot.solvers.linear_program import solve
 from surefoot.tasks.family import TabularFamily
 from surefoot.version import VERSION
@@ -100,7 +100,8 @@ def compare(
     jobs = [(name, k, point) for name in agents for k, point in enumerate(parameters)]
     if workers == 1:
         shared = (family, policy_set, coarse_set, episodes, delta, seed)
-        results = [_one(*shared, *job) for job in track(jobs, "playing", len(jobs), show=progress)]
+        calls = [(*shared, *job) for job in jobs]
+        results = map_tasks(_one, calls, workers=1, label="playing", progress=progress)
     else:
         results = _spread(family, (policy_set, coarse_set), (episodes, delta, seed), jobs, workers, progress)
     traces: dict[str, list[Trace]] = {name: [] for name in agents}
@@ -121,15 +122,12 @@ def _spread(
     progress: bool,
 ) -> list[tuple[Trace, tuple[str, ...]]]:
     """The same in several processes, which read the policy sets from files, each once."""
-    from joblib import Parallel, delayed
-
     with TemporaryDirectory() as folder:
         paths = [str(Path(folder) / f"{k}.sf") for k in range(2)]
         for policy_set, path in zip(sets, paths):
             policy_set.save(path)
-        pool = Parallel(n_jobs=workers, return_as="generator", batch_size=1)
-        running = pool(delayed(_one_from_files)(family, *paths, *settings, *job) for job in jobs)
-        return list(track(running, "playing", len(jobs), show=progress))
+        calls = [(family, *paths, *settings, *job) for job in jobs]
+        return map_tasks(_one_from_files, calls, workers=workers, label="playing", progress=progress, batch_size=1)
 
 
 @lru_cache(maxsize=4)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from secrets import token_hex
@@ -34,8 +34,8 @@ from surefoot.experiments.validation.summary import (
     violations_of,
 )
 from surefoot.experiments.validation.trial import Job, Outcome, Settings, play_jobs
+from surefoot.parallel import map_tasks
 from surefoot.policyset.schema import PolicySet
-from surefoot.progress import track
 from surefoot.training.pipeline import train
 from surefoot.version import VERSION
 
@@ -273,17 +273,13 @@ class _Bench:
         self, work: Callable[[World, Sequence[Item]], list[Result]], world: World, items: Sequence[Item], label: str
     ) -> list[Result]:
         chunks = [items[k : k + CHUNK] for k in range(0, len(items), CHUNK)]
-        parts: Iterable[list[Result]]
-        if self._workers == 1:
-            parts = (work(world, chunk) for chunk in chunks)
-        else:
-            from joblib import Parallel, delayed
-
-            parts = Parallel(n_jobs=self._workers, return_as="generator")(
-                delayed(_with_kept_world)(work, world, f"{self._token} {world.policy_set.hash}", chunk)
-                for chunk in chunks
-            )
-        return [result for part in track(parts, label, len(chunks), show=self._progress) for result in part]
+        calls: list[tuple[Any, ...]] = [(world, chunk) for chunk in chunks]
+        run: Callable[..., list[Result]] = work
+        if self._workers > 1:
+            key = f"{self._token} {world.policy_set.hash}"
+            calls, run = [(work, world, key, chunk) for chunk in chunks], _with_kept_world
+        parts = map_tasks(run, calls, workers=self._workers, label=label, progress=self._progress)
+        return [result for part in parts for result in part]
 
 
 _KEPT: dict[str, World] = {}
