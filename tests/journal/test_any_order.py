@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from surefoot import ConflictError, Deployment, PausedError
+from surefoot.audit import order, verify
 from surefoot.deploy import queue
-from surefoot.journal import verify as audit
 from surefoot.journal.fold import Fold
 from tests.journal.plants import Plant, as_recorded, keep_snapshot, quick_folder, small_set
 
@@ -141,7 +141,7 @@ class Owner(RuleBasedStateMachine):
         np.testing.assert_array_equal(again.agent.alive, ours.agent.alive)
         np.testing.assert_array_equal(again.agent.plan.weights, ours.agent.plan.weights)
         np.testing.assert_array_equal(again.agent.log_wealth(), ours.agent.log_wealth())
-        found = audit.verify(self.plant.policy_set, events)
+        found = verify(self.plant.policy_set, events)
         assert found.ok, found.first_disagreement
 
     @invariant()
@@ -165,7 +165,7 @@ class Owner(RuleBasedStateMachine):
 @pytest.fixture(autouse=True)
 def little_patience(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(queue, "PATIENCE", PATIENCE)
-    monkeypatch.setattr(audit, "PATIENCE", PATIENCE)
+    monkeypatch.setattr(order, "PATIENCE", PATIENCE)
 
 
 class TestOwner(Owner.TestCase):  # type: ignore[name-defined, misc]
