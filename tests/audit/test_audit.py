@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from scipy.optimize import linprog
 
 from surefoot import JournalError, PolicySet
-from surefoot.audit import verify
+from surefoot.audit import event, verify
 from surefoot.audit.bounds import DataBounds
 from surefoot.audit.groups import Group, PredictedBoxes
 from surefoot.audit.monitor import CostWatch
@@ -30,7 +30,7 @@ from surefoot.deploy.estimate import Estimate
 from surefoot.deploy.evidence import FINAL, Evidence
 from surefoot.deploy.monitor import Monitor
 from surefoot.deploy.transitions import log_ratios
-from surefoot.journal import Event, Settings
+from surefoot.journal import Event, Settings, events
 from surefoot.journal.events import PRIMARY
 from surefoot.journal.fold import Fold
 from surefoot.journal.reports import Report
@@ -551,3 +551,8 @@ def test_the_audit_scales_what_simulation_adds_below_the_error_it_was_stated_at(
         return
     with pytest.raises(Disagreement, match="needs coverage"):
         looked._check_certificate()
+
+
+def test_the_audits_own_kinds_of_events_are_those_of_the_journal() -> None:
+    """Two lists on purpose: a kind added to one of them only would be audited wrongly, or not at all."""
+    assert (event.PRIMARY, event.INERT) == (events.PRIMARY, events.INERT)

@@ -79,8 +79,8 @@ def audited(
             super().__init__(policy_set)
             made.append(self)
 
-        def _together(self, groups: Any) -> int:
-            found = super()._together(groups)
+        def together(self, groups: Any) -> int:
+            found = super().together(groups)
             together[0] += found
             return found
 

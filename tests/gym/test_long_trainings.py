@@ -163,6 +163,23 @@ def test_failing_selectively_does_not_make_a_policy_look_cheap() -> None:
     assert found.lower[0, 0, 1] <= true <= found.upper[0, 0, 1] and found.upper[0, 0, 1] > true + 0.1
 
 
+def test_the_checks_before_training_forgive_what_training_forgives() -> None:
+    """One episode in ten fails: policies and parameters are checked on the others, and the simulator's own fault is no fault of theirs."""
+    for how in ("raise", "reset", "observation"):
+        family = tripping(how, 0.025 if how != "reset" else 0.1)
+        found = train_simulated(family, LIBRARY, **QUICK | {"max_episodes": 100}, failed_share=0.5, strict=False)
+        assert found.extra["simulation"]["failed"]["simulating tasks"]["episodes"] > 5
+
+
+def test_a_failed_episode_stands_with_the_worst_it_could_have_been() -> None:
+    family = tripping("raise", 0.1)
+    with Stage(family, np.array([0.5])) as stage:
+        seen = stage.run(LIBRARY[0], 0, seed=1, first=0, count=60, tolerant=True)
+    low, high = family.ranges()
+    assert 0 < seen.failed.sum() < 60
+    assert (seen.costs[seen.failed] == high[1]).all() and (seen.returns[seen.failed] == low[0]).all()
+
+
 def test_too_many_failures_are_an_error_that_names_where_and_what() -> None:
     with pytest.raises(
         SimulationError,

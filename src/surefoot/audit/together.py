@@ -32,28 +32,7 @@ ENTRIES = 400_000
 class Together(Episodes):
     """Checks many events at once where that is possible."""
 
-    def check(self, group: list[AuditedEvent], *, last: bool = False) -> None:
-        """Everything about one event and its consequences."""
-        raise NotImplementedError
-
-    def check_all(self, groups: list[list[AuditedEvent]]) -> None:
-        """Check groups without consequences, in order, and remove them from the list.
-
-        What can be recomputed together is: where that shows, or nearly shows, that anything should have happened on the way, the groups are
-        checked one by one, and the first that does not follow is named.
-
-        Raises:
-            Disagreement: the first thing that does not follow.
-        """
-        while groups:
-            done = self._together(groups)
-            for group in groups[: max(1, done)]:
-                if not done:
-                    self.check(group)
-                self.checked += len(group)
-            del groups[: max(1, done)]
-
-    def _together(self, groups: list[list[AuditedEvent]]) -> int:
+    def together(self, groups: list[list[AuditedEvent]]) -> int:
         """How many of these groups were recomputed together: pairs of an episode asked and the same one told. 0: it has to be done one by one."""
         n = min(len(groups) // 2, self._room())
         if n < LEAST_TOGETHER:

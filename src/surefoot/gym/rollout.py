@@ -63,7 +63,7 @@ class Rollouts:
         signals: (n, X).
         lengths: (n,) numbers of steps.
         first_observations: (n, ...).
-        failed: (n,) episodes that the simulator did not finish; their numbers mean nothing.
+        failed: (n,) episodes that the simulator did not finish; they stand with the smallest return and the largest costs.
         failure: what the first of them said, ``None`` where there is none.
     """
 
@@ -625,6 +625,7 @@ class _Run:
         signals[:] = np.where(means, signals / lengths[:, None], signals)
         signals[self.failed] = self.ends[0][1 + self.family.n_constraints :]
         returns[self.failed] = self.ends[0][0]
+        costs[self.failed] = self.ends[1][1 : 1 + self.family.n_constraints]
         names = [("return", "the family's bounds")]
         names += [(f"cost {name!r}", "the family's bounds") for name in self.family.criterion.cost_names]
         names += [(f"signal {s.name!r}", "the signal's range") for s in self.family.signals]
