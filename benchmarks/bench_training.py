@@ -36,19 +36,19 @@ def stopwatches() -> Iterator[dict[str, float]]:
     seconds = dict.fromkeys(STAGES, 0.0)
     originals = {name: getattr(pipeline, name) for name in STAGES.values()}
 
-    def timed(stage: str, work: Callable[..., Any]) -> Callable[..., Any]:
+    def timed(worker: str, work: Callable[..., Any]) -> Callable[..., Any]:
         def call(*args: Any, **kwargs: Any) -> Any:
             began = time.perf_counter()
             try:
                 return work(*args, **kwargs)
             finally:
-                seconds[stage] += time.perf_counter() - began
+                seconds[worker] += time.perf_counter() - began
 
         return call
 
     try:
-        for stage, name in STAGES.items():
-            setattr(pipeline, name, timed(stage, originals[name]))
+        for worker, name in STAGES.items():
+            setattr(pipeline, name, timed(worker, originals[name]))
         yield seconds
     finally:
         for name, work in originals.items():
@@ -93,8 +93,8 @@ def main() -> None:
         sys.stdout.write(
             f"{run['cells']} cells, {options.tasks} tasks, {options.holdout} hold-out: {run['seconds']:.2f} s\n"
         )
-        for stage, seconds in run["stages"].items():
-            sys.stdout.write(f"  {stage:44} {seconds:6.2f} s\n")
+        for worker, seconds in run["stages"].items():
+            sys.stdout.write(f"  {worker:44} {seconds:6.2f} s\n")
 
 
 if __name__ == "__main__":

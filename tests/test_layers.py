@@ -19,7 +19,7 @@ import pytest
 
 TIERS = [
     ["errors", "version"],  # anything may raise, and say which version it is
-    ["arrays", "kernels", "progress"],
+    ["arrays", "deprecation", "kernels", "progress"],
     ["blas", "parallel", "policy", "controllers", "criterion", "stats"],
     ["cmdp"],
     ["solvers"],

@@ -133,7 +133,7 @@ def test_from_a_policy_set_to_the_end(
     assert (status["state"], status["pending"]) == ("running", 0)
     np.testing.assert_array_equal(list(status["certified_costs"].values()), agent.plan.bounds)
     assert status["weights"] == {str(j): agent.plan.weights[j] for j in np.flatnonzero(agent.plan.weights)}
-    assert status["cells_left"] == agent.alive.sum() < status["cells"]
+    assert status["cells_left"] == agent.active.sum() < status["cells"]
     # It did learn, and what it deployed was safe in the task that it never saw.
     task = sf.tasks.NoisyGridworld().cmdp([NOISE])
     costs = np.array([sf.evaluate(task, p).costs for p in policy_set.policies])

@@ -26,14 +26,14 @@ from surefoot.audit.wealth import CellWealth
 from surefoot.deploy import certified
 from surefoot.deploy.bounds import CostBounds
 from surefoot.deploy.certified import CertifiedAgent
-from surefoot.deploy.estimate import Estimate
 from surefoot.deploy.evidence import FINAL, Evidence
 from surefoot.deploy.monitor import Monitor
+from surefoot.deploy.posterior import CellPosterior
 from surefoot.deploy.transitions import log_ratios
 from surefoot.journal import Event, Settings, events
-from surefoot.journal.events import PRIMARY
-from surefoot.journal.fold import Fold
+from surefoot.journal.events import COMMANDS
 from surefoot.journal.reports import Report
+from surefoot.journal.state import DeploymentState
 from surefoot.policyset.schema import Certificate, Look
 from surefoot.stats.ledger import Ledger
 from tests.deploy.worlds import box_cells
@@ -41,7 +41,8 @@ from tests.journal.plants import Plant, rechained, small_set
 from tests.journal.test_fold import MISSING, Live
 
 KINDS = sorted(
-    PRIMARY | {"planned", "eliminated", "readmitted", "target", "noted", "flagged", "ramp", "barred", "alarm", "hacked"}
+    COMMANDS
+    | {"planned", "eliminated", "readmitted", "target", "noted", "flagged", "ramp", "barred", "alarm", "hacked"}
 )
 SETS = {
     "returns": small_set(),
@@ -143,7 +144,7 @@ def contrary(monkeypatch: pytest.MonkeyPatch) -> None:
     """It aims at what promises least, and plays that once nothing is left to prove."""
     honest = CertifiedAgent._look_again
 
-    def look(self: CertifiedAgent, guess: Estimate) -> None:
+    def look(self: CertifiedAgent, guess: CellPosterior) -> None:
         honest(self, guess)
         self._objective = -self._objective
 
@@ -237,7 +238,7 @@ def test_many_draws_that_go_missing_are_followed() -> None:
 
 
 def test_a_report_that_never_comes_is_given_up_alike(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("surefoot.deploy.queue.PATIENCE", 60)
+    monkeypatch.setattr("surefoot.deploy.reorder.PATIENCE", 60)
     monkeypatch.setattr("surefoot.audit.order.PATIENCE", 60)
     live, truth = Live(SETS["returns"], Settings(seed=7)), Plant(SETS["returns"])
     asked = [live.do("asked", {"n": 20, "request": None}) for _ in range(8)]
@@ -427,7 +428,7 @@ def test_no_forgery_breaks_a_reader(honest: list[Event], which: int, key: int, v
     events = rechained([forgery if other is event else other for other in early])
     found = verify(SETS["returns"], events)
     assert found.ok == (found.first_disagreement is None)
-    fold = Fold(SETS["returns"], Settings(seed=7, approve=True))
+    fold = DeploymentState(SETS["returns"], Settings(seed=7, approve=True))
     try:
         fold.replay(events)
     except JournalError as error:
@@ -484,7 +485,7 @@ def test_wealth_of_cells_agrees(rng: np.random.Generator) -> None:
         body = {**MISSING, **truth.batch(list(range(first, first + 10)), draws)}
         report = Report.of(**body, n_constraints=1)
         ours.settle(Group(report.body(), draws), [fixed[0]] * 10)
-        from surefoot.deploy.queue import Told
+        from surefoot.deploy.reorder import Told
 
         outcomes = np.column_stack([report.reward, report.costs])
         told = Told(report.ids, np.array(draws), outcomes, report.initial_state, report.transitions, report.signals)
@@ -496,22 +497,22 @@ def test_wealth_of_cells_agrees(rng: np.random.Generator) -> None:
 
 
 def teste_variables_agree_and_are_bounded_over_the_box(rng: np.random.Generator) -> None:
-    from surefoot.deploy.rivals import choose_rivals
+    from surefoot.deploy.alternatives import choose_alternatives
 
     cells = box_cells(rng, cells=5, outside=3)
     kernel, outside = cells.kernel, cells.outside
     assert kernel is not None and outside is not None
-    rivals = choose_rivals(cells, 1.5, 0.98, 0.006)
-    theirs = log_ratios(cells, rivals)
+    alternatives = choose_alternatives(cells, 1.5, 0.98, 0.006)
+    theirs = log_ratios(cells, alternatives)
     points = np.concatenate([kernel.center, outside.kernel])
     pairs = kernel.support[:, 0] * 2 + kernel.support[:, 1]
     for pair in np.unique(pairs):
         span = np.flatnonzero(pairs == pair)
-        ours = e_variables(points[:, span], kernel.lower[:, span], kernel.upper[:, span], rivals.index)
+        ours = e_variables(points[:, span], kernel.lower[:, span], kernel.upper[:, span], alternatives.index)
         possible = kernel.upper.T[span][:, :, None] > 0.0
         assert np.allclose(np.where(possible, ours, 0.0), np.where(possible, theirs[span], 0.0), rtol=1e-7, atol=1e-7)
         for i in range(5):
-            for r in range(rivals.index.shape[1]):
+            for r in range(alternatives.index.shape[1]):
                 values = np.where(possible[:, i, 0], np.exp(ours[:, i, r]), 0.0)
                 box = list(zip(kernel.lower[i, span], kernel.upper[i, span]))
                 worst = linprog(-values, A_eq=np.ones((1, span.size)), b_eq=[1.0], bounds=box)
@@ -555,4 +556,4 @@ def test_the_audit_scales_what_simulation_adds_below_the_error_it_was_stated_at(
 
 def test_the_audits_own_kinds_of_events_are_those_of_the_journal() -> None:
     """Two lists on purpose: a kind added to one of them only would be audited wrongly, or not at all."""
-    assert (event.PRIMARY, event.INERT) == (events.PRIMARY, events.INERT)
+    assert (event.COMMANDS, event.INERT) == (events.COMMANDS, events.INERT)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from surefoot import InvalidInput, InvalidReport
-from surefoot.baselines.counts import Estimate, Support, TransitionCounts
+from surefoot.baselines.counts import ModelEstimate, Support, TransitionCounts
 
 TRIPLES = np.array([[0, 0, 0], [0, 0, 1], [0, 1, 1], [1, 0, 0], [1, 0, 1], [1, 1, 0], [1, 1, 1]])
 """Two states, two actions; action 1 leads from 0 to 1 for certain."""
@@ -147,6 +147,6 @@ def test_estimates_of_a_full_support_sum_to_one(rng: np.random.Generator) -> Non
         [rng.integers(0, 4, 50), rng.integers(0, 3, 50), rng.integers(0, 4, 50), rng.integers(1, 9, 50)]
     )
     c.add(c.check(rows))
-    found: Estimate = c.estimate()
+    found: ModelEstimate = c.estimate()
     np.testing.assert_allclose(c.support.sum(found.probabilities), 1.0)
     assert found.visits.sum() == rows[:, 3].sum()

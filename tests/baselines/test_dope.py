@@ -10,7 +10,7 @@ from scipy.stats import binom
 
 from surefoot import TabularCMDP, evaluate, solve
 from surefoot.arrays import FloatArray
-from surefoot.baselines.counts import Estimate, Support, TransitionCounts
+from surefoot.baselines.counts import ModelEstimate, Support, TransitionCounts
 from surefoot.baselines.dope import DOPE, box
 from surefoot.baselines.model_based import Known
 from surefoot.tasks import NoisyGridworld
@@ -26,8 +26,8 @@ def two_states(**changes: float) -> Known:
     return known_of(cmdp, np.array([[1.0, 0.0], [1.0, 0.0]]), 0.5, episodes=100, delta=0.1, **changes)  # type: ignore[arg-type]
 
 
-def estimate(known: Known, p: float, visits: list[float]) -> Estimate:
-    return Estimate(known.support, np.array([p, 1.0 - p] * 4), np.array(visits))
+def estimate(known: Known, p: float, visits: list[float]) -> ModelEstimate:
+    return ModelEstimate(known.support, np.array([p, 1.0 - p] * 4), np.array(visits))
 
 
 STEPS = 328
@@ -128,12 +128,12 @@ def test_radius_zero_on_the_gridworld(noise: float) -> None:
 MARGIN = 1.0
 
 
-def case(seed: int) -> tuple[DOPE, Estimate, TabularCMDP, FloatArray]:
+def case(seed: int) -> tuple[DOPE, ModelEstimate, TabularCMDP, FloatArray]:
     """An estimate, and a truth at a random corner of the confidence set in which the safe policy has its margin."""
     rng = np.random.default_rng([seed, 11])
     guess = random_cmdp(rng, states=3, actions=3, discount=0.7, density=0.8)
     support = support_of(guess)
-    data = Estimate(support, guess.probabilities, 10.0 ** rng.uniform(4.0, 7.0, guess.rewards.size))
+    data = ModelEstimate(support, guess.probabilities, 10.0 ** rng.uniform(4.0, 7.0, guess.rewards.size))
     beta = DOPE(known_of(guess, np.full((3, 3), 1 / 3), MARGIN)).radius(data)
     truth, safe = with_margin(with_kernel(guess, corner(guess.probabilities, beta, support, rng)), MARGIN)
     return DOPE(known_of(truth, safe, MARGIN, support=support)), data, truth, safe
@@ -167,7 +167,7 @@ def truth_on(support: Support, truth: TabularCMDP) -> FloatArray:
     return truth.dense[support.triples[:, 0], support.triples[:, 1], support.successors]
 
 
-def hopeful(rule: DOPE, data: Estimate, truth: TabularCMDP) -> bool:
+def hopeful(rule: DOPE, data: ModelEstimate, truth: TabularCMDP) -> bool:
     """Whether the same program without a cost bonus would have violated the limit."""
     from surefoot.baselines.extended_lp import ExtendedProgram, Problem
 
@@ -260,7 +260,7 @@ def coverage_failures(multiplier: float, runs: int, seed: int) -> int:
         out = False
         for n in visits[9::10]:
             p = hits[:, n - 1] / n
-            data = Estimate(known.support, np.stack([p, 1.0 - p], axis=1).reshape(-1), np.full(4, float(n)))
+            data = ModelEstimate(known.support, np.stack([p, 1.0 - p], axis=1).reshape(-1), np.full(4, float(n)))
             lower, upper = box(data, rule.radius(data))
             out = out or bool(((lower > cmdp.probabilities + 1e-12) | (upper < cmdp.probabilities - 1e-12)).any())
         failures += out
@@ -274,20 +274,20 @@ def test_the_confidence_set_covers_the_truth() -> None:
     assert binom.sf(coverage_failures(0.1, runs, 0) - 1, runs, 0.2) < 1e-3
 
 
-def theory_rule(noise: float) -> tuple[DOPE, Estimate]:
+def theory_rule(noise: float) -> tuple[DOPE, ModelEstimate]:
     """The gridworld after 40 000 episodes of the safe policy, with expected counts and the true kernel as estimate."""
     world = NoisyGridworld()
     task, safe = world.cmdp(noise), np.asarray(world.safe_policy())
     return DOPE(known_of(task, safe, 0.131, episodes=40_000)), after_safe_play(task, safe, 40_000)
 
 
-def after_safe_play(task: TabularCMDP, safe: FloatArray, episodes: int) -> Estimate:
+def after_safe_play(task: TabularCMDP, safe: FloatArray, episodes: int) -> ModelEstimate:
     """Expected numbers of visits before absorption in the goal."""
     moves = np.einsum("sa,sat->st", safe, task.dense)
     moving = np.diag(moves) < 1.0
     states = np.zeros(task.n_states)
     states[moving] = np.linalg.solve(np.eye(int(moving.sum())) - moves[np.ix_(moving, moving)].T, task.start[moving])
-    return Estimate(support_of(task), task.probabilities, episodes * (states[:, None] * safe).reshape(-1))
+    return ModelEstimate(support_of(task), task.probabilities, episodes * (states[:, None] * safe).reshape(-1))
 
 
 @pytest.mark.parametrize("noise", [0.25363799, 0.3, 0.34453611])

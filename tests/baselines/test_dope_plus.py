@@ -10,7 +10,7 @@ import pytest
 
 from surefoot import TabularCMDP, evaluate, occupancy, solve
 from surefoot.arrays import FloatArray
-from surefoot.baselines.counts import Estimate
+from surefoot.baselines.counts import ModelEstimate
 from surefoot.baselines.dope import DOPE, box
 from surefoot.baselines.dope_plus import ETAS, DOPEPlus, PublishedDOPEPlus
 from surefoot.cmdp.evaluate import state_values
@@ -28,7 +28,7 @@ def second(m: float) -> float:
 def test_radii_by_hand() -> None:
     """``2 sqrt(p l) + 14 l / 3`` with ``l = L / max(1, N - 1)``."""
     known = two_states()
-    data = Estimate(known.support, np.array([0.2, 0.8] * 4), np.array([10_001.0, 101.0, 1.0, 0.0]))
+    data = ModelEstimate(known.support, np.array([0.2, 0.8] * 4), np.array([10_001.0, 101.0, 1.0, 0.0]))
     eps = DOPEPlus(known).radius(data)
     rate = LOG / 1e4
     np.testing.assert_allclose(
@@ -43,7 +43,7 @@ def test_radii_by_hand() -> None:
 def test_the_bonus_by_hand() -> None:
     """H C = 40: where data abounds ``40 (8 n l / eta + .9 k n l)``, where it lacks the bonus of DOPE, 36 beta-bar."""
     known = two_states()
-    data = Estimate(known.support, np.full(8, 0.5), np.array([1e8 + 1, 101.0, 1e8 + 1, 0.0]))
+    data = ModelEstimate(known.support, np.full(8, 0.5), np.array([1e8 + 1, 101.0, 1e8 + 1, 0.0]))
     rate = 2.0 * LOG / 1e8
     bonus = DOPEPlus(known).bonus(data, np.array([0.1]))[0]
     assert second(1.0) == pytest.approx(22.855, abs=1e-3)
@@ -54,7 +54,7 @@ def test_the_bonus_by_hand() -> None:
 def test_signals_by_hand() -> None:
     """Costs over ``1 - eta``; rewards ``H R / xi = 40`` per unit of bonus and of the budget ``eta b = .2`` spread over time."""
     known = two_states()
-    data = Estimate(known.support, np.full(8, 0.5), np.full(4, 1e8 + 1))
+    data = ModelEstimate(known.support, np.full(8, 0.5), np.full(4, 1e8 + 1))
     rule, eta = DOPEPlus(known), np.array([0.1])
     bonus = rule.bonus(data, eta)[0]
     rewards, costs = rule.signals(data, eta)
@@ -102,12 +102,14 @@ def test_the_distance_of_two_kernels_of_the_set(m: float) -> None:
     assert worst > 0.8
 
 
-def pair(seed: int, exponent: float) -> tuple[DOPEPlus, Estimate, TabularCMDP, FloatArray]:
+def pair(seed: int, exponent: float) -> tuple[DOPEPlus, ModelEstimate, TabularCMDP, FloatArray]:
     """A truth at one corner of the set around an estimate, and another kernel at another corner."""
     rng = np.random.default_rng([seed, 13])
     guess = random_cmdp(rng, states=3, actions=2, discount=0.8, density=0.8)
     support = support_of(guess)
-    data = Estimate(support, guess.probabilities, 10.0 ** rng.uniform(exponent, exponent + 3.0, guess.rewards.size))
+    data = ModelEstimate(
+        support, guess.probabilities, 10.0 ** rng.uniform(exponent, exponent + 3.0, guess.rewards.size)
+    )
     rule = DOPEPlus(known_of(guess, np.full((3, 2), 0.5), 1.0))
     truth = with_kernel(guess, corner(guess.probabilities, rule.radius(data), support, rng))
     return rule, data, truth, corner(guess.probabilities, rule.radius(data), support, rng)
@@ -154,12 +156,12 @@ def test_pessimism_holds_for_every_eta_policy_and_kernel_of_the_set(
             assert (evaluate(truth, policy).costs <= said + 1e-9).all()
 
 
-def planned_case(seed: int) -> tuple[DOPEPlus, Estimate, TabularCMDP, FloatArray]:
+def planned_case(seed: int) -> tuple[DOPEPlus, ModelEstimate, TabularCMDP, FloatArray]:
     """As :func:`pair`, with a safe policy that has a margin of 1 in truth."""
     rng = np.random.default_rng([seed, 14])
     guess = random_cmdp(rng, states=3, actions=3, discount=0.7, density=0.8)
     support = support_of(guess)
-    data = Estimate(support, guess.probabilities, 10.0 ** rng.uniform(5.0, 8.0, guess.rewards.size))
+    data = ModelEstimate(support, guess.probabilities, 10.0 ** rng.uniform(5.0, 8.0, guess.rewards.size))
     rule = DOPEPlus(known_of(guess, np.full((3, 3), 1 / 3), 1.0))
     truth, safe = with_margin(with_kernel(guess, corner(guess.probabilities, rule.radius(data), support, rng)), 1.0)
     return DOPEPlus(known_of(truth, safe, 1.0, support=support)), data, truth, safe
@@ -205,7 +207,7 @@ def test_theory_is_always_safe_but_needs_less_than_dope() -> None:
     assert plus.safe_costs(between) <= plus.threshold < dope.safe_costs(between)
 
 
-def published(episodes: int = 40_000) -> tuple[PublishedDOPEPlus, Estimate, TabularCMDP]:
+def published(episodes: int = 40_000) -> tuple[PublishedDOPEPlus, ModelEstimate, TabularCMDP]:
     """The published rule on the gridworld when it first plans: after 18 000 episodes of the safe policy."""
     world = NoisyGridworld()
     task, safe = world.cmdp(0.33994760), np.asarray(world.safe_policy())
@@ -233,7 +235,7 @@ def test_the_published_plan_loses_to_the_safe_policy() -> None:
 
 def test_the_published_radii_have_hand_set_logarithms() -> None:
     known = two_states()
-    data = Estimate(known.support, np.full(8, 0.5), np.array([101.0] * 4))
+    data = ModelEstimate(known.support, np.full(8, 0.5), np.array([101.0] * 4))
     rate = 1e-8 / 100.0
     wanted = 2.0 * math.sqrt(0.5 * rate) + 14.0 / 3.0 * rate
     np.testing.assert_allclose(PublishedDOPEPlus(known).radius(data, 1e-8), wanted)

@@ -10,9 +10,9 @@ import pytest
 
 from surefoot import InvalidInput, InvalidReport, PolicySet, TabularCMDP, TabularPolicy, evaluate
 from surefoot.baselines import dope, dope_plus, opt_pess
-from surefoot.baselines.counts import Estimate, Support
+from surefoot.baselines.counts import ModelEstimate, Support
 from surefoot.baselines.dope import DOPE
-from surefoot.baselines.model_based import Known, ModelBasedAgent, Plan, known_from, point_model
+from surefoot.baselines.model_based import EpisodePlan, Known, ModelBasedAgent, known_from, point_model
 from surefoot.baselines.presets import Choice
 from surefoot.deploy.agent import Agent
 from surefoot.experiments.registry import AGENTS, AgentContext, check_agents, make_agent
@@ -44,17 +44,17 @@ class Script:
     def __init__(self, known: Known, *answers: str) -> None:
         self.known, self.threshold, self.answers, self.asked = known, known.limits, list(answers), 0
 
-    def safe_costs(self, estimate: Estimate) -> np.ndarray:
+    def safe_costs(self, estimate: ModelEstimate) -> np.ndarray:
         """Falls below the limit with a hundred thousand visits to every pair."""
         return self.known.limits * 1e5 / np.maximum(estimate.visits.min(), 1.0)
 
-    def plan(self, estimate: Estimate) -> Plan:
+    def plan(self, estimate: ModelEstimate) -> EpisodePlan:
         answer: Any = self.answers[min(self.asked, len(self.answers) - 1)]
         self.asked += 1
         if answer != "planned":
-            return Plan.safe(answer, self.safe_costs(estimate))
+            return EpisodePlan.safe(answer, self.safe_costs(estimate))
         policy = np.roll(self.known.safe_policy, 1, axis=1)
-        return Plan(policy, "planned", self.safe_costs(estimate), 1.0, self.known.limits)
+        return EpisodePlan(policy, "planned", self.safe_costs(estimate), 1.0, self.known.limits)
 
 
 def scripted(*answers: str, phase: int = 0) -> ModelBasedAgent:
@@ -336,7 +336,7 @@ def test_the_same_seed_gives_the_same_run(context: AgentContext) -> None:
 def test_a_support_of_everything_still_plans() -> None:
     cmdp, known = small()
     rule = DOPE(replace(known, support=Support(3, 3), multiplier=0.0))
-    dense = Estimate(rule.known.support, cmdp.dense.reshape(-1), np.full(9, 1e6))
+    dense = ModelEstimate(rule.known.support, cmdp.dense.reshape(-1), np.full(9, 1e6))
     assert rule.plan(dense).reason == "planned"
 
 

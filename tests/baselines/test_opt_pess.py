@@ -9,7 +9,7 @@ import pytest
 
 from surefoot import TabularCMDP, TabularPolicy, evaluate, solve
 from surefoot.arrays import FloatArray
-from surefoot.baselines.counts import Estimate, Support
+from surefoot.baselines.counts import ModelEstimate, Support
 from surefoot.baselines.model_based import ModelBasedAgent
 from surefoot.baselines.opt_pess import OptPess
 from surefoot.baselines.presets import Choice
@@ -23,9 +23,9 @@ Z = math.log(16 * 4 * 2 * 10 * 100 * STEPS / 0.1)
 """S = A = 2, H = 10, K = 100, delta = .1."""
 
 
-def estimate(visits: list[float]) -> tuple[OptPess, Estimate]:
+def estimate(visits: list[float]) -> tuple[OptPess, ModelEstimate]:
     known = two_states()
-    return OptPess(known), Estimate(known.support, np.full(8, 0.5), np.array(visits))
+    return OptPess(known), ModelEstimate(known.support, np.full(8, 0.5), np.array(visits))
 
 
 def test_radii_by_hand() -> None:
@@ -37,7 +37,7 @@ def test_radii_by_hand() -> None:
 
 def test_the_multiplier_scales_the_radius_before_the_cap() -> None:
     known = two_states(multiplier=0.1)
-    data = Estimate(known.support, np.full(8, 0.5), np.array([1e4, 100.0, 1.0, 0.0]))
+    data = ModelEstimate(known.support, np.full(8, 0.5), np.array([1e4, 100.0, 1.0, 0.0]))
     wanted = 0.1 * np.sqrt(Z / np.array([1e4, 100.0, 1.0, 1.0]))
     np.testing.assert_allclose(OptPess(known).radius(data).reshape(-1), wanted)
 
@@ -71,12 +71,12 @@ def test_radius_zero_is_the_plain_program(seed: int) -> None:
 MARGIN = 1.0
 
 
-def case(seed: int) -> tuple[OptPess, Estimate, TabularCMDP, FloatArray]:
+def case(seed: int) -> tuple[OptPess, ModelEstimate, TabularCMDP, FloatArray]:
     """An estimate, and a truth at a corner of the confidence set in which the safe policy has its margin."""
     rng = np.random.default_rng([seed, 12])
     guess = random_cmdp(rng, states=3, actions=3, constraints=1 + seed % 2, discount=0.7, density=0.8)
     support = support_of(guess)
-    data = Estimate(support, guess.probabilities, 10.0 ** rng.uniform(5.0, 8.0, guess.rewards.size))
+    data = ModelEstimate(support, guess.probabilities, 10.0 ** rng.uniform(5.0, 8.0, guess.rewards.size))
     beta = OptPess(known_of(guess, np.full((3, 3), 1 / 3), MARGIN)).radius(data).reshape(-1)[support.rows]
     truth, safe = with_margin(with_kernel(guess, corner(guess.probabilities, beta, support, rng)), MARGIN)
     return OptPess(known_of(truth, safe, MARGIN, support=support)), data, truth, safe
@@ -150,10 +150,10 @@ class Watched:
 
     def __init__(self, rule: OptPess) -> None:
         self.rule, self.known, self.threshold, self.safe_costs = rule, rule.known, rule.threshold, rule.safe_costs
-        self.asked: list[Estimate] = []
+        self.asked: list[ModelEstimate] = []
         self.plans: list = []
 
-    def plan(self, estimate: Estimate):  # type: ignore[no-untyped-def]
+    def plan(self, estimate: ModelEstimate):  # type: ignore[no-untyped-def]
         self.asked.append(estimate)
         self.plans.append(self.rule.plan(estimate))
         return self.plans[-1]

@@ -6,7 +6,7 @@ import numpy as np
 
 from surefoot import TabularCMDP, evaluate
 from surefoot.arrays import FloatArray
-from surefoot.baselines.counts import Estimate, Support
+from surefoot.baselines.counts import ModelEstimate, Support
 from surefoot.baselines.model_based import Known
 from surefoot.solvers.certificate import best_response
 
@@ -43,9 +43,9 @@ def known_of(
     )  # fmt: skip
 
 
-def exact(cmdp: TabularCMDP, visits: float) -> Estimate:
+def exact(cmdp: TabularCMDP, visits: float) -> ModelEstimate:
     """An estimate that has the true kernel from ``visits`` visits to every pair."""
-    return Estimate(support_of(cmdp), cmdp.probabilities, np.full(cmdp.rewards.size, visits))
+    return ModelEstimate(support_of(cmdp), cmdp.probabilities, np.full(cmdp.rewards.size, visits))
 
 
 def corner(center: FloatArray, radius: FloatArray, support: Support, rng: np.random.Generator) -> FloatArray:

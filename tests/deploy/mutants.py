@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from surefoot.arrays import FloatArray, IntArray
-from surefoot.deploy.returns import CAP
+from surefoot.deploy.returns import LARGEST_LOSS
 from surefoot.deploy.transitions import encode
 from surefoot.policyset.schema import Cells, KernelBoxes
 from tests.deploy.worlds import random_member
@@ -55,20 +55,20 @@ def against_training_tasks(cells: Cells, rng: np.random.Generator) -> FloatArray
 def kelly(
     lower: FloatArray,
     upper: FloatArray,
-    rival: FloatArray,
+    alternative: FloatArray,
     inverse: FloatArray,
     low: FloatArray,
     high: FloatArray,
     mutant: str = "",
 ) -> tuple[FloatArray, float]:
     """Direction u (F,) and offset of the joint bet; ``mutant`` is ``"centre"`` or ``"no cap"``."""
-    nearest = np.clip(rival, lower, upper)
+    nearest = np.clip(alternative, lower, upper)
     middle = 0.5 * (lower + upper)
     for matrix in (inverse, np.diag(inverse.diagonal())):
-        u = matrix @ (rival - nearest)
+        u = matrix @ (alternative - nearest)
         offset = float(u @ middle) if mutant == "centre" else float(np.maximum(u * lower, u * upper).sum())
-        if u @ rival > offset:
+        if u @ alternative > offset:
             break
     smallest = float(np.minimum(u * low, u * high).sum()) - offset
-    shrink = 1.0 if mutant == "no cap" else min(1.0, CAP / max(-smallest, 1e-300))
+    shrink = 1.0 if mutant == "no cap" else min(1.0, LARGEST_LOSS / max(-smallest, 1e-300))
     return shrink * u, shrink * offset

@@ -15,7 +15,7 @@ import pytest
 from surefoot import AssumptionError, InvalidInput, InvalidReport, PolicySet, evaluate_many, train
 from surefoot.arrays import FloatArray
 from surefoot.cmdp.model import TabularCMDP
-from surefoot.deploy import queue
+from surefoot.deploy import reorder
 from surefoot.deploy.certified import (
     BOUNDS_SHARE,
     FIRST_LOOK,
@@ -64,12 +64,12 @@ def state(one: CertifiedAgent) -> dict[str, Any]:
     """Everything that a refused report must leave alone."""
     return {
         "bounds": one.bounds,
-        "alive": one.alive,
+        "alive": one.active,
         "wealth": one._evidence.log_wealth(),
         "monitor": one._monitor._log_wealth.copy(),
         "weights": one.plan.weights.copy(),
         "numbers": np.array(
-            [one.status().pending, one.status().episodes, one._queue.waiting, one._queue.settled, len(one.events)]
+            [one.status().pending, one.status().episodes, one._buffer.waiting, one._buffer.settled, len(one.events)]
         ),
         "lost": np.concatenate([p.lost for p in one._bounds._processes]),
         "alarm": np.array(one.alarm is not None),
@@ -347,7 +347,7 @@ def test_when_every_cell_is_dead_the_starts_are_dropped_and_the_safe_policy_is_p
         if one.alarm is not None:
             break
     assert one.alarm == "every cell is refuted: the real task is outside the family"
-    assert not one.alive.any()
+    assert not one.active.any()
     expected = np.full((4, 1), CEILING)
     expected[0] = LIMIT - MARGIN
     proved = one._bounds._processes[0].bounds(
@@ -372,14 +372,14 @@ def test_while_every_cell_may_still_come_back_data_bounds_decide_and_no_alarm_is
     refuted = float(np.log(1.0 / (0.05 * (1.0 - BOUNDS_SHARE)))) + 0.5
     careful = one.plan.weights
     set_wealth(one, [refuted] * 3)
-    assert not one.alive.any() and one.alarm is None
+    assert not one.active.any() and one.alarm is None
     rows = np.array([LIMIT - MARGIN, CEILING, CEILING, CEILING])
     assert float(one.plan.weights @ rows) <= LIMIT, (
         "nothing is proved about other policies, but the margin has room for a little"
     )
     assert "data bounds count" in one.status().text
     set_wealth(one, [-40.0, refuted, refuted])
-    assert one.alive.tolist() == [True, False, False]
+    assert one.active.tolist() == [True, False, False]
     assert one.events[-1].kind == "readmitted" and one.events[-1].text == "cells 0 readmitted, 1 left"
     assert one.plan.weights @ np.arange(4) > careful @ np.arange(4), "the remaining cell allows more than all three did"
     set_wealth(one, [refuted, refuted + 10.0, refuted + 10.0])
@@ -391,16 +391,16 @@ def test_while_every_cell_may_still_come_back_data_bounds_decide_and_no_alarm_is
 def test_a_report_that_never_comes_is_given_up_and_memory_stays_bounded(
     monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator
 ) -> None:
-    monkeypatch.setattr(queue, "PATIENCE", 200)
+    monkeypatch.setattr(reorder, "PATIENCE", 200)
     one = agent()
     missing = one.ask()
     largest = 0
     for _ in range(60):
         asked = one.ask(10)
         one.tell(asked.ids, *outcomes(10, rng))
-        largest = max(largest, one._queue.waiting)
+        largest = max(largest, one._buffer.waiting)
     assert largest <= 210
-    assert len(one._bets) <= 22 and one._queue.waiting == 0
+    assert len(one._bets) <= 22 and one._buffer.waiting == 0
     assert any(e.kind == "lost" and "episodes 0 kept too many reports waiting" in e.text for e in one.events)
     before = one._evidence.log_wealth()
     one.tell(missing.id, *outcomes(1, rng))
@@ -411,7 +411,7 @@ def test_a_report_that_never_comes_is_given_up_and_memory_stays_bounded(
 def test_exploration_doubles_while_nothing_changes_among_the_cells() -> None:
     one, found = agent(), []
     for settled in (STALLED, 2 * STALLED - 1, 2 * STALLED, 4 * STALLED, 1000 * STALLED):
-        one._queue.settled = settled
+        one._buffer.settled = settled
         one._after_evidence()
         found.append(one._kappa)
         program = one._program()
@@ -425,7 +425,7 @@ def test_exploration_doubles_while_nothing_changes_among_the_cells() -> None:
 def test_envelope_starts_are_dropped_even_if_another_alarm_came_first() -> None:
     one = agent(trust="envelope", cost_ceilings=[6.0])
     one.tell(one.ask().id, 1.0, [6.1])
-    one._evidence.alive[:] = one._evidence.watched[:] = False
+    one._evidence.active[:] = one._evidence.watched[:] = False
     one.tell(one.ask().id, 1.0, [0.0])
     assert one.bounds.ravel().tolist() == [LIMIT - MARGIN, 6.0, 6.0, 6.0]
     assert one.alarm is not None and "declared ceiling" in one.alarm
@@ -570,11 +570,11 @@ def test_one_missing_report_holds_evidence_back_and_costs_no_time() -> None:
         asked = one.ask(50)
         one.tell(asked.ids, np.full(50, 9.9), np.zeros((50, 1)))
     np.testing.assert_allclose(one._evidence.log_wealth(), 0.0, atol=1e-12)
-    assert one._queue.waiting == 1500
+    assert one._buffer.waiting == 1500
     assert any("1500 reports wait until episode 0 is told or declared lost" in note for note in one.status().notes)
     one.tell(missing.id, *[part[0] for part in outcomes(1, rng)])
-    assert one._queue.waiting == 0
-    assert np.abs(one._evidence.log_wealth()).max() > 1.0 or not one.alive.all()
+    assert one._buffer.waiting == 0
+    assert np.abs(one._evidence.log_wealth()).max() > 1.0 or not one.active.all()
 
 
 def test_losses_count_against_evidence_unless_declared_independent() -> None:
@@ -595,7 +595,7 @@ def test_memory_does_not_grow_with_the_number_of_episodes(deploy_set: PolicySet)
     for episodes in (2000, 18_000):
         play_batches(one, task, episodes, seed=0, batch=200)
         sizes.append(footprint(one))
-        assert not one._desk._pending and not one._bets and one._queue.waiting == 0 and not one._queue._groups
+        assert not one._tracker._pending and not one._bets and one._buffer.waiting == 0 and not one._buffer._groups
     assert sizes[1] <= sizes[0]
 
 
@@ -659,7 +659,7 @@ def test_events_name_what_happened(deploy_set: PolicySet) -> None:
     play_batches(one, NoisyGridworld().cmdp([0.27]), 1500, seed=0)
     gone = [e for e in one.events if e.kind == "eliminated"]
     assert gone and all("refuted" in e.text and "left" in e.text for e in gone)
-    assert gone[-1].text.endswith(f"{int(one.alive.sum())} left")
+    assert gone[-1].text.endswith(f"{int(one.active.sum())} left")
     one.ask(3)
     one.lost([1500, 1502])
     assert (one.events[-1].kind, one.events[-1].text) == ("lost", "2 episodes declared lost")
@@ -775,7 +775,7 @@ def test_the_aim_follows_the_guess_and_the_rows_stay_what_they_are(rng: np.rando
 def test_looks_become_rarer(rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
     one, looks = agent(trust="envelope"), []
     look = one._look_again
-    monkeypatch.setattr(one, "_look_again", lambda guess: (looks.append(one._queue.settled), look(guess)))
+    monkeypatch.setattr(one, "_look_again", lambda guess: (looks.append(one._buffer.settled), look(guess)))
     run(one, 3000, rng, batch=1)
     assert looks[:4] == [20, 22, 25, 28]
     assert all(b <= max(a + 1, math.ceil(LOOK_AGAIN * a)) for a, b in pairwise(looks))
@@ -859,8 +859,8 @@ def test_no_mixture_violates_on_tasks_of_the_family_and_at_the_edges_of_cells(
 def test_an_unsafe_plan_would_be_noticed(deploy_set: PolicySet) -> None:
     """The same judge convicts an agent that plans with the cheapest cell alone."""
     one, task = agent(deploy_set), NoisyGridworld().cmdp([0.33])
-    one._evidence.alive[:] = one._evidence.watched[:] = False
-    one._evidence.alive[int(deploy_set.cells.parameters[:, 0].argmin())] = True
+    one._evidence.active[:] = one._evidence.watched[:] = False
+    one._evidence.active[int(deploy_set.cells.parameters[:, 0].argmin())] = True
     one._stale = True
     assert worst_cost(play_batches(one, task, 50, seed=0), library(one, task), task.cost_limits) > 0.1
 
@@ -868,14 +868,14 @@ def test_an_unsafe_plan_would_be_noticed(deploy_set: PolicySet) -> None:
 def test_under_cells_the_own_policy_of_the_most_promising_cell_stays_in_play(deploy_set: PolicySet) -> None:
     one, task, cells = agent(deploy_set), NoisyGridworld().cmdp([0.3]), deploy_set.cells
     for _ in range(12):
-        alive = np.flatnonzero(one.alive)
-        candidate = int(cells.policy_index[alive[cells.optimal_upper[alive].argmax()]])
-        rows = np.minimum(cells.predictions.cost_upper[alive], one.bounds)
+        active = np.flatnonzero(one.active)
+        candidate = int(cells.policy_index[active[cells.optimal_upper[active].argmax()]])
+        rows = np.minimum(cells.predictions.cost_upper[active], one.bounds)
         extra = rows[:, candidate] - rows[:, 0]
         with np.errstate(divide="ignore", invalid="ignore"):
             alpha = np.where(extra > 0, (1.5 - rows[:, 0]) / extra, 1.0).min()
         assert one.plan.weights[candidate] >= KAPPA["cells"] * min(1.0, alpha) * 0.999 - 1e-9
-        play_batches(one, task, 100, seed=len(alive))
+        play_batches(one, task, 100, seed=len(active))
 
 
 @pytest.fixture(scope="module")

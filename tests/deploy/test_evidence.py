@@ -99,7 +99,7 @@ def null_run(policy_set: PolicySet, kind: EvidenceKind, where: str, by_state: bo
         counts = None if row is None or kind == "returns" else _counts(row, rng)
         settle(found, told(policy, outcomes, first=b * BATCH, states=column if by_state else None, transitions=counts))
         found.review()
-        if not found.alive[cell]:
+        if not found.active[cell]:
             return True
     return False
 
@@ -163,7 +163,7 @@ def test_the_same_simulation_convicts_bets_at_half_the_edge(monkeypatch: pytest.
             )
             settle(found, told(policy, outcomes, first=b * 100))
             found.review()
-        refuted += bool(found.ever_refuted[0])
+        refuted += bool(found.ever_rejected[0])
     assert rate_test(refuted, 60, DELTA) < 1e-3
 
 
@@ -183,21 +183,21 @@ def test_wrong_cells_die_soon_and_the_true_one_stays() -> None:
             settle(found, told(policy, means[policy, :, 2] + noise, first=b * BATCH, transitions=counts))
             dead += found.review()[0].tolist()
         assert sorted(dead) == [1, 2]
-        assert found.alive.tolist() == [True, False, False]
+        assert found.active.tolist() == [True, False, False]
 
 
-def smallest_divergence(rival: FloatArray, lower: FloatArray, upper: FloatArray) -> float:
+def smallest_divergence(alternative: FloatArray, lower: FloatArray, upper: FloatArray) -> float:
     """``min KL(rival || P)`` over the box within the simplex, by bisection on the multiplier of ``sum P = 1``."""
     low, high = 0.0, 1e9
     for _ in range(200):
         scale = 0.5 * (low + high) if high < 1e8 else low * 2.0 + 1.0
-        if np.clip(scale * rival, lower, upper).sum() < 1.0:
+        if np.clip(scale * alternative, lower, upper).sum() < 1.0:
             low = scale
         else:
             high = scale
-    nearest = np.clip(high * rival, lower, upper)
-    used = rival > 0.0
-    return float((rival[used] * np.log(rival[used] / nearest[used])).sum())
+    nearest = np.clip(high * alternative, lower, upper)
+    used = alternative > 0.0
+    return float((alternative[used] * np.log(alternative[used] / nearest[used])).sum())
 
 
 @pytest.mark.slow
@@ -229,7 +229,7 @@ def test_a_far_cell_dies_within_twice_the_information_bound(
     times = []
     for run in range(runs):
         found, played = evidence(deploy_set, "all", delta), 0
-        while found.alive[cell]:
+        while found.active[cell]:
             index = mixture[np.random.default_rng([run, played]).integers(2, size=batch)]
             seen = simulator.run(index, seed=run, first_episode=played, groups=np.zeros(batch, dtype=np.int64))
             assert seen.transitions is not None
@@ -300,8 +300,8 @@ def test_a_refuted_cell_comes_back_when_what_refuted_it_is_gone() -> None:
     assert [part.tolist() for part in found.review()] == [[], []]
     found._transitions.log_wealth[0] = low - 0.01
     assert [part.tolist() for part in found.review()] == [[], [0]]
-    assert found.alive.all()
-    assert found.ever_refuted.tolist() == [True, False, False]
+    assert found.active.all()
+    assert found.ever_rejected.tolist() == [True, False, False]
 
 
 def test_a_cell_refuted_far_beyond_the_threshold_never_comes_back() -> None:
@@ -313,7 +313,7 @@ def test_a_cell_refuted_far_beyond_the_threshold_never_comes_back() -> None:
     assert found.watched.tolist() == [True, False, True]
     found._transitions.log_wealth[:] = -50.0
     assert found.review()[1].tolist() == [0]
-    assert found.alive.tolist() == [True, False, True]
+    assert found.active.tolist() == [True, False, True]
 
 
 @pytest.mark.parametrize("how", ["lost", "no transitions"])
@@ -328,7 +328,7 @@ def test_giving_up_wealth_brings_no_refuted_cell_back(how: str) -> None:
         settle(found, told([0], [[5.0, 1.0]]))
     assert np.isneginf(found._transitions.log_wealth).all()
     assert [part.tolist() for part in found.review()] == [[], []]
-    assert found.alive.tolist() == [False, True, True]
+    assert found.active.tolist() == [False, True, True]
 
 
 def test_initial_states_that_stop_coming_forfeit_joint_bets_alone() -> None:
@@ -374,7 +374,7 @@ def test_an_impossible_transition_kills_at_once() -> None:
 def test_an_outcome_that_no_task_of_the_family_can_produce_refutes_all_cells(outcome: list[float]) -> None:
     found = evidence(world())
     settle(found, told([1, 0], [[5.0, 1.0], outcome]))
-    assert not found.alive.any()
+    assert not found.active.any()
     assert any("no task of the family" in note for note in found.notes)
 
 
@@ -487,7 +487,7 @@ def test_a_true_cell_survives_with_signals_reported_or_withheld_by_outcome(corne
                 told(np.zeros(25, dtype=int), x[:, :2], first=25 * b, signals=None if quiet else x[:, 2:]),
             )
             found.review()
-            gone = gone or not found.alive[0]
+            gone = gone or not found.active[0]
         refuted += gone
     assert rate_test(refuted, runs, level) > 1e-3
 
@@ -512,7 +512,7 @@ def test_no_history_makes_wealth_undefined(seed: int) -> None:
         )
         settle(found, group, fixed)
         found.review()
-        assert not np.isnan(found.log_wealth()[found.alive]).any()
+        assert not np.isnan(found.log_wealth()[found.active]).any()
 
 
 def test_dead_cells_stay_dead_and_are_reported_once() -> None:
@@ -523,7 +523,7 @@ def test_dead_cells_stay_dead_and_are_reported_once() -> None:
     assert found.review()[0].tolist() == []
     settle(found, told([0], [[5.0, 1.0]], first=1, transitions=[[0, 0, 1, 400]]))
     assert not set(found.review()[0].tolist()) & set(first)
-    assert not found.alive[first].any()
+    assert not found.active[first].any()
 
 
 def test_the_threshold_is_one_over_delta() -> None:

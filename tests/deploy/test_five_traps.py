@@ -13,12 +13,12 @@ import pytest
 
 from surefoot import PolicySet, Simulator, TabularCMDP
 from surefoot.arrays import FloatArray
+from surefoot.deploy.alternatives import Alternatives, choose_alternatives
 from surefoot.deploy.bounds import SELECTION_SHARES, CostBounds
 from surefoot.deploy.certified import CertifiedAgent
 from surefoot.deploy.evidence import Evidence
 from surefoot.deploy.planner import Plan
 from surefoot.deploy.returns import PredictionTable
-from surefoot.deploy.rivals import Rivals, choose_rivals
 from surefoot.deploy.transitions import log_average, log_ratios
 from surefoot.policyset.schema import Cells
 from surefoot.stats.betting import IntervalWealth, MeanUpperBounds, bet_grid
@@ -63,7 +63,7 @@ def late_agent(seed: int, never: bool) -> bool:
                     one.lost(ids[part])
                 else:
                     one.tell(ids[part], values[part], prices[part])
-    return bool(one.ever_refuted[0])
+    return bool(one.ever_rejected[0])
 
 
 def late_mutant(seed: int) -> bool:
@@ -79,7 +79,7 @@ def late_mutant(seed: int) -> bool:
             if len(part):
                 found.settle(told([0], part, first=10 * step), [(found.bets(), np.arange(len(part)))])
         found.review()
-    return bool(found.ever_refuted[0])
+    return bool(found.ever_rejected[0])
 
 
 @pytest.mark.parametrize("never", [False, True])
@@ -144,18 +144,18 @@ def vertex_crossings(cells: Cells, table: FloatArray, runs: int = 2000, steps: i
         wish = np.exp(table[:, i]).mean(axis=1)
         rows = groups_of(cells)
         truth = [vertex_towards(wish[mine], kernel.lower[i, mine], kernel.upper[i, mine]) for mine in rows]
-        wealth, alive = np.zeros((runs, table.shape[2])), np.ones(runs, dtype=bool)
+        wealth, active = np.zeros((runs, table.shape[2])), np.ones(runs, dtype=bool)
         for _ in range(steps):
             g = int(rng.integers(len(rows)))
             wealth += table[rows[g][np.searchsorted(np.cumsum(truth[g])[:-1], rng.random(runs), side="right")], i]
-            alive &= log_average(wealth, log_weights) < -np.log(delta)
-        total += int((~alive).sum())
+            active &= log_average(wealth, log_weights) < -np.log(delta)
+        total += int((~active).sum())
     return total
 
 
-def everybody(cells: Cells) -> Rivals:
+def everybody(cells: Cells) -> Alternatives:
     index = np.tile(np.arange(6), (2, 1))
-    return Rivals(index, np.full(index.shape, -np.log(6)))
+    return Alternatives(index, np.full(index.shape, -np.log(6)))
 
 
 def test_kernels_at_vertices_do_not_refute_their_cell(tempting: Cells) -> None:
@@ -173,14 +173,14 @@ def test_a_penalty_over_training_tasks_does(tempting: Cells) -> None:
 def test_trained_cells_survive_their_own_vertices(deploy_set: PolicySet) -> None:
     """Gridworld kernels with every row at the vertex towards a rival, which is the kernel of no noise at all; read every five episodes."""
     cells, runs, reads, per, delta = deploy_set.cells, 100, 40, 5, 0.1
-    kernel, rivals = kernel_of(cells), choose_rivals(deploy_set.cells, 1.5, 0.97, 0.006)
-    table, state, base = log_ratios(cells, rivals), kernel.support, NoisyGridworld().cmdp([0.3])
+    kernel, alternatives = kernel_of(cells), choose_alternatives(deploy_set.cells, 1.5, 0.97, 0.006)
+    table, state, base = log_ratios(cells, alternatives), kernel.support, NoisyGridworld().cmdp([0.3])
     crossed = 0
     for i in (3, 7, 12):
-        rival = int(rivals.index[i, np.argmax(rivals.log_weights[i])])
+        alternative = int(alternatives.index[i, np.argmax(alternatives.log_weights[i])])
         dense = np.zeros_like(base.dense)
         for mine in groups_of(cells):
-            wish = np.exp(table[mine, i, list(rivals.index[i]).index(rival)])
+            wish = np.exp(table[mine, i, list(alternatives.index[i]).index(alternative)])
             dense[state[mine, 0], state[mine, 1], state[mine, 2]] = vertex_towards(
                 wish, kernel.lower[i, mine], kernel.upper[i, mine]
             )
@@ -195,7 +195,7 @@ def test_trained_cells_survive_their_own_vertices(deploy_set: PolicySet) -> None
         s, a = np.divmod(task.rows, task.n_actions)
         columns = [where[key] for key in zip(s.tolist(), a.tolist(), task.successors.tolist())]
         logs = (counts @ table[columns, i]).reshape(runs, reads, -1).cumsum(axis=1)
-        wealth = log_average(logs.reshape(runs * reads, -1), rivals.log_weights[i : i + 1]).reshape(runs, reads)
+        wealth = log_average(logs.reshape(runs * reads, -1), alternatives.log_weights[i : i + 1]).reshape(runs, reads)
         crossed += int((wealth.max(axis=1) >= -np.log(delta)).sum())
     assert not convicted(crossed, 3 * runs, delta)
 
@@ -203,17 +203,21 @@ def test_trained_cells_survive_their_own_vertices(deploy_set: PolicySet) -> None
 def joint_crossings(mutant: str, runs: int = 1000, episodes: int = 200, delta: float = 0.1) -> int:
     """Two initial states with boxes of their own; in each the mean stands at the vertex nearest the rival's."""
     lower, upper = np.array([[4.0, 1.0], [6.0, 0.4]]), np.array([[5.0, 1.6], [7.0, 0.8]])
-    rival, inverse = np.array([[5.6, 2.0], [7.6, 1.2]]), np.diag([0.08, 0.12])
+    alternative, inverse = np.array([[5.6, 2.0], [7.6, 1.2]]), np.diag([0.08, 0.12])
     low, high, rng = np.zeros(2), np.array([10.0, 6.0]), np.random.default_rng(5)
-    bets = [kelly(lower[b], upper[b], rival[b], inverse, low, high, mutant) for b in range(2)]
-    u, offset, means = np.array([x[0] for x in bets]), np.array([x[1] for x in bets]), np.clip(rival, lower, upper)
-    wealth, alive = np.zeros(runs), np.ones(runs, dtype=bool)
+    bets = [kelly(lower[b], upper[b], alternative[b], inverse, low, high, mutant) for b in range(2)]
+    u, offset, means = (
+        np.array([x[0] for x in bets]),
+        np.array([x[1] for x in bets]),
+        np.clip(alternative, lower, upper),
+    )
+    wealth, active = np.zeros(runs), np.ones(runs, dtype=bool)
     for _ in range(episodes):
         start = rng.integers(2, size=runs)
         outcome = two_point(means[start], low, high, rng)
         wealth += np.log1p((u[start] * outcome).sum(axis=1) - offset[start])
-        alive &= wealth < -np.log(delta)
-    return int((~alive).sum())
+        active &= wealth < -np.log(delta)
+    return int((~active).sum())
 
 
 def test_joint_bets_at_the_centre_refute_the_truth_and_at_the_edge_do_not() -> None:
@@ -275,7 +279,7 @@ def dies(seed: int) -> bool:
     for part in np.array_split(np.arange(1000), 20):
         found.settle(told(policy[part], outcome[part], first=int(part[0])), [(found.bets(), np.arange(part.size))])
         found.review()
-    return bool(found.ever_refuted[0])
+    return bool(found.ever_rejected[0])
 
 
 def pooled_dies(seed: int) -> bool:
@@ -375,7 +379,7 @@ def test_a_bet_that_looks_at_the_draw_alarms(monkeypatch: pytest.MonkeyPatch) ->
 
 def refuted_agent() -> CertifiedAgent:
     one = CertifiedAgent(two_cells(), trust="envelope")
-    one._evidence.alive[:] = one._evidence.watched[:] = False
+    one._evidence.active[:] = one._evidence.watched[:] = False
     one.tell(one.ask().id, 5.0, [1.0])
     return one
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from surefoot.deploy.monitor import FRACTIONS, Monitor
+from surefoot.deploy.monitor import MONITOR_BETS, Monitor
 from surefoot.stats.binomial import rate_test
 
 LEVEL = 0.1
@@ -36,11 +36,11 @@ def test_the_wealth_is_a_martingale_at_the_limit(limit: float, dear: float) -> N
 def test_one_episode_moves_it_by_the_stated_factor(cost: float) -> None:
     monitor = Monitor(np.array([2.0]), np.array([100.0]), LEVEL)
     monitor.update(np.array([[cost]]))
-    assert abs(wealth(monitor) - np.mean([1.0 + f / 2.0 * (cost - 2.0) for f in FRACTIONS])) < 1e-12
+    assert abs(wealth(monitor) - np.mean([1.0 + f / 2.0 * (cost - 2.0) for f in MONITOR_BETS])) < 1e-12
 
 
 def test_fractions_keep_factors_positive() -> None:
-    assert 0.0 < min(FRACTIONS) and max(FRACTIONS) < 1.0
+    assert 0.0 < min(MONITOR_BETS) and max(MONITOR_BETS) < 1.0
     monitor = Monitor(np.array([2.0]), np.array([100.0]), LEVEL)
     monitor.update(np.zeros((100_000, 1)))
     assert np.isfinite(monitor._log_wealth).all()
@@ -154,7 +154,7 @@ def test_a_lost_episode_counts_like_one_that_cost_nothing() -> None:
 def test_the_threshold_is_one_over_the_level(level: float) -> None:
     """Against the average of plain products; half the evidence would reject several episodes sooner."""
     limit, cost = 1.5, 1.65
-    bets = np.asarray(FRACTIONS) / limit
+    bets = np.asarray(MONITOR_BETS) / limit
     wealth = np.mean((1.0 + bets[None] * (cost - limit)) ** np.arange(1, 400)[:, None], axis=1)
     first = int(np.flatnonzero(wealth >= 1.0 / level)[0]) + 1
     assert int(np.flatnonzero(wealth >= 0.5 / level)[0]) + 1 < first - 2

@@ -12,8 +12,8 @@ from scipy.optimize import linprog
 
 from surefoot import PolicySet
 from surefoot.arrays import FloatArray
-from surefoot.deploy.returns import CAP, PredictionTable, ReturnsEvidence, Scale
-from surefoot.deploy.rivals import Rivals
+from surefoot.deploy.alternatives import Alternatives
+from surefoot.deploy.returns import LARGEST_LOSS, PredictionTable, ReturnsEvidence, Scale
 from surefoot.stats.binomial import rate_test
 from tests.deploy.mutants import kelly
 from tests.deploy.worlds import corners, hand_made, table_of, two_point
@@ -44,30 +44,36 @@ def random_inverse(rng: np.random.Generator, table: PredictionTable) -> FloatArr
     return result
 
 
-def pair(rivals: int = 1, *, cells: int = 2, first: int = 1) -> Rivals:
+def pair(alternatives: int = 1, *, cells: int = 2, first: int = 1) -> Alternatives:
     """Every cell has the points ``first, first + 1, ...`` as rivals."""
-    index = np.tile(np.arange(first, first + rivals), (cells, 1))
-    return Rivals(index, np.full(index.shape, -np.log(rivals)))
+    index = np.tile(np.arange(first, first + alternatives), (cells, 1))
+    return Alternatives(index, np.full(index.shape, -np.log(alternatives)))
 
 
 def factor(
-    table: PredictionTable, rivals: Rivals, bets: FloatArray, cell: int, policy: int, column: int, x: FloatArray
+    table: PredictionTable,
+    alternatives: Alternatives,
+    bets: FloatArray,
+    cell: int,
+    policy: int,
+    column: int,
+    x: FloatArray,
 ) -> float:
     """What the evidence multiplies into the wealth of (cell, its first rival)."""
-    found = ReturnsEvidence(table, rivals)
+    found = ReturnsEvidence(table, alternatives)
     found.update(np.array([policy]), np.array([column]), x[None], bets, np.ones(len(table.lower), dtype=bool))
     return float(np.exp(found.log_wealth[cell, 0]))
 
 
 def affine(
-    table: PredictionTable, rivals: Rivals, bets: FloatArray, cell: int, policy: int, column: int
+    table: PredictionTable, alternatives: Alternatives, bets: FloatArray, cell: int, policy: int, column: int
 ) -> tuple[FloatArray, float]:
     """Direction u and offset of the factor ``1 + u . x - offset``, read off at the corner ``low`` and its neighbours."""
-    base = factor(table, rivals, bets, cell, policy, column, table.low)
+    base = factor(table, alternatives, bets, cell, policy, column, table.low)
     width = table.high - table.low
     u = np.array(
         [
-            (factor(table, rivals, bets, cell, policy, column, table.low + width * e) - base) / (width @ e)
+            (factor(table, alternatives, bets, cell, policy, column, table.low + width * e) - base) / (width @ e)
             for e in np.eye(table.low.size)
         ]
     )
@@ -94,15 +100,15 @@ def largest_mean(
 def test_factors_are_affine_positive_and_fair_for_every_mean_in_the_box(seed: int, signals: int) -> None:
     rng = np.random.default_rng(seed)
     table = random_table(rng, signals)
-    bets, rivals = random_inverse(rng, table), pair()
+    bets, alternatives = random_inverse(rng, table), pair()
     for policy in range(2):
         for column in range(3):
-            u, offset = affine(table, rivals, bets, 0, policy, column)
+            u, offset = affine(table, alternatives, bets, 0, policy, column)
             lower, upper = table.lower[0, policy, :, column], table.upper[0, policy, :, column]
             for x in corners(table.low, table.high):
-                value = factor(table, rivals, bets, 0, policy, column, x)
+                value = factor(table, alternatives, bets, 0, policy, column, x)
                 assert abs(value - (1.0 + u @ x - offset)) < 1e-9
-                assert value >= 1.0 - CAP - 1e-9
+                assert value >= 1.0 - LARGEST_LOSS - 1e-9
             assert largest_mean(u, offset, lower, upper, table.low, table.high) <= 1.0 + 1e-7
             assert max(1.0 + u @ m - offset for m in corners(lower, upper)) <= 1.0 + 1e-9
 
@@ -113,13 +119,13 @@ def test_the_bet_gains_under_its_rival_and_is_fair_at_the_edge_it_leans_on(seed:
     """A sign error or a bet given away would show here: the mean is above one under the rival, and one at the worst point of the box."""
     rng = np.random.default_rng(seed)
     table = random_table(rng, signals)
-    bets, rivals = random_inverse(rng, table), pair()
-    u, offset = affine(table, rivals, bets, 0, 0, 0)
-    lower, upper, rival = table.lower[0, 0, :, 0], table.upper[0, 0, :, 0], table.center[1, 0, :, 0]
-    if ((rival >= lower) & (rival <= upper)).all():
+    bets, alternatives = random_inverse(rng, table), pair()
+    u, offset = affine(table, alternatives, bets, 0, 0, 0)
+    lower, upper, alternative = table.lower[0, 0, :, 0], table.upper[0, 0, :, 0], table.center[1, 0, :, 0]
+    if ((alternative >= lower) & (alternative <= upper)).all():
         np.testing.assert_array_equal(u, 0.0)
     else:
-        assert 1.0 + u @ rival - offset > 1.0
+        assert 1.0 + u @ alternative - offset > 1.0
         assert abs(max(u @ m for m in corners(lower, upper)) - offset) < 1e-9 * (1.0 + np.abs(u) @ np.abs(upper))
 
 
@@ -152,15 +158,15 @@ def test_the_bet_is_the_stated_rule(seed: int, signals: int) -> None:
 
 
 def test_mutants_break_fairness_or_positivity() -> None:
-    lower, upper, rival = np.array([4.0, 1.0]), np.array([6.0, 2.0]), np.array([7.0, 0.5])
+    lower, upper, alternative = np.array([4.0, 1.0]), np.array([6.0, 2.0]), np.array([7.0, 0.5])
     low, high, inverse = np.zeros(2), np.array([10.0, 20.0]), np.diag([0.1, 0.2])
     box = (lower, upper, low, high)
-    assert largest_mean(*kelly(lower, upper, rival, inverse, low, high), *box) <= 1.0 + 1e-9
-    assert largest_mean(*kelly(lower, upper, rival, inverse, low, high, "centre"), *box) > 1.02
-    u, offset = kelly(lower, upper, rival, 40.0 * inverse, low, high, "no cap")
+    assert largest_mean(*kelly(lower, upper, alternative, inverse, low, high), *box) <= 1.0 + 1e-9
+    assert largest_mean(*kelly(lower, upper, alternative, inverse, low, high, "centre"), *box) > 1.02
+    u, offset = kelly(lower, upper, alternative, 40.0 * inverse, low, high, "no cap")
     assert min(1.0 + u @ x - offset for x in corners(low, high)) < 0.0
-    u, offset = kelly(lower, upper, rival, 40.0 * inverse, low, high)
-    assert abs(min(1.0 + u @ x - offset for x in corners(low, high)) - (1.0 - CAP)) < 1e-12
+    u, offset = kelly(lower, upper, alternative, 40.0 * inverse, low, high)
+    assert abs(min(1.0 + u @ x - offset for x in corners(low, high)) - (1.0 - LARGEST_LOSS)) < 1e-12
 
 
 @settings(max_examples=40)
@@ -168,13 +174,13 @@ def test_mutants_break_fairness_or_positivity() -> None:
 def test_batches_and_their_order_do_not_matter(seed: int, n: int) -> None:
     rng = np.random.default_rng(seed)
     table = random_table(rng, 2, cells=3, policies=3)
-    bets, rivals, alive = random_inverse(rng, table), pair(2, cells=3), np.array([True, False, True])
+    bets, alternatives, active = random_inverse(rng, table), pair(2, cells=3), np.array([True, False, True])
     policy, column = rng.integers(0, 3, n), rng.integers(0, 3, n)
     outcomes = table.low + (table.high - table.low) * rng.random((n, 2))
-    one, two = ReturnsEvidence(table, rivals), ReturnsEvidence(table, rivals)
-    one.update(policy, column, outcomes, bets, alive)
+    one, two = ReturnsEvidence(table, alternatives), ReturnsEvidence(table, alternatives)
+    one.update(policy, column, outcomes, bets, active)
     for k in rng.permutation(n):
-        two.update(policy[k : k + 1], column[k : k + 1], outcomes[k : k + 1], bets, alive)
+        two.update(policy[k : k + 1], column[k : k + 1], outcomes[k : k + 1], bets, active)
     np.testing.assert_allclose(one.log_wealth, two.log_wealth, atol=1e-9)
     np.testing.assert_allclose(one.bets(), two.bets(), rtol=1e-6)
     np.testing.assert_array_equal(one.log_wealth[1], 0.0)
@@ -206,8 +212,8 @@ def test_a_lost_episode_takes_the_smallest_factor_any_outcome_could_give(seed: i
 
 def test_losses_spare_dead_cells_and_padding() -> None:
     table = random_table(np.random.default_rng(0), 2)
-    rivals = Rivals(np.array([[1, 0], [0, 2]]), np.array([[0.0, -np.inf], [np.log(0.5), np.log(0.5)]]))
-    found = ReturnsEvidence(table, rivals)
+    alternatives = Alternatives(np.array([[1, 0], [0, 2]]), np.array([[0.0, -np.inf], [np.log(0.5), np.log(0.5)]]))
+    found = ReturnsEvidence(table, alternatives)
     found.forfeit(0, 50.0 * found.bets(), np.array([False, True]))
     assert found.log_wealth[0].tolist() == [0.0, 0.0]
     assert (found.log_wealth[1] < 0.0).any()
@@ -216,7 +222,7 @@ def test_losses_spare_dead_cells_and_padding() -> None:
 
 def test_an_average_weighs_rivals_as_stated() -> None:
     table = random_table(np.random.default_rng(1), 2)
-    found = ReturnsEvidence(table, Rivals(np.array([[1, 2], [0, 2]]), np.log([[0.25, 0.75], [0.5, 0.5]])))
+    found = ReturnsEvidence(table, Alternatives(np.array([[1, 2], [0, 2]]), np.log([[0.25, 0.75], [0.5, 0.5]])))
     found.log_wealth[:] = np.log([[2.0, 4.0], [1.0, 3.0]])
     np.testing.assert_allclose(np.exp(found.log_mean()), [3.5, 2.0])
 
@@ -290,17 +296,17 @@ DELTA, RUNS, EPISODES = 0.1, 3000, 150
 
 def crossing(mutant: str) -> int:
     """Runs in which a true cell is refuted; the mean stands at the vertex nearest the rival, outcomes are two-point laws."""
-    lower, upper, rival = np.array([4.0, 1.0]), np.array([5.0, 1.6]), np.array([5.6, 2.0])
+    lower, upper, alternative = np.array([4.0, 1.0]), np.array([5.0, 1.6]), np.array([5.6, 2.0])
     low, high = np.zeros(2), np.array([10.0, 6.0])
     inverse = np.diag([0.08, 0.12])
-    u, offset = kelly(lower, upper, rival, inverse, low, high, mutant)
+    u, offset = kelly(lower, upper, alternative, inverse, low, high, mutant)
     rng = np.random.default_rng(5)
-    means = np.clip(np.broadcast_to(rival, (RUNS, 2)), lower, upper)
-    wealth, alive = np.zeros(RUNS), np.ones(RUNS, dtype=bool)
+    means = np.clip(np.broadcast_to(alternative, (RUNS, 2)), lower, upper)
+    wealth, active = np.zeros(RUNS), np.ones(RUNS, dtype=bool)
     for _ in range(EPISODES):
         wealth += np.log1p(two_point(means, low, high, rng) @ u - offset)
-        alive &= wealth < -np.log(DELTA)
-    return int((~alive).sum())
+        active &= wealth < -np.log(DELTA)
+    return int((~active).sum())
 
 
 @pytest.mark.parametrize(("mutant", "guilty"), [("", False), ("centre", True)])

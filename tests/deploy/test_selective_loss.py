@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from surefoot.deploy.selective_loss import FRACTIONS, HORIZON, LEVEL, SelectiveLossTest
+from surefoot.deploy.selective_loss import HORIZON, LEVEL, LOSS_BETS, SelectiveLossTest
 
 HALF = np.array([0.5, 0.3, 0.2])
 
@@ -17,7 +17,7 @@ def test_one_missing_draw_by_hand() -> None:
     process = SelectiveLossTest(3)
     process.asked(np.array([2]), HALF)
     process.declared_lost([0])
-    for k, c in enumerate(FRACTIONS):
+    for k, c in enumerate(LOSS_BETS):
         assert process.log_wealth[2, k] == pytest.approx(math.log(1 + c * (1 / 0.2 - 1)))
         assert process.log_wealth[0, k] == pytest.approx(math.log(1 - c))
     assert process.missing.tolist() == [0, 0, 1]

@@ -15,7 +15,7 @@ from scipy.special import logsumexp
 
 from surefoot import PolicySet
 from surefoot.arrays import FloatArray, IntArray
-from surefoot.deploy.rivals import Rivals, choose_rivals
+from surefoot.deploy.alternatives import Alternatives, choose_alternatives
 from surefoot.deploy.transitions import TransitionEvidence, encode, log_average, log_ratios
 from surefoot.policyset.schema import Cells, KernelBoxes
 from surefoot.stats.binomial import rate_test
@@ -26,16 +26,16 @@ seeds = st.integers(0, 10**6)
 LP_TOLERANCE = 1e-6
 
 
-def everybody(cells: Cells) -> Rivals:
+def everybody(cells: Cells) -> Alternatives:
     """All points are rivals of all cells (a cell of itself too), equally weighted."""
     count = len(points_of(cells))
     index = np.tile(np.arange(count), (len(cells), 1))
-    return Rivals(index, np.full(index.shape, -np.log(count)))
+    return Alternatives(index, np.full(index.shape, -np.log(count)))
 
 
-def ratios(cells: Cells) -> tuple[FloatArray, Rivals]:
-    rivals = everybody(cells)
-    return log_ratios(cells, rivals), rivals
+def ratios(cells: Cells) -> tuple[FloatArray, Alternatives]:
+    alternatives = everybody(cells)
+    return log_ratios(cells, alternatives), alternatives
 
 
 def supremum(value: FloatArray, lower: FloatArray, upper: FloatArray) -> float:
@@ -70,10 +70,10 @@ def test_no_wealth_is_given_away(seed: int, holes: float, width: float) -> None:
     """Some kernel in the box makes the mean as large as what the cell allows of the rival: nothing was divided out for nothing."""
     cells = box_cells(np.random.default_rng(seed), cells=2, outside=1, holes=holes, width=width)
     kernel, points = kernel_of(cells), points_of(cells)
-    table, rivals = ratios(cells)
+    table, alternatives = ratios(cells)
     for mine in groups_of(cells):
         for i in range(len(cells)):
-            for r, p in enumerate(rivals.index[i]):
+            for r, p in enumerate(alternatives.index[i]):
                 possible = kernel.upper[i, mine] > 0.0
                 value = np.where(possible, np.exp(np.minimum(table[mine, i, r], 700.0)), 0.0)
                 assert (
@@ -90,25 +90,25 @@ def test_the_rate_under_the_rival_is_the_smallest_divergence_to_the_box(seed: in
     rng = np.random.default_rng(seed)
     cells = box_cells(rng, cells=2, outside=1, holes=0.0, width=width)
     kernel, points = kernel_of(cells), points_of(cells)
-    table, rivals = ratios(cells)
+    table, alternatives = ratios(cells)
     for mine in groups_of(cells):
         for i in range(len(cells)):
             lower, upper = kernel.lower[i, mine], kernel.upper[i, mine]
-            for r, p in enumerate(rivals.index[i]):
-                rival = points[p, mine]
-                rate = float(rival @ table[mine, i, r])
-                nearest = rival / np.exp(table[mine, i, r])
+            for r, p in enumerate(alternatives.index[i]):
+                alternative = points[p, mine]
+                rate = float(alternative @ table[mine, i, r])
+                nearest = alternative / np.exp(table[mine, i, r])
                 assert abs(nearest.sum() - 1.0) < 1e-7
                 assert (nearest >= lower - 1e-7).all() and (nearest <= upper + 1e-7).all()
                 for _ in range(5):
                     other = random_member(lower, upper, rng)
-                    assert rate <= float(rival @ np.log(rival / np.maximum(other, 1e-300))) + 1e-7
+                    assert rate <= float(alternative @ np.log(alternative / np.maximum(other, 1e-300))) + 1e-7
 
 
 def test_a_rival_inside_the_box_gains_nothing(rng: np.random.Generator) -> None:
     cells = box_cells(rng, holes=0.0)
-    table, rivals = ratios(cells)
-    own = np.array([table[:, i, int(np.flatnonzero(rivals.index[i] == i)[0])] for i in range(len(cells))])
+    table, alternatives = ratios(cells)
+    own = np.array([table[:, i, int(np.flatnonzero(alternatives.index[i] == i)[0])] for i in range(len(cells))])
     np.testing.assert_allclose(own, 0.0, atol=1e-9)
 
 
@@ -129,18 +129,18 @@ def crossings(cells: Cells, i: int, table: FloatArray, rng: np.random.Generator)
 
     The (s, a) visited are chosen at random; the evidence promises validity whatever is visited.
     """
-    kernel, n_rivals = kernel_of(cells), table.shape[2]
+    kernel, n_alternatives = kernel_of(cells), table.shape[2]
     rows = groups_of(cells)
     # A transition's factor under the average over rivals, near the start, is the average of the factors.
     wish = np.exp(table[:, i]).mean(axis=1)
     truth = [vertex_towards(wish[mine], kernel.lower[i, mine], kernel.upper[i, mine]) for mine in rows]
-    wealth, alive = np.zeros((RUNS, n_rivals)), np.ones(RUNS, dtype=bool)
+    wealth, active = np.zeros((RUNS, n_alternatives)), np.ones(RUNS, dtype=bool)
     for _ in range(STEPS):
         g = int(rng.integers(len(rows)))
         seen = rows[g][np.searchsorted(np.cumsum(truth[g])[:-1], rng.random(RUNS), side="right")]
         wealth += table[seen, i]
-        alive &= logsumexp(wealth, axis=1) - np.log(n_rivals) < -np.log(DELTA)
-    return int((~alive).sum())
+        active &= logsumexp(wealth, axis=1) - np.log(n_alternatives) < -np.log(DELTA)
+    return int((~active).sum())
 
 
 @pytest.fixture(scope="module")
@@ -176,8 +176,8 @@ def test_the_simulation_convicts_mutants(tempting: Cells, mutant: Callable[[Cell
 
 
 def evidence(cells: Cells) -> TransitionEvidence:
-    table, rivals = ratios(cells)
-    return TransitionEvidence(cells, table, rivals)
+    table, alternatives = ratios(cells)
+    return TransitionEvidence(cells, table, alternatives)
 
 
 def report(cells: Cells, counts: Any) -> IntArray:
@@ -209,14 +209,14 @@ def test_counts_are_summed_whatever_the_order_and_the_batches(seed: int) -> None
 def test_dropping_dead_cells_changes_nothing_for_the_living(rng: np.random.Generator) -> None:
     cells = box_cells(rng, cells=9, holes=0.2)
     one, two = evidence(cells), evidence(cells)
-    alive = np.ones(9, dtype=bool)
+    active = np.ones(9, dtype=bool)
     for _ in range(9):
         counts = rng.integers(0, 3, len(kernel_of(cells).support)) * (rng.random(len(kernel_of(cells).support)) < 0.4)
-        one.update(report(cells, counts), alive)
+        one.update(report(cells, counts), active)
         two.update(report(cells, counts), np.ones(9, dtype=bool))
-        np.testing.assert_array_equal(one.log_wealth[alive], two.log_wealth[alive])
-        np.testing.assert_array_equal(one.impossible[alive], two.impossible[alive])
-        alive[rng.permutation(9)[:1]] = False
+        np.testing.assert_array_equal(one.log_wealth[active], two.log_wealth[active])
+        np.testing.assert_array_equal(one.impossible[active], two.impossible[active])
+        active[rng.permutation(9)[:1]] = False
     assert one._ratios.shape[1] < 5, "dead cells must have been dropped for this test to mean something"
 
 
@@ -342,8 +342,8 @@ def test_averages_of_wealth_agree_with_scipy(seed: int) -> None:
 def test_the_trained_cells_of_the_gridworld_hold_their_boxes(deploy_set: PolicySet) -> None:
     """The ratios the agent uses: sampled pairs of cell, rival and row, by linear programs."""
     cells = deploy_set.cells
-    rivals = choose_rivals(cells, 1.5, 0.97, 0.006)
-    table = log_ratios(cells, rivals)
+    alternatives = choose_alternatives(cells, 1.5, 0.97, 0.006)
+    table = log_ratios(cells, alternatives)
     rng, rows, kernel = np.random.default_rng(0), groups_of(cells), kernel_of(cells)
     assert not np.isnan(table).any()
     for _ in range(60):
@@ -359,13 +359,13 @@ def test_validity_does_not_rest_on_the_projection(monkeypatch: pytest.MonkeyPatc
     import surefoot.deploy.transitions as module
 
     cells = box_cells(np.random.default_rng(1), holes=0.0)
-    kernel, rivals = kernel_of(cells), everybody(cells)
+    kernel, alternatives = kernel_of(cells), everybody(cells)
     edges = np.r_[[mine[0] for mine in groups_of(cells)], len(kernel.support)].astype(np.int64)
 
-    def careless(rival: FloatArray, lower: FloatArray, upper: FloatArray, out: FloatArray) -> None:
+    def careless(alternative: FloatArray, lower: FloatArray, upper: FloatArray, out: FloatArray) -> None:
         out[:] = 0.5 * (lower + upper)
 
     monkeypatch.setattr(module, "_project", careless)
-    table = module._log_ratios.py_func(kernel.lower, kernel.upper, points_of(cells), rivals.index, edges)
+    table = module._log_ratios.py_func(kernel.lower, kernel.upper, points_of(cells), alternatives.index, edges)
     assert worst_factor(cells, table) <= 1.0 + LP_TOLERANCE
     assert worst_factor(cells, table) >= 1.0 - LP_TOLERANCE

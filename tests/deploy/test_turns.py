@@ -67,7 +67,7 @@ def test_threads_share_an_agent_and_every_episode_has_one_id() -> None:
     assert one.status().episodes == 90 and one.status().pending == 0
 
 
-@pytest.mark.parametrize("where", ["_bounds.told", "_queue.add", "_settle", "_after_evidence"])
+@pytest.mark.parametrize("where", ["_bounds.told", "_buffer.add", "_settle", "_after_evidence"])
 def test_an_interrupt_in_the_middle_waits_for_the_end_and_nothing_is_told_in_part(where: str) -> None:
     """A signal that arrives anywhere in ``tell``: the report counts, once, and the run goes on like one that was never interrupted."""
     calm, disturbed = agent(), agent()
@@ -115,7 +115,7 @@ def test_the_handler_of_the_user_is_asked_and_put_back() -> None:
     before = signal.signal(signal.SIGINT, lambda number, frame: seen.append(number))
     try:
         mine, one = signal.getsignal(signal.SIGINT), agent()
-        with one._desk.turns:
+        with one._tracker.turns:
             signal.raise_signal(signal.SIGINT)
             assert not seen
         assert seen == [signal.SIGINT] and signal.getsignal(signal.SIGINT) is mine
@@ -131,7 +131,7 @@ def test_what_broke_off_halfway_is_refused_and_what_was_refused_before_is_not() 
             one.tell(**({"ids": 0, "reward": 3.0, "costs": [0.4]} | wrong))
     with pytest.raises(TypeError):
         one.tell(0)  # type: ignore[call-arg]
-    one._queue.add = lambda group: (_ for _ in ()).throw(MemoryError("no room"))  # type: ignore[method-assign]
+    one._buffer.add = lambda group: (_ for _ in ()).throw(MemoryError("no room"))  # type: ignore[method-assign]
     with pytest.raises(MemoryError):
         one.tell(**told(one, batch))
     for act in (one.ask, one.status, lambda: one.lost(0)):
@@ -148,8 +148,8 @@ def test_a_copy_is_free_and_agents_without_evidence_take_turns_too() -> None:
     found = agent()
     fixed = FixedAgent(found.policies[0], found._set.criterion)
     free: list[bool] = []
-    other = threading.Thread(target=lambda: free.append(fixed._desk.turns._lock.acquire(blocking=False)))
-    with fixed._desk.turns:
+    other = threading.Thread(target=lambda: free.append(fixed._tracker.turns._lock.acquire(blocking=False)))
+    with fixed._tracker.turns:
         other.start()
         other.join()
     assert free == [False] and fixed.ask().id == 0

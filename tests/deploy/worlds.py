@@ -13,7 +13,7 @@ import numpy as np
 
 from surefoot import Criterion, PolicySet, Simulator, TabularCMDP, TabularPolicy
 from surefoot.arrays import FloatArray, IntArray
-from surefoot.deploy.queue import Told
+from surefoot.deploy.reorder import Told
 from surefoot.deploy.returns import PredictionTable
 from surefoot.policyset.schema import (
     AssumptionReport,

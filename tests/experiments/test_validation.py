@@ -14,10 +14,10 @@ from surefoot import InvalidInput, OutputExists
 from surefoot.cmdp.evaluate import evaluate, evaluate_many
 from surefoot.deploy.certified import CertifiedAgent
 from surefoot.experiments.validation import SCENARIOS, validate
-from surefoot.experiments.validation.delivery import DECEITS, LATEST, Deceit
+from surefoot.experiments.validation.delivery import ADVERSARIES, LATEST, Adversary
 from surefoot.experiments.validation.heavy import RareCatastrophes
 from surefoot.experiments.validation.procedure import run_procedure
-from surefoot.experiments.validation.scenarios import Atlas, worst_tasks
+from surefoot.experiments.validation.scenarios import TaskSampler, worst_tasks
 from surefoot.experiments.validation.summary import judged_rows_pass, procedure_rows, rate, rows_of
 from surefoot.experiments.validation.trial import Job, Outcome, Settings, play_jobs
 from surefoot.experiments.validation.truth import Truth, assumption_holds, cause_of, library_tables
@@ -221,9 +221,9 @@ def test_causes_are_told_apart() -> None:
     assert cause_of("cells", truth, margin, everyone, low, played) == "data bound"
     assert cause_of("data", truth, margin, nobody, low, played) == "data bound"
     assert cause_of("cells", truth, margin, everyone, low, np.arange(len(truth.values)) != 2) == "other"
-    alive = nobody.copy()
-    alive[truth.cells[-1]] = True
-    assert cause_of("cells", truth, margin, alive, right, played) == "other"
+    active = nobody.copy()
+    active[truth.cells[-1]] = True
+    assert cause_of("cells", truth, margin, active, right, played) == "other"
     away = replace(truth, cells=np.zeros(0, dtype=np.int64))
     assert cause_of("cells", away, margin, everyone, right, played) == "no cell"
     assert cause_of("cells", replace(truth, margin=0.01), margin, nobody, low, played) == "safe margin"
@@ -308,12 +308,12 @@ def test_edge_tasks_stand_where_a_cell_ends() -> None:
 
 
 def test_outside_tasks_lie_in_no_cell_and_missing_ones_are_an_error() -> None:
-    atlas = Atlas(replace(small_world(), outside=points(0.3, 0.41, 2.0)))
+    atlas = TaskSampler(replace(small_world(), outside=points(0.3, 0.41, 2.0)))
     np.testing.assert_array_equal(atlas.outside(), [[0.41]])
-    net = Atlas(small_world()).outside()
+    net = TaskSampler(small_world()).outside()
     assert (net > 0.38).all() and len(net) >= 4
     with pytest.raises(InvalidInput, match="outside needs tasks that lie in no cell, found none"):
-        Atlas(replace(small_world(), outside=points(0.3))).outside()
+        TaskSampler(replace(small_world(), outside=points(0.3))).outside()
 
 
 def test_the_worst_tasks_are_those_with_the_largest_scores() -> None:
@@ -351,11 +351,11 @@ def test_rare_catastrophes_leave_hardly_any_margin_and_a_heavy_tail() -> None:
 # Reports
 
 
-@pytest.mark.parametrize("mode", DECEITS)
+@pytest.mark.parametrize("mode", ADVERSARIES)
 def test_the_adversary_decides_by_the_outcome(mode: str) -> None:
     rng = np.random.default_rng(0)
     returns, costs = rng.random(4000), np.where(rng.random((4000, 1)) < 0.3, 5.0, 0.0)
-    deceit = Deceit(mode, np.array([1.5]), 9000, np.random.default_rng(1))
+    deceit = Adversary(mode, np.array([1.5]), 9000, np.random.default_rng(1))
     fates = deceit.fates(5000, returns, costs)
     good = returns >= np.median(returns)
     assert (fates.delay[~good & ~fates.lost] == 0).all()
@@ -379,15 +379,15 @@ def test_reports_arrive_late_split_by_outcome_and_lost_ones_never(monkeypatch: p
 
     class Listening(CertifiedAgent):
         def tell(self, ids: Any, *arguments: Any, **options: Any) -> None:
-            heard.append(("told", self._desk.opened, list(ids), int(options["transitions"][:, 3].sum())))
+            heard.append(("told", self._tracker.opened, list(ids), int(options["transitions"][:, 3].sum())))
             super().tell(ids, *arguments, **options)
 
         def lost(self, ids: Any) -> None:
-            heard.append(("lost", self._desk.opened, list(ids), 0))
+            heard.append(("lost", self._tracker.opened, list(ids), 0))
             super().lost(ids)
 
     monkeypatch.setitem(AGENTS, "listening", Recipe(lambda c, _: Listening(c.policy_set, delta=c.delta, seed=c.seed)))
-    run = DECEITS.index("hide costs")
+    run = ADVERSARIES.index("hide costs")
     play_jobs(small_world(), [Job("listening", "lost", run, (0.34,))], Settings(600, 0.05, 3))
     told = [k for kind, _, ids, _ in heard if kind == "told" for k in ids]
     lost = [k for kind, _, ids, _ in heard if kind == "lost" for k in ids]

@@ -11,11 +11,11 @@ import pytest
 
 from surefoot import PolicySet, Simulator
 from surefoot.deploy.evidence import Evidence
-from surefoot.deploy.queue import Told
+from surefoot.deploy.reorder import Told
 from surefoot.deploy.returns import PredictionTable
 from surefoot.experiments.validation.calibration import (
+    MaxWealth,
     Null,
-    Peaks,
     _watch_outcomes,
     _watch_task,
     find_nulls,
@@ -185,7 +185,7 @@ def test_transition_bets_that_forget_the_kernel_box_are_caught_and_ours_pass() -
 
 
 def test_rows_count_crossings_at_every_level_and_not_a_number_is_a_crossing() -> None:
-    peaks: list[Any] = [Peaks("edges", {"joint": value}) for value in (0.0, 3.1, math.inf, math.nan)]
+    peaks: list[Any] = [MaxWealth("edges", {"joint": value}) for value in (0.0, 3.1, math.inf, math.nan)]
     (row,) = calibration_rows(peaks, 0.05)
     assert (row["kind"], row["position"], row["status"], row["runs"]) == ("joint", "edges", "judged", 4)
     assert (row["crossings"]["count"], row["crossings"]["allowed"], row["passed"]) == (3, 0.05, False)

@@ -11,7 +11,7 @@ import pytest
 import surefoot as sf
 from surefoot.deploy.certified import CertifiedAgent
 from surefoot.experiments.registry import AGENTS, AgentContext, Recipe
-from surefoot.experiments.validation.scenarios import Atlas, World
+from surefoot.experiments.validation.scenarios import TaskSampler, World
 from surefoot.tasks import NoisyGridworld
 
 __all__ = ["WORLD", "points", "small_atlas", "small_set", "small_world", "with_mutants"]
@@ -32,9 +32,9 @@ def small_world() -> World:
 
 
 @cache
-def small_atlas() -> Atlas:
+def small_atlas() -> TaskSampler:
     """Finds tasks there."""
-    return Atlas(small_world())
+    return TaskSampler(small_world())
 
 
 class Hasty(CertifiedAgent):
@@ -50,7 +50,7 @@ class Halving(CertifiedAgent):
     """Believes that every policy costs half of what is certain, once it has begun to learn."""
 
     def ask(self, n: Any = None) -> Any:
-        if self._desk.opened == 10:
+        if self._tracker.opened == 10:
             self._bounds.values = 0.5 * self._bounds.values
             self._stale = True
         return super().ask(n)
@@ -61,7 +61,7 @@ class Fragile(CertifiedAgent):
 
     def tell(self, *arguments: Any, **options: Any) -> None:
         super().tell(*arguments, **options)
-        if self._desk.opened > 30:
+        if self._tracker.opened > 30:
             raise sf.InvalidReport("costs must be told in another order; sort them")
 
 

@@ -11,7 +11,7 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 
 import surefoot as sf
-from surefoot.gym.adapters import CostInInfo, SixTuple, tabular_env, tabular_family
+from surefoot.gym.adapters import CostInInfo, SafetyGymnasiumAdapter, tabular_env, tabular_family
 from surefoot.gym.rollout import rollout
 from tests.gym.toys import Coins, Constant, coins
 
@@ -27,7 +27,9 @@ class Six(Coins):
 def test_steps_of_six_become_five_with_the_cost_in_info() -> None:
     plain = rollout(coins(), [0.5], [Constant(0.7)], episodes=20, seed=1)[0]
     direct = rollout(coins(make=lambda p: Six(0.5)), [0.5], [Constant(0.7)], episodes=20, seed=1)[0]
-    wrapped = rollout(coins(make=lambda p: SixTuple(Six(0.5))), [0.5], [Constant(0.7)], episodes=20, seed=1)[0]
+    wrapped = rollout(
+        coins(make=lambda p: SafetyGymnasiumAdapter(Six(0.5))), [0.5], [Constant(0.7)], episodes=20, seed=1
+    )[0]
     for other in (direct, wrapped):
         np.testing.assert_array_equal(plain.costs, other.costs)
         np.testing.assert_array_equal(plain.returns, other.returns)

@@ -144,7 +144,7 @@ def test_an_episode_knows_itself_alone(make: Callable[[], Any]) -> None:
         given = raw
         raw = functools.partial(lambda act, observation: act(observation)[0], given)
     (policy,) = owned([raw])
-    (found,) = rollout(FAMILY, [0.5], [policy], episodes=7, seed=1, width=3)
+    (found,) = rollout(FAMILY, [0.5], [policy], episodes=7, seed=1, num_envs=3)
     np.testing.assert_allclose(found.signals, GROWTH * HORIZON)
     assert check_memory(FAMILY, [0.5], policy, 0, seed=0) == []
     for _ in range(2):

@@ -10,7 +10,7 @@ import pytest
 
 from surefoot.criterion import Criterion
 from surefoot.errors import InvalidInput, SimulationError
-from surefoot.gym.lagrange import Multipliers, interval, judge, step_costs
+from surefoot.gym.lagrange import Multipliers, evaluate_trained, interval, step_costs
 from tests.gym.press import press
 from tests.gym.toys import Coins, coins
 
@@ -87,7 +87,9 @@ def test_intervals_hold_at_their_level() -> None:
     [(0.3, True, "limit met"), (0.44, False, "limit not shown to be met"), (0.6, False, "limit EXCEEDED")],
 )
 def test_the_report_says_whether_the_limit_was_met(effort: float, met: bool, verdict: str) -> None:
-    report = judge(press(), lambda observation: np.array([effort]), np.array([[0.5], [1.0]]), episodes=200, seed=1)
+    report = evaluate_trained(
+        press(), lambda observation: np.array([effort]), np.array([[0.5], [1.0]]), episodes=200, seed=1
+    )
     assert report.met_limit is met
     assert report.reward.shape == (2, 3)
     assert report.costs.shape == (2, 1, 3)

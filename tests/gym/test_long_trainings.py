@@ -14,7 +14,7 @@ import surefoot as sf
 from surefoot.controllers import LinearPolicy
 from surefoot.errors import InvalidInput, SimulationError
 from surefoot.gym.pipeline import train_simulated
-from surefoot.gym.rollout import Stage
+from surefoot.gym.rollout import RolloutWorker
 from surefoot.gym.values import Widths, estimate, interval_ends
 from surefoot.gym.workload import least_episodes
 from tests.gym.toys import CRITERION, HORIZON, WEIGHT, Coins, coins, shared_coins
@@ -73,7 +73,7 @@ def test_a_budget_that_cannot_show_a_margin_is_refused_before_anything_is_simula
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     family, library = free(limit=6.0, top=60.0)
-    monkeypatch.setattr(Stage, "run", lambda *_, **__: pytest.fail("an episode was run"))
+    monkeypatch.setattr(RolloutWorker, "run", lambda *_, **__: pytest.fail("an episode was run"))
     with pytest.raises(
         InvalidInput, match=r"any margin below the limits \[6.0\] .* got 60: .* use max_episodes=(\d+) or more"
     ) as caught:
@@ -140,7 +140,7 @@ def test_episodes_that_fail_are_reported_and_the_others_go_on(how: str) -> None:
     high = family.ranges()[1]
     assert ((found.upper - clean.upper)[:, :, 1] > 0.5 * share * (high[1] - clean.mean[:, :, 1]) - 0.02).all()
     assert (found.lower <= clean.lower + 0.05).all() and (found.upper >= clean.upper - 0.05).all()
-    again = estimate(family, [[0.5], [0.8]], LIBRARY, failed_share=0.1, workers=2, width=3, **options)
+    again = estimate(family, [[0.5], [0.8]], LIBRARY, failed_share=0.1, workers=2, num_envs=3, **options)
     np.testing.assert_array_equal(again.upper, found.upper)
 
 
@@ -173,8 +173,8 @@ def test_the_checks_before_training_forgive_what_training_forgives() -> None:
 
 def test_a_failed_episode_stands_with_the_worst_it_could_have_been() -> None:
     family = tripping("raise", 0.1)
-    with Stage(family, np.array([0.5])) as stage:
-        seen = stage.run(LIBRARY[0], 0, seed=1, first=0, count=60, tolerant=True)
+    with RolloutWorker(family, np.array([0.5])) as worker:
+        seen = worker.run(LIBRARY[0], 0, seed=1, first=0, count=60, tolerant=True)
     low, high = family.ranges()
     assert 0 < seen.failed.sum() < 60
     assert (seen.costs[seen.failed] == high[1]).all() and (seen.returns[seen.failed] == low[0]).all()

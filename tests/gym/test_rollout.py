@@ -115,7 +115,7 @@ def test_means_are_those_of_the_task() -> None:
 def test_no_bit_depends_on_how_episodes_are_split() -> None:
     policies, family = [Constant(0.3), Noisy(), Batched(0.3)], coins(signals=(MEAN_COIN,))
     whole = rollout(family, [0.5], policies, episodes=40, seed=(5, 1))
-    narrow = rollout(family, [0.5], policies, episodes=40, seed=(5, 1), width=3)
+    narrow = rollout(family, [0.5], policies, episodes=40, seed=(5, 1), num_envs=3)
     parallel = rollout(family, [0.5], policies, episodes=40, seed=(5, 1), workers=2)
     late = rollout(family, [0.5], policies, episodes=25, first_episode=15, seed=(5, 1))
     alone = rollout(family, [0.5], policies[1:2], indices=[1], episodes=40, seed=(5, 1))
@@ -170,7 +170,7 @@ class Recurrent:
 @pytest.mark.parametrize("policy", [Integrator(), Recurrent()])
 def test_memories_start_afresh_in_every_episode_and_environment(policy: Any) -> None:
     family = coins(signals=(Signal("last action", 0.0, 1.0, lambda o, a, n, r, i: float(a[0]), "last"),))
-    (found,) = rollout(family, [0.5], [policy], episodes=7, seed=1, width=3)
+    (found,) = rollout(family, [0.5], [policy], episodes=7, seed=1, num_envs=3)
     np.testing.assert_allclose(found.signals, 0.1 * HORIZON)
 
 
@@ -492,7 +492,7 @@ def test_common_rewards_need_one_number_per_task_and_finite_rewards() -> None:
     [
         ({"episodes": 0}, "episodes must be an integer >= 1"),
         ({"workers": 0}, "workers must be an integer >= 1"),
-        ({"width": 0}, "width must be an integer >= 1"),
+        ({"num_envs": 0}, "num_envs must be an integer >= 1"),
         ({"first_episode": -1}, "first_episode must be an integer >= 0"),
         ({"indices": [0, 1]}, "indices must hold 1 positions, got 2"),
         ({"rewards_at": [[0.5]]}, "rewards_at must be None for coins"),

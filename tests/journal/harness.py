@@ -112,7 +112,7 @@ def killed_at(n: int, pattern: str, name: str) -> tuple[bool, int]:
     def work() -> None:
         fuse = Fuse(n)
         attach(fuse, "{n}" in pattern)
-        snapshot.Pace.LEAST, snapshot.Pace.SHARE = 0.0, 0.0  # after every step
+        snapshot.SnapshotPolicy.LEAST, snapshot.SnapshotPolicy.SHARE = 0.0, 0.0  # after every step
         play(url, name, lambda k: os.write(writing, bytes([k])) and None)
 
     child = fork(work)

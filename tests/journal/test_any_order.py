@@ -19,8 +19,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from surefoot import ConflictError, Deployment, PausedError
 from surefoot.audit import order, verify
-from surefoot.deploy import queue
-from surefoot.journal.fold import Fold
+from surefoot.deploy import reorder
+from surefoot.journal.state import DeploymentState
 from tests.journal.plants import Plant, as_recorded, keep_snapshot, quick_folder, small_set
 
 pytestmark = pytest.mark.slow
@@ -134,11 +134,11 @@ class Owner(RuleBasedStateMachine):
     @rule()
     def fold_again_and_audit(self) -> None:
         events = list(self.plant.events())
-        again = Fold(self.plant.policy_set, self.plant.settings)
+        again = DeploymentState(self.plant.policy_set, self.plant.settings)
         again.replay(events)
         again.settle()
         ours = self.plant._caught()
-        np.testing.assert_array_equal(again.agent.alive, ours.agent.alive)
+        np.testing.assert_array_equal(again.agent.active, ours.agent.active)
         np.testing.assert_array_equal(again.agent.plan.weights, ours.agent.plan.weights)
         np.testing.assert_array_equal(again.agent.log_wealth(), ours.agent.log_wealth())
         found = verify(self.plant.policy_set, events)
@@ -164,7 +164,7 @@ class Owner(RuleBasedStateMachine):
 
 @pytest.fixture(autouse=True)
 def little_patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(queue, "PATIENCE", PATIENCE)
+    monkeypatch.setattr(reorder, "PATIENCE", PATIENCE)
     monkeypatch.setattr(order, "PATIENCE", PATIENCE)
 
 

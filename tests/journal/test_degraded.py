@@ -12,7 +12,7 @@ import pytest
 from surefoot import ConflictError, InvalidReport, PausedError, PolicySet, ReplayError
 from surefoot.audit import verify
 from surefoot.journal import Deployment
-from surefoot.journal.operator import SteeredAgent
+from surefoot.journal.operator import SupervisedAgent
 from tests.journal.plants import BACKENDS, Plant, drive, open_plant, rechained
 
 NewUrl = Callable[[str], str]
@@ -23,14 +23,14 @@ BROKEN = 3
 @pytest.fixture
 def fault(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """A mistake of the library, until it is undone."""
-    tell = SteeredAgent.tell
+    tell = SupervisedAgent.tell
 
-    def stumbles(self: SteeredAgent, ids: Any, *arguments: Any, **options: Any) -> None:
+    def stumbles(self: SupervisedAgent, ids: Any, *arguments: Any, **options: Any) -> None:
         if BROKEN in list(ids):
             raise IndexError("index 7 is out of bounds")
         tell(self, ids, *arguments, **options)
 
-    monkeypatch.setattr(SteeredAgent, "tell", stumbles)
+    monkeypatch.setattr(SupervisedAgent, "tell", stumbles)
     return monkeypatch
 
 
@@ -155,7 +155,7 @@ def test_a_report_that_is_refused_after_all_is_left_out_and_said(
     with open_plant(disk / "plant.db", tiny_set) as plant:
         broken(plant, truth)
         with fault.context() as lenient:
-            lenient.setattr(SteeredAgent, "check", lambda self, **report: None)
+            lenient.setattr(SupervisedAgent, "check", lambda self, **report: None)
             plant.tell(5, reward=1.0, costs=[-0.5])
         assert plant.status().pending == 3
         fault.undo()
@@ -203,7 +203,7 @@ def test_an_error_in_what_an_abort_leads_to_keeps_nobody_from_stopping(
         def stumbles(*arguments: Any, **options: Any) -> None:
             raise ZeroDivisionError("division by zero")
 
-        monkeypatch.setattr(SteeredAgent, "steer", stumbles)
+        monkeypatch.setattr(SupervisedAgent, "steer", stumbles)
         assert plant.abort("fire").recorded
         status = plant.status()
         assert status.state == "aborted" and status.degraded
@@ -212,16 +212,16 @@ def test_an_error_in_what_an_abort_leads_to_keeps_nobody_from_stopping(
 
 def test_a_snapshot_remembers_what_was_held(disk: Any, tiny_set: PolicySet, fault: pytest.MonkeyPatch) -> None:
     from surefoot.journal import snapshot
-    from surefoot.journal.fold import Fold
+    from surefoot.journal.state import DeploymentState
 
     truth = Plant(tiny_set)
     with open_plant(disk / "plant.db", tiny_set) as plant:
         broken(plant, truth)
         plant.lost(5)
         fault.undo()
-        fold = Fold(tiny_set, plant.settings)
-        fold.replay(plant.events())
-        assert fold.degraded is not None and [event["kind"] for event in fold.held] == ["told", "lost"]
-        fold.settle()
-        again = snapshot.decode(snapshot.encode(fold)[32:], tiny_set, plant.settings)
-        assert again is not None and (again.degraded, again.held) == (fold.degraded, fold.held)
+        state = DeploymentState(tiny_set, plant.settings)
+        state.replay(plant.events())
+        assert state.degraded is not None and [event["kind"] for event in state.held] == ["told", "lost"]
+        state.settle()
+        again = snapshot.decode(snapshot.encode(state)[32:], tiny_set, plant.settings)
+        assert again is not None and (again.degraded, again.held) == (state.degraded, state.held)

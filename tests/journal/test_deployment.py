@@ -283,9 +283,9 @@ def test_a_cap_bounds_what_is_off_the_safe_policy_and_stays_certified(plant: Dep
     assert list(capped.certified_costs.values()) < list(free.certified_costs.values())
     drive(plant, truth, 30)
     assert sum(w for j, w in plant.status().weights.items() if j) <= 0.2 + 1e-12
-    fold = plant._fold
-    assert fold is not None and satisfies(
-        fold.agent.plan.weights, fold.agent._program().rows, fold.agent._program().limits
+    state = plant._state
+    assert state is not None and satisfies(
+        state.agent.plan.weights, state.agent._program().rows, state.agent._program().limits
     )
     plant.cap(0)
     assert plant.status().weights == {0: 1.0}
@@ -464,7 +464,7 @@ def test_whatever_fails_while_writing_costs_the_memory_not_the_journal(
         patched.setattr("surefoot.journal.store.Transaction.append", fail)
         with pytest.raises(MemoryError):
             plant.ask()
-    assert plant._fold is None
+    assert plant._state is None
     assert as_recorded(plant.events()) == before
     ticket = plant.ask()
     assert ticket.id == 5

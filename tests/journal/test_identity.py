@@ -213,8 +213,8 @@ def test_an_edited_snapshot_is_never_believed(disk: Path, tiny_set: PolicySet) -
     file = disk / "plant.db"
     with open_plant(file, tiny_set) as plant:
         drive(plant, Plant(tiny_set), 3)
-        fold = plant._caught()
-        before = snapshot_as(fold, *_last_after_abort(plant))
+        state = plant._caught()
+        before = snapshot_as(state, *_last_after_abort(plant))
         plant.abort("enough")
         keep_snapshot(plant)
     connection = table(file)
@@ -233,8 +233,8 @@ def _last_after_abort(plant: Deployment) -> tuple[int, str]:
     return plant._caught().seq, plant._caught().digest
 
 
-def snapshot_as(fold: Any, seq: int, digest: str) -> bytes:
-    body: bytes = _cache(fold)[2]
+def snapshot_as(state: Any, seq: int, digest: str) -> bytes:
+    body: bytes = _cache(state)[2]
     return body
 
 
@@ -271,7 +271,11 @@ def test_a_journal_that_ends_in_a_report_leaves_a_snapshot(disk: Path, tiny_set:
     with open_plant(file, tiny_set) as plant:
         drive(plant, Plant(tiny_set), 4)
         plant._record()
-        assert plant._fold is not None and plant._fold.tail is not None and plant._fold.tail.entries == []
+        assert (
+            plant._state is not None
+            and plant._state.pending_effects is not None
+            and plant._state.pending_effects.entries == []
+        )
         plant._pace.spent(1.0)
         status = plant.status()
     with open_plant(file, tiny_set) as plant:

@@ -17,7 +17,7 @@ from surefoot.deploy.certified import CertifiedAgent
 from surefoot.deploy.comparison import ReturnComparison
 from surefoot.deploy.ramp import Ramp
 from surefoot.journal import Deployment, Event, Settings, snapshot
-from surefoot.journal.fold import Fold
+from surefoot.journal.state import DeploymentState
 from tests.audit.test_audit import lived, tell
 from tests.deploy.test_comparison import vague
 from tests.journal.plants import Plant, drive, keep_snapshot, open_plant, rechained, small_set
@@ -74,9 +74,9 @@ def test_a_story_with_ramp_and_barred_policies_passes_the_audit(story: list[Even
 
 
 def test_replay_leads_to_the_same_state(story: list[Event], vague_set: PolicySet) -> None:
-    fold = Fold(vague_set, Settings(seed=7, ramp=30))
-    fold.replay(story)
-    assert fold.deviations == 0 and fold.agent.barred and not fold.agent.ramping
+    state = DeploymentState(vague_set, Settings(seed=7, ramp=30))
+    state.replay(story)
+    assert state.deviations == 0 and state.agent.barred and not state.agent.ramping
 
 
 @pytest.mark.parametrize("trust", ["cells", "envelope"])
@@ -167,9 +167,9 @@ def test_a_plan_that_moves_the_weight_in_the_ramp_is_named(vague_set: PolicySet)
     body = live.events[1].body
     moved = replace(live.events[1], body={**body, "weights": {"0": 0.5, "3": 0.5}, "bounds": [0.6]})
     assert "do not certify" in str(verify(vague_set, rechained([live.events[0], moved])).first_disagreement)
-    fold = Fold(vague_set, Settings(seed=7))
+    state = DeploymentState(vague_set, Settings(seed=7))
     with pytest.raises(JournalError):
-        fold.replay(rechained([live.events[0], moved]))
+        state.replay(rechained([live.events[0], moved]))
 
 
 def test_a_setting_that_hides_the_ramp_is_named(story: list[Event], vague_set: PolicySet) -> None:
@@ -192,9 +192,9 @@ def test_journals_from_before_there_was_a_ramp_have_none() -> None:
     old = {**live.events[0].body, "settings": {k: v for k, v in live.events[0].body["settings"].items() if k != "ramp"}}
     events = rechained([replace(live.events[0], body=old), *live.events[1:]])
     assert verify(found, events).ok
-    fold = Fold(found, Settings.recorded(old))
-    fold.replay(events)
-    assert fold.opened == 20 and fold.agent.plan.weights[0] < 1.0
+    state = DeploymentState(found, Settings.recorded(old))
+    state.replay(events)
+    assert state.opened == 20 and state.agent.plan.weights[0] < 1.0
 
 
 def test_the_setting_is_recorded_and_must_agree(disk: Path, tiny_set: PolicySet) -> None:
@@ -214,21 +214,21 @@ def test_a_snapshot_keeps_the_comparison(disk: Path, vague_set: PolicySet, monke
         keep_snapshot(plant)
     with open_plant(disk / "plant.db", vague_set, ramp=30) as plant:
         with monkeypatch.context() as patch:
-            patch.setattr(Fold, "replay", lambda self, events: list(events) and None)
+            patch.setattr(DeploymentState, "replay", lambda self, events: list(events) and None)
             assert plant._caught().agent.ramping
         drive(plant, truth, 150)
         keep_snapshot(plant)
         whole = snapshot.encode(plant._caught())
         assert plant.verify().ok
         events = list(plant.events())
-    fold = Fold(vague_set, Settings(seed=7, ramp=30))
-    fold.replay(events)
+    state = DeploymentState(vague_set, Settings(seed=7, ramp=30))
+    state.replay(events)
     again = snapshot.decode(whole[32:], vague_set, Settings(seed=7, ramp=30))
     assert again is not None
-    for one in (fold, again):
+    for one in (state, again):
         one.settle()
         assert one.agent._ramp is not None and one.agent._comparison is not None
-    left, right = fold.agent, again.agent
+    left, right = state.agent, again.agent
     assert left._ramp.log_wealth == right._ramp.log_wealth  # type: ignore[union-attr]
     np.testing.assert_array_equal(left._comparison.upper, right._comparison.upper)  # type: ignore[union-attr]
     np.testing.assert_array_equal(left.plan.weights, right.plan.weights)

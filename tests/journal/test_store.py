@@ -227,10 +227,10 @@ def test_entries_and_events_are_found_by_what_they_say() -> None:
 # ------------------------------------------------------------------------------------------------------------ whose turn
 
 
-def test_the_turnstile_decides_the_order_only(disk: Path, tiny_set: PolicySet) -> None:
-    other = store._Turnstile(str(disk / "plant.db-queue"))
+def test_the_file_lock_decides_the_order_only(disk: Path, tiny_set: PolicySet) -> None:
+    other = store._FairFileLock(str(disk / "plant.db-queue"))
     with open_plant(disk / "plant.db", tiny_set, lock_seconds=0.01) as plant, other.turn():
-        assert not plant._store._turnstile._acquired(0.0)
+        assert not plant._store._file_lock._acquired(0.0)
         assert plant.ask().id == 0
     other.close()
 
@@ -239,13 +239,13 @@ def test_turns_are_taken_one_after_the_other(disk: Path) -> None:
     inside, most = [], []
 
     def work() -> None:
-        turnstile = store._Turnstile(str(disk / "queue"))
+        file_lock = store._FairFileLock(str(disk / "queue"))
         for _ in range(20):
-            with turnstile.turn():
+            with file_lock.turn():
                 inside.append(1)
                 most.append(len(inside))
                 inside.pop()
-        turnstile.close()
+        file_lock.close()
 
     threads = [threading.Thread(target=work) for _ in range(4)]
     for thread in threads:
@@ -255,7 +255,7 @@ def test_turns_are_taken_one_after_the_other(disk: Path) -> None:
     assert len(most) == 80 and max(most) == 1
 
 
-def test_a_turnstile_that_cannot_be_made_is_done_without(disk: Path, tiny_set: PolicySet) -> None:
+def test_a_file_lock_that_cannot_be_made_is_done_without(disk: Path, tiny_set: PolicySet) -> None:
     (disk / "plant.db-queue").mkdir()
     with open_plant(disk / "plant.db", tiny_set) as plant:
         drive(plant, Plant(tiny_set), 2)

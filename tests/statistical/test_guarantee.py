@@ -14,7 +14,7 @@ import pytest
 
 from surefoot import PolicySet
 from surefoot.arrays import FloatArray
-from surefoot.deploy import queue
+from surefoot.deploy import reorder
 from surefoot.deploy.certified import CertifiedAgent
 from surefoot.stats.binomial import rate_test
 from tests.deploy.worlds import hand_made
@@ -72,7 +72,7 @@ def failures(trust: str, where: str, batches: int, tamper: Any = None, runs: int
             low |= bool((one.bounds[:, 0] < means[:, 1] - 1e-12).any())
         found["violations"] += violated
         found["bounds"] += low
-        found["refuted"] += home is not None and trust == "cells" and one.ever_refuted[home]
+        found["refuted"] += home is not None and trust == "cells" and one.ever_rejected[home]
         found["learned"] += float(one.plan.weights @ means[:, 0]) > means[0, 0] + 0.2
     return found
 
@@ -138,6 +138,6 @@ def late_agent_violates(losses: str, seed: int, skip_given_up: bool) -> bool:
 @pytest.mark.parametrize("losses", ["worst", "independent"])
 def test_what_is_late_because_it_is_expensive_violates_nothing(losses: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is declared lost, so nothing may be skipped, whatever holds for lost episodes. Who skips what was given up violates in every run."""
-    monkeypatch.setattr(queue, "PATIENCE", 2000)
+    monkeypatch.setattr(reorder, "PATIENCE", 2000)
     assert rate_test(sum(late_agent_violates(losses, seed, False) for seed in range(20)), 20, DELTA) > 1e-3
     assert sum(late_agent_violates(losses, seed, True) for seed in range(4)) == 4

@@ -571,7 +571,7 @@ def test_log_mean_is_the_average_by_definition() -> None:
     process.mark_lost(3, 1)
     assert np.allclose(process.log_mean(weights), mean_of(process.log_wealth(), process.bets, weights), atol=1e-12)
     some = np.array([True, False, True, False])
-    assert np.isnan(process.log_mean(alive=some)).tolist() == [False, True, False, True]
+    assert np.isnan(process.log_mean(active=some)).tolist() == [False, True, False, True]
 
 
 Path_ = list[tuple[int, float]]
@@ -692,10 +692,10 @@ def test_dead_cells_stand_still() -> None:
     process = wealth_of()
     process.update(0, [0.1, 1.9], *CELLS)
     before = process.log_wealth()
-    alive = np.array([True, False, True])
+    active = np.array([True, False, True])
     bad = CELLS[0].copy(), CELLS[1].copy()
     bad[0][1] = np.nan
-    process.update(0, [0.3], *bad, alive)
+    process.update(0, [0.3], *bad, active)
     moved = np.any(process.log_wealth() != before, axis=(1, 2, 3))
     assert moved.tolist() == [True, False, True]
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from surefoot import TabularCMDP, evaluate_many, solve, state_values
-from surefoot.training.cells import Boxes, Layout, ghost_tasks, seam_tasks
+from surefoot.training.cells import Boxes, Layout, extrapolated_tasks, interpolated_tasks
 from surefoot.training.coverage import joint_support
 from tests.models import random_cmdp, random_policy
 
@@ -27,10 +27,10 @@ def test_in_one_dimension_seams_are_the_consecutive_midpoints(seed: int, n: int,
         for a, b in itertools.pairwise(order)
         if assignment[a] != assignment[b]
     }
-    seams, owners = seam_tasks(points, assignment)
-    found = {(round(float(s[0]), 9), frozenset(map(int, o))) for s, o in zip(seams, owners)}
+    interpolated, owners = interpolated_tasks(points, assignment)
+    found = {(round(float(s[0]), 9), frozenset(map(int, o))) for s, o in zip(interpolated, owners)}
     assert found == expected
-    assert len(seams) == sum(assignment[a] != assignment[b] for a, b in itertools.pairwise(order))
+    assert len(interpolated) == sum(assignment[a] != assignment[b] for a, b in itertools.pairwise(order))
 
 
 @given(st.integers(0, 2**32), st.integers(2, 25))
@@ -44,21 +44,21 @@ def test_in_two_dimensions_seams_join_gabriel_neighbours(seed: int, n: int) -> N
         others = [k for k in range(n) if k not in (a, b)]
         if assignment[a] != assignment[b] and all(np.linalg.norm(scaled[k] - middle) >= radius for k in others):
             expected.add(tuple(np.round((points[a] + points[b]) / 2, 9)))
-    seams, _ = seam_tasks(points, assignment)
-    assert {tuple(np.round(s, 9)) for s in seams} == expected
+    interpolated, _ = interpolated_tasks(points, assignment)
+    assert {tuple(np.round(s, 9)) for s in interpolated} == expected
 
 
 def test_one_cell_has_no_seams() -> None:
-    seams, owners = seam_tasks(np.random.default_rng(0).random((10, 1)), np.zeros(10, dtype=int))
-    assert seams.shape == (0, 1) and owners.shape == (0, 2)
+    interpolated, owners = interpolated_tasks(np.random.default_rng(0).random((10, 1)), np.zeros(10, dtype=int))
+    assert interpolated.shape == (0, 1) and owners.shape == (0, 2)
 
 
 def test_ghosts_lie_outside_the_sample_by_the_spacing_of_its_extremes() -> None:
     points = np.array([[0.30], [0.10], [0.22], [0.11], [0.13], [0.16], [0.29], [0.28], [0.25]])
     assignment = np.arange(9)
-    ghosts, hosts = ghost_tasks(points, assignment, np.array([[0.0, 1.0]]))
+    extrapolated, hosts = extrapolated_tasks(points, assignment, np.array([[0.0, 1.0]]))
     # The fifth most extreme task on either side is .22; .10 - .12 is clipped at the support's edge.
-    np.testing.assert_allclose(ghosts[:, 0], [0.0, 0.38], atol=1e-12)
+    np.testing.assert_allclose(extrapolated[:, 0], [0.0, 0.38], atol=1e-12)
     assert hosts.tolist() == [1, 0]
 
 
@@ -67,12 +67,12 @@ def test_ghosts_stay_inside_the_declared_support(seed: int) -> None:
     rng = np.random.default_rng(seed)
     points = rng.random((12, 3))
     support = np.array([[0.0, 1.0], [-np.inf, 1.0], [0.0, np.inf]])
-    ghosts, hosts = ghost_tasks(points, np.arange(12), support)
-    assert ghosts.shape == (6, 3) and hosts.shape == (6,)
-    assert (ghosts >= support[:, 0]).all() and (ghosts <= support[:, 1]).all()
+    extrapolated, hosts = extrapolated_tasks(points, np.arange(12), support)
+    assert extrapolated.shape == (6, 3) and hosts.shape == (6,)
+    assert (extrapolated >= support[:, 0]).all() and (extrapolated <= support[:, 1]).all()
     for axis in range(3):
-        assert ghosts[2 * axis, axis] <= points[:, axis].min()
-        assert ghosts[2 * axis + 1, axis] >= points[:, axis].max()
+        assert extrapolated[2 * axis, axis] <= points[:, axis].min()
+        assert extrapolated[2 * axis + 1, axis] >= points[:, axis].max()
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ class CellDecisions(Plans):
         wealth, dying, back = self.wealth.review()
         gone = [k for body in self._recorded("eliminated") for k in body["cells"]]
         returned = [k for body in self._recorded("readmitted") for k in body["cells"]]
-        early = before & ~self.wealth.alive  # by a report that no task of the family can produce
+        early = before & ~self.wealth.active  # by a report that no task of the family can produce
         for k in range(dying.size):
             near = abs(wealth[k] - self.wealth.threshold) < CLOSE and not early[k]
             if (k in gone) != bool(dying[k] or early[k]) and not near:
@@ -38,8 +38,8 @@ class CellDecisions(Plans):
                 self._object(f"cell {k} was readmitted or not against its log e-value {wealth[k]:.6f}")
         self._check_wealth(wealth)
         self.wealth.watched &= ~((wealth >= self.wealth.final) | self.wealth.impossible)
-        self.wealth.alive = before.copy()
-        self.wealth.alive[gone], self.wealth.alive[returned] = False, True
+        self.wealth.active = before.copy()
+        self.wealth.active[gone], self.wealth.active[returned] = False, True
         if gone or returned:
             self.changed = self.order.settled
             self.replan |= self.trust == "cells"
@@ -58,12 +58,12 @@ class CellDecisions(Plans):
         """Whatever is recorded about cells happened, and nothing else."""
         gone = sorted(k for body in self._recorded("eliminated") for k in body["cells"])
         back = sorted(k for body in self._recorded("readmitted") for k in body["cells"])
-        alive = self.wealth.alive
-        if gone != np.flatnonzero(before & ~alive).tolist() or back != np.flatnonzero(~before & alive).tolist():
+        active = self.wealth.active
+        if gone != np.flatnonzero(before & ~active).tolist() or back != np.flatnonzero(~before & active).tolist():
             self._object(f"cells {gone} were recorded as eliminated and {back} as readmitted, which does not follow")
         for body in (*self._recorded("eliminated"), *self._recorded("readmitted")):
-            if body["cells_left"] != int(alive.sum()):
-                self._object(f"cells_left must be {int(alive.sum())}, got {body['cells_left']}")
+            if body["cells_left"] != int(active.sum()):
+                self._object(f"cells_left must be {int(active.sum())}, got {body['cells_left']}")
 
     def _look_again(self, posterior: FloatArray) -> None:
         self.look = next_look(self.order.settled)

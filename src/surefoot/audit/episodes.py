@@ -96,7 +96,7 @@ class Episodes(CellDecisions):
     def _settle(self) -> None:
         """Let what is complete in ask order take effect."""
         groups, lost = self.order.release()
-        alive = self.wealth.alive.copy()
+        active = self.wealth.active.copy()
         if groups or lost:
             self._compare(groups, lost)
             if self.trust != "data":
@@ -113,11 +113,11 @@ class Episodes(CellDecisions):
             while self.asks and self.asks[0][0] + len(self.asks[0][1]) <= self.order.settled:
                 self.asks.popleft()
             if self.trust != "data":
-                self._review(alive)
+                self._review(active)
             self._judge()
             if self.guess is not None and self.order.settled >= self.look:
                 self._look_again(self.guess.posterior())
-        self._check_cells(alive)
+        self._check_cells(active)
 
     def _ask_of(self, episode: int) -> tuple[int, list[int], FloatArray | None, int]:
         low, high = 0, len(self.asks)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-__all__ = ["INERT", "PRIMARY", "AuditedEvent"]
+__all__ = ["COMMANDS", "INERT", "AuditedEvent"]
 
-PRIMARY = frozenset(
+COMMANDS = frozenset(
     {
         "opened",
         "asked",

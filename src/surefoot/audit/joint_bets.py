@@ -12,7 +12,7 @@ import numpy as np
 
 from surefoot.arrays import FloatArray, IntArray
 from surefoot.audit.groups import PredictedBoxes
-from surefoot.deploy.returns import CAP, PRIOR_EPISODES, PRIOR_FRACTION
+from surefoot.deploy.returns import LARGEST_LOSS, PRIOR_EPISODES, PRIOR_FRACTION
 
 __all__ = ["Residuals", "joint_steps"]
 
@@ -73,7 +73,7 @@ def sums_before(steps: FloatArray) -> FloatArray:
 
 
 def joint_steps(
-    low: FloatArray, high: FloatArray, rival: FloatArray, fixed: FloatArray, least: FloatArray, most: FloatArray, outcomes: FloatArray
+    low: FloatArray, high: FloatArray, alternative: FloatArray, fixed: FloatArray, least: FloatArray, most: FloatArray, outcomes: FloatArray
 ) -> FloatArray:  # fmt: skip
     """(n, w, R) what the joint bets of n episodes add to the log-wealths.
 
@@ -84,19 +84,19 @@ def joint_steps(
         least, most: (F,) ranges.
         outcomes: (n, F).
     """
-    rival = np.where(np.isnan(rival), low, rival)
-    gap = np.maximum(rival - high, 0.0) + np.minimum(rival - low, 0.0)
+    alternative = np.where(np.isnan(alternative), low, alternative)
+    gap = np.maximum(alternative - high, 0.0) + np.minimum(alternative - low, 0.0)
     full = np.einsum("nwrf,ngf->nwrg", gap, fixed)
     plain = gap * np.einsum("nff->nf", fixed)[:, None, None]
 
     def support(u: FloatArray) -> Any:
         return np.where(u > 0.0, u * high, u * low).sum(axis=3)
 
-    better = (full * rival).sum(axis=3) > support(full)
+    better = (full * alternative).sum(axis=3) > support(full)
     u = np.where(better[..., None], full, plain)
     u = np.where((gap != 0.0).any(axis=3)[..., None], u, 0.0)
     offset = support(u)
     worst = np.where(u > 0.0, u * least, u * most).sum(axis=3) - offset
-    shrink = np.where(worst < -CAP, CAP / np.maximum(-worst, CAP), 1.0)
+    shrink = np.where(worst < -LARGEST_LOSS, LARGEST_LOSS / np.maximum(-worst, LARGEST_LOSS), 1.0)
     gain = np.einsum("nwrf,nf->nwr", u, outcomes) - offset
     return np.asarray(np.log1p(shrink * gain))

@@ -13,7 +13,7 @@ import numpy as np
 from surefoot.arrays import FloatArray
 from surefoot.audit.groups import Group, PredictedBoxes, log_sum
 from surefoot.audit.returns import simulated_returns
-from surefoot.deploy.monitor import FRACTIONS
+from surefoot.deploy.monitor import MONITOR_BETS
 from surefoot.deploy.ramp import BETS, NARROW, ROUNDING, SMALLEST
 from surefoot.policyset.schema import PolicySet
 from surefoot.stats.betting import bet_grid
@@ -30,7 +30,7 @@ class CostWatch:
 
     def __init__(self, limits: FloatArray, ceilings: FloatArray) -> None:
         unit = np.where(limits > 0.0, limits, np.where(ceilings > 0.0, ceilings, 1.0))
-        self._limits, self._bets = limits, np.array(FRACTIONS) / unit[:, None]
+        self._limits, self._bets = limits, np.array(MONITOR_BETS) / unit[:, None]
         self._logs = np.zeros(self._bets.shape)
         self.peak = 0.0
 

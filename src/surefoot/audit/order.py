@@ -8,8 +8,8 @@ import numpy as np
 
 from surefoot.arrays import FloatArray
 from surefoot.audit.groups import Group, log_sum
-from surefoot.deploy.queue import PATIENCE
-from surefoot.deploy.selective_loss import FRACTIONS, HORIZON, LEVEL
+from surefoot.deploy.reorder import PATIENCE
+from surefoot.deploy.selective_loss import HORIZON, LEVEL, LOSS_BETS
 
 __all__ = ["CLOSE", "AskOrder", "MissingDraws"]
 
@@ -94,7 +94,7 @@ class MissingDraws:
     """The e-process on which draws go missing, see :mod:`surefoot.deploy.selective_loss`."""
 
     def __init__(self, policies: int) -> None:
-        self._logs = np.zeros((policies, len(FRACTIONS)))
+        self._logs = np.zeros((policies, len(LOSS_BETS)))
         self._open: dict[int, tuple[int, FloatArray, bool]] = {}
         self._opened = self._next = 0
         self._mean = 0.0
@@ -131,7 +131,7 @@ class MissingDraws:
                     break
                 del self._open[k]
                 for j in np.flatnonzero((weights > 0.0) & (weights < 1.0)).tolist():
-                    self._logs[j] += np.log1p(np.array(FRACTIONS) * (((j == drawn) / weights[j]) - 1.0))
+                    self._logs[j] += np.log1p(np.array(LOSS_BETS) * (((j == drawn) / weights[j]) - 1.0))
                 self._mean = float(log_sum(self._logs)) - math.log(self._logs.size)
             self._next = k + 1
 

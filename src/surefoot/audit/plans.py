@@ -38,8 +38,8 @@ class Plans(Opening):
 
     def _rows(self) -> FloatArray:
         """(H, J, I)."""
-        if self.trust == "cells" and self.wealth.alive.any():
-            return np.minimum(self.policy_set.cells.predictions.cost_upper[self.wealth.alive], self.bounds.values)
+        if self.trust == "cells" and self.wealth.active.any():
+            return np.minimum(self.policy_set.cells.predictions.cost_upper[self.wealth.active], self.bounds.values)
         return self.bounds.values[None]
 
     def _certified(self, weights: FloatArray) -> bool:
@@ -71,8 +71,8 @@ class Plans(Opening):
         costs = np.tensordot(self._rows(), weights, axes=(1, 0)).max(axis=0, initial=-np.inf)
         if not np.allclose(costs, plan["bounds"], rtol=CLOSE, atol=CLOSE * np.minimum(1.0, self.limits)):
             self._object(f"the plan's certified costs are {costs.tolist()}, recorded are {plan['bounds']}")
-        if plan["cells_left"] != int(self.wealth.alive.sum()):
-            self._object(f"cells_left must be {int(self.wealth.alive.sum())}, got {plan['cells_left']}")
+        if plan["cells_left"] != int(self.wealth.active.sum()):
+            self._object(f"cells_left must be {int(self.wealth.active.sum())}, got {plan['cells_left']}")
         if self.alarm or self.aborted or self.recovering:
             return
         if float(weights[1:].sum()) > self.cap + 1e-9:
@@ -113,9 +113,9 @@ class Plans(Opening):
 
     def _objectives(self) -> list[tuple[FloatArray, int]]:
         """What the plan may aim at, and the candidate: predicted returns in the candidate's cell under ``cells``, else what the guess expects."""
-        cells, alive = self.policy_set.cells, self.wealth.alive
-        if self.trust == "cells" and alive.any():
-            living = np.flatnonzero(alive).tolist()
+        cells, active = self.policy_set.cells, self.wealth.active
+        if self.trust == "cells" and active.any():
+            living = np.flatnonzero(active).tolist()
             played = [k for k in living if not self.barred[cells.policy_index[k]]]
             best = max(played or living, key=lambda k: cells.optimal_upper[k])
             return [(cells.predictions.reward_center[best], int(cells.policy_index[best]) if played else 0)]

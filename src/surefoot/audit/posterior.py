@@ -13,7 +13,7 @@ import numpy as np
 
 from surefoot.arrays import FloatArray, IntArray
 from surefoot.audit.groups import Group, PredictedBoxes, log_sum
-from surefoot.deploy.estimate import LEAST_SCATTER, SHRINKAGE
+from surefoot.deploy.posterior import LEAST_SCATTER, SHRINKAGE
 from surefoot.policyset.schema import PolicySet
 
 __all__ = ["CellPosterior"]

@@ -16,8 +16,8 @@ import numpy as np
 
 from surefoot.arrays import FloatArray, IntArray
 from surefoot.audit.groups import log_sum
-from surefoot.deploy.evidence import CHEAPER_SHARE, NEAREST_RIVAL, RIVAL_RATIO, SAFE_SHARE, SEPARATE_BETS
-from surefoot.deploy.rivals import choose_rivals
+from surefoot.deploy.alternatives import choose_alternatives
+from surefoot.deploy.evidence import ALTERNATIVE_RATIO, CHEAPER_SHARE, NEAREST_ALTERNATIVE, SAFE_SHARE, SEPARATE_BETS
 from surefoot.policyset.schema import PolicySet
 from surefoot.stats.betting import bet_grid
 
@@ -90,20 +90,20 @@ class TransitionBets:
         kernel = cells.kernel
         if kernel is None:
             raise ValueError("the cells have no kernel")
-        self.rivals = choose_rivals(cells, RIVAL_RATIO, CHEAPER_SHARE, NEAREST_RIVAL)
+        self.alternatives = choose_alternatives(cells, ALTERNATIVE_RATIO, CHEAPER_SHARE, NEAREST_ALTERNATIVE)
         points = kernel.center if cells.outside is None else np.concatenate([kernel.center, cells.outside.kernel])
         self._where = {tuple(triple): e for e, triple in enumerate(kernel.support.tolist())}
         self._excluded = kernel.upper.T <= 0.0
-        self._ratios = np.zeros((len(kernel.support), *self.rivals.index.shape))
+        self._ratios = np.zeros((len(kernel.support), *self.alternatives.index.shape))
         pairs = [tuple(pair) for pair in kernel.support[:, :2].tolist()]
         start = 0
         for end in range(1, len(pairs) + 1):
             if end == len(pairs) or pairs[end] != pairs[start]:
                 box = (kernel.lower[:, start:end], kernel.upper[:, start:end])
-                self._ratios[start:end] = e_variables(points[:, start:end], *box, self.rivals.index)
+                self._ratios[start:end] = e_variables(points[:, start:end], *box, self.alternatives.index)
                 start = end
         self._ratios[np.broadcast_to(self._excluded[:, :, None], self._ratios.shape)] = 0.0
-        self.logs = np.zeros(self.rivals.index.shape)
+        self.logs = np.zeros(self.alternatives.index.shape)
 
     def walk(self, rows: Sequence[IntArray]) -> FloatArray | None:
         """(n, N, R) what the transitions of each of n episodes add; ``None`` where one of them is impossible in some cell."""
@@ -131,20 +131,20 @@ class TransitionBets:
 
 def e_variables(points: FloatArray, lower: FloatArray, upper: FloatArray, index: IntArray) -> FloatArray:
     """(e, N, R) ``log Q/P*`` for the successors of one (s, a), ``P*`` the member of the box nearest to the rival."""
-    rival = points[index].transpose(2, 0, 1)
+    alternative = points[index].transpose(2, 0, 1)
     lo, hi = lower.T[:, :, None], upper.T[:, :, None]
     left, right = np.zeros(index.shape), np.full(index.shape, 2.0)
     for _ in range(45):
-        short = (np.clip(right * rival, lo, hi).sum(axis=0) < 1.0) & (right < 1e12)
+        short = (np.clip(right * alternative, lo, hi).sum(axis=0) < 1.0) & (right < 1e12)
         right = np.where(short, 2.0 * right, right)
         if not short.any():
             break
     for _ in range(56):
         middle = 0.5 * (left + right)
-        short = np.clip(middle * rival, lo, hi).sum(axis=0) < 1.0
+        short = np.clip(middle * alternative, lo, hi).sum(axis=0) < 1.0
         left, right = np.where(short, middle, left), np.where(short, right, middle)
-    nearest = np.clip(right * rival, lo, hi)
+    nearest = np.clip(right * alternative, lo, hi)
     with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = np.where(nearest > 0.0, rival / nearest, 0.0)
+        ratio = np.where(nearest > 0.0, alternative / nearest, 0.0)
         worst = np.min([t + np.maximum(lo * (ratio - t), hi * (ratio - t)).sum(axis=0) for t in ratio], axis=0)
         return np.asarray(np.log(ratio / np.maximum(worst, 1.0)))

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from surefoot.audit.event import INERT, PRIMARY, AuditedEvent
+from surefoot.audit.event import COMMANDS, INERT, AuditedEvent
 from surefoot.audit.opening import Disagreement
 from surefoot.audit.together import MOST_TOGETHER
 from surefoot.audit.walk import Audit
@@ -107,7 +107,7 @@ def _groups(events: Iterable[AuditedEvent], passed: Callable[[AuditedEvent], Non
         if event.kind in INERT:
             passed(event)
             continue
-        if event.kind in PRIMARY and group:
+        if event.kind in COMMANDS and group:
             yield group
             group = []
         group.append(event)

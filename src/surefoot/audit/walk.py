@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from surefoot.audit.event import PRIMARY, AuditedEvent
+from surefoot.audit.event import COMMANDS, AuditedEvent
 from surefoot.audit.opening import Disagreement
 from surefoot.audit.order import CLOSE
 from surefoot.audit.together import Together
@@ -73,7 +73,7 @@ class Audit(Together):
         self.expected_alarm = None
         if (first.kind == "opened") != (first.seq == 1):
             self._object("a journal opens once, at its first event")
-        known = PRIMARY | {
+        known = COMMANDS | {
             "planned",
             "eliminated",
             "readmitted",
@@ -84,7 +84,7 @@ class Audit(Together):
             "barred",
             "alarm",
         }
-        if any(event.kind not in known for event in group) or first.kind not in PRIMARY:
+        if any(event.kind not in known for event in group) or first.kind not in COMMANDS:
             self._object(f"kinds {[event.kind for event in group]} do not follow from each other")
         later = {event.kind for event in group[1:]}
         if first.kind not in ("told", "lost") and later & {

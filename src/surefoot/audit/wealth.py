@@ -15,9 +15,9 @@ from surefoot.arrays import FloatArray, IntArray
 from surefoot.audit.groups import Group, PredictedBoxes, log_sum
 from surefoot.audit.joint_bets import Residuals, joint_steps
 from surefoot.audit.single_bets import SingleBets, TransitionBets
-from surefoot.deploy.evidence import CHEAPER_SHARE, JOINT_RATIO, NEAREST_RIVAL, RETURN, Weights
-from surefoot.deploy.returns import CAP
-from surefoot.deploy.rivals import Rivals, choose_rivals
+from surefoot.deploy.alternatives import Alternatives, choose_alternatives
+from surefoot.deploy.evidence import CHEAPER_SHARE, JOINT_RATIO, NEAREST_ALTERNATIVE, RETURN, Weights
+from surefoot.deploy.returns import LARGEST_LOSS
 from surefoot.policyset.schema import PolicySet
 
 __all__ = ["CellWealth"]
@@ -46,14 +46,14 @@ class CellWealth:
         self._shares = Weights.of(kind, cells.kernel is not None)  # type: ignore[arg-type]
         self.threshold = -math.log(delta)
         self.final = self.threshold - math.log(final)
-        self.alive, self.watched = np.ones((2, len(cells)), dtype=bool)
+        self.active, self.watched = np.ones((2, len(cells)), dtype=bool)
         self.impossible = np.zeros(len(cells), dtype=bool)
         self._transitions = None
         if self._shares.transitions > 0.0 and cells.kernel is not None:
             self._transitions = TransitionBets(policy_set)
-        self._rivals = choose_rivals(cells, JOINT_RATIO, CHEAPER_SHARE, NEAREST_RIVAL)
+        self._alternatives = choose_alternatives(cells, JOINT_RATIO, CHEAPER_SHARE, NEAREST_ALTERNATIVE)
         self._wide, self._signals = boxes.widened(policy_set), cells.signals
-        self._joint, self._residuals = np.zeros(self._rivals.index.shape), Residuals(self._wide)
+        self._joint, self._residuals = np.zeros(self._alternatives.index.shape), Residuals(self._wide)
         self._joint_on = self._transitions is None
         whole = boxes.states.size
         signals = cells.signals
@@ -84,12 +84,12 @@ class CellWealth:
         room = 1e-6 * np.where(furthest < 1.0, 2.0 * furthest, 1.0 + furthest)
         inside = (group.outcomes >= self._boxes.low - room) & (group.outcomes <= self._boxes.high + room)
         if not inside[:, 1:].all():
-            self.alive &= ~self.watched
+            self.active &= ~self.watched
             self.watched[:] = False
             return
         sound = group.sound(float(self._boxes.low[0]), float(self._boxes.high[0]))
         if not sound.all():
-            self.watched &= self.alive
+            self.watched &= self.active
         columns = self._columns(group)
         self._measured = group.signals is not None if self._measured is None else self._measured
         self._settle_joint(group, columns, bets, sound)
@@ -113,7 +113,7 @@ class CellWealth:
     @property
     def entries(self) -> int:
         """Numbers that one episode moves at most: what bounds how many episodes are looked at together."""
-        moved = [self._rivals.index.size * self._wide.low.size, self.alive.size * self._boxes.lower.shape[1]]
+        moved = [self._alternatives.index.size * self._wide.low.size, self.active.size * self._boxes.lower.shape[1]]
         if self._transitions is not None:
             moved.append(self._transitions.logs.size)
         return int(max(moved))
@@ -142,7 +142,7 @@ class CellWealth:
             signals is None and (self._measured or self._extra)
         ):
             return 0, None
-        if (self.alive & ~self.watched).any() or (self.alive & self.impossible).any():
+        if (self.active & ~self.watched).any() or (self.active & self.impossible).any():
             return 0, None
         columns = boxes.columns(group.starts if self._conditional else None, group.ids.size)
         watched = np.flatnonzero(self.watched)
@@ -157,9 +157,9 @@ class CellWealth:
             for share, logs, finish in walk:
                 parts.append(math.log(share) + logs)
                 commits.append(finish)
-        wealth, alive = log_sum(np.array(parts), axis=0), self.alive[watched]
-        back = (wealth <= math.log(RETURN) + close) & ~alive & ~self.impossible[watched]
-        gone = (wealth >= self.threshold - close) & alive
+        wealth, active = log_sum(np.array(parts), axis=0), self.active[watched]
+        back = (wealth <= math.log(RETURN) + close) & ~active & ~self.impossible[watched]
+        gone = (wealth >= self.threshold - close) & active
         eventful = (gone | back | (wealth >= self.final - close)).any(axis=1)
         if eventful.any():
             return int(eventful.argmax()), None
@@ -191,7 +191,7 @@ class CellWealth:
         n, whole, boxes = group.ids.size, self._boxes.states.size, self._wide
         start = self._joint[watched]
         if not self._joint_on:
-            still = np.broadcast_to(log_sum(start + self._rivals.log_weights[watched], axis=1), (n, watched.size))
+            still = np.broadcast_to(log_sum(start + self._alternatives.log_weights[watched], axis=1), (n, watched.size))
             return [(self._shares.joint, still, lambda: None)]
         kept = np.flatnonzero((columns < whole) | (not (self._conditional and whole)))
         outcomes, j, b = group.outcomes[kept], group.policies[kept], columns[kept]
@@ -207,8 +207,10 @@ class CellWealth:
             residuals = outcomes - (0.5 * (low + high)).mean(axis=1) if watched.size else outcomes
             fixed, add = self._residuals.walk(b, residuals, None if self._measured else self._boxes.low.size)
             commits.append(add)
-            rival = boxes.points[self._rivals.index[watched][None], j[:, None, None], :, b[:, None, None]]
-            steps[kept] = joint_steps(low[:, :, None], high[:, :, None], rival, fixed, boxes.low, boxes.high, outcomes)
+            alternative = boxes.points[self._alternatives.index[watched][None], j[:, None, None], :, b[:, None, None]]
+            steps[kept] = joint_steps(
+                low[:, :, None], high[:, :, None], alternative, fixed, boxes.low, boxes.high, outcomes
+            )
         walk = start + np.cumsum(steps, axis=0)
 
         def commit() -> None:
@@ -216,7 +218,7 @@ class CellWealth:
             for each in commits:
                 each()
 
-        return [(self._shares.joint, log_sum(walk + self._rivals.log_weights[watched], axis=2), commit)]
+        return [(self._shares.joint, log_sum(walk + self._alternatives.log_weights[watched], axis=2), commit)]
 
     def _walk_steps(self, rows: Sequence[IntArray] | None, watched: IntArray) -> Walk | None:
         """The same from transitions; nothing where there is no such evidence."""
@@ -224,7 +226,7 @@ class CellWealth:
         if found is None:
             return []
         if rows is None:
-            over = self._joint_on and bool((found.logs == -np.inf).all()) and not (self.watched & ~self.alive).any()
+            over = self._joint_on and bool((found.logs == -np.inf).all()) and not (self.watched & ~self.active).any()
             if not over:
                 return None
             return [(self._shares.transitions, np.full((1, watched.size), -np.inf), lambda: None)]
@@ -236,7 +238,7 @@ class CellWealth:
         def commit() -> None:
             found.logs = walk[-1]
 
-        logs = log_sum(walk[:, watched] + found.rivals.log_weights[watched], axis=2)
+        logs = log_sum(walk[:, watched] + found.alternatives.log_weights[watched], axis=2)
         return [(self._shares.transitions, logs, commit)]
 
     def _columns(self, group: Group) -> IntArray:
@@ -246,7 +248,7 @@ class CellWealth:
         if self._conditional and group.starts is not None:
             return self._boxes.columns(group.starts, n)
         if self._conditional and whole:
-            self.watched &= self.alive
+            self.watched &= self.active
             self._joint[:] = -np.inf
         return np.full(n, whole)
 
@@ -271,7 +273,7 @@ class CellWealth:
             outcomes = np.hstack([outcomes, more])
         for kept, fixed in used:
             if outcomes.shape[1] < boxes.low.size:
-                self.watched &= self.alive
+                self.watched &= self.active
                 rows = np.flatnonzero(self.watched)
                 for k in kept:
                     self._worst_bets(rows, int(group.policies[k]), fixed)
@@ -293,26 +295,26 @@ class CellWealth:
         """Bets of all pairs: directions (n, R, F), offsets (n, R), and the smallest ``u . x - offset`` (n, R)."""
         boxes = self._wide
         low, high = boxes.lower[rows, j, :, b][:, None], boxes.upper[rows, j, :, b][:, None]
-        rival = boxes.points[self._rivals.index[rows], j, :, b]
-        rival = np.where(np.isnan(rival), low, rival)  # what is unknown is no reason to bet
-        gap = np.maximum(rival - high, 0.0) + np.minimum(rival - low, 0.0)
+        alternative = boxes.points[self._alternatives.index[rows], j, :, b]
+        alternative = np.where(np.isnan(alternative), low, alternative)  # what is unknown is no reason to bet
+        gap = np.maximum(alternative - high, 0.0) + np.minimum(alternative - low, 0.0)
 
         def support(u: FloatArray) -> Any:
             return np.maximum(u * low, u * high).sum(axis=2)
 
         full = gap @ fixed[b].T
         plain = gap * np.diag(fixed[b])
-        gains = (full * rival).sum(axis=2) > support(full)
+        gains = (full * alternative).sum(axis=2) > support(full)
         u = np.where(gains[..., None], full, plain)
         u = np.where((gap != 0.0).any(axis=2)[..., None], u, 0.0)
         offset = support(u)
         least = np.minimum(u * boxes.low, u * boxes.high).sum(axis=2) - offset
-        shrink = np.where(least < -CAP, -CAP / np.where(least < 0.0, least, -1.0), 1.0)
-        return u * shrink[..., None], offset * shrink, np.maximum(least, -CAP)
+        shrink = np.where(least < -LARGEST_LOSS, -LARGEST_LOSS / np.where(least < 0.0, least, -1.0), 1.0)
+        return u * shrink[..., None], offset * shrink, np.maximum(least, -LARGEST_LOSS)
 
     def forfeit(self, policy: int, fixed: FloatArray | None) -> None:
         """An episode that is not told: the smallest factors."""
-        self.watched &= self.alive
+        self.watched &= self.active
         for process in (*self._separate, *self._extra):
             process.lose(policy, 1)
         if fixed is not None:
@@ -327,7 +329,7 @@ class CellWealth:
 
     def _give_up_transitions(self) -> None:
         if self._transitions is not None:
-            self.watched &= self.alive
+            self.watched &= self.active
             self._transitions.logs[:] = -np.inf
             self._joint_on = True
 
@@ -337,18 +339,18 @@ class CellWealth:
         separate = log_sum(np.array([p.log_mean() for p in processes]), axis=0) - math.log(len(processes))
         # What is no longer watched did not move with the rest; it never comes back.
         separate = np.where(self.watched, separate, -np.inf)
-        parts = [(self._shares.separate, separate), (self._shares.joint, averaged(self._joint, self._rivals))]
+        parts = [(self._shares.separate, separate), (self._shares.joint, averaged(self._joint, self._alternatives))]
         if self._transitions is not None:
-            parts.append((self._shares.transitions, averaged(self._transitions.logs, self._transitions.rivals)))
+            parts.append((self._shares.transitions, averaged(self._transitions.logs, self._transitions.alternatives)))
         return np.asarray(log_sum(np.array([math.log(share) + part for share, part in parts]), axis=0))
 
     def review(self) -> tuple[FloatArray, Any, Any]:
         """Wealths, and masks of the cells to refute and to readmit."""
         wealth = self.log_wealth()
-        dying = self.alive & ((wealth >= self.threshold) | self.impossible)
-        back = self.watched & ~self.alive & (wealth <= math.log(RETURN)) & ~self.impossible
+        dying = self.active & ((wealth >= self.threshold) | self.impossible)
+        back = self.watched & ~self.active & (wealth <= math.log(RETURN)) & ~self.impossible
         return wealth, dying, back
 
 
-def averaged(logs: FloatArray, rivals: Rivals) -> Any:
-    return log_sum(logs + rivals.log_weights, axis=1)
+def averaged(logs: FloatArray, alternatives: Alternatives) -> Any:
+    return log_sum(logs + alternatives.log_weights, axis=1)

@@ -22,7 +22,7 @@ import numpy as np
 from surefoot.arrays import FloatArray, IntArray, check_real, first_where, freeze
 from surefoot.errors import InvalidInput, InvalidReport
 
-__all__ = ["Estimate", "Support", "TransitionCounts"]
+__all__ = ["ModelEstimate", "Support", "TransitionCounts"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,7 +116,7 @@ def _keys(triples: IntArray, n_states: int, n_actions: int) -> IntArray:
 
 
 @dataclass(frozen=True, eq=False)
-class Estimate:
+class ModelEstimate:
     """A snapshot of the counts.
 
     Attributes:
@@ -139,10 +139,10 @@ class Estimate:
         """(E,) entries of pairs with one possible successor."""
         return self.support.certain[self.support.rows]
 
-    def scaled(self, factor: float) -> Estimate:
+    def scaled(self, factor: float) -> ModelEstimate:
         """The same proportions with ``factor`` times the data: what more of the same episodes would give."""
         factor = check_real("factor", factor, low=0.0, open_low=True)
-        return Estimate(self.support, self.probabilities, self.visits * factor)
+        return ModelEstimate(self.support, self.probabilities, self.visits * factor)
 
 
 class TransitionCounts:
@@ -204,11 +204,11 @@ class TransitionCounts:
         """The present counts have been used."""
         self._marked = self._visits.copy()
 
-    def estimate(self) -> Estimate:
+    def estimate(self) -> ModelEstimate:
         """``P-hat`` and ``N(s,a)`` now."""
         visits = self._visits.astype(np.float64)
         seen = visits[self.support.rows]
         uniform = 1.0 / self.support.sizes[self.support.rows]
         # A pair with one possible successor is known without data.
         frequencies = np.where(seen > 0.0, self._counts / np.maximum(seen, 1.0), uniform)
-        return Estimate(self.support, frequencies, visits)
+        return ModelEstimate(self.support, frequencies, visits)

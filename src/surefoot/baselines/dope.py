@@ -32,9 +32,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from surefoot.arrays import FloatArray
-from surefoot.baselines.counts import Estimate
+from surefoot.baselines.counts import ModelEstimate
 from surefoot.baselines.extended_lp import ExtendedProgram, Problem
-from surefoot.baselines.model_based import Known, ModelBasedAgent, Plan, Rule, known_from, point_model
+from surefoot.baselines.model_based import EpisodePlan, Known, ModelBasedAgent, Rule, known_from, point_model
 from surefoot.baselines.presets import BaselineContext, choose
 from surefoot.cmdp.evaluate import evaluate
 
@@ -57,19 +57,19 @@ class DOPE:
         """L."""
         return log_term(self.known)
 
-    def radius(self, estimate: Estimate) -> FloatArray:
+    def radius(self, estimate: ModelEstimate) -> FloatArray:
         """(E,) ``beta``; at most 1, 0 where there is one possible successor."""
         n, p = np.maximum(estimate.entry_visits, 1.0), estimate.probabilities
         beta = 2.0 * np.sqrt(p * (1.0 - p) * self.log_term / n) + 14.0 * self.log_term / (3.0 * n)
         return settle(self.known.multiplier * beta, estimate)
 
-    def bonus(self, estimate: Estimate) -> FloatArray:
+    def bonus(self, estimate: ModelEstimate) -> FloatArray:
         """(I, S, A) ``gamma H C beta-bar``."""
         k = self.known
         total = np.minimum(1.0, k.support.sum(self.radius(estimate))).reshape(k.rewards.shape)
         return k.criterion.discount * k.horizon * k.largest_costs[:, None, None] * total
 
-    def signals(self, estimate: Estimate) -> tuple[FloatArray, FloatArray]:
+    def signals(self, estimate: ModelEstimate) -> tuple[FloatArray, FloatArray]:
         """``r-bar`` (S, A) and ``c-bar`` (I, S, A)."""
         k, bonus = self.known, self.bonus(estimate)
         price = k.horizon * k.reward_range / k.safe_margin
@@ -80,11 +80,11 @@ class DOPE:
         """(I,) b."""
         return self.known.limits
 
-    def safe_costs(self, estimate: Estimate) -> FloatArray:
+    def safe_costs(self, estimate: ModelEstimate) -> FloatArray:
         """(I,) ``V_c(pi_s; c-bar, P-hat)``."""
         return pessimistic_costs(self.known, estimate, self.signals(estimate))
 
-    def plan(self, estimate: Estimate) -> Plan:
+    def plan(self, estimate: ModelEstimate) -> EpisodePlan:
         """The safe policy until its pessimistic cost fits the limit, then the optimum of the extended program."""
         return extended_plan(self, self._program, estimate, self.signals(estimate), self.radius(estimate))
 
@@ -95,18 +95,18 @@ def log_term(known: Known) -> float:
     return math.log(2.0 * pairs * known.horizon * known.trials / known.delta)
 
 
-def settle(beta: FloatArray, estimate: Estimate) -> FloatArray:
+def settle(beta: FloatArray, estimate: ModelEstimate) -> FloatArray:
     """Radii (E,) of probabilities: at most 1, and 0 where nothing is unknown."""
     return np.where(estimate.known, 0.0, np.minimum(beta, 1.0))
 
 
-def box(estimate: Estimate, beta: FloatArray) -> tuple[FloatArray, FloatArray]:
+def box(estimate: ModelEstimate, beta: FloatArray) -> tuple[FloatArray, FloatArray]:
     """(E,) lower and upper ends ``P-hat -+ beta`` inside [0, 1]."""
     p = estimate.probabilities
     return np.maximum(p - beta, 0.0), np.minimum(p + beta, 1.0)
 
 
-def pessimistic_costs(known: Known, estimate: Estimate, signals: tuple[FloatArray, FloatArray]) -> FloatArray:
+def pessimistic_costs(known: Known, estimate: ModelEstimate, signals: tuple[FloatArray, FloatArray]) -> FloatArray:
     """(I,) costs of the safe policy under ``P-hat`` and pessimistic signals."""
     return evaluate(point_model(known, estimate.probabilities, *signals, known.limits), known.safe_policy).costs
 
@@ -114,23 +114,23 @@ def pessimistic_costs(known: Known, estimate: Estimate, signals: tuple[FloatArra
 def extended_plan(
     rule: Rule,
     program: ExtendedProgram,
-    estimate: Estimate,
+    estimate: ModelEstimate,
     signals: tuple[FloatArray, FloatArray],
     beta: FloatArray,
-) -> Plan:
+) -> EpisodePlan:
     """Test the safe policy, then solve the extended program over the box around ``P-hat``."""
     known = rule.known
     safe_costs = pessimistic_costs(known, estimate, signals)
     if (safe_costs > rule.threshold).any():
-        return Plan.safe("test", safe_costs)
+        return EpisodePlan.safe("test", safe_costs)
     lower, upper = box(estimate, beta)
     rewards, costs = signals
     gamma = known.criterion.discount
     problem = Problem(known.support, lower, upper, rewards, costs, known.limits, known.start, gamma)
     found = program.solve(problem, known.safe_policy)
     if found.proof is None or found.status != "optimal":
-        return Plan.safe("infeasible" if found.status == "infeasible" else "failed", safe_costs)
-    return Plan(found.policy, "planned", safe_costs, found.proof.value, found.proof.costs)
+        return EpisodePlan.safe("infeasible" if found.status == "infeasible" else "failed", safe_costs)
+    return EpisodePlan(found.policy, "planned", safe_costs, found.proof.value, found.proof.costs)
 
 
 def make(context: BaselineContext, argument: str) -> ModelBasedAgent:

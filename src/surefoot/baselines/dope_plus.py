@@ -56,10 +56,10 @@ import highspy
 import numpy as np
 
 from surefoot.arrays import FloatArray
-from surefoot.baselines.counts import Estimate
+from surefoot.baselines.counts import ModelEstimate
 from surefoot.baselines.dope import extended_plan, log_term, pessimistic_costs, settle
 from surefoot.baselines.extended_lp import ExtendedProgram
-from surefoot.baselines.model_based import Known, ModelBasedAgent, Plan, known_from, point_model
+from surefoot.baselines.model_based import EpisodePlan, Known, ModelBasedAgent, known_from, point_model
 from surefoot.baselines.presets import BaselineContext, Preset, choose
 from surefoot.cmdp.evaluate import occupancy
 
@@ -88,13 +88,13 @@ class DOPEPlus:
         """L."""
         return log_term(self.known)
 
-    def radius(self, estimate: Estimate) -> FloatArray:
+    def radius(self, estimate: ModelEstimate) -> FloatArray:
         """(E,) ``eps``; at most 1, 0 where there is one possible successor."""
         rate = self.log_term / np.maximum(estimate.entry_visits - 1.0, 1.0)
         eps = 2.0 * np.sqrt(estimate.probabilities * rate) + 14.0 / 3.0 * rate
         return settle(self.known.multiplier * eps, estimate)
 
-    def shares(self, estimate: Estimate, etas: FloatArray) -> FloatArray:
+    def shares(self, estimate: ModelEstimate, etas: FloatArray) -> FloatArray:
         """(len(etas), S*A) ``B / (H C)`` for each eta; it is the same for all constraints."""
         k, m = self.known, self.known.multiplier
         gamma = k.criterion.discount
@@ -104,13 +104,13 @@ class DOPEPlus:
         variance = (8.0 * m**2 / etas[:, None] + gamma * second) * rate
         return np.where(k.support.certain, 0.0, np.minimum(variance, plain))
 
-    def bonus(self, estimate: Estimate, eta: FloatArray) -> FloatArray:
+    def bonus(self, estimate: ModelEstimate, eta: FloatArray) -> FloatArray:
         """(I, S, A) ``B`` for ``eta`` (I,)."""
         k = self.known
         shares = self.shares(estimate, eta).reshape(eta.size, *k.rewards.shape)
         return k.horizon * k.largest_costs[:, None, None] * shares
 
-    def eta(self, estimate: Estimate) -> FloatArray:
+    def eta(self, estimate: ModelEstimate) -> FloatArray:
         """(I,) the best of the grid for the safe policy."""
         k = self.known
         model = point_model(k, estimate.probabilities, k.rewards, k.costs, k.limits)
@@ -119,7 +119,7 @@ class DOPEPlus:
         best: FloatArray = ETAS[np.argmin((k.limits + excess) / (1.0 - ETAS[:, None]), axis=0)]
         return best
 
-    def signals(self, estimate: Estimate, eta: FloatArray | None = None) -> tuple[FloatArray, FloatArray]:
+    def signals(self, estimate: ModelEstimate, eta: FloatArray | None = None) -> tuple[FloatArray, FloatArray]:
         """``r-bar`` (S, A) and ``c-bar`` (I, S, A) for ``eta`` (I,), by default the best one."""
         k = self.known
         chosen = self.eta(estimate) if eta is None else eta
@@ -134,11 +134,11 @@ class DOPEPlus:
         """(I,) b."""
         return self.known.limits
 
-    def safe_costs(self, estimate: Estimate) -> FloatArray:
+    def safe_costs(self, estimate: ModelEstimate) -> FloatArray:
         """(I,) ``V_c(pi_s; c-bar, P-hat)``."""
         return pessimistic_costs(self.known, estimate, self.signals(estimate))
 
-    def plan(self, estimate: Estimate) -> Plan:
+    def plan(self, estimate: ModelEstimate) -> EpisodePlan:
         """The safe policy until its pessimistic cost fits the limit, then the optimum of the extended program."""
         return extended_plan(self, self._program, estimate, self.signals(estimate), self.radius(estimate))
 
@@ -153,12 +153,12 @@ class PublishedDOPEPlus:
 
     known: Known
 
-    def radius(self, estimate: Estimate, log: float) -> FloatArray:
+    def radius(self, estimate: ModelEstimate, log: float) -> FloatArray:
         """(E,) ``eps`` with a hand-set number in the place of the logarithm."""
         rate = log / np.maximum(estimate.entry_visits - 1.0, 1.0)
         return np.where(estimate.known, 0.0, 2.0 * np.sqrt(estimate.probabilities * rate) + 14.0 / 3.0 * rate)
 
-    def bonus(self, estimate: Estimate) -> FloatArray:
+    def bonus(self, estimate: ModelEstimate) -> FloatArray:
         """(S, A) ``U``."""
         k = self.known
         s, a = k.rewards.shape
@@ -168,7 +168,7 @@ class PublishedDOPEPlus:
         total: FloatArray = (first + second).reshape(s, a)
         return total
 
-    def signals(self, estimate: Estimate) -> tuple[FloatArray, FloatArray]:
+    def signals(self, estimate: ModelEstimate) -> tuple[FloatArray, FloatArray]:
         """``r-bar`` (S, A), clipped as published, and ``c-bar`` (I, S, A)."""
         k, bonus = self.known, self.bonus(estimate)
         optimistic = k.rewards + k.horizon / k.safe_margin * bonus
@@ -179,26 +179,26 @@ class PublishedDOPEPlus:
         """(I,) none: after its fixed phase the program is solved whatever the safe policy costs."""
         return np.full(self.known.limits.size, np.inf)
 
-    def safe_costs(self, estimate: Estimate) -> FloatArray:
+    def safe_costs(self, estimate: ModelEstimate) -> FloatArray:
         """(I,) ``V_c(pi_s; c-bar, P-hat)``, for information."""
         return pessimistic_costs(self.known, estimate, self.signals(estimate))
 
-    def plan(self, estimate: Estimate) -> Plan:
+    def plan(self, estimate: ModelEstimate) -> EpisodePlan:
         """The optimum of the relaxed program on P-hat, or the safe policy where that is infeasible."""
         safe_costs = self.safe_costs(estimate)
         x = self._relaxed(estimate)
         if x is None:
-            return Plan.safe("infeasible", safe_costs)
+            return EpisodePlan.safe("infeasible", safe_costs)
         total = x.sum(axis=1, keepdims=True)
         uniform = np.full(x.shape, 1.0 / x.shape[1])
         policy = np.where(total > 1e-9, x / np.maximum(total, 1e-9), uniform)
         rewards, costs = self.signals(estimate)
         reached = np.tensordot(costs, x, axes=2)
-        return Plan(
+        return EpisodePlan(
             policy / policy.sum(axis=1, keepdims=True), "planned", safe_costs, float((rewards * x).sum()), reached
         )
 
-    def _relaxed(self, estimate: Estimate) -> FloatArray | None:
+    def _relaxed(self, estimate: ModelEstimate) -> FloatArray | None:
         """(S, A) the "occupancy" of the relaxed program."""
         k = self.known
         rewards, costs = self.signals(estimate)

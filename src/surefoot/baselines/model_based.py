@@ -28,16 +28,16 @@ from typing import Any, Literal, Protocol, overload
 import numpy as np
 
 from surefoot.arrays import FloatArray, as_floats, check_integer, check_probabilities, check_real
-from surefoot.baselines.counts import Estimate, Support, TransitionCounts
+from surefoot.baselines.counts import ModelEstimate, Support, TransitionCounts
 from surefoot.baselines.presets import BaselineContext, Choice
 from surefoot.cmdp.model import TabularCMDP
 from surefoot.criterion import Criterion
-from surefoot.deploy.desk import Batch, Desk, Episode
+from surefoot.deploy.tracker import Batch, Episode, EpisodeTracker
 from surefoot.deploy.turns import undivided
 from surefoot.errors import InvalidInput
 from surefoot.policy import Mixture, Policy, TabularPolicy
 
-__all__ = ["Known", "ModelBasedAgent", "Plan", "Rule", "known_from", "point_model"]
+__all__ = ["EpisodePlan", "Known", "ModelBasedAgent", "Rule", "known_from", "point_model"]
 
 REST = 1e-15
 FAR = 1e18
@@ -131,7 +131,7 @@ class Known:
 
 
 @dataclass(frozen=True, eq=False)
-class Plan:
+class EpisodePlan:
     """What a rule answers.
 
     Attributes:
@@ -150,9 +150,9 @@ class Plan:
     costs: FloatArray
 
     @staticmethod
-    def safe(reason: Reason, safe_costs: FloatArray) -> Plan:
+    def safe(reason: Reason, safe_costs: FloatArray) -> EpisodePlan:
         """Play the safe policy."""
-        return Plan(None, reason, safe_costs, math.nan, np.full(safe_costs.shape, np.nan))
+        return EpisodePlan(None, reason, safe_costs, math.nan, np.full(safe_costs.shape, np.nan))
 
 
 class Rule(Protocol):
@@ -161,7 +161,7 @@ class Rule(Protocol):
     @property
     def known(self) -> Known: ...
 
-    def safe_costs(self, estimate: Estimate) -> FloatArray:
+    def safe_costs(self, estimate: ModelEstimate) -> FloatArray:
         """(I,) pessimistic costs of the safe policy."""
         ...
 
@@ -170,7 +170,7 @@ class Rule(Protocol):
         """(I,) the program is solved once ``safe_costs`` are at most this."""
         ...
 
-    def plan(self, estimate: Estimate) -> Plan:
+    def plan(self, estimate: ModelEstimate) -> EpisodePlan:
         """What to play now."""
         ...
 
@@ -213,18 +213,18 @@ class ModelBasedAgent:
         criterion = known.criterion
         rng = np.random.default_rng(check_integer("seed", seed, low=0))
         self._safe = TabularPolicy(known.safe_policy)
-        self._desk = Desk((self._safe,), criterion, criterion.return_range, criterion.cost_ceilings, rng)
+        self._tracker = EpisodeTracker((self._safe,), criterion, criterion.return_range, criterion.cost_ceilings, rng)
         self._rule, self._choice, self._said = rule, choice, notes
         self._counts = TransitionCounts(known.support)
         self._mixture = Mixture.pure(0, 1)
         self._reasons: dict[Reason, int] = {"planned": 0, "test": 0, "infeasible": 0, "failed": 0}
         self._silent, self._told, self._phase = 0, 0, phase
-        self.plan: Plan | None = None
+        self.plan: EpisodePlan | None = None
 
     @property
     def policies(self) -> tuple[Policy, ...]:
         """The safe policy, and the planned one while there is a plan."""
-        return self._desk.policies
+        return self._tracker.policies
 
     @property
     def solves(self) -> int:
@@ -237,7 +237,7 @@ class ModelBasedAgent:
         return dict(self._reasons)
 
     @property
-    def estimate(self) -> Estimate:
+    def estimate(self) -> ModelEstimate:
         """What the counts say now."""
         return self._counts.estimate()
 
@@ -250,7 +250,7 @@ class ModelBasedAgent:
     @undivided
     def ask(self, n: int | None = None) -> Episode | Batch:
         """See :class:`~surefoot.deploy.agent.Agent`."""
-        batch = self._desk.open(self._mixture, 1 if n is None else n)
+        batch = self._tracker.open(self._mixture, 1 if n is None else n)
         return batch[0] if n is None else batch
 
     @undivided
@@ -265,9 +265,9 @@ class ModelBasedAgent:
         signals: Any = None,
     ) -> None:
         """See :class:`~surefoot.deploy.agent.Agent`; without ``transitions`` nothing is learned."""
-        reports = self._desk.check(ids, reward, costs)
+        reports = self._tracker.check(ids, reward, costs)
         table = None if transitions is None else self._counts.check(transitions)
-        self._desk.close(reports)
+        self._tracker.close(reports)
         if table is None:
             self._silent += reports.ids.size
             return
@@ -285,10 +285,10 @@ class ModelBasedAgent:
         self._play(self.plan.policy)
 
     def _play(self, table: FloatArray | None) -> None:
-        if table is None and len(self._desk.policies) == 1:
+        if table is None and len(self._tracker.policies) == 1:
             return
         planned = () if table is None else (TabularPolicy(table),)
-        self._desk.policies = (self._safe, *planned)
+        self._tracker.policies = (self._safe, *planned)
         self._mixture = Mixture.pure(len(planned), 1 + len(planned))
 
     @property
@@ -303,7 +303,7 @@ class ModelBasedAgent:
         factor = self._factor_until_test()
         if math.isinf(factor):
             return ("equal to always-safe so far: no number of such episodes would pass the method's own test",)
-        needed = f"about 1e{math.log10(factor * self._desk.opened):.0f} episodes of the safe policy"
+        needed = f"about 1e{math.log10(factor * self._tracker.opened):.0f} episodes of the safe policy"
         return (f"equal to always-safe so far: the method's own test would first pass after {needed}",)
 
     def _factor_until_test(self) -> float:

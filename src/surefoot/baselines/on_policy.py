@@ -22,7 +22,7 @@ import numpy as np
 from surefoot.arrays import FloatArray, check_integer
 from surefoot.baselines.gradient import Units, estimated_advantages, estimated_gradient
 from surefoot.cmdp.simulate import Visits
-from surefoot.deploy.desk import Batch, Desk, Episode
+from surefoot.deploy.tracker import Batch, Episode, EpisodeTracker
 from surefoot.deploy.turns import undivided
 from surefoot.errors import InvalidInput, InvalidReport
 from surefoot.policy import Mixture, Policy, TabularPolicy
@@ -122,7 +122,7 @@ class OnPolicyAgent:
         safe, self._learns = policy_set.safe_policy, learner.start is not None
         policies: tuple[Policy, ...] = (safe,) if learner.start is None else (safe, TabularPolicy(learner.start))
         rng = np.random.default_rng(seed)
-        self._desk = Desk(policies, criterion, criterion.return_range, criterion.cost_ceilings, rng)
+        self._tracker = EpisodeTracker(policies, criterion, criterion.return_range, criterion.cost_ceilings, rng)
         self.moves, self._from = 0, 0
         self._sample: Sample | None = None
         self._look = learner.batch(0)
@@ -130,7 +130,7 @@ class OnPolicyAgent:
     @property
     def policies(self) -> tuple[Policy, ...]:
         """The safe policy and the learner's."""
-        return self._desk.policies
+        return self._tracker.policies
 
     @property
     def wants(self) -> frozenset[str]:
@@ -147,7 +147,7 @@ class OnPolicyAgent:
     @property
     def table(self) -> FloatArray:
         """(S, A) the policy played now."""
-        policy = self._desk.policies[-1]
+        policy = self._tracker.policies[-1]
         return policy.table  # type: ignore[attr-defined,no-any-return]
 
     @overload
@@ -159,8 +159,8 @@ class OnPolicyAgent:
     @undivided
     def ask(self, n: int | None = None) -> Episode | Batch:
         """See :class:`~surefoot.deploy.agent.Agent`."""
-        last = len(self._desk.policies) - 1
-        batch = self._desk.open(Mixture.pure(last, last + 1), 1 if n is None else n)
+        last = len(self._tracker.policies) - 1
+        batch = self._tracker.open(Mixture.pure(last, last + 1), 1 if n is None else n)
         return batch[0] if n is None else batch
 
     @undivided
@@ -180,18 +180,18 @@ class OnPolicyAgent:
         Raises:
             InvalidReport: also where visits are missing or belong to other episodes.
         """
-        reports = self._desk.check(ids, reward, costs)
+        reports = self._tracker.check(ids, reward, costs)
         if not self._learns:
-            self._desk.close(reports)
+            self._tracker.close(reports)
             return
         seen = self._check_visits(visits, reports.ids.size)
-        self._desk.close(reports)
+        self._tracker.close(reports)
         if (reports.ids >= self._from).all():
             outcomes = np.concatenate([[reports.rewards.mean()], reports.costs.mean(axis=0)])
             self._learn(Sample(reports.ids.size, self._units.values(outcomes), self._units.visits(seen)))
 
     def _check_visits(self, visits: Any, n: int) -> Visits:
-        shape = (1 + self._desk.criterion.n_constraints, *self.table.shape)
+        shape = (1 + self._tracker.criterion.n_constraints, *self.table.shape)
         if not isinstance(visits, Visits) or visits.episodes != n or visits.to_go.shape != shape:
             got = "another thing" if not isinstance(visits, Visits) else f"{visits.episodes} of {visits.to_go.shape}"
             raise InvalidReport(
@@ -211,5 +211,5 @@ class OnPolicyAgent:
             self._look *= 2
             return
         self.moves += 1
-        self._desk.policies = (self._desk.policies[0], TabularPolicy(table))
-        self._from, self._sample, self._look = self._desk.opened, None, self._learner.batch(self.moves)
+        self._tracker.policies = (self._tracker.policies[0], TabularPolicy(table))
+        self._from, self._sample, self._look = self._tracker.opened, None, self._learner.batch(self.moves)

@@ -29,8 +29,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from surefoot.arrays import FloatArray
-from surefoot.baselines.counts import Estimate
-from surefoot.baselines.model_based import Known, ModelBasedAgent, Plan, Reason, known_from, point_model
+from surefoot.baselines.counts import ModelEstimate
+from surefoot.baselines.model_based import EpisodePlan, Known, ModelBasedAgent, Reason, known_from, point_model
 from surefoot.baselines.presets import BaselineContext, choose
 from surefoot.cmdp.evaluate import evaluate
 from surefoot.solvers.linear_program import OccupancyProgram
@@ -56,13 +56,13 @@ class OptPess:
         s, a = k.support.n_states, k.support.n_actions
         return math.log(16.0 * s**2 * a * k.horizon * k.trials / k.delta)
 
-    def radius(self, estimate: Estimate) -> FloatArray:
+    def radius(self, estimate: ModelEstimate) -> FloatArray:
         """(S, A) ``beta``; at most 1, 0 where there is one possible successor."""
         k = self.known
         beta = k.multiplier * np.sqrt(self.log_term / np.maximum(estimate.visits, 1.0))
         return np.where(k.support.certain, 0.0, np.minimum(beta, 1.0)).reshape(k.rewards.shape)
 
-    def signals(self, estimate: Estimate) -> tuple[FloatArray, FloatArray]:
+    def signals(self, estimate: ModelEstimate) -> tuple[FloatArray, FloatArray]:
         """``r-bar`` (S, A) and ``c-under`` (I, S, A)."""
         k = self.known
         width = k.support.sizes.reshape(k.rewards.shape) * k.horizon * self.radius(estimate)
@@ -75,24 +75,24 @@ class OptPess:
         """(I,) ``(tau + c0)/2``."""
         return self.known.limits - 0.5 * self.known.safe_margin
 
-    def safe_costs(self, estimate: Estimate) -> FloatArray:
+    def safe_costs(self, estimate: ModelEstimate) -> FloatArray:
         """(I,) ``V_c(pi_s; c-under, P-hat)``."""
         k = self.known
         model = point_model(k, estimate.probabilities, *self.signals(estimate), k.limits)
         return evaluate(model, k.safe_policy).costs
 
-    def plan(self, estimate: Estimate) -> Plan:
+    def plan(self, estimate: ModelEstimate) -> EpisodePlan:
         """The safe policy until the test flips, then the optimum of the point model."""
         k = self.known
         safe_costs = self.safe_costs(estimate)
         if (safe_costs >= self.threshold).any():
-            return Plan.safe("test", safe_costs)
+            return EpisodePlan.safe("test", safe_costs)
         model = point_model(k, estimate.probabilities, *self.signals(estimate), k.limits)
         found = self._program.solve(model)
         if found.status != "optimal":
             reason: Reason = "infeasible" if found.status == "infeasible" else "failed"
-            return Plan.safe(reason, safe_costs)
-        return Plan(found.policy, "planned", safe_costs, found.value, found.costs)
+            return EpisodePlan.safe(reason, safe_costs)
+        return EpisodePlan(found.policy, "planned", safe_costs, found.value, found.costs)
 
 
 def make(context: BaselineContext, argument: str) -> ModelBasedAgent:

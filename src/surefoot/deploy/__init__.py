@@ -5,17 +5,17 @@ Nothing in this package may import ``cmdp``, ``solvers``, ``tasks`` or ``trainin
 
 from surefoot.deploy.agent import Agent
 from surefoot.deploy.certified import CertifiedAgent, Event, Status
-from surefoot.deploy.desk import Batch, Desk, Episode, Reports
 from surefoot.deploy.fixed import FixedAgent
 from surefoot.deploy.safe_pce import PCE, SafePCE
+from surefoot.deploy.tracker import Batch, Episode, EpisodeTracker, Reports
 
 __all__ = [
     "PCE",
     "Agent",
     "Batch",
     "CertifiedAgent",
-    "Desk",
     "Episode",
+    "EpisodeTracker",
     "Event",
     "FixedAgent",
     "Reports",

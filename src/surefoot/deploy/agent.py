@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol, overload
 
-from surefoot.deploy.desk import Batch, Episode
+from surefoot.deploy.tracker import Batch, Episode
 from surefoot.policy import Policy
 
 __all__ = ["Agent"]

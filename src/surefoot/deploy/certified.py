@@ -46,13 +46,13 @@ import numpy as np
 from surefoot.arrays import FloatArray, IntArray, as_floats, check_integer, check_real, magnitude
 from surefoot.deploy.bounds import CostBounds
 from surefoot.deploy.comparison import BESIDE, LEVEL, ReturnComparison
-from surefoot.deploy.desk import SLACK, Batch, Desk, Episode, Reports
-from surefoot.deploy.estimate import Estimate
 from surefoot.deploy.evidence import FINAL, Evidence, EvidenceKind
 from surefoot.deploy.monitor import Monitor
 from surefoot.deploy.planner import Plan, Program, plan, safe_plan, safe_share
-from surefoot.deploy.queue import InOrder, Released, Told
+from surefoot.deploy.posterior import CellPosterior
 from surefoot.deploy.ramp import RAMP, Ramp, simulated_range
+from surefoot.deploy.reorder import Released, ReorderBuffer, Told
+from surefoot.deploy.tracker import SLACK, Batch, Episode, EpisodeTracker, Reports
 from surefoot.deploy.turns import undivided
 from surefoot.errors import AssumptionError, InvalidInput, InvalidReport
 from surefoot.policy import Mixture, Policy, TabularPolicy
@@ -240,7 +240,9 @@ class CertifiedAgent:
         self._ceilings = _ceilings(policy_set, trust, cost_ceilings)
         # A cost above its ceiling is recorded and alarms; a return out of its range is no reason to refuse the costs that came with it.
         anything, no_ceiling = (-np.inf, np.inf), np.full(criterion.n_constraints, np.inf)
-        self._desk = Desk(policy_set.policies, criterion, anything, no_ceiling, np.random.default_rng(seed))
+        self._tracker = EpisodeTracker(
+            policy_set.policies, criterion, anything, no_ceiling, np.random.default_rng(seed)
+        )
         self._build(delta, evidence, losses, monitor_delta, ramp)
 
     def _build(self, delta: float, evidence: EvidenceKind, losses: str, monitor_delta: float, ramp: int) -> None:
@@ -263,7 +265,7 @@ class CertifiedAgent:
             simulated,
             final=FINAL if cells_pay else 1.0,
         )
-        self._guess = None if cells_pay else self._evidence.estimate()
+        self._posterior = None if cells_pay else self._evidence.estimate()
         self._look, self._objective = FIRST_LOOK, self._set.cells.predictions.reward_center.mean(axis=0)
         self._monitor = Monitor(self._limits, self._ceilings, monitor_delta)
         self._ramp = self._comparison = None
@@ -271,7 +273,7 @@ class CertifiedAgent:
             self._ramp = Ramp(self._set, self._evidence.table, ramp, monitor_delta)
             low, high = simulated_range(self._set, self._evidence.table.high)
             self._comparison = ReturnComparison((float(low[0]), float(high[0])), self._objective)
-        self._queue, self._losses_independent = InOrder(), losses == "independent"
+        self._buffer, self._losses_independent = ReorderBuffer(), losses == "independent"
         self._bets: list[_Asked] = []
         self._target = 0
         self._alarm: str | None = None
@@ -294,7 +296,7 @@ class CertifiedAgent:
     @property
     def policies(self) -> tuple[Policy, ...]:
         """The library."""
-        return self._desk.policies
+        return self._tracker.policies
 
     @property
     def wants(self) -> frozenset[str]:
@@ -304,7 +306,7 @@ class CertifiedAgent:
     @property
     def open_episodes(self) -> dict[int, int]:
         """Policy by id of the episodes that were asked and are neither told nor lost; also of an ``ask`` whose answer an interrupt swallowed."""
-        return self._desk.open_episodes
+        return self._tracker.open_episodes
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -327,14 +329,14 @@ class CertifiedAgent:
         return () if self._comparison is None else tuple(np.flatnonzero(self._comparison.barred).tolist())
 
     @property
-    def alive(self) -> Any:
+    def active(self) -> Any:
         """(N,) which cells survive."""
-        return self._evidence.alive.copy()
+        return self._evidence.active.copy()
 
     @property
-    def ever_refuted(self) -> Any:
+    def ever_rejected(self) -> Any:
         """(N,) which cells were refuted at some time, readmitted ones among them."""
-        return self._evidence.ever_refuted.copy()
+        return self._evidence.ever_rejected.copy()
 
     @property
     def bounds(self) -> FloatArray:
@@ -357,7 +359,7 @@ class CertifiedAgent:
     @undivided
     def ask(self, n: int | None = None) -> Episode | Batch:
         """See :class:`~surefoot.deploy.agent.Agent`."""
-        batch = self._desk.open(Mixture(self.plan.weights), 1 if n is None else n)
+        batch = self._tracker.open(Mixture(self.plan.weights), 1 if n is None else n)
         self._bounds.asked(batch.ids, batch.policy_index)
         self._bets.append(_Asked(int(batch.ids[0]), batch.policy_index, self._evidence.bets()))
         return batch[0] if n is None else batch
@@ -378,7 +380,7 @@ class CertifiedAgent:
         A finite cost above the declared ceiling is recorded, raises the alarm and returns to the safe policy for good.
         """
         reports, told = self._checked(ids, reward, costs, initial_state, transitions, signals)
-        self._desk.close(reports)
+        self._tracker.close(reports)
         above = (reports.costs > self._ceilings * (1.0 + 1e-9)).any(axis=0)
         if above.any():
             i = int(above.argmax())
@@ -388,14 +390,14 @@ class CertifiedAgent:
             )
         if self._bounds.told(reports.ids, reports.policy_index, reports.costs):
             self._stale |= self._bounds_matter()
-        self._queue.add(told)
+        self._buffer.add(told)
         self._settle()
 
     def _checked(
         self, ids: Any, reward: Any, costs: Any, initial_state: Any, transitions: Any, signals: Any
     ) -> tuple[Reports, Told]:
         """A report in two forms, if it may be true; nothing has moved yet."""
-        reports = self._desk.check(ids, reward, costs)
+        reports = self._tracker.check(ids, reward, costs)
         states, actions = _table_shape(self.policies)
         rows = _check_transitions(transitions, states, actions)
         starts = _check_initial(initial_state, reports.ids.size, states)
@@ -411,23 +413,23 @@ class CertifiedAgent:
         Raises:
             InvalidReport: an id is not pending.
         """
-        self._desk.forget(ids)
+        self._tracker.forget(ids)
         number = np.unique(ids)
-        self._queue.declare_lost(number.tolist())
+        self._buffer.declare_lost(number.tolist())
         self._note_event("lost", f"{number.size} episodes declared lost")
         self._settle()
 
     def _settle(self) -> None:
         """Let everything that is complete in ask order take effect."""
-        released = self._queue.release()
-        missing = self._queue.overdue()
+        released = self._buffer.release()
+        missing = self._buffer.overdue()
         if missing:
             self._note_event(
                 "lost",
                 f"episodes {_listed(missing)} kept too many reports waiting; evidence counts them at their worst",
             )
-            self._queue.give_up(missing)
-            released += self._queue.release()
+            self._buffer.give_up(missing)
+            released += self._buffer.release()
         if not released:
             return
         self._compare(released)
@@ -440,11 +442,11 @@ class CertifiedAgent:
                 self._evidence.settle(group, self._bets_of(group.ids))
             else:
                 self._evidence.broken_returns(group)  # says so
-            if self._guess is not None:
+            if self._posterior is not None:
                 columns = self._evidence.table.column(group.initial_states, group.ids.size)
-                self._guess.update(group.policy_index, columns, group.outcomes, group.signals, group.transitions)
+                self._posterior.update(group.policy_index, columns, group.outcomes, group.signals, group.transitions)
         self._watch(released)
-        del self._bets[: bisect_right(self._bets, self._queue.settled, key=_after)]
+        del self._bets[: bisect_right(self._bets, self._buffer.settled, key=_after)]
         self._after_evidence()
 
     def _compare(self, released: Released) -> None:
@@ -496,8 +498,8 @@ class CertifiedAgent:
         if self.trust != "data":  # where no evidence about cells is collected
             self._review()
         self._judge()
-        if self._guess is not None and self._queue.settled >= self._look:
-            self._look_again(self._guess)
+        if self._posterior is not None and self._buffer.settled >= self._look:
+            self._look_again(self._posterior)
 
     def _judge(self) -> None:
         """The alarm where reality is not what simulation predicts; the end of the ramp; policies that are worse than the safe one."""
@@ -513,7 +515,7 @@ class CertifiedAgent:
                     "ramp",
                     f"{self._ramp.compared} episodes of the safe policy fit what simulation predicts; the ramp is over",
                 )
-        self._stale |= self._comparison.doubt(self._queue.settled)
+        self._stale |= self._comparison.doubt(self._buffer.settled)
         for policy in self._comparison.review().tolist():
             self._stale = True
             self._note_event(
@@ -526,9 +528,9 @@ class CertifiedAgent:
         evidence = self._evidence
         for kind, verb, which in zip(("eliminated", "readmitted"), ("refuted", "readmitted"), evidence.review()):
             if which.size:
-                self._note_event(kind, f"cells {_listed(which)} {verb}, {int(evidence.alive.sum())} left")
+                self._note_event(kind, f"cells {_listed(which)} {verb}, {int(evidence.active.sum())} left")
                 self._stale |= self.trust == "cells"
-                self._changed = self._queue.settled
+                self._changed = self._buffer.settled
         kappa = self._exploration()
         self._stale |= kappa != self._kappa
         self._kappa = kappa
@@ -540,7 +542,7 @@ class CertifiedAgent:
     def _exploration(self) -> float:
         """``kappa`` now."""
         least = KAPPA[self.trust]
-        doublings = math.floor(math.log2(max(self._queue.settled, 1) / max(self._changed, STALLED)))
+        doublings = math.floor(math.log2(max(self._buffer.settled, 1) / max(self._changed, STALLED)))
         return min(least * 2.0 ** max(doublings, 0), max(least, MOST_KAPPA))
 
     def _data_start(self) -> FloatArray:
@@ -548,9 +550,9 @@ class CertifiedAgent:
         start[0] = np.minimum(start[0], self._limits - self.margin)
         return start
 
-    def _look_again(self, guess: Estimate) -> None:
+    def _look_again(self, guess: CellPosterior) -> None:
         """Aim at what the guess of the task promises now. The rows are what is certified; what is aimed at costs no delta."""
-        self._look = next_look(self._queue.settled)
+        self._look = next_look(self._buffer.settled)
         posterior = guess.posterior()
         self._objective, self._stale = posterior @ self._set.cells.predictions.reward_center, True
         if self._target == 0 and len(self.policies) > 1:
@@ -568,11 +570,11 @@ class CertifiedAgent:
         same = NEGLIGIBLE_GAIN * float(magnitude(np.abs(expected).max()))
         best = int((expected >= expected.max() - same).argmax())
         could_improve = float(weights @ values.max(axis=1)) - expected[best]
-        undecided = could_improve > DECIDED * (expected[best] - safe) and self._queue.settled < WARM_UP
+        undecided = could_improve > DECIDED * (expected[best] - safe) and self._buffer.settled < WARM_UP
         if undecided or expected[best] - safe <= same:
             return
         self._target = best + 1
-        self._bounds.select(self._target, self._desk.opened)
+        self._bounds.select(self._target, self._tracker.opened)
         self._note_event(
             "target",
             f"policy {self._target}, promising in the {likely.size} most plausible cells, is to be proved safe",
@@ -605,16 +607,16 @@ class CertifiedAgent:
     def _bounds_matter(self) -> bool:
         """Whether data bounds fell noticeably below what the rows held at the last plan."""
         in_rows = self._planned_bounds
-        if self.trust == "cells" and self._evidence.alive.any():
-            living = self._set.cells.predictions.cost_upper[self._evidence.alive]
+        if self.trust == "cells" and self._evidence.active.any():
+            living = self._set.cells.predictions.cost_upper[self._evidence.active]
             in_rows = np.minimum(in_rows, living.max(axis=0, initial=-np.inf))
         return bool((in_rows - self._bounds.values > NOTICEABLE * self._limits).any())
 
     def _program(self) -> Program:
-        cells, alive, bounds = self._set.cells, self._evidence.alive, self._bounds.values
+        cells, active, bounds = self._set.cells, self._evidence.active, self._bounds.values
         doubts = self._comparison
-        if self.trust == "cells" and alive.any():
-            living = np.flatnonzero(alive)
+        if self.trust == "cells" and active.any():
+            living = np.flatnonzero(active)
             open_to = living[~np.isin(cells.policy_index[living], self.barred)]
             aimed = open_to if open_to.size else living
             cell = int(aimed[cells.optimal_upper[aimed].argmax()])
@@ -624,7 +626,7 @@ class CertifiedAgent:
             candidate = int(cells.policy_index[cell]) if open_to.size else 0
         else:
             objective = self._objective
-            if self._guess is None:
+            if self._posterior is None:
                 objective = cells.predictions.reward_center[self._evidence.most_plausible()]
             rows, names = bounds[None], ("the data bounds",)
             # What is proved need not be played to be proved.
@@ -649,7 +651,7 @@ class CertifiedAgent:
             self._note_event("alarm", why)
 
     def _note_event(self, kind: str, text: str) -> None:
-        self.events.append(Event(self._desk.opened, kind, text))
+        self.events.append(Event(self._tracker.opened, kind, text))
 
     def _check_signals(self, signals: Any, n: int) -> FloatArray | None:
         declared = self._set.cells.signals
@@ -677,12 +679,12 @@ class CertifiedAgent:
         """Where the deployment stands, also in plain words as ``status().text``."""
         current = self.plan
         return Status(
-            episodes=self._desk.opened,
-            pending=self._desk.pending,
+            episodes=self._tracker.opened,
+            pending=self._tracker.pending,
             weights=current.weights,
             certified_costs=current.bounds,
             cost_limits=self._limits,
-            cells_left=int(self._evidence.alive.sum()),
+            cells_left=int(self._evidence.active.sum()),
             cells=len(self._set.cells),
             reasons=current.reasons,
             alarm=self._alarm,
@@ -716,11 +718,11 @@ class CertifiedAgent:
 
     def _waiting(self) -> list[str]:
         """What holds the evidence up."""
-        held = self._queue.waiting
+        held = self._buffer.waiting
         if not held:
             return []
         return [
-            f"{held} reports wait until episode {self._queue.settled} is told or declared lost; cost bounds carry on"
+            f"{held} reports wait until episode {self._buffer.settled} is told or declared lost; cost bounds carry on"
         ]
 
     def _next(self) -> str:
@@ -734,7 +736,7 @@ class CertifiedAgent:
                 if self._target
                 else f"which policy is worth proving safe, from at most {WARM_UP} episodes"
             )
-        left = int(self._evidence.alive.sum())
+        left = int(self._evidence.active.sum())
         if left == 0:
             return "whether the real task is outside the family: every cell is refuted, though not yet for good; only data bounds count"
         return f"which of the {left} surviving cells the real task lies in"

@@ -29,10 +29,10 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from surefoot.arrays import FloatArray, IntArray, magnitude
-from surefoot.deploy.estimate import Estimate
-from surefoot.deploy.queue import Told
+from surefoot.deploy.alternatives import Alternatives, choose_alternatives
+from surefoot.deploy.posterior import CellPosterior
+from surefoot.deploy.reorder import Told
 from surefoot.deploy.returns import PredictionTable, ReturnsEvidence
-from surefoot.deploy.rivals import Rivals, choose_rivals
 from surefoot.deploy.transitions import TransitionEvidence, log_ratios
 from surefoot.policyset.schema import PolicySet
 from surefoot.stats.betting import IntervalWealth, bet_grid
@@ -41,7 +41,7 @@ __all__ = ["Evidence", "EvidenceKind", "Weights"]
 
 EvidenceKind = Literal["all", "returns"]
 
-RIVAL_RATIO, CHEAPER_SHARE, NEAREST_RIVAL = 1.5, 0.98, 0.006
+ALTERNATIVE_RATIO, CHEAPER_SHARE, NEAREST_ALTERNATIVE = 1.5, 0.98, 0.006
 JOINT_RATIO = 2.0
 SEPARATE_BETS = 4
 FINAL = 0.02
@@ -78,9 +78,9 @@ class Weights:
 class _Tables:
     """What depends on the policy set alone; shared by all agents that use it."""
 
-    rivals: Rivals
+    alternatives: Alternatives
     ratios: FloatArray | None
-    joint_rivals: Rivals
+    joint_alternatives: Alternatives
 
 
 _CACHE: WeakKeyDictionary[PolicySet, dict[bool, _Tables]] = WeakKeyDictionary()
@@ -98,10 +98,10 @@ def _predictions(policy_set: PolicySet, ceilings: FloatArray) -> PredictionTable
 def _tables(policy_set: PolicySet, with_kernel: bool) -> _Tables:
     known = _CACHE.setdefault(policy_set, {})
     if with_kernel not in known:
-        rivals = choose_rivals(policy_set.cells, RIVAL_RATIO, CHEAPER_SHARE, NEAREST_RIVAL)
-        joint = choose_rivals(policy_set.cells, JOINT_RATIO, CHEAPER_SHARE, NEAREST_RIVAL)
-        ratios = log_ratios(policy_set.cells, rivals) if with_kernel else None
-        known[with_kernel] = _Tables(rivals, ratios, joint)
+        alternatives = choose_alternatives(policy_set.cells, ALTERNATIVE_RATIO, CHEAPER_SHARE, NEAREST_ALTERNATIVE)
+        joint = choose_alternatives(policy_set.cells, JOINT_RATIO, CHEAPER_SHARE, NEAREST_ALTERNATIVE)
+        ratios = log_ratios(policy_set.cells, alternatives) if with_kernel else None
+        known[with_kernel] = _Tables(alternatives, ratios, joint)
     return known[with_kernel]
 
 
@@ -118,7 +118,7 @@ class Evidence:
     Attributes:
         alive: (N,) the cells that are not refuted.
         watched: (N,) these and the refuted ones that may come back.
-        ever_refuted: (N,) what was refuted at some time.
+        ever_rejected: (N,) what was refuted at some time.
         notes: what happened to components, in plain words.
     """
 
@@ -137,15 +137,15 @@ class Evidence:
         self._final = self._threshold - math.log(final)
         self.table = _predictions(policy_set, ceilings)
         tables = _tables(policy_set, self.weights.transitions > 0.0)
-        self.alive, self.watched = np.ones((2, len(cells)), dtype=bool)
-        self.ever_refuted = np.zeros(len(cells), dtype=bool)
+        self.active, self.watched = np.ones((2, len(cells)), dtype=bool)
+        self.ever_rejected = np.zeros(len(cells), dtype=bool)
         self.notes: list[str] = []
         self._transitions = None
         if self.weights.transitions > 0.0 and tables.ratios is not None:
-            self._transitions = TransitionEvidence(cells, tables.ratios, tables.rivals)
+            self._transitions = TransitionEvidence(cells, tables.ratios, tables.alternatives)
         declared = cells.signals
         self._joint_table = self.table if declared is None else self.table.with_signals(declared)
-        self._joint = ReturnsEvidence(self._joint_table, tables.joint_rivals)
+        self._joint = ReturnsEvidence(self._joint_table, tables.joint_alternatives)
         self._joint_bets = self._transitions is None
         self._separate = [_interval_wealth(self.table, f) for f in range(self.table.low.size)]
         self._intervals = [_intervals(process, *_whole(self.table, f)) for f, process in enumerate(self._separate)]
@@ -169,9 +169,9 @@ class Evidence:
         wanted |= {"signals"} if self._extra else set()
         return frozenset(wanted | ({"transitions"} if self._transitions is not None else set()))
 
-    def estimate(self) -> Estimate:
+    def estimate(self) -> CellPosterior:
         """A guess of the cell from the same reports; decides what is tried, never what is refuted."""
-        return Estimate(self._joint_table, self._kernel, self.table.low.size)
+        return CellPosterior(self._joint_table, self._kernel, self.table.low.size)
 
     def bets(self) -> FloatArray | None:
         """What has to be remembered for the episodes asked now; ``None`` where no joint bet is placed on them.
@@ -187,7 +187,7 @@ class Evidence:
     def settle(self, group: Told, bets: list[tuple[FloatArray | None, IntArray]]) -> None:
         """Multiply in a group of told episodes; ``bets`` pairs the bets fixed when they were asked with positions in the group."""
         if not self._possible(group):
-            self._refute(self.watched)
+            self._reject(self.watched)
             self.watched[:] = False
             self._note("an episode was reported that no task of the family can produce")
             return
@@ -326,26 +326,26 @@ class Evidence:
 
     def _keep_refuted(self) -> None:
         """Wealth is about to be given up: that must not bring back what was refuted before."""
-        self.watched &= self.alive
+        self.watched &= self.active
 
     def review(self) -> tuple[IntArray, IntArray]:
         """Refute cells whose wealth has reached ``1/delta_e``, readmit those whose wealth has fallen to ``RETURN``; the indices of both."""
         wealth, impossible = self.log_wealth(), ~self.possible
-        dying = self.alive & ((wealth >= self._threshold) | impossible)
-        back = self.watched & ~self.alive & (wealth <= math.log(RETURN)) & ~impossible
+        dying = self.active & ((wealth >= self._threshold) | impossible)
+        back = self.watched & ~self.active & (wealth <= math.log(RETURN)) & ~impossible
         self.watched &= ~((wealth >= self._final) | impossible)
-        self._refute(dying)
-        self.alive |= back
+        self._reject(dying)
+        self.active |= back
         return np.flatnonzero(dying), np.flatnonzero(back)
 
-    def _refute(self, cells: Any) -> None:
-        self.ever_refuted |= cells
-        self.alive &= ~cells
+    def _reject(self, cells: Any) -> None:
+        self.ever_rejected |= cells
+        self.active &= ~cells
 
     @property
     def possible(self) -> Any:
         """(N,) cells that no transition has excluded."""
-        return np.ones(self.alive.size, dtype=bool) if self._transitions is None else ~self._transitions.impossible
+        return np.ones(self.active.size, dtype=bool) if self._transitions is None else ~self._transitions.impossible
 
     def most_plausible(self) -> int:
         """The watched cell of smallest wealth: a guess, where none survives."""
@@ -365,7 +365,7 @@ class Evidence:
     def parts(self) -> dict[str, FloatArray]:
         """(N,) log-wealth by kind of evidence, before it is averaged: ``separate``, ``joint``, ``transitions`` where there is any."""
         processes = (*self._separate, *self._extra)
-        separate = [p.log_mean(alive=self.watched, outside=-np.inf) for p in processes]
+        separate = [p.log_mean(active=self.watched, outside=-np.inf) for p in processes]
         found: dict[str, FloatArray] = {
             "separate": np.logaddexp.reduce(separate, axis=0) - math.log(len(processes)),
             "joint": self._joint.log_mean(),

@@ -11,7 +11,7 @@ from typing import Any, overload
 import numpy as np
 
 from surefoot.criterion import Criterion
-from surefoot.deploy.desk import Batch, Desk, Episode
+from surefoot.deploy.tracker import Batch, Episode, EpisodeTracker
 from surefoot.deploy.turns import undivided
 from surefoot.policy import Mixture, Policy
 
@@ -31,13 +31,13 @@ class FixedAgent:
 
     def __init__(self, policy: Policy, criterion: Criterion, *, seed: int = 0) -> None:
         rng = np.random.default_rng(seed)
-        self._desk = Desk((policy,), criterion, criterion.return_range, criterion.cost_ceilings, rng)
+        self._tracker = EpisodeTracker((policy,), criterion, criterion.return_range, criterion.cost_ceilings, rng)
         self._mixture = Mixture.pure(0, 1)
 
     @property
     def policies(self) -> tuple[Policy, ...]:
         """The one policy."""
-        return self._desk.policies
+        return self._tracker.policies
 
     @overload
     def ask(self, n: None = None) -> Episode: ...
@@ -48,7 +48,7 @@ class FixedAgent:
     @undivided
     def ask(self, n: int | None = None) -> Episode | Batch:
         """See :class:`~surefoot.deploy.agent.Agent`."""
-        batch = self._desk.open(self._mixture, 1 if n is None else n)
+        batch = self._tracker.open(self._mixture, 1 if n is None else n)
         return batch[0] if n is None else batch
 
     @undivided
@@ -63,4 +63,4 @@ class FixedAgent:
         signals: Any = None,
     ) -> None:
         """See :class:`~surefoot.deploy.agent.Agent`."""
-        self._desk.close(self._desk.check(ids, reward, costs))
+        self._tracker.close(self._tracker.check(ids, reward, costs))

@@ -17,7 +17,7 @@ from surefoot.arrays import FloatArray
 
 __all__ = ["Monitor"]
 
-FRACTIONS = (0.01, 0.03, 0.1, 0.3, 0.9)
+MONITOR_BETS = (0.01, 0.03, 0.1, 0.3, 0.9)
 """Bets as fractions of ``1/d``, the largest that keeps factors positive when an episode costs nothing."""
 
 
@@ -32,7 +32,7 @@ class Monitor:
 
     def __init__(self, limits: FloatArray, ceilings: FloatArray, level: float) -> None:
         unit = np.where(limits > 0.0, limits, np.where(ceilings > 0.0, ceilings, 1.0))
-        self._limits, self._bets = limits, np.asarray(FRACTIONS)[None, :] / unit[:, None]
+        self._limits, self._bets = limits, np.asarray(MONITOR_BETS)[None, :] / unit[:, None]
         self._threshold = -math.log(level)
         self._log_wealth = np.zeros(self._bets.shape)
         self.rejected = False

@@ -31,7 +31,7 @@ import math
 import numpy as np
 
 from surefoot.arrays import FloatArray, IntArray, magnitude
-from surefoot.deploy.queue import Told
+from surefoot.deploy.reorder import Told
 from surefoot.deploy.returns import PredictionTable
 from surefoot.policyset.schema import PolicySet
 from surefoot.stats.betting import bet_grid

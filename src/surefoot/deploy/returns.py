@@ -7,7 +7,7 @@ initial state, when it is told) its conditional mean lies in a box ``M_i = [lo, 
 
 whose mean is at most one for **every** mean in the box, not only at its centre. Kelly's direction is ``u = S^-1 (m - p)`` with ``S`` the residual
 covariance and ``p`` the member of ``M_i`` nearest to m; where that would gain nothing under the rival (correlated signals), the diagonal of S
-is used, for which it does. If m itself lies in ``M_i`` there is no bet. u is scaled down so that the factor is at least ``1 - CAP`` over the
+is used, for which it does. If m itself lies in ``M_i`` there is no bet. u is scaled down so that the factor is at least ``1 - LARGEST_LOSS`` over the
 whole box of possible outcomes. Because a bet is placed only where cell and rival disagree, policies on which they agree do not eat the wealth.
 
 S is estimated from episodes that were told before the bet was fixed, so bets are predictable. Declared signals (mean speed, energy, ...) are
@@ -25,14 +25,14 @@ from typing import Any
 import numpy as np
 
 from surefoot.arrays import FloatArray, IntArray
-from surefoot.deploy.rivals import Rivals
+from surefoot.deploy.alternatives import Alternatives
 from surefoot.deploy.transitions import log_average
 from surefoot.kernels import kernel
 from surefoot.policyset.schema import PolicySet, SignalPredictions
 
 __all__ = ["PredictionTable", "ReturnsEvidence", "Scale"]
 
-CAP = 0.5
+LARGEST_LOSS = 0.5
 PRIOR_EPISODES = 20.0
 PRIOR_FRACTION = 0.25
 """Before any data the standard deviation is taken to be this share of a signal's range: bets start small."""
@@ -155,10 +155,10 @@ class ReturnsEvidence:
         rivals: the pairs.
     """
 
-    def __init__(self, table: PredictionTable, rivals: Rivals) -> None:
-        self._table, self._rivals = table, rivals
-        self._used = np.isfinite(rivals.log_weights).sum(axis=1)
-        self.log_wealth = np.zeros(rivals.index.shape)
+    def __init__(self, table: PredictionTable, alternatives: Alternatives) -> None:
+        self._table, self._alternatives = table, alternatives
+        self._used = np.isfinite(alternatives.log_weights).sum(axis=1)
+        self.log_wealth = np.zeros(alternatives.index.shape)
         self.scale = Scale(table)
 
     def bets(self, used: int | None = None) -> FloatArray:
@@ -170,12 +170,12 @@ class ReturnsEvidence:
         return self.scale.inverse(used)
 
     def update(
-        self, policy_index: IntArray, columns: IntArray, outcomes: FloatArray, bets: FloatArray, alive: Any
+        self, policy_index: IntArray, columns: IntArray, outcomes: FloatArray, bets: FloatArray, active: Any
     ) -> None:
         """Multiply in n episodes that were asked with the same ``bets``; outcomes (n, F)."""
-        rows, table = np.flatnonzero(alive), self._table
+        rows, table = np.flatnonzero(active), self._table
         _update(
-            table.lower, table.upper, table.center, self._rivals.index, self._used, rows, policy_index, columns, outcomes, bets,
+            table.lower, table.upper, table.center, self._alternatives.index, self._used, rows, policy_index, columns, outcomes, bets,
             table.low, table.high, self.log_wealth,
         )  # fmt: skip
         middle = 0.5 * (
@@ -183,28 +183,32 @@ class ReturnsEvidence:
         )
         self.scale.update(columns, outcomes - middle.mean(axis=0) if rows.size else outcomes)
 
-    def forfeit(self, policy_index: int, bets: FloatArray, alive: Any) -> None:
+    def forfeit(self, policy_index: int, bets: FloatArray, active: Any) -> None:
         """A lost episode: every pair takes the smallest factor that any initial state and outcome could have given."""
-        rows, table = np.flatnonzero(alive), self._table
+        rows, table = np.flatnonzero(active), self._table
         _forfeit(
-            table.lower, table.upper, table.center, self._rivals.index, rows, policy_index, bets, table.low, table.high,
+            table.lower, table.upper, table.center, self._alternatives.index, rows, policy_index, bets, table.low, table.high,
             self.log_wealth,
         )  # fmt: skip
 
     def log_mean(self) -> FloatArray:
         """(N,) log of each cell's weighted average over its rivals."""
-        return log_average(self.log_wealth, self._rivals.log_weights)
+        return log_average(self.log_wealth, self._alternatives.log_weights)
 
 
 @kernel
-def _bet(lower, upper, rival, inverse, low, high, gap, u):  # type: ignore[no-untyped-def]
+def _bet(lower, upper, alternative, inverse, low, high, gap, u):  # type: ignore[no-untyped-def]
     """Fill the direction u (F,) of one pair; returns the offset ``sup u . z`` and the smallest possible ``u . x - offset``."""
     n_signals = u.size
     any_gap = False
     for f in range(n_signals):
         u[f] = 0.0
         # Unknown values of a rival are NaN: no gap.
-        gap[f] = 0.0 if np.isnan(rival[f]) else max(rival[f] - upper[f], 0.0) + min(rival[f] - lower[f], 0.0)
+        gap[f] = (
+            0.0
+            if np.isnan(alternative[f])
+            else max(alternative[f] - upper[f], 0.0) + min(alternative[f] - lower[f], 0.0)
+        )
         any_gap = any_gap or gap[f] != 0.0
     if not any_gap:
         return 0.0, 0.0
@@ -219,16 +223,16 @@ def _bet(lower, upper, rival, inverse, low, high, gap, u):  # type: ignore[no-un
                     u[f] += inverse[f, g] * gap[g]
             else:
                 u[f] = inverse[f, f] * gap[f]
-            gain += u[f] * (lower[f] if np.isnan(rival[f]) else rival[f])
+            gain += u[f] * (lower[f] if np.isnan(alternative[f]) else alternative[f])
             offset += max(u[f] * lower[f], u[f] * upper[f])
             least += min(u[f] * low[f], u[f] * high[f])
         if gain > offset:
             break
     least -= offset
-    if least < -CAP:
-        shrink = -CAP / least
+    if least < -LARGEST_LOSS:
+        shrink = -LARGEST_LOSS / least
         offset *= shrink
-        least = -CAP
+        least = -LARGEST_LOSS
         for f in range(n_signals):
             u[f] *= shrink
     return offset, least
@@ -244,7 +248,7 @@ def _gather(table, rows, j, b, out):  # type: ignore[no-untyped-def]
 
 @kernel
 def _update(  # type: ignore[no-untyped-def]
-    lower, upper, center, rivals, used, rows, policy, columns, outcomes, inverse, low, high, log_wealth
+    lower, upper, center, alternatives, used, rows, policy, columns, outcomes, inverse, low, high, log_wealth
 ):
     """Episodes of the same policy and initial state share their bets, so they are handled together; ``used`` (N,) rivals count."""
     n, n_signals = outcomes.shape
@@ -252,7 +256,7 @@ def _update(  # type: ignore[no-untyped-def]
     below, above = np.empty((rows.size, n_signals)), np.empty((rows.size, n_signals))
     values = np.empty((points.size, n_signals))
     gap, u = np.empty(n_signals), np.empty(n_signals)
-    products = np.ones((rows.size, rivals.shape[1]))
+    products = np.ones((rows.size, alternatives.shape[1]))
     order = np.argsort(policy * inverse.shape[0] + columns)
     first = 0
     while first < n:
@@ -265,7 +269,7 @@ def _update(  # type: ignore[no-untyped-def]
         _gather(center, points, j, b, values)
         for a in range(rows.size):
             for r in range(used[rows[a]]):
-                offset, _ = _bet(below[a], above[a], values[rivals[rows[a], r]], inverse[b], low, high, gap, u)
+                offset, _ = _bet(below[a], above[a], values[alternatives[rows[a], r]], inverse[b], low, high, gap, u)
                 product = products[a, r]
                 for t in range(first, last):
                     gain = -offset
@@ -283,21 +287,21 @@ def _update(  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _forfeit(lower, upper, center, rivals, rows, j, inverse, low, high, log_wealth):  # type: ignore[no-untyped-def]
+def _forfeit(lower, upper, center, alternatives, rows, j, inverse, low, high, log_wealth):  # type: ignore[no-untyped-def]
     n_signals = low.size
     points = np.arange(center.shape[0])
     below, above = np.empty((rows.size, n_signals)), np.empty((rows.size, n_signals))
     values = np.empty((points.size, n_signals))
     gap, u = np.empty(n_signals), np.empty(n_signals)
-    worst = np.zeros((rows.size, rivals.shape[1]))
+    worst = np.zeros((rows.size, alternatives.shape[1]))
     for b in range(inverse.shape[0]):
         _gather(lower, rows, j, b, below)
         _gather(upper, rows, j, b, above)
         _gather(center, points, j, b, values)
         for a in range(rows.size):
-            for r in range(rivals.shape[1]):
-                _, least = _bet(below[a], above[a], values[rivals[rows[a], r]], inverse[b], low, high, gap, u)
+            for r in range(alternatives.shape[1]):
+                _, least = _bet(below[a], above[a], values[alternatives[rows[a], r]], inverse[b], low, high, gap, u)
                 worst[a, r] = min(worst[a, r], least)
     for a in range(rows.size):
-        for r in range(rivals.shape[1]):
+        for r in range(alternatives.shape[1]):
             log_wealth[rows[a], r] += np.log(1.0 + worst[a, r])

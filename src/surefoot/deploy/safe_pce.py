@@ -30,7 +30,7 @@ from typing import Any, Literal, Protocol, overload
 import numpy as np
 
 from surefoot.arrays import FloatArray, IntArray, check_integer, check_real
-from surefoot.deploy.desk import Batch, Desk, Episode
+from surefoot.deploy.tracker import Batch, Episode, EpisodeTracker
 from surefoot.deploy.turns import undivided
 from surefoot.errors import InvalidInput
 from surefoot.policy import Mixture, Policy
@@ -292,7 +292,9 @@ class SafePCE:
         self._candidates = _Candidates.of(policy_set)
         self._constants = self._choose(preset, policy_set, delta, episodes, eps)
         rng = np.random.default_rng(seed)
-        self._desk = Desk(policy_set.policies, criterion, criterion.return_range, criterion.cost_ceilings, rng)
+        self._tracker = EpisodeTracker(
+            policy_set.policies, criterion, criterion.return_range, criterion.cost_ceilings, rng
+        )
         self._candidate, self._level, self._weight = 0, 0, self._first_level_weight()
         self._window, self._window_from = _Window.empty(criterion.n_constraints), 0
         self._safe_pool = _Window.empty(criterion.n_constraints)
@@ -331,7 +333,7 @@ class SafePCE:
     @property
     def policies(self) -> tuple[Policy, ...]:
         """The library."""
-        return self._desk.policies
+        return self._tracker.policies
 
     @property
     def candidate(self) -> int | None:
@@ -351,7 +353,7 @@ class SafePCE:
     @property
     def mixture(self) -> Mixture:
         """What the next episode is drawn from."""
-        weights = np.zeros(len(self._desk.policies))
+        weights = np.zeros(len(self._tracker.policies))
         if self.candidate is None:
             weights[0] = 1.0
         else:
@@ -368,7 +370,7 @@ class SafePCE:
     @undivided
     def ask(self, n: int | None = None) -> Episode | Batch:
         """See :class:`~surefoot.deploy.agent.Agent`."""
-        batch = self._desk.open(self.mixture, 1 if n is None else n)
+        batch = self._tracker.open(self.mixture, 1 if n is None else n)
         return batch[0] if n is None else batch
 
     @undivided
@@ -383,8 +385,8 @@ class SafePCE:
         signals: Any = None,
     ) -> None:
         """See :class:`~surefoot.deploy.agent.Agent`."""
-        reports = self._desk.check(ids, reward, costs)
-        self._desk.close(reports)
+        reports = self._tracker.check(ids, reward, costs)
+        self._tracker.close(reports)
         # Ids increase: what was asked before the window opened ran another mixture and says nothing about this prediction.
         current = reports.ids >= self._window_from
         if self.candidate is not None and current.any():
@@ -450,7 +452,7 @@ class SafePCE:
         self._open_window()
 
     def _open_window(self) -> None:
-        self._window, self._window_from = _Window.empty(self._limits.size), self._desk.opened
+        self._window, self._window_from = _Window.empty(self._limits.size), self._tracker.opened
 
 
 class PCE(SafePCE):

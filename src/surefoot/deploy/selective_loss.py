@@ -24,7 +24,7 @@ from surefoot.arrays import FloatArray, IntArray
 
 __all__ = ["HORIZON", "SelectiveLossTest"]
 
-FRACTIONS = (0.1, 0.4, 0.9)
+LOSS_BETS = (0.1, 0.4, 0.9)
 LEVEL = 0.001
 HORIZON = 1000
 """An episode still pending when so many later ones have been asked counts as missing."""
@@ -43,7 +43,7 @@ class SelectiveLossTest:
     """
 
     def __init__(self, policies: int) -> None:
-        self.log_wealth = np.zeros((policies, len(FRACTIONS)))
+        self.log_wealth = np.zeros((policies, len(LOSS_BETS)))
         self.missing = np.zeros(policies, dtype=np.int64)
         self.flagged = False
         self.opened = self.next = 0
@@ -81,7 +81,7 @@ class SelectiveLossTest:
             self.next += 1
 
     def _bet(self, drawn: int, weights: FloatArray) -> None:
-        fractions = np.asarray(FRACTIONS)
+        fractions = np.asarray(LOSS_BETS)
         mixed = np.flatnonzero((weights > 0.0) & (weights < 1.0))
         gain = (mixed == drawn) / weights[mixed] - 1.0
         self.log_wealth[mixed] += np.log1p(fractions * gain[:, None])

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from surefoot.arrays import FloatArray, IntArray
-from surefoot.deploy.rivals import Rivals
+from surefoot.deploy.alternatives import Alternatives
 from surefoot.kernels import kernel
 from surefoot.policyset.schema import Cells
 
@@ -30,7 +30,7 @@ LARGEST = 1 << 21
 """States and actions below this have keys of their own."""
 
 
-def log_ratios(cells: Cells, rivals: Rivals) -> FloatArray:
+def log_ratios(cells: Cells, alternatives: Alternatives) -> FloatArray:
     """(E, N, R) logarithms of the e-variables; ``-inf`` where the rival excludes a transition, ``+inf`` where the cell does.
 
     Raises:
@@ -42,7 +42,7 @@ def log_ratios(cells: Cells, rivals: Rivals) -> FloatArray:
     points = kernel.center if cells.outside is None else np.concatenate([kernel.center, cells.outside.kernel])
     first = np.flatnonzero(np.r_[True, (np.diff(kernel.support[:, :2], axis=0) != 0).any(axis=1)])
     edges = np.r_[first, len(kernel.support)].astype(np.int64)
-    result: FloatArray = _log_ratios(kernel.lower, kernel.upper, points, rivals.index, edges)
+    result: FloatArray = _log_ratios(kernel.lower, kernel.upper, points, alternatives.index, edges)
     return result
 
 
@@ -55,7 +55,7 @@ class TransitionEvidence:
         rivals: the pairs.
     """
 
-    def __init__(self, cells: Cells, ratios: FloatArray, rivals: Rivals) -> None:
+    def __init__(self, cells: Cells, ratios: FloatArray, alternatives: Alternatives) -> None:
         if cells.kernel is None:
             raise ValueError("the cells have no kernel")
         support = cells.kernel.support
@@ -64,13 +64,13 @@ class TransitionEvidence:
         self._excluded = cells.kernel.upper.T <= 0.0
         self._ratios = np.where(self._excluded[:, :, None], 0.0, ratios) if self._excluded.any() else ratios
         self._rows = np.arange(len(cells))
-        self._weights = rivals.log_weights
-        self.log_wealth = np.zeros(rivals.index.shape)
+        self._weights = alternatives.log_weights
+        self.log_wealth = np.zeros(alternatives.index.shape)
         self.impossible = np.zeros(len(cells), dtype=bool)
 
-    def update(self, rows: IntArray, alive: Any) -> None:
+    def update(self, rows: IntArray, active: Any) -> None:
         """Count transitions, rows ``(s, a, s', count)`` (m, 4), for the cells in ``alive`` (N,) booleans."""
-        self._compact(alive)
+        self._compact(active)
         rows = rows[rows[:, 3] > 0]
         keys = encode(rows)
         where = np.minimum(np.searchsorted(self._keys, keys), len(self._keys) - 1)
@@ -91,9 +91,9 @@ class TransitionEvidence:
         """(N,) log of each cell's weighted average over its rivals."""
         return log_average(self.log_wealth, self._weights)
 
-    def _compact(self, alive: Any) -> None:
+    def _compact(self, active: Any) -> None:
         # Dead cells are dropped from the big table once half of it is dead: copying costs less than it saves.
-        keep = alive[self._rows]
+        keep = active[self._rows]
         if 2 * keep.sum() < keep.size:
             self._ratios = np.ascontiguousarray(self._ratios[:, keep])
             self._rows = self._rows[keep]
@@ -140,8 +140,8 @@ def _accumulate(ratios, where, counts, out):  # type: ignore[no-untyped-def]
 
 @kernel
 def _log_ratios(lower, upper, points, index, edges):  # type: ignore[no-untyped-def]
-    n_cells, n_rivals = index.shape
-    out = np.empty((lower.shape[1], n_cells, n_rivals))
+    n_cells, n_alternatives = index.shape
+    out = np.empty((lower.shape[1], n_cells, n_alternatives))
     width = 0
     for g in range(edges.size - 1):
         width = max(width, edges[g + 1] - edges[g])
@@ -150,11 +150,11 @@ def _log_ratios(lower, upper, points, index, edges):  # type: ignore[no-untyped-
     for g in range(edges.size - 1):
         a, b = edges[g], edges[g + 1]
         for i in range(n_cells):
-            for r in range(n_rivals):
-                rival = points[index[i, r], a:b]
-                _project(rival, lower[i, a:b], upper[i, a:b], nearest[: b - a])
+            for r in range(n_alternatives):
+                alternative = points[index[i, r], a:b]
+                _project(alternative, lower[i, a:b], upper[i, a:b], nearest[: b - a])
                 for e in range(b - a):
-                    ratio[e] = rival[e] / nearest[e] if nearest[e] > 0.0 else 0.0
+                    ratio[e] = alternative[e] / nearest[e] if nearest[e] > 0.0 else 0.0
                 worst = _supremum(ratio[: b - a], lower[i, a:b], upper[i, a:b])
                 excess = max(worst, 1.0)
                 for e in range(b - a):
@@ -168,34 +168,34 @@ def _log_ratios(lower, upper, points, index, edges):  # type: ignore[no-untyped-
 
 
 @kernel
-def _project(rival, lower, upper, out):  # type: ignore[no-untyped-def]
+def _project(alternative, lower, upper, out):  # type: ignore[no-untyped-def]
     """``clip(c rival, lower, upper)`` that sums to one; entries the rival excludes take their share last."""
     low, high = 0.0, 1.0
     for _ in range(200):
-        if _clipped(rival, lower, upper, high, out) >= 1.0 or high > 1e12:
+        if _clipped(alternative, lower, upper, high, out) >= 1.0 or high > 1e12:
             break
         high *= 2.0
     for _ in range(100):
         middle = 0.5 * (low + high)
         if middle <= low or middle >= high:
             break
-        if _clipped(rival, lower, upper, middle, out) < 1.0:
+        if _clipped(alternative, lower, upper, middle, out) < 1.0:
             low = middle
         else:
             high = middle
-    total = _clipped(rival, lower, upper, high, out)
-    for e in range(rival.size):
-        if total < 1.0 and rival[e] <= 0.0:
+    total = _clipped(alternative, lower, upper, high, out)
+    for e in range(alternative.size):
+        if total < 1.0 and alternative[e] <= 0.0:
             more = min(upper[e] - out[e], 1.0 - total)
             out[e] += more
             total += more
 
 
 @kernel
-def _clipped(rival, lower, upper, factor, out):  # type: ignore[no-untyped-def]
+def _clipped(alternative, lower, upper, factor, out):  # type: ignore[no-untyped-def]
     total = 0.0
-    for e in range(rival.size):
-        out[e] = min(max(factor * rival[e], lower[e]), upper[e])
+    for e in range(alternative.size):
+        out[e] = min(max(factor * alternative[e], lower[e]), upper[e])
         total += out[e]
     return total
 

@@ -97,11 +97,11 @@ class Turns:
 
 
 def undivided(method: Method) -> Method:
-    """The method as one operation of an agent whose bookkeeping, a :class:`~surefoot.deploy.desk.Desk`, is its ``_desk``."""
+    """The method as one operation of an agent whose bookkeeping, a :class:`~surefoot.deploy.tracker.EpisodeTracker`, is its ``_tracker``."""
 
     @wraps(method)
     def whole(self: Any, *args: Any, **kwargs: Any) -> Any:
-        with self._desk.turns:
+        with self._tracker.turns:
             return method(self, *args, **kwargs)
 
     return cast(Method, whole)

@@ -28,7 +28,7 @@ from surefoot.arrays import check_integer, check_real
 from surefoot.deploy.certified import CertifiedAgent
 from surefoot.deploy.ramp import RAMP
 from surefoot.errors import AssumptionError, InvalidInput
-from surefoot.experiments.imagined import Imagination, ImaginedPlant, imagine
+from surefoot.experiments.imagined import ImaginedPlant, SurrogatePlant, imagine
 from surefoot.experiments.runner import FIRST_BATCH, GROWTH, LARGEST_BATCH
 from surefoot.parallel import map_tasks
 from surefoot.policyset.schema import PolicySet
@@ -156,7 +156,7 @@ Job = tuple[str, int, int]
 
 
 def _run_all(
-    imagination: Imagination, settings: Settings, jobs: list[Job], workers: int, progress: bool
+    imagination: SurrogatePlant, settings: Settings, jobs: list[Job], workers: int, progress: bool
 ) -> list[dict[str, Any]]:
     total = len(jobs)
     if workers == 1:
@@ -171,11 +171,11 @@ def _run_all(
     return results
 
 
-def _list(imagination: Imagination, settings: Settings, jobs: list[Job]) -> list[dict[str, Any]]:
+def _list(imagination: SurrogatePlant, settings: Settings, jobs: list[Job]) -> list[dict[str, Any]]:
     return list(_some(imagination, settings, jobs))
 
 
-def _some(imagination: Imagination, settings: Settings, jobs: list[Job]) -> Iterator[dict[str, Any]]:
+def _some(imagination: SurrogatePlant, settings: Settings, jobs: list[Job]) -> Iterator[dict[str, Any]]:
     """One result per job; neighbouring jobs share a truth, which is built once."""
     built: dict[int, ImaginedPlant] = {}
     for level, run, cell in jobs:

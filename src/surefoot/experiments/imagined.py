@@ -34,7 +34,7 @@ from surefoot.cmdp.simulate import Simulator
 from surefoot.policy import TabularPolicy
 from surefoot.policyset.schema import KernelBoxes, PolicySet
 
-__all__ = ["Draws", "Imagination", "ImaginedPlant", "Outcome", "Rollouts", "imagine"]
+__all__ = ["Draws", "ImaginedPlant", "Outcome", "Rollouts", "SurrogatePlant", "imagine"]
 
 LARGEST_TABLE = 1000
 """Rollouts are tried up to this many pairs (s, a); the least-squares problem is dense."""
@@ -85,7 +85,7 @@ class ImaginedPlant(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class Imagination:
+class SurrogatePlant:
     """Makes plants.
 
     Attributes:
@@ -108,7 +108,7 @@ class Imagination:
         return Rollouts(self.model.task(self.policy_set, cell), _tables(self.policy_set))
 
 
-def imagine(policy_set: PolicySet, spread: float | None = None) -> Imagination:
+def imagine(policy_set: PolicySet, spread: float | None = None) -> SurrogatePlant:
     """Find out how episodes can be made from this set's predictions.
 
     Args:
@@ -126,9 +126,9 @@ def imagine(policy_set: PolicySet, spread: float | None = None) -> Imagination:
     if model is not None:
         deviation = _deviation(policy_set, model)
         if (deviation <= FIDELITY).all():
-            return Imagination(policy_set, _ROLLOUTS, True, deviation, model, shares)
+            return SurrogatePlant(policy_set, _ROLLOUTS, True, deviation, model, shares)
     exact = np.zeros(1 + policy_set.criterion.n_constraints)
-    return Imagination(policy_set, _DRAWS.format(spread=told), False, exact, None, shares)
+    return SurrogatePlant(policy_set, _DRAWS.format(spread=told), False, exact, None, shares)
 
 
 def _spreads(policy_set: PolicySet, spread: float | None) -> tuple[FloatArray, str]:
@@ -415,7 +415,7 @@ def _start(rows: FloatArray, wanted: FloatArray, pull: float = START_PULL) -> Fl
 
 
 def _deviation(policy_set: PolicySet, model: _Model) -> FloatArray:
-    """(F,) see :attr:`Imagination.deviation`; on cells that the fit may not have seen."""
+    """(F,) see :attr:`SurrogatePlant.deviation`; on cells that the fit may not have seen."""
     centers, tables = _centers(policy_set), _tables(policy_set)
     cells = np.unique(np.linspace(0, len(centers) - 1, 12).astype(int))
     off = np.stack([np.abs(evaluate_many(model.task(policy_set, int(k)), tables) - centers[k]) for k in cells])

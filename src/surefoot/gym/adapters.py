@@ -1,7 +1,7 @@
 """Environments that are almost what is asked for, made so.
 
-* :class:`SixTuple`: steps ``(obs, reward, cost, terminated, truncated, info)``, as safety benchmarks give them, become Gymnasium's five,
-  with the cost in ``info["cost"]``.
+* :class:`SafetyGymnasiumAdapter`: steps ``(obs, reward, cost, terminated, truncated, info)``, as safety benchmarks give them, become
+  Gymnasium's five, with the cost in ``info["cost"]``.
 * :class:`CostInInfo`: the cost computed from ``(obs, action, next_obs, info)``.
 * :func:`tabular_env`, :func:`tabular_family`: a finite CMDP, or a family of them, as environments. Their exact values are known, which
   makes them the oracle of everything that simulates.
@@ -33,10 +33,10 @@ try:
 except ModuleNotFoundError as error:
     raise MissingExtra("gymnasium", "gym") from error
 
-__all__ = ["CostInInfo", "SixTuple", "TabularEnv", "tabular_env", "tabular_family"]
+__all__ = ["CostInInfo", "SafetyGymnasiumAdapter", "TabularEnv", "tabular_env", "tabular_family"]
 
 
-class SixTuple(gymnasium.Wrapper[Any, Any, Any, Any]):
+class SafetyGymnasiumAdapter(gymnasium.Wrapper[Any, Any, Any, Any]):
     """Moves the cost of a step of six into ``info["cost"]``."""
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:

@@ -24,7 +24,7 @@ from surefoot.errors import MissingExtra, SimulationError, SurefootError
 from surefoot.gym.dependence import RandomActions, dependence
 from surefoot.gym.deployed import as_deployed, check_memory, owned
 from surefoot.gym.family import GymFamily
-from surefoot.gym.rollout import Rollouts, Stage
+from surefoot.gym.rollout import Rollouts, RolloutWorker
 
 __all__ = ["FamilyCheck", "check_family"]
 
@@ -157,16 +157,16 @@ class _Findings:
 
     def task(self, task: int, point: FloatArray) -> None:
         """Everything about one task."""
-        with closing(Stage(self.family, point, task=task, width=2)) as stage:
-            (env,) = stage.environments(1)
+        with closing(RolloutWorker(self.family, point, task=task, num_envs=2)) as worker:
+            (env,) = worker.environments(1)
             policy = RandomActions(env.action_space) if self.policy is None else self.policy
             if task == 0:
                 self._gymnasium(point)
-            first = self._run(stage, policy)
+            first = self._run(worker, policy)
             self.parts.append(first)
-            self._same(first, self._run(stage, policy), "the same environment", point)
-        with closing(Stage(self.family, point, task=task, width=1)) as stage:
-            self._same(first, self._run(stage, policy), "another environment of the same task", point)
+            self._same(first, self._run(worker, policy), "the same environment", point)
+        with closing(RolloutWorker(self.family, point, task=task, num_envs=1)) as worker:
+            self._same(first, self._run(worker, policy), "another environment of the same task", point)
         if (first.lengths == 0).any():
             self.problems.append(f"{self.family.name}: an episode must have a step, got none; fix reset")
 
@@ -174,9 +174,9 @@ class _Findings:
         """Tasks that share episodes differ in nothing but the reward, and ``rewards`` says what each of them pays."""
         parts = []
         for parameters in (point, other):
-            with closing(Stage(self.family, parameters, width=1)) as stage:
-                (env,) = stage.environments(1)
-                parts.append(self._run(stage, RandomActions(env.action_space) if self.policy is None else self.policy))
+            with closing(RolloutWorker(self.family, parameters, num_envs=1)) as worker:
+                (env,) = worker.environments(1)
+                parts.append(self._run(worker, RandomActions(env.action_space) if self.policy is None else self.policy))
                 self._pays(env, parameters)
         for name in ("first_observations", "lengths", "costs", "signals"):
             if not np.array_equal(getattr(parts[0], name), getattr(parts[1], name)):
@@ -196,9 +196,9 @@ class _Findings:
         if known is None:
             known = [any(bool(part.costs[:, i].any()) for part in self.parts) for i in range(self.family.n_constraints)]
         if not all(known):
-            with closing(Stage(self.family, point, width=2)) as stage:
+            with closing(RolloutWorker(self.family, point, num_envs=2)) as worker:
                 self.count += self.episodes
-                costs = stage.run(policy, index, seed=self.seed, first=0, count=self.episodes).costs
+                costs = worker.run(policy, index, seed=self.seed, first=0, count=self.episodes).costs
             known = [had or bool(costs[:, i].any()) for i, had in enumerate(known)]
         self.costing = known
 
@@ -229,9 +229,9 @@ class _Findings:
                 return
             before = after
 
-    def _run(self, stage: Stage, policy: Any) -> Rollouts:
+    def _run(self, worker: RolloutWorker, policy: Any) -> Rollouts:
         self.count += self.episodes
-        return stage.run(policy, 0, seed=self.seed, first=0, count=self.episodes)
+        return worker.run(policy, 0, seed=self.seed, first=0, count=self.episodes)
 
     def _same(self, first: Rollouts, again: Rollouts, where: str, point: FloatArray) -> None:
         """The seed decides an episode: no memory of earlier ones, no task that changes on reset, no hidden randomness."""
@@ -306,11 +306,11 @@ def _surely_above(values: FloatArray, limit: float) -> bool:
 
 def _five(env: Any) -> Any:
     """Gymnasium's checker wants steps of five."""
-    from surefoot.gym.adapters import SixTuple
+    from surefoot.gym.adapters import SafetyGymnasiumAdapter
 
     env.reset(seed=0)
     result = env.step(env.action_space.sample())
-    return SixTuple(env) if isinstance(result, tuple) and len(result) == 6 else env
+    return SafetyGymnasiumAdapter(env) if isinstance(result, tuple) and len(result) == 6 else env
 
 
 def _plain(text: str) -> str:

@@ -27,8 +27,8 @@ import numpy as np
 from surefoot.arrays import FloatArray, as_floats, check_integer, check_real
 from surefoot.errors import InvalidInput, MissingExtra
 from surefoot.gym.family import GymFamily
-from surefoot.gym.lagrange import Trained, judge
-from surefoot.gym.rollout import Stage
+from surefoot.gym.lagrange import Trained, evaluate_trained
+from surefoot.gym.rollout import RolloutWorker
 from surefoot.parallel import map_tasks
 
 try:
@@ -129,7 +129,7 @@ def tune(
         family, make_policy, finalists, listed, 4 * episodes, int(rng.integers(2**31)), workers
     )
     chosen = finalists[int(np.argmin(rank(rewards, _excess(costs, share * family.criterion.cost_limits))))]
-    return judge(
+    return evaluate_trained(
         family,
         make_policy(chosen),
         listed,
@@ -199,10 +199,10 @@ def _one_task(
 ) -> tuple[FloatArray, int]:
     """(n, 1+I) mean outcomes of the candidates in one task, and the steps they took."""
     rows, steps = [], 0
-    with Stage(family, task, task=k) as stage:
+    with RolloutWorker(family, task, task=k) as worker:
         for x in candidates:
             # Every candidate runs as number 0, which is what makes their chance the same.
-            done = stage.run(make_policy(x), 0, seed=seed, first=0, count=episodes)
+            done = worker.run(make_policy(x), 0, seed=seed, first=0, count=episodes)
             rows.append(done.outcomes()[:, : 1 + family.n_constraints].mean(axis=0))
             steps += int(done.lengths.sum())
     return np.stack(rows), steps

@@ -38,7 +38,7 @@ import numpy as np
 from surefoot.arrays import FloatArray
 from surefoot.errors import SimulationError
 from surefoot.gym.family import GymFamily
-from surefoot.gym.rollout import Rollouts, Stage
+from surefoot.gym.rollout import Rollouts, RolloutWorker
 
 __all__ = ["Dependence", "RandomActions", "dependence", "far_apart", "ignored"]
 
@@ -227,42 +227,42 @@ class _Probe:
     def __exit__(self, *_: object) -> None:
         self.stack.close()
 
-    def _stage(self, point: FloatArray, scan: bool = False) -> Stage:
+    def _stage(self, point: FloatArray, scan: bool = False) -> RolloutWorker:
         make = self.family.make
         watched = replace(self.family, make=lambda z: _Watched(make(z), scan))
         at = self.points if self.family.shared else None
-        return self.stack.enter_context(Stage(watched, point, rewards_at=at, width=1))
+        return self.stack.enter_context(RolloutWorker(watched, point, rewards_at=at, num_envs=1))
 
-    def _blocked(self, block: int, task: int | Stage, number: int, seeded: bool = True) -> _Episode:
+    def _blocked(self, block: int, task: int | RolloutWorker, number: int, seeded: bool = True) -> _Episode:
         """An episode of a block: the block decides the policy or the actions; ``number`` the seed."""
-        stage = task if isinstance(task, Stage) else self.stages[task]
-        (env,) = stage.environments(1)
+        worker = task if isinstance(task, RolloutWorker) else self.stages[task]
+        (env,) = worker.environments(1)
         env.seeded = seeded
         kinds = 2 * self.random + bool(self.policies)
         kind = block % kinds
         if self.random and kind < 2:
             try:
                 return self._run(
-                    stage, _Sequence(env.action_space, (self.seed, PURPOSE, block), kind == 1), block, number
+                    worker, _Sequence(env.action_space, (self.seed, PURPOSE, block), kind == 1), block, number
                 )
             except SimulationError:
                 # Ranges may hold for the policies only; then the policies alone are asked.
                 if not self.policies:
                     raise
                 self.random = False
-        return self._run(stage, self.policies[block // kinds % len(self.policies)], block, number)
+        return self._run(worker, self.policies[block // kinds % len(self.policies)], block, number)
 
-    def _run(self, stage: Stage, policy: Any, block: int, number: int) -> _Episode:
+    def _run(self, worker: RolloutWorker, policy: Any, block: int, number: int) -> _Episode:
         self.count += 1
-        seeded = stage.envs[0].seeded
+        seeded = worker.envs[0].seeded
         for attempt in range(ATTEMPTS):
             # An episode that the simulator does not finish says nothing; another seed takes its place, in every task the same.
             tolerant, first = attempt < ATTEMPTS - 1, number + attempt * APART
-            found = stage.run(policy, block, seed=(self.seed, PURPOSE), first=first, count=1, tolerant=tolerant)
+            found = worker.run(policy, block, seed=(self.seed, PURPOSE), first=first, count=1, tolerant=tolerant)
             if not found.failed[0]:
                 break
-            stage.envs[0].seeded = seeded
-        env = stage.envs[0]
+            worker.envs[0].seeded = seeded
+        env = worker.envs[0]
         shown = np.asarray(env.shown)
         change = np.abs(np.diff(shown, axis=0)).mean(axis=0) if len(shown) > 1 else np.zeros(shown.shape[1])
         outcomes = np.concatenate([found.returns.ravel(), found.costs.ravel(), found.signals.ravel(), found.lengths])
@@ -318,8 +318,8 @@ class _Probe:
             if moved[i] == ends[0]:
                 continue
             try:
-                stage = self._stage(moved)
-                same = all(self._blocked(b, stage, 0).digest == self._blocked(b, 0, 0).digest for b in range(EXACT))
+                worker = self._stage(moved)
+                same = all(self._blocked(b, worker, 0).digest == self._blocked(b, 0, 0).digest for b in range(EXACT))
             except Exception:
                 # One by one, parameters may leave the set in which the family lives.
                 continue
@@ -347,9 +347,9 @@ class _Probe:
 
     def redrawn(self) -> list[str]:
         """Attributes that stay in an episode, change between episodes of one task, and look like its parameters."""
-        stage = self._stage(self.points[0], scan=True)
-        episodes = [self._blocked(0, stage, number) for number in range(3)]
-        made, asked = stage.envs[0].made, self.points[0]
+        worker = self._stage(self.points[0], scan=True)
+        episodes = [self._blocked(0, worker, number) for number in range(3)]
+        made, asked = worker.envs[0].made, self.points[0]
         plain = {_plain(name): name for name in self.family.parameter_names}
         found = []
         for path, value in episodes[0].held[0].items():

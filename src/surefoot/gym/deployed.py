@@ -24,13 +24,13 @@ import numpy as np
 from surefoot.controllers import LinearPolicy, MLPPolicy
 from surefoot.errors import InvalidInput
 from surefoot.gym.family import GymFamily
-from surefoot.gym.rollout import Stage, chance
+from surefoot.gym.rollout import RolloutWorker, chance
 from surefoot.policy import TabularPolicy, as_policy, for_episode, is_shared, parameters_of
 from surefoot.policyset.codec import is_of_a_kind, is_registered, name_of, rebuilt
 
 __all__ = ["as_deployed", "check_memory", "owned"]
 
-WIDTH, EPISODES = 3, 5
+NUM_ENVS, EPISODES = 3, 5
 """Environments in lockstep and episodes of the test: two begin where others have ended."""
 CLOSE = 1e-5
 """Relative difference of actions that rounding explains: single-precision networks, rows in larger matrix products."""
@@ -76,8 +76,8 @@ def check_memory(family: GymFamily, parameters: Any, policy: Any, index: int, *,
         return []
     log = _Log()
     recorded = replace(family, make=lambda p: _Recorded(family.make(p), log))
-    with Stage(recorded, parameters, width=WIDTH) as stage:
-        stage.run(policy, index, seed=(seed, CHECK), first=0, count=EPISODES, tolerant=True)
+    with RolloutWorker(recorded, parameters, num_envs=NUM_ENVS) as worker:
+        worker.run(policy, index, seed=(seed, CHECK), first=0, count=EPISODES, tolerant=True)
     who = f"policy {index} of {family.name} ({_kind(policy)})"
     for number in range(EPISODES):
         first, draws = chance((seed, CHECK), (0, index, number))

@@ -28,7 +28,7 @@ from surefoot.gym.family import GymFamily
 from surefoot.gym.rollout import rollout
 from surefoot.stats.betting import mean_lower, mean_upper
 
-__all__ = ["LEVEL", "Multipliers", "Trained", "interval", "judge", "step_costs"]
+__all__ = ["LEVEL", "Multipliers", "Trained", "evaluate_trained", "interval", "step_costs"]
 
 LEVEL = 0.05
 """Error of each interval in a report."""
@@ -198,7 +198,7 @@ def step_costs(
     )
 
 
-def judge(
+def evaluate_trained(
     family: GymFamily,
     policy: Any,
     tasks: FloatArray,

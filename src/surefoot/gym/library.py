@@ -153,7 +153,7 @@ def train_library(
         MissingExtra: no Stable-Baselines3, or no MuJoCo.
     """
     recipe = _recipe(name)
-    from surefoot.gym.lagrange import judge
+    from surefoot.gym.lagrange import evaluate_trained
     from surefoot.gym.locomotion import locomotion
     from surefoot.gym.sb3 import PPOLagrangian
 
@@ -176,7 +176,7 @@ def train_library(
             **more,
         )
     else:
-        safe = judge(family, start, recipe.safe_tasks, episodes=episodes, seed=seed + 1)
+        safe = evaluate_trained(family, start, recipe.safe_tasks, episodes=episodes, seed=seed + 1)
     members = [general.policy.fix(task) for task in recipe.members]
     eager = replace(further, deviation=recipe.tuned_deviation)
     for j in recipe.tuned:
@@ -195,10 +195,10 @@ def _tune(
     more: Mapping[str, Any],
 ) -> MLPPolicy:
     """The policy after a run on its own task, or as it was if that did not help."""
-    from surefoot.gym.lagrange import judge
+    from surefoot.gym.lagrange import evaluate_trained
 
     after = trainer.train(family, steps=steps, seed=seed, tasks=task[None], start=policy, **more)
-    before = judge(family, policy, task[None], episodes=int(more["episodes"]), seed=seed)
+    before = evaluate_trained(family, policy, task[None], episodes=int(more["episodes"]), seed=seed)
     return max((before, after), key=_merit).policy  # type: ignore[no-any-return]
 
 

@@ -45,7 +45,7 @@ from surefoot.gym.checkpoint import Checkpoint
 from surefoot.gym.dependence import ignored
 from surefoot.gym.deployed import check_memory, owned
 from surefoot.gym.family import GymFamily
-from surefoot.gym.rollout import Stage
+from surefoot.gym.rollout import RolloutWorker
 from surefoot.gym.values import Estimates, Widths, episodes_for, estimate
 from surefoot.gym.workload import Workload, least_episodes, measure_workload, tried_corners
 from surefoot.policy import DeterministicPolicy, FunctionPolicy
@@ -63,7 +63,7 @@ from surefoot.policyset.schema import (
 )
 from surefoot.stats.binomial import SIMULATION_STATED_AT, clopper_pearson_upper, simulated_upper
 from surefoot.stats.ledger import Ledger
-from surefoot.training.cells import ghost_tasks, seam_tasks
+from surefoot.training.cells import extrapolated_tasks, interpolated_tasks
 from surefoot.training.choice import CellsChoice, checked_cells, choose_cells, folds
 from surefoot.training.cover import Cover, proved_level, sized_cover
 from surefoot.training.coverage import CoverageOracle, ParameterDistance
@@ -375,9 +375,9 @@ class _Run:
     def settings(self, point: FloatArray) -> dict[str, Any]:
         """What decides the results of simulations, beside what every one of them is kept under."""
         family, criterion = self.family, self.family.criterion
-        with Stage(family, point, task=0) as stage:
+        with RolloutWorker(family, point, task=0) as worker:
             probes = [
-                stage.run(policy, j, seed=(self.budget.seed, 8), first=0, count=1, tolerant=True)
+                worker.run(policy, j, seed=(self.budget.seed, 8), first=0, count=1, tolerant=True)
                 for j, policy in enumerate(self.policies)
             ]
         return {
@@ -517,24 +517,24 @@ class _Drawn:
     """
 
     tasks: FloatArray
-    ghosts: FloatArray
+    extrapolated: FloatArray
     hosts: IntArray
     outside: FloatArray
 
     @staticmethod
     def of(family: GymFamily, parameters: FloatArray, outside: Any) -> _Drawn:
-        ghosts, hosts = ghost_tasks(parameters, np.arange(len(parameters)), family.support)
+        extrapolated, hosts = extrapolated_tasks(parameters, np.arange(len(parameters)), family.support)
         far = np.zeros((0, family.n_parameters)) if outside is None else np.asarray(outside, dtype=np.float64)
         if far.ndim != 2 or far.shape[1] != family.n_parameters or not np.isfinite(far).all():
             raise InvalidInput(
                 f"outside must have shape (M, {family.n_parameters}) and be finite, got {far.shape}; one row per task"
             )
-        return _Drawn(parameters, ghosts, hosts, far)
+        return _Drawn(parameters, extrapolated, hosts, far)
 
     @property
     def everything(self) -> FloatArray:
         """(T + 2p + M, p)."""
-        return np.concatenate([self.tasks, self.ghosts, self.outside])
+        return np.concatenate([self.tasks, self.extrapolated, self.outside])
 
 
 @dataclass(frozen=True, eq=False)
@@ -572,8 +572,8 @@ def _build(
     policy_for_cell: Callable[[FloatArray], int] | None,
     strict: bool,
 ) -> _Outcome:
-    family, n, g = run.family, len(drawn.tasks), len(drawn.ghosts)
-    values, ghosts, far = (everything.take(s) for s in (slice(0, n), slice(n, n + g), slice(n + g, None)))
+    family, n, g = run.family, len(drawn.tasks), len(drawn.extrapolated)
+    values, extrapolated, far = (everything.take(s) for s in (slice(0, n), slice(n, n + g), slice(n + g, None)))
     margins = run.margins(values)
     good = np.flatnonzero(run.enough(margins))
     offenders = _Offenders(run)
@@ -591,7 +591,7 @@ def _build(
         boxes = _Boxes(len(found.centers), values)
         for t in members:
             boxes.include(int(assignment[t]), values.lower[t], values.upper[t])
-        _extend(run, boxes, drawn, assignment, members, values, ghosts, seams, noted)
+        _extend(run, boxes, drawn, assignment, members, values, extrapolated, seams, noted)
         boxes.inflate(INFLATION, room, *family.ranges())
         return found, boxes
 
@@ -656,12 +656,12 @@ def _extend(
     assignment: IntArray,
     good: IntArray,
     values: Estimates,
-    ghosts: Estimates,
+    extrapolated: Estimates,
     seams: str,
     offenders: _Offenders,
 ) -> None:
     """Add seams and ghosts to the boxes."""
-    middles, ends = seam_tasks(drawn.tasks[good], np.arange(good.size))
+    middles, ends = interpolated_tasks(drawn.tasks[good], np.arange(good.size))
     ends = good[ends]
     apart = assignment[ends[:, 0]] != assignment[ends[:, 1]]
     middles, ends = middles[apart], ends[apart]
@@ -675,9 +675,9 @@ def _extend(
     for k in np.flatnonzero(fine):
         for cell in set(assignment[ends[k]].tolist()):
             boxes.include(cell, lower[k], upper[k])
-    offenders.add(drawn.ghosts, ghosts)
-    for k in np.flatnonzero(run.enough(run.margins(ghosts)) & (assignment[drawn.hosts] >= 0)):
-        boxes.include(int(assignment[drawn.hosts[k]]), ghosts.lower[k], ghosts.upper[k])
+    offenders.add(drawn.extrapolated, extrapolated)
+    for k in np.flatnonzero(run.enough(run.margins(extrapolated)) & (assignment[drawn.hosts] >= 0)):
+        boxes.include(int(assignment[drawn.hosts[k]]), extrapolated.lower[k], extrapolated.upper[k])
 
 
 def _corners(run: _Run, offenders: _Offenders) -> None:

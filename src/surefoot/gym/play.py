@@ -3,7 +3,7 @@
 The agent sees episodes; the score uses values of the library's policies that were judged beforehand from many fresh episodes, because
 continuous tasks have no exact ones. A deployed mixture ``w`` is then worth ``sum_j w_j V(pi_j)``.
 
-Episodes are simulated once and replayed: a :class:`Bank` holds fresh episodes of every policy, made in blocks when first wanted. Each run
+Episodes are simulated once and replayed: a :class:`EpisodeCache` holds fresh episodes of every policy, made in blocks when first wanted. Each run
 reads every policy's episodes block by block, in an order of its own and never twice. A run therefore sees independent episodes;
 runs that share a bank and begin at the same block are not independent of each other.
 
@@ -24,14 +24,14 @@ from surefoot.gym.family import GymFamily
 from surefoot.gym.rollout import Seed, rollout
 from surefoot.gym.values import Estimates, Widths, estimate
 
-__all__ = ["Bank", "Trace", "judge", "play_gym"]
+__all__ = ["EpisodeCache", "Trace", "evaluate_policy", "play_gym"]
 
 BLOCK = 500
 UNREACHABLE = 1e-9
 """A width, as a share of the range, that no number of episodes reaches: judging spends its whole budget."""
 
 
-class Bank:
+class EpisodeCache:
     """Fresh episodes of a library in one task, or in T tasks that differ in the reward only.
 
     Args:
@@ -72,7 +72,7 @@ class Bank:
         """Episodes so far."""
         return self.block * len(self._blocks)
 
-    def fill(self, episodes: int, *, progress: bool = False) -> Bank:
+    def fill(self, episodes: int, *, progress: bool = False) -> EpisodeCache:
         """Simulate at least so many episodes of every policy now."""
         count = -(-check_integer("episodes", episodes, low=1) // self.block)
         missing = [b for b in range(count) if any((j, b) not in self._blocks for j in range(len(self.policies)))]
@@ -109,35 +109,35 @@ class Bank:
 class _Reader:
     """One run's way through a bank."""
 
-    def __init__(self, bank: Bank, seed: int, task: int, first_block: int) -> None:
-        self.bank, self.seed, self.task = bank, seed, task
-        self.used = np.full(len(bank.policies), first_block * bank.block, dtype=np.int64)
+    def __init__(self, cache: EpisodeCache, seed: int, task: int, first_block: int) -> None:
+        self.cache, self.seed, self.task = cache, seed, task
+        self.used = np.full(len(cache.policies), first_block * cache.block, dtype=np.int64)
         self.orders: dict[tuple[int, int], IntArray] = {}
 
     def next(self, policy_index: IntArray) -> FloatArray:
         """(n, 1+I+X) outcomes of fresh episodes of the given policies."""
-        width = 1 + self.bank.family.n_constraints + len(self.bank.family.signals)
+        width = 1 + self.cache.family.n_constraints + len(self.cache.family.signals)
         out = np.empty((policy_index.size, width))
         for j in np.unique(policy_index).tolist():
             where = np.flatnonzero(policy_index == j)
             numbers = self.used[j] + np.arange(where.size)
             self.used[j] += where.size
-            blocks, places = np.divmod(numbers, self.bank.block)
+            blocks, places = np.divmod(numbers, self.cache.block)
             for b in np.unique(blocks).tolist():
                 mine = blocks == b
-                out[where[mine]] = self.bank.take(j, b, self._order(j, b)[places[mine]], self.task)
+                out[where[mine]] = self.cache.take(j, b, self._order(j, b)[places[mine]], self.task)
         return out
 
     def _order(self, policy: int, block: int) -> IntArray:
         if (policy, block) not in self.orders:
             rng = np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=(policy, block)))
-            self.orders[policy, block] = rng.permutation(self.bank.block)
+            self.orders[policy, block] = rng.permutation(self.cache.block)
         return self.orders[policy, block]
 
 
 def play_gym(
     agent: Player,
-    bank: Bank,
+    cache: EpisodeCache,
     *,
     episodes: int,
     seed: int,
@@ -162,15 +162,15 @@ def play_gym(
         largest_batch: episodes that share one mixture, at most.
     """
     episodes = check_integer("episodes", episodes, low=1)
-    task = check_integer("task", task, low=0, high=len(bank.parameters) - 1)
+    task = check_integer("task", task, low=0, high=len(cache.parameters) - 1)
     first_block = check_integer("first_block", first_block, low=0)
-    n_constraints = bank.family.n_constraints
-    worth = as_floats("values", values, (len(bank.policies), 1 + n_constraints))
-    if len(agent.policies) != len(bank.policies):
+    n_constraints = cache.family.n_constraints
+    worth = as_floats("values", values, (len(cache.policies), 1 + n_constraints))
+    if len(agent.policies) != len(cache.policies):
         raise InvalidInput(
-            f"bank must hold the agent's {len(agent.policies)} policies, got {len(bank.policies)}; make it for agent.policies"
+            f"bank must hold the agent's {len(agent.policies)} policies, got {len(cache.policies)}; make it for agent.policies"
         )
-    reader = _Reader(bank, seed, task, first_block)
+    reader = _Reader(cache, seed, task, first_block)
 
     def meet(policy_index: IntArray, _: int) -> tuple[FloatArray, dict[str, Any]]:
         outcomes = reader.next(policy_index)
@@ -180,7 +180,7 @@ def play_gym(
     return record(agent, episodes, meet, largest_batch=largest_batch)
 
 
-def judge(
+def evaluate_policy(
     family: GymFamily,
     parameters: Any,
     policies: Sequence[Any],
@@ -193,7 +193,7 @@ def judge(
 ) -> Estimates:
     """What policies are worth in tasks (T, p): means of ``episodes`` fresh episodes each, with intervals at error ``alpha`` per task.
 
-    ``judge(...).mean[k, :, : 1 + I]`` are the ``values`` of task k in :func:`play_gym`.
+    ``evaluate_policy(...).mean[k, :, : 1 + I]`` are the ``values`` of task k in :func:`play_gym`.
     """
     low, high = family.ranges()
     never, n = UNREACHABLE * (high - low), 1 + family.n_constraints

@@ -30,15 +30,16 @@ from typing import Any, NoReturn
 import numpy as np
 
 from surefoot.arrays import FloatArray, IntArray, check_integer, first_where
+from surefoot.deprecation import renamed_arguments
 from surefoot.errors import InvalidInput, SimulationError, SurefootError
 from surefoot.gym.family import ROOM, GymFamily
 from surefoot.parallel import map_tasks
 from surefoot.policy import instances, parameters_of
 from surefoot.progress import track
 
-__all__ = ["Rollouts", "Stage", "chance", "join", "rollout"]
+__all__ = ["RolloutWorker", "Rollouts", "chance", "join", "rollout"]
 
-WIDTH = 16
+NUM_ENVS = 16
 """Environments in lockstep; more share a matrix product among more, and cost memory."""
 ACTION_ROOM = 1e-6
 """Relative rounding allowed at the ends of an action space, whose bounds are single precision."""
@@ -91,6 +92,7 @@ def join(parts: Sequence[Rollouts]) -> Rollouts:
     return Rollouts(**whole, failure=next((part.failure for part in parts if part.failure is not None), None))
 
 
+@renamed_arguments(width="num_envs")
 def rollout(
     family: GymFamily,
     parameters: Any,
@@ -103,7 +105,7 @@ def rollout(
     task: int = 0,
     rewards_at: Any = None,
     indices: Sequence[int] | None = None,
-    width: int = WIDTH,
+    num_envs: int = NUM_ENVS,
     progress: bool = False,
 ) -> tuple[Rollouts, ...]:
     """Run every policy in one task.
@@ -119,7 +121,7 @@ def rollout(
         task: number of the task, so that tasks do not share their chance.
         rewards_at: (T, p) tasks whose returns are wanted from the same episodes, for families that differ in the reward only.
         indices: (J,) positions of the policies in their library, by default 0, 1, ..
-        width: m.
+        num_envs: m.
         progress: draw a progress bar where that makes sense.
 
     Returns:
@@ -130,7 +132,7 @@ def rollout(
     """
     episodes = check_integer("episodes", episodes, low=1)
     workers = check_integer("workers", workers, low=1)
-    width = check_integer("width", width, low=1)
+    num_envs = check_integer("num_envs", num_envs, low=1)
     first_episode = check_integer("first_episode", first_episode, low=0)
     parts = 1 if workers == 1 else max(1, -(-workers * BLOCKS // len(policies)))
     numbers = list(range(len(policies))) if indices is None else [int(j) for j in indices]
@@ -139,14 +141,14 @@ def rollout(
     edges = np.linspace(0, episodes, min(parts, episodes) + 1).astype(int)
     units = [(j, int(a), int(b - a)) for j in range(len(policies)) for a, b in itertools.pairwise(edges)]
     if workers == 1:
-        with Stage(family, parameters, task=task, rewards_at=rewards_at, width=width) as stage:
+        with RolloutWorker(family, parameters, task=task, rewards_at=rewards_at, num_envs=num_envs) as worker:
             done = [
-                stage.run(policies[j], numbers[j], seed=seed, first=first_episode + a, count=n)
+                worker.run(policies[j], numbers[j], seed=seed, first=first_episode + a, count=n)
                 for j, a, n in track(units, "simulating", len(units), show=progress)
             ]
     else:
         calls = [
-            (family, parameters, task, rewards_at, width, policies[j], numbers[j], seed, first_episode + a, n)
+            (family, parameters, task, rewards_at, num_envs, policies[j], numbers[j], seed, first_episode + a, n)
             for j, a, n in units
         ]
         done = map_tasks(_unit, calls, workers=workers, label="simulating", progress=progress)
@@ -159,28 +161,28 @@ def _unit(
     parameters: Any,
     task: int,
     rewards_at: Any,
-    width: int,
+    num_envs: int,
     policy: Any,
     index: int,
     seed: Seed,
     first: int,
     n: int,
 ) -> Rollouts:
-    with Stage(family, parameters, task=task, rewards_at=rewards_at, width=width) as stage:
-        return stage.run(policy, index, seed=seed, first=first, count=n)
+    with RolloutWorker(family, parameters, task=task, rewards_at=rewards_at, num_envs=num_envs) as worker:
+        return worker.run(policy, index, seed=seed, first=first, count=n)
 
 
-class Stage:
+class RolloutWorker:
     """One task in one process: its environments, made when first needed, and what every step is checked against.
 
     Args:
-        family, parameters, task, rewards_at, width: as in :func:`rollout`.
+        family, parameters, task, rewards_at, num_envs: as in :func:`rollout`.
     """
 
     def __init__(
-        self, family: GymFamily, parameters: Any, *, task: int = 0, rewards_at: Any = None, width: int = WIDTH
+        self, family: GymFamily, parameters: Any, *, task: int = 0, rewards_at: Any = None, num_envs: int = NUM_ENVS
     ) -> None:
-        self.family, self.task, self.width = family, task, width
+        self.family, self.task, self.num_envs = family, task, num_envs
         self.parameters = np.asarray(parameters, dtype=np.float64)
         if self.parameters.shape != (family.n_parameters,):
             raise InvalidInput(
@@ -195,7 +197,7 @@ class Stage:
         self.single = rewards_at is None
         self.envs: list[Any] = []
 
-    def __enter__(self) -> Stage:
+    def __enter__(self) -> RolloutWorker:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -268,22 +270,22 @@ class _Run:
     """Episodes on their way; slot k runs one of them in environment k."""
 
     def __init__(
-        self, stage: Stage, policy: Any, index: int, seed: Seed, first: int, count: int, tolerant: bool
+        self, worker: RolloutWorker, policy: Any, index: int, seed: Seed, first: int, count: int, tolerant: bool
     ) -> None:
         self.tolerant = tolerant
         self.failure: str | None = None
         self.failed: BoolArray = np.zeros(count, dtype=np.bool_)
-        self.stage, self.family, self.index, self.first, self.count = stage, stage.family, index, first, count
+        self.worker, self.family, self.index, self.first, self.count = worker, worker.family, index, first, count
         self.entropy = [int(s) for s in (seed if isinstance(seed, tuple) else (seed,))]
         self.low, self.high = self.family.criterion.reward_bounds
         self.ends = self.family.ranges()
-        m, family = min(stage.width, count), self.family
-        self.envs = stage.environments(m)
+        m, family = min(worker.num_envs, count), self.family
+        self.envs = worker.environments(m)
         self.space = self.envs[0].observation_space
         self.horizon, self.constrained = self.family.horizon, self.family.n_constraints > 0
         self.shape = self.space.shape
         self.doing, self.slot = "policy", 0
-        self.points = np.zeros((1, 0)) if stage.rewards_at is None else stage.rewards_at
+        self.points = np.zeros((1, 0)) if worker.rewards_at is None else worker.rewards_at
         n_tasks = len(self.points)
         self.weights = family.criterion.discount ** np.arange(family.horizon + 1)
         self.cost_ends = family.criterion.cost_bounds * (1.0 + ROOM) + ROOM
@@ -316,7 +318,7 @@ class _Run:
                 f"{self.doing} must not raise, got {type(error).__name__}: {error} ({self._where(self.slot)}); run it alone to see why"
             ) from error
         returns, *rest = self.out
-        returns, (costs, signals, lengths, first) = returns[:, 0] if self.stage.single else returns, rest
+        returns, (costs, signals, lengths, first) = returns[:, 0] if self.worker.single else returns, rest
         return Rollouts(returns, costs, signals, lengths, first, self.failed, self.failure)
 
     def _play(self) -> None:
@@ -339,7 +341,7 @@ class _Run:
             self.episode[slot], self.steps[slot] = self.started, 0
             self.started += 1
             self.doing, self.slot = "reset", slot
-            key = (self.stage.task, self.index, self.first + int(self.episode[slot]))
+            key = (self.worker.task, self.index, self.first + int(self.episode[slot]))
             try:
                 result = self._reset(slot, chance(self.entropy, key)[0])
             except _GaveUp as failure:
@@ -387,7 +389,7 @@ class _Run:
         self.failed[row], self.failure = True, self.failure or f"{failure} ({self._where(slot)})"
         self.out[3][row] = max(1, self.steps[slot])
         self.doing = "make"
-        self.envs[slot] = self.stage.replace(slot)
+        self.envs[slot] = self.worker.replace(slot)
         self.observations[slot] = None
 
     def _see(self, slot: int, observation: Any) -> None:
@@ -646,7 +648,7 @@ class _Run:
     def _where(self, slot: int | tuple[int, int]) -> str:
         """Where a slot is, or a finished episode of so many steps."""
         row, steps = slot if isinstance(slot, tuple) else (int(self.episode[slot]), int(self.steps[slot]))
-        return f"{self.family.name} at {self.stage.parameters.tolist()}, policy {self.index}, episode {self.first + row}, step {steps}"
+        return f"{self.family.name} at {self.worker.parameters.tolist()}, policy {self.index}, episode {self.first + row}, step {steps}"
 
     def _refuse(self, name: str, rule: str, got: str, slot: int | tuple[int, int], remedy: str) -> NoReturn:
         raise SimulationError(f"{name} must {rule}, got {got} ({self._where(slot)}); {remedy}")

@@ -24,7 +24,7 @@ from surefoot.arrays import FloatArray, as_floats, check_integer
 from surefoot.controllers import MLPPolicy
 from surefoot.errors import InvalidInput, MissingExtra
 from surefoot.gym.family import GymFamily
-from surefoot.gym.lagrange import Multipliers, Trained, judge, step_costs
+from surefoot.gym.lagrange import Multipliers, Trained, evaluate_trained, step_costs
 from surefoot.gym.policies import from_sb3
 
 try:
@@ -267,7 +267,7 @@ class PPOLagrangian:
         policy = from_sb3(model)
         envs.close()
         judged = listed if listed is not None else family.sample(JUDGED, rng)
-        return judge(
+        return evaluate_trained(
             family,
             policy,
             judged,

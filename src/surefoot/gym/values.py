@@ -34,9 +34,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from surefoot.arrays import FloatArray, IntArray, as_floats, check_integer, check_real
+from surefoot.deprecation import renamed_arguments
 from surefoot.errors import InvalidInput, SimulationError
 from surefoot.gym.family import GymFamily
-from surefoot.gym.rollout import WIDTH, Rollouts, Seed, Stage, join
+from surefoot.gym.rollout import NUM_ENVS, Rollouts, RolloutWorker, Seed, join
 from surefoot.kernels import compiled
 from surefoot.parallel import iter_tasks
 from surefoot.stats.betting import BetGrid, bet_grid
@@ -221,6 +222,7 @@ def _intervals(
         out[0, q] = 1.0 - _crossing(values[q], fractions, weights, threshold)
 
 
+@renamed_arguments(width="num_envs")
 def estimate(
     family: GymFamily,
     parameters: Any,
@@ -232,7 +234,7 @@ def estimate(
     max_episodes: int = 2000,
     failed_share: float = 0.0,
     workers: int = 1,
-    width: int = WIDTH,
+    num_envs: int = NUM_ENVS,
     label: str = "simulating",
     progress: bool = False,
     checkpoint: Checkpoint | None = None,
@@ -249,7 +251,7 @@ def estimate(
         max_episodes: budget per policy and task (per policy, where tasks share their episodes).
         failed_share: largest share of a policy's episodes in a task that the simulator may leave unfinished; 0: the first one is an error.
         workers: processes; they share tasks, or policies where there are few tasks or tasks share their episodes.
-        width: environments in lockstep.
+        num_envs: environments in lockstep.
         label: of the progress bar.
         progress: draw one where that makes sense.
         checkpoint: where results are kept as they come, and found again.
@@ -263,7 +265,7 @@ def estimate(
     workers = check_integer("workers", workers, low=1)
     points = np.asarray(parameters, dtype=np.float64).reshape(-1, family.n_parameters)
     goal = (Widths() if widths is None else widths).of(family)
-    plan = _Plan(family, alpha / (len(policies) * goal.size), goal, max_episodes, seed, width, failed_share)
+    plan = _Plan(family, alpha / (len(policies) * goal.size), goal, max_episodes, seed, num_envs, failed_share)
     everyone, whole = list(range(len(policies))), len(points) >= 2 * workers
     groups = [everyone] if whole and not family.shared else [[j] for j in everyone]
     rows_of = [slice(0, len(points))] if family.shared else [slice(k, k + 1) for k in range(len(points))]
@@ -291,7 +293,7 @@ class _Plan:
     widths: FloatArray
     budget: int
     seed: Seed
-    width: int
+    num_envs: int
     failed_share: float
 
     def key(self, points: FloatArray, task: int, group: list[int], label: str) -> dict[str, Any]:
@@ -327,21 +329,21 @@ class Estimated:
 def _unit(plan: _Plan, points: FloatArray, task: int, policies: list[Any], indices: list[int]) -> list[Estimated]:
     """Some policies in one task, or in all tasks that share their episodes."""
     points_served = points if plan.family.shared else None
-    with Stage(plan.family, points[0], task=task, rewards_at=points_served, width=plan.width) as stage:
-        return [_sample(plan, stage, policy, j) for j, policy in zip(indices, policies)]
+    with RolloutWorker(plan.family, points[0], task=task, rewards_at=points_served, num_envs=plan.num_envs) as worker:
+        return [_sample(plan, worker, policy, j) for j, policy in zip(indices, policies)]
 
 
-def _sample(plan: _Plan, stage: Stage, policy: Any, index: int) -> Estimated:
+def _sample(plan: _Plan, worker: RolloutWorker, policy: Any, index: int) -> Estimated:
     """Episodes of one policy until all its intervals are narrow, or the budget is spent."""
     parts: list[Rollouts] = []
     played, goal = 0, min(FIRST, plan.budget)
     lower, upper = np.array(-np.inf), np.array(np.inf)
     while True:
         tolerant = plan.failed_share > 0.0
-        parts.append(stage.run(policy, index, seed=plan.seed, first=played, count=goal - played, tolerant=tolerant))
+        parts.append(worker.run(policy, index, seed=plan.seed, first=played, count=goal - played, tolerant=tolerant))
         played = goal
         outcomes, failed = _outcomes(parts)
-        _check_failures(plan, stage, index, parts[0])
+        _check_failures(plan, worker, index, parts[0])
         needed = _episodes_needed(plan, outcomes)
         if played < plan.budget and needed > played * GROWTH:
             goal = min(plan.budget, math.ceil(min(needed, played * LARGEST_GROWTH)))
@@ -380,7 +382,7 @@ def _outcomes(parts: list[Rollouts]) -> tuple[_Outcomes, Any]:
     return (whole.returns.reshape(len(whole), -1), np.column_stack([whole.costs, whole.signals])), whole.failed
 
 
-def _check_failures(plan: _Plan, stage: Stage, index: int, seen: Rollouts) -> None:
+def _check_failures(plan: _Plan, worker: RolloutWorker, index: int, seen: Rollouts) -> None:
     """One failed episode is forgiven where any is; more only up to the declared share.
 
     Raises:
@@ -390,7 +392,7 @@ def _check_failures(plan: _Plan, stage: Stage, index: int, seen: Rollouts) -> No
     if failed > max(1.0, plan.failed_share * n) or failed == n:
         raise SimulationError(
             f"at most a share of {plan.failed_share:g} of a policy's episodes in a task may fail (failed_share), got {failed} of {n} "
-            f"({failed / n:.1%}) for policy {index} at {stage.parameters.tolist()} of {stage.family.name}; first: {seen.failure}; mend the "
+            f"({failed / n:.1%}) for policy {index} at {worker.parameters.tolist()} of {worker.family.name}; first: {seen.failure}; mend the "
             "simulator, or raise failed_share: every failed episode counts as the worst and as the best that it could have been"
         )
 

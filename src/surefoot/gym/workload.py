@@ -20,7 +20,7 @@ import numpy as np
 
 from surefoot.arrays import FloatArray
 from surefoot.gym.family import GymFamily
-from surefoot.gym.rollout import WIDTH, Stage
+from surefoot.gym.rollout import NUM_ENVS, RolloutWorker
 from surefoot.gym.values import FIRST, interval_ends
 
 __all__ = ["Workload", "least_episodes", "measure_workload", "tried_corners"]
@@ -123,9 +123,9 @@ def measure_workload(
         workers, seed: of the training.
     """
     began, ran = time.perf_counter(), 0
-    with Stage(family, points[0], task=0, width=WIDTH) as stage:
+    with RolloutWorker(family, points[0], task=0, num_envs=NUM_ENVS) as worker:
         for index, policy in enumerate(policies):
-            stage.run(policy, index, seed=(seed, 7), first=0, count=PILOT, tolerant=True)
+            worker.run(policy, index, seed=(seed, 7), first=0, count=PILOT, tolerant=True)
             ran += PILOT
             if time.perf_counter() - began > PILOT_SECONDS:
                 break

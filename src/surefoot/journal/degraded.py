@@ -20,7 +20,7 @@ import numpy as np
 
 from surefoot.errors import ConflictError, InvalidReport, PausedError
 from surefoot.journal.events import Entry, Event
-from surefoot.journal.operator import Operator, SteeredAgent
+from surefoot.journal.operator import Operator, SupervisedAgent
 from surefoot.journal.reports import Report
 from surefoot.journal.settings import Settings
 from surefoot.journal.store import Transaction
@@ -150,7 +150,7 @@ class Outline:
         Raises:
             InvalidReport: it cannot be true.
         """
-        agent = SteeredAgent(policy_set, Operator(), **settings.for_agent())
+        agent = SupervisedAgent(policy_set, Operator(), **settings.for_agent())
         agent.expect({int(k): self.pending[int(k)] for k in report.ids}, self.opened)
         with np.errstate(all="ignore"):
             agent.check(**report.arguments())

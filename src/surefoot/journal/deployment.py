@@ -51,9 +51,9 @@ from surefoot.errors import (
 from surefoot.journal import snapshot
 from surefoot.journal.degraded import REFUSED, Outline, held
 from surefoot.journal.events import FORMAT, Entry, Event
-from surefoot.journal.fold import Fold, dense, opening
 from surefoot.journal.reports import Report, episode_ids, lacking, warning
 from surefoot.journal.settings import Settings, check_origin
+from surefoot.journal.state import DeploymentState, dense, opening
 from surefoot.journal.status import DeploymentStatus
 from surefoot.journal.stops import SECONDS, Kept, Stop
 from surefoot.journal.store import BUSY_SECONDS, Store, Transaction
@@ -98,7 +98,7 @@ class Ticket:
 
 
 class Tickets(tuple[Ticket, ...]):
-    """n episodes opened at once from one mixture: n tickets, and the same as arrays, as in :class:`~surefoot.deploy.desk.Batch`."""
+    """n episodes opened at once from one mixture: n tickets, and the same as arrays, as in :class:`~surefoot.deploy.tracker.Batch`."""
 
     __slots__ = ()
 
@@ -136,8 +136,8 @@ class Deployment:
     def __init__(self, store: Store, policy_set: PolicySet, settings: Settings) -> None:
         self._store, self.policy_set, self.settings = store, policy_set, settings
         self._lock = threading.RLock()
-        self._fold: Fold | None = None
-        self._pace = snapshot.Pace()
+        self._state: DeploymentState | None = None
+        self._pace = snapshot.SnapshotPolicy()
         self._closed = False
         self._stops = store.stops
         self._outline: Outline | None = None  # while degraded
@@ -223,9 +223,9 @@ class Deployment:
             except JournalError:
                 pass  # whoever opens it next records them
             self._closed = True
-            fold, self._fold = self._fold, None
-            if fold is not None and fold.settle() == [] and self._pace.worth_keeping:
-                self._keep_snapshot(*_cache(fold))
+            state, self._state = self._state, None
+            if state is not None and state.settle() == [] and self._pace.worth_keeping:
+                self._keep_snapshot(*_cache(state))
             self._store.close()
         finally:
             self._lock.release()
@@ -261,13 +261,13 @@ class Deployment:
             _check_text("request", request)
         who = _who(by)
 
-        def work(transaction: Transaction, fold: Fold) -> tuple[list[Entry], Tickets]:
+        def work(transaction: Transaction, state: DeploymentState) -> tuple[list[Entry], Tickets]:
             known = None if request is None else transaction.request(request)
             if known is not None:
                 return [], self._again(transaction, known, size)
-            entries = fold.advance("asked", {"n": size, "request": request, **who})
+            entries = state.advance("asked", {"n": size, "request": request, **who})
             # Consequences come after the draw: the tickets show the plan they were drawn from.
-            return entries, self._tickets(entries[0].body, fold.plan)
+            return entries, self._tickets(entries[0].body, state.plan)
 
         def instead(transaction: Transaction, outline: Outline) -> tuple[list[Entry], Tickets]:
             if request in outline.tickets:
@@ -325,9 +325,9 @@ class Deployment:
         n_constraints, who = self.policy_set.criterion.n_constraints, _who(by)
         report = Report.of(ids, reward, costs, initial_state, transitions, signals, n_constraints)
 
-        def work(transaction: Transaction, fold: Fold) -> tuple[list[Entry], Report | None]:
-            fresh = _not_told_before(_Books.of(transaction, fold), report)
-            return ([] if fresh is None else [fold.accept(fresh, who)]), fresh
+        def work(transaction: Transaction, state: DeploymentState) -> tuple[list[Entry], Report | None]:
+            fresh = _not_told_before(_Books.of(transaction, state), report)
+            return ([] if fresh is None else [state.accept(fresh, who)]), fresh
 
         def instead(transaction: Transaction, outline: Outline) -> tuple[list[Entry], Report | None]:
             fresh = _not_told_before(_Books.outlined(transaction, outline), report)
@@ -348,10 +348,10 @@ class Deployment:
         """
         number, who = episode_ids(ids), _who(by)
 
-        def work(transaction: Transaction, fold: Fold) -> tuple[list[Entry], None]:
-            books = _Books.of(transaction, fold)
+        def work(transaction: Transaction, state: DeploymentState) -> tuple[list[Entry], None]:
+            books = _Books.of(transaction, state)
             fresh = [k for k in number.tolist() if not _lost_before(books, k)]
-            return (fold.advance("lost", {"ids": fresh, **who}) if fresh else []), None
+            return (state.advance("lost", {"ids": fresh, **who}) if fresh else []), None
 
         def instead(transaction: Transaction, outline: Outline) -> tuple[list[Entry], None]:
             books = _Books.outlined(transaction, outline)
@@ -372,7 +372,7 @@ class Deployment:
         Raises:
             JournalUnavailable: a stop request cannot be removed; it would pause the deployment again.
         """
-        self._steer("resumed", _who(by), lambda fold: fold.operator.paused is None)
+        self._steer("resumed", _who(by), lambda state: state.operator.paused is None)
         if left := self._stops_left():
             raise JournalUnavailable(
                 f"the pause cannot end while a stop request is there that cannot be removed: {left}"
@@ -381,7 +381,7 @@ class Deployment:
     def cap(self, weight: float, *, by: str | None = None) -> None:
         """Bound the total weight off the safe policy; 1 lifts the bound."""
         value = check_real("weight", weight, low=0.0, high=1.0)
-        self._steer("capped", {"weight": value, **_who(by)}, lambda fold: fold.operator.cap == value)
+        self._steer("capped", {"weight": value, **_who(by)}, lambda state: state.operator.cap == value)
 
     def abort(self, reason: str = "aborted by the operator", *, by: str | None = None) -> Stop:
         """Return to the safe policy for good, from every state; once more changes nothing.
@@ -437,10 +437,10 @@ class Deployment:
         """
         number, who = None if plan is None else check_integer("plan", plan, low=1), _who(by)
 
-        def work(transaction: Transaction, fold: Fold) -> tuple[list[Entry], None]:
-            if number is not None and number == fold.operator.approved_plan:
+        def work(transaction: Transaction, state: DeploymentState) -> tuple[list[Entry], None]:
+            if number is not None and number == state.operator.approved_plan:
                 return [], None
-            return fold.advance("approved", {"plan": fold.plan_seq if number is None else number, **who}), None
+            return state.advance("approved", {"plan": state.plan_seq if number is None else number, **who}), None
 
         def instead(transaction: Transaction, outline: Outline) -> tuple[list[Entry], None]:
             raise ConflictError(
@@ -461,41 +461,41 @@ class Deployment:
         who = _who(by)
         with self._held():
             self._check_open()
-            self._fold, self._outline, self._fault = None, None, None
+            self._state, self._outline, self._fault = None, None, None
             try:
                 with self._store.writing() as transaction:
-                    fold = self._caught_up(transaction)
-                    self._fold = None  # until what follows is in the journal
-                    if fold.degraded is not None:
-                        self._work_in(transaction, fold, who)
+                    state = self._caught_up(transaction)
+                    self._state = None  # until what follows is in the journal
+                    if state.degraded is not None:
+                        self._work_in(transaction, state, who)
             except ReplayError as error:
                 self._outline, self._fault = Outline(), error
                 raise
-            self._fold = fold
+            self._state = state
 
-    def _work_in(self, transaction: Transaction, fold: Fold, who: dict[str, str]) -> None:
-        waiting, refused = list(fold.held), []
-        why = "" if fold.degraded is None else str(fold.degraded["why"])
-        self._append(transaction, fold, fold.settle())
-        self._append(transaction, fold, fold.advance("recovering", {"why": why, **who}))
+    def _work_in(self, transaction: Transaction, state: DeploymentState, who: dict[str, str]) -> None:
+        waiting, refused = list(state.held), []
+        why = "" if state.degraded is None else str(state.degraded["why"])
+        self._append(transaction, state, state.settle())
+        self._append(transaction, state, state.advance("recovering", {"why": why, **who}))
         for k, event in enumerate(waiting):
             try:
-                self._happen(transaction, fold, event["kind"], event["body"])
+                self._happen(transaction, state, event["kind"], event["body"])
             except REFUSED as error:
                 refused.append({"held": k, "why": str(error)})
-        self._append(transaction, fold, fold.advance("recovered", {"refused": refused, **who}))
+        self._append(transaction, state, state.advance("recovered", {"refused": refused, **who}))
 
-    def _happen(self, transaction: Transaction, fold: Fold, kind: str, body: dict[str, Any]) -> None:
+    def _happen(self, transaction: Transaction, state: DeploymentState, kind: str, body: dict[str, Any]) -> None:
         """Once more what was held, as the ordinary event."""
         if kind == "told":
             report = Report.recorded(body)
             more = {name: value for name, value in body.items() if name == "by"}
-            self._append(transaction, fold, [fold.accept(report, more)], report)
-            self._append(transaction, fold, fold.settle())
+            self._append(transaction, state, [state.accept(report, more)], report)
+            self._append(transaction, state, state.settle())
             return
         given = {**body, "n": len(body["draws"])} if kind == "asked" else body
         given = {name: value for name, value in given.items() if name not in ("draws", "first")}
-        self._append(transaction, fold, fold.advance(kind, given))
+        self._append(transaction, state, state.advance(kind, given))
 
     # ------------------------------------------------------------------------------------------------------------ look
 
@@ -503,8 +503,8 @@ class Deployment:
     def wants(self) -> frozenset[str]:
         """Which optional parts of a report speed learning up; what is once left out of a report may be of no more use later."""
         with self._held():
-            fold = self._look()
-            return frozenset() if fold is None else fold.agent.wants
+            state = self._look()
+            return frozenset() if state is None else state.agent.wants
 
     def status(self) -> DeploymentStatus:
         """Where it stands, with what other processes did."""
@@ -527,24 +527,24 @@ class Deployment:
         return self._last
 
     def _status(self) -> DeploymentStatus:
-        fold = self._look()
+        state = self._look()
         with self._reading() as transaction:
             stops = tuple(self._stops.pending(transaction.connection).values())
-            if fold is not None:
-                return DeploymentStatus.of(fold, self._store.name, stops)
+            if state is not None:
+                return DeploymentStatus.of(state, self._store.name, stops)
             outline = Outline() if self._outline is None else self._outline
             outline.read(transaction)
         return DeploymentStatus.outlined(
             outline, self.policy_set, self.settings, self._store.name, self._why(outline), stops
         )
 
-    def _look(self) -> Fold | None:
+    def _look(self) -> DeploymentState | None:
         """The state as of now; ``None`` while it is degraded."""
         if self._outline is None:
             try:
-                fold = self._caught()
-                if fold.degraded is None:
-                    return fold
+                state = self._caught()
+                if state.degraded is None:
+                    return state
             except ReplayError as error:
                 self._fault = error
             self._outline = Outline()
@@ -553,7 +553,7 @@ class Deployment:
             self._outline.read(transaction)
         if self._outline.degraded is not None or (self._fault is not None and not was):
             return None
-        self._outline = self._fault = self._fold = None  # somebody recovered it
+        self._outline = self._fault = self._state = None  # somebody recovered it
         return self._look()
 
     def _why(self, outline: Outline) -> tuple[int, str]:
@@ -587,7 +587,7 @@ class Deployment:
 
     def _operate(
         self,
-        work: Callable[[Transaction, Fold], tuple[list[Entry], T]],
+        work: Callable[[Transaction, DeploymentState], tuple[list[Entry], T]],
         instead: Callable[[Transaction, Outline], tuple[list[Entry], T]],
         wait: float | None = None,
     ) -> T:
@@ -612,11 +612,11 @@ class Deployment:
                 try:
                     return self._degraded(instead, wait)
                 except _Mended:
-                    self._outline = self._fault = self._fold = None
+                    self._outline = self._fault = self._state = None
             raise JournalUnavailable("the deployment is degraded and recovered again and again; try again")
 
-    def _usual(self, work: Callable[[Transaction, Fold], tuple[list[Entry], T]], wait: float | None) -> T:
-        if self._fold is None:
+    def _usual(self, work: Callable[[Transaction, DeploymentState], tuple[list[Entry], T]], wait: float | None) -> T:
+        if self._state is None:
             self._caught()
         for patient in (True, True, False):
             try:
@@ -663,47 +663,47 @@ class Deployment:
             outline.read(transaction)
 
     def _attempt(
-        self, work: Callable[[Transaction, Fold], tuple[list[Entry], T]], patient: bool, wait: float | None
+        self, work: Callable[[Transaction, DeploymentState], tuple[list[Entry], T]], patient: bool, wait: float | None
     ) -> T:
         refused, kept = None, None
         with self._store.writing(wait=wait) as transaction:
             if patient and self._far_behind(transaction):
                 raise _FarBehind
             others = transaction.others_wrote()
-            fold = self._fold if self._fold is not None and not others else self._caught_up(transaction)
+            state = self._state if self._state is not None and not others else self._caught_up(transaction)
             began = time.perf_counter()
-            if fold.degraded is not None:
+            if state.degraded is not None:
                 raise _Degraded
-            self._fold = None  # until what follows is in the journal
-            self._append(transaction, fold, fold.settle())
-            stops = self._stopped(transaction, fold)
+            self._state = None  # until what follows is in the journal
+            self._append(transaction, state, state.settle())
+            stops = self._stopped(transaction, state)
             try:
-                entries, answer = work(transaction, fold)
+                entries, answer = work(transaction, state)
             except REFUSALS as error:
                 refused = error  # what the last report led to is recorded nevertheless
             else:
                 report = answer if isinstance(answer, Report) else None
                 if report is not None and self._pace.due():
-                    kept = _cache(fold)  # the report has not taken effect yet
-                self._append(transaction, fold, entries, report)
+                    kept = _cache(state)  # the report has not taken effect yet
+                self._append(transaction, state, entries, report)
             self._pace.spent(time.perf_counter() - began)
-        self._fold = fold
+        self._state = state
         if stops and self._store.sqlite:
             self._stops.remove(stops)
         if refused is not None:
             raise refused
-        if kept is None and fold.tail is None and entries and self._pace.due():
-            kept = _cache(fold)
+        if kept is None and state.pending_effects is None and entries and self._pace.due():
+            kept = _cache(state)
         if kept is not None:
             self._keep_snapshot(*kept)
         return answer
 
-    def _stopped(self, transaction: Transaction, fold: Fold) -> Kept:
+    def _stopped(self, transaction: Transaction, state: DeploymentState) -> Kept:
         """Record stop requests before anything else happens; to be removed once that is durable."""
         stops = self._stops.pending(transaction.connection)
         for stop in stops.values():
-            if not _stands(fold, stop.kind):
-                self._append(transaction, fold, fold.stop(stop.kind, stop.body))
+            if not _stands(state, stop.kind):
+                self._append(transaction, state, state.stop(stop.kind, stop.body))
         if stops and not self._store.sqlite:
             self._stops.remove(stops, transaction.connection)
         return stops
@@ -716,7 +716,7 @@ class Deployment:
             self._stops.leave(stop)
         except JournalUnavailable:
             # The ordinary way may be open nevertheless.
-            self._steer(kind, stop.body, lambda fold: _stands(fold, kind))
+            self._steer(kind, stop.body, lambda state: _stands(state, kind))
             return replace(stop, recorded=True)
         try:
             self._operate(_nothing, _nothing, wait=SECONDS / 2)
@@ -742,28 +742,30 @@ class Deployment:
             self._lock.release()
 
     @staticmethod
-    def _append(transaction: Transaction, fold: Fold, entries: list[Entry], report: Report | None = None) -> None:
+    def _append(
+        transaction: Transaction, state: DeploymentState, entries: list[Entry], report: Report | None = None
+    ) -> None:
         if entries:
-            fold.moved(entries, transaction.append(entries, fold.seq, fold.digest), report)
+            state.moved(entries, transaction.append(entries, state.seq, state.digest), report)
 
     def _usable(self) -> frozenset[str]:
         """What reports may hold that is of use to anybody; known without looking at the journal."""
-        fold = self._fold
-        return frozenset() if fold is None else fold.agent.wants
+        state = self._state
+        return frozenset() if state is None else state.agent.wants
 
     def _record(self) -> None:
         """Write what the last report led to, if the journal lacks it."""
-        if self._fold is not None and self._fold.settle():
+        if self._state is not None and self._state.settle():
             self._operate(_nothing, _nothing)
 
     def _far_behind(self, transaction: Transaction) -> bool:
         """Whether others wrote much while this one waited for the lock."""
-        fold = self._fold
-        return fold is not None and transaction.waited > WAITED and transaction.digest(fold.seq + FAR) is not None
+        state = self._state
+        return state is not None and transaction.waited > WAITED and transaction.digest(state.seq + FAR) is not None
 
-    def _steer(self, kind: str, body: dict[str, Any], done: Callable[[Fold], bool]) -> None:
-        def work(transaction: Transaction, fold: Fold) -> tuple[list[Entry], None]:
-            return ([] if done(fold) else fold.advance(kind, body)), None
+    def _steer(self, kind: str, body: dict[str, Any], done: Callable[[DeploymentState], bool]) -> None:
+        def work(transaction: Transaction, state: DeploymentState) -> tuple[list[Entry], None]:
+            return ([] if done(state) else state.advance(kind, body)), None
 
         def instead(transaction: Transaction, outline: Outline) -> tuple[list[Entry], None]:
             needless = kind in ("paused", "aborted") and outline.stands(kind)
@@ -772,19 +774,19 @@ class Deployment:
 
         self._operate(work, instead)
 
-    def _caught_up(self, transaction: Transaction) -> Fold:
+    def _caught_up(self, transaction: Transaction) -> DeploymentState:
         """The fold of all events so far."""
-        fold = self._fold
-        if fold is None:
-            fold = snapshot.restored(transaction, self.policy_set, self.settings)
-            fold = Fold(self.policy_set, self.settings) if fold is None else fold
+        state = self._state
+        if state is None:
+            state = snapshot.restored(transaction, self.policy_set, self.settings)
+            state = DeploymentState(self.policy_set, self.settings) if state is None else state
             self._pace.restart()
         began = time.perf_counter()
-        self._fold = None  # unless replay gets through
-        fold.replay(transaction.events(fold.seq, fold.digest))
-        self._fold = fold
+        self._state = None  # unless replay gets through
+        state.replay(transaction.events(state.seq, state.digest))
+        self._state = state
         self._pace.spent(time.perf_counter() - began)
-        return fold
+        return state
 
     @contextmanager
     def _reading(self) -> Iterator[Transaction]:
@@ -796,14 +798,14 @@ class Deployment:
         if self._closed:
             raise InvalidInput("the deployment must be open, got one that was closed; open it again")
 
-    def _caught(self) -> Fold:
+    def _caught(self) -> DeploymentState:
         """The state as of now."""
         with self._reading() as transaction:
-            fold = self._caught_up(transaction)
-        self._fold = None  # unless it gets through
-        fold.settle()
-        self._fold = fold
-        return fold
+            state = self._caught_up(transaction)
+        self._state = None  # unless it gets through
+        state.settle()
+        self._state = state
+        return state
 
     def _keep_snapshot(self, seq: int, digest: str, body: bytes) -> None:
         """A cache: failing to write it loses nothing."""
@@ -855,16 +857,16 @@ class _Books:
     closing: Callable[[int], Event | None]
 
     @staticmethod
-    def of(transaction: Transaction, fold: Fold) -> _Books:
-        return _Books(fold.agent.is_pending, fold.opened, transaction.closed)
+    def of(transaction: Transaction, state: DeploymentState) -> _Books:
+        return _Books(state.agent.is_pending, state.opened, transaction.closed)
 
     @staticmethod
     def outlined(transaction: Transaction, outline: Outline) -> _Books:
         return _Books(outline.pending.__contains__, outline.opened, lambda k: outline.closing(transaction, k))
 
 
-def _cache(fold: Fold) -> tuple[int, str, bytes]:
-    return fold.seq, fold.digest, snapshot.encode(fold)
+def _cache(state: DeploymentState) -> tuple[int, str, bytes]:
+    return state.seq, state.digest, snapshot.encode(state)
 
 
 def _not_told_before(books: _Books, report: Report) -> Report | None:
@@ -916,9 +918,9 @@ def _check_asked(books: _Books, episode: int) -> None:
         )
 
 
-def _stands(fold: Fold, kind: str) -> bool:
+def _stands(state: DeploymentState, kind: str) -> bool:
     """Whether a stop would change nothing; after an abort a pause still does."""
-    operator = fold.operator
+    operator = state.operator
     return (operator.aborted if kind == "aborted" else operator.paused) is not None
 
 
@@ -960,8 +962,8 @@ def _create(store: Store, policy_set: PolicySet | None, settings: Settings) -> E
     if policy_set is None:
         raise InvalidInput("policy_set must be given to open a new deployment, got none; load one with PolicySet.load")
     body, file = opening(policy_set, settings, store.name), _file_of(policy_set)
-    fold = Fold(policy_set, settings)
-    entries = fold.advance("opened", body)
+    state = DeploymentState(policy_set, settings)
+    entries = state.advance("opened", body)
     store.create()
     with store.writing(new=True) as transaction:
         found = transaction.first()

@@ -49,9 +49,9 @@ from typing import Any
 from surefoot.errors import JournalError
 
 __all__ = [
+    "COMMANDS",
     "FORMAT",
     "INERT",
-    "PRIMARY",
     "Entry",
     "Event",
     "canonical",
@@ -66,7 +66,7 @@ __all__ = [
 FORMAT = 1
 """Version of the bodies."""
 
-PRIMARY = frozenset(
+COMMANDS = frozenset(
     {
         "opened",
         "asked",

@@ -24,7 +24,7 @@ from typing import Protocol
 
 from surefoot.errors import InvalidInput, JournalError, JournalUnavailable
 
-__all__ = ["Anchor", "Mark", "Marked", "sealed", "state_folder"]
+__all__ = ["Anchor", "HighWaterMark", "Marked", "sealed", "state_folder"]
 
 Marked = tuple[int, str]
 """Number and digest of an event; 0 and "" for none."""
@@ -57,7 +57,7 @@ class Keeps(Protocol):
         """Let go of the file."""
 
 
-class Mark:
+class HighWaterMark:
     """See the module's docstring: an aid, so that failing to write it is no error."""
 
     def __init__(self, path: Path) -> None:
@@ -65,15 +65,19 @@ class Mark:
         self._descriptor: int | None = None
 
     @staticmethod
-    def beside(file: str, name: str) -> Mark:
+    def beside(file: str, name: str) -> HighWaterMark:
         """That of a deployment in a SQLite file."""
-        return Mark(Path(f"{file}-mark-{hashlib.sha256(name.encode()).hexdigest()[:8]}"))
+        return HighWaterMark(Path(f"{file}-mark-{hashlib.sha256(name.encode()).hexdigest()[:8]}"))
 
     @staticmethod
-    def of_server(journal: str) -> Mark | None:
+    def of_server(journal: str) -> HighWaterMark | None:
         """That of the journal with this id, in the state folder."""
         folder = state_folder()
-        return None if folder is None else Mark(folder / "marks" / hashlib.sha256(journal.encode()).hexdigest()[:32])
+        return (
+            None
+            if folder is None
+            else HighWaterMark(folder / "marks" / hashlib.sha256(journal.encode()).hexdigest()[:32])
+        )
 
     def read(self) -> Marked:
         """Nothing where there is none, or none that is whole."""

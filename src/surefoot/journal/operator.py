@@ -24,7 +24,7 @@ from surefoot.deploy.planner import Plan, Program, safe_plan, verify
 from surefoot.errors import ConflictError
 from surefoot.policyset.schema import PolicySet
 
-__all__ = ["Operator", "SteeredAgent", "scaled"]
+__all__ = ["Operator", "SupervisedAgent", "scaled"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,7 +99,7 @@ def plan_of(weights: FloatArray, program: Program, reasons: dict[int, str]) -> P
     return Plan(weights, bounds, float(program.objective @ weights), True, reasons)
 
 
-class SteeredAgent(CertifiedAgent):
+class SupervisedAgent(CertifiedAgent):
     """A certified agent that follows an operator and keeps a list of what it did.
 
     Attributes:
@@ -121,7 +121,7 @@ class SteeredAgent(CertifiedAgent):
 
     def expect(self, pending: dict[int, int], opened: int) -> None:
         """Take these episodes (policy by id) of ``opened`` for the pending ones: for :meth:`check` alone."""
-        self._desk._pending, self._desk.opened = dict(pending), opened
+        self._tracker._pending, self._tracker.opened = dict(pending), opened
 
     def check(self, **report: Any) -> None:
         """Refuse what :meth:`tell` would refuse of the same arguments; nothing moves.
@@ -174,7 +174,7 @@ class SteeredAgent(CertifiedAgent):
     @property
     def settled(self) -> int:
         """Episodes, in ask order, whose evidence has taken effect."""
-        return self._queue.settled
+        return self._buffer.settled
 
     @property
     def target(self) -> int:
@@ -189,11 +189,11 @@ class SteeredAgent(CertifiedAgent):
     @property
     def pending(self) -> int:
         """Episodes asked and neither told nor lost."""
-        return self._desk.pending
+        return self._tracker.pending
 
     def is_pending(self, episode: int) -> bool:
         """Whether an episode may still be told."""
-        return episode in self._desk._pending
+        return episode in self._tracker._pending
 
     def log_wealth(self) -> FloatArray:
         """(N,) log of every cell's e-process; meaningless for cells that are out for good."""

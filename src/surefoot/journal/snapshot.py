@@ -22,51 +22,52 @@ from surefoot.deploy.bounds import CostBounds
 from surefoot.deploy.certified import Event as AgentEvent
 from surefoot.deploy.certified import _Asked
 from surefoot.deploy.comparison import ReturnComparison
-from surefoot.deploy.desk import Desk
-from surefoot.deploy.estimate import Estimate
 from surefoot.deploy.evidence import Evidence
 from surefoot.deploy.monitor import Monitor
 from surefoot.deploy.planner import Plan
-from surefoot.deploy.queue import InOrder, Told
+from surefoot.deploy.posterior import CellPosterior
 from surefoot.deploy.ramp import HullWealth, Ramp
+from surefoot.deploy.reorder import ReorderBuffer, Told
 from surefoot.deploy.returns import ReturnsEvidence, Scale
 from surefoot.deploy.selective_loss import SelectiveLossTest
+from surefoot.deploy.tracker import EpisodeTracker
 from surefoot.deploy.transitions import TransitionEvidence
 from surefoot.errors import SurefootError
-from surefoot.journal.fold import Fold, Tail
-from surefoot.journal.operator import Operator, SteeredAgent
+from surefoot.journal.operator import Operator, SupervisedAgent
 from surefoot.journal.settings import Settings
+from surefoot.journal.state import DeploymentState, PendingEffects
 from surefoot.journal.store import Transaction
 from surefoot.policyset.schema import PolicySet
 from surefoot.stats.betting import IntervalWealth, MeanUpperBounds
 from surefoot.version import VERSION
 
-__all__ = ["Pace", "encode", "restored"]
+__all__ = ["SnapshotPolicy", "encode", "restored"]
 
 STATE: dict[type, tuple[str, ...]] = {
-    Fold: ("agent", "discards", "seq", "digest", "plan_seq", "alarm_seq", "deviations", "flags", "plan", "tail", "bare", "degraded", "held"),
+    DeploymentState: ("agent", "selective_losses", "seq", "digest", "plan_seq", "alarm_seq", "deviations", "flags", "plan", "pending_effects",
+        "bare", "degraded", "held"),
     SelectiveLossTest: ("log_wealth", "missing", "flagged", "opened", "next", "open", "lost"),
-    SteeredAgent: (
-        "operator", "waiting", "_desk", "_bounds", "_evidence", "_guess", "_monitor", "_queue", "_bets", "_target", "_alarm", "_outside",
+    SupervisedAgent: (
+        "operator", "waiting", "_tracker", "_bounds", "_evidence", "_posterior", "_monitor", "_buffer", "_bets", "_target", "_alarm", "_outside",
         "events", "_stale", "_plan", "_planned_bounds", "_changed", "_kappa", "_look", "_objective", "_ramp", "_ramped", "_comparison",
     ),
-    Desk: ("_rng", "_pending", "opened"),
+    EpisodeTracker: ("_rng", "_pending", "opened"),
     CostBounds: ("values", "_processes", "_threshold", "_since", "selections"),
     MeanUpperBounds: ("mantissa", "exponent", "counts", "lost", "_pending"),
     IntervalWealth: ("mantissa", "exponent", "counts", "lost", "_pending", "_block", "_touched"),
     Evidence: (
-        "alive", "watched", "ever_refuted", "notes", "_transitions", "_joint", "_joint_bets", "_separate", "_extra", "_conditional",
+        "active", "watched", "ever_rejected", "notes", "_transitions", "_joint", "_joint_bets", "_separate", "_extra", "_conditional",
         "_measured",
     ),
     TransitionEvidence: ("log_wealth", "impossible", "_rows"),
     ReturnsEvidence: ("log_wealth", "scale"),
     Scale: ("_sums", "_counts"),
-    Estimate: ("counts", "sums", "products", "moves", "followed", "measured"),
+    CellPosterior: ("counts", "sums", "products", "moves", "followed", "measured"),
     Ramp: ("compared", "lost", "contradiction", "_whole", "_given", "_extra"),
     HullWealth: ("log_wealth", "lost"),
     ReturnComparison: ("barred", "doubted", "_counts", "_sums", "_look", "_safe", "_others", "_lower", "_upper"),
     Monitor: ("_log_wealth", "rejected"),
-    InOrder: ("settled", "_groups", "_arrived", "_lost", "_given_up", "_wall"),
+    ReorderBuffer: ("settled", "_groups", "_arrived", "_lost", "_given_up", "_wall"),
 }  # fmt: skip
 """Objects that exist in a fresh fold too; their state is put into it."""
 
@@ -76,7 +77,7 @@ VALUES: dict[str, type] = {
     "plan": Plan,
     "event": AgentEvent,
     "operator": Operator,
-    "tail": Tail,
+    "pending_effects": PendingEffects,
 }
 """Frozen values, made anew."""
 NAMES = {kind: name for name, kind in VALUES.items()}
@@ -87,7 +88,7 @@ Arrays = dict[int, tuple[int, Any]]
 """By identity: place and array, for many pending episodes refer to one mixture."""
 
 
-class Pace:
+class SnapshotPolicy:
     """When a snapshot is due: when folding what came since the last one would take noticeably long, and writing one does not."""
 
     LEAST, SHARE = 0.5, 50.0
@@ -121,10 +122,10 @@ class Pace:
 # ------------------------------------------------------------------------------------------------------------ writing
 
 
-def encode(fold: Fold) -> bytes:
+def encode(state: DeploymentState) -> bytes:
     """The snapshot of a fold."""
     arrays: Arrays = {}
-    state = _dump(fold, arrays)
+    state = _dump(state, arrays)
     found = [np.ascontiguousarray(value) for _, value in arrays.values()]
     listed = [[array.dtype.str, np.shape(value)] for array, (_, value) in zip(found, arrays.values())]
     head = {"format": FORMAT, "version": VERSION, "fold": state, "arrays": listed}
@@ -164,7 +165,7 @@ def _dump_many(value: Any, arrays: Arrays) -> Any:
 # ------------------------------------------------------------------------------------------------------------ reading
 
 
-def restored(transaction: Transaction, policy_set: PolicySet, settings: Settings) -> Fold | None:
+def restored(transaction: Transaction, policy_set: PolicySet, settings: Settings) -> DeploymentState | None:
     """The fold that the journal's snapshot holds, if it can be trusted."""
     row = transaction.snapshot()
     if row is None:
@@ -173,7 +174,7 @@ def restored(transaction: Transaction, policy_set: PolicySet, settings: Settings
     if hashlib.sha256(body[32:]).digest() != body[:32]:
         return None
     try:
-        fold = decode(body[32:], policy_set, settings)
+        state = decode(body[32:], policy_set, settings)
     except (
         ArithmeticError,
         AttributeError,
@@ -185,10 +186,10 @@ def restored(transaction: Transaction, policy_set: PolicySet, settings: Settings
         ValueError,
     ):
         return None
-    return fold if fold is not None and (fold.seq, fold.digest) == (seq, digest) else None
+    return state if state is not None and (state.seq, state.digest) == (seq, digest) else None
 
 
-def decode(body: bytes, policy_set: PolicySet, settings: Settings) -> Fold | None:
+def decode(body: bytes, policy_set: PolicySet, settings: Settings) -> DeploymentState | None:
     """The fold in a snapshot without its checksum; ``None`` if another version wrote it."""
     start = 8 + int.from_bytes(body[:8], "little")
     head = json.loads(body[8:start])
@@ -200,9 +201,9 @@ def decode(body: bytes, policy_set: PolicySet, settings: Settings) -> Fold | Non
         array = np.frombuffer(body, dtype=np.dtype(kind), count=count, offset=start).reshape(shape).copy()
         arrays.append(array)
         start += array.nbytes
-    fold = Fold(policy_set, settings)
-    _fill(fold, head["fold"][1], arrays)
-    return fold
+    state = DeploymentState(policy_set, settings)
+    _fill(state, head["fold"][1], arrays)
+    return state
 
 
 def _fill(target: Any, parts: dict[str, Any], arrays: list[Any]) -> None:

@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from surefoot.journal.degraded import Outline
-from surefoot.journal.fold import Fold
 from surefoot.journal.settings import Settings
+from surefoot.journal.state import DeploymentState
 from surefoot.journal.stops import Stop
 from surefoot.policyset.schema import PolicySet
 
@@ -72,7 +72,7 @@ class DeploymentStatus:
     degraded: str = ""
 
     @staticmethod
-    def of(fold: Fold, name: str, stops: Sequence[Stop] = ()) -> DeploymentStatus:
+    def of(projection: DeploymentState, name: str, stops: Sequence[Stop] = ()) -> DeploymentStatus:
         """Read a state.
 
         Args:
@@ -80,13 +80,13 @@ class DeploymentStatus:
             name: of the deployment.
             stops: requests that are in effect and not yet in the journal.
         """
-        agent, (number, plan) = fold.agent, fold.standing
-        now, criterion, state, why = agent.status(), fold.policy_set.criterion, *_state(fold, stops)
+        agent, (number, plan) = projection.agent, projection.standing
+        now, criterion, state, why = agent.status(), projection.policy_set.criterion, *_state(projection, stops)
         return DeploymentStatus(
             name=name,
             state=state,
             why=why,
-            seq=fold.last,
+            seq=projection.last,
             episodes=now.episodes,
             pending=now.pending,
             weights=_weights(plan, stops),
@@ -97,14 +97,20 @@ class DeploymentStatus:
             certified=agent.alarm is None,
             cells_left=now.cells_left,
             cells=now.cells,
-            cap=fold.operator.cap,
+            cap=projection.operator.cap,
             waiting=None if plan["waiting"] is None else {int(j): w for j, w in plan["waiting"]["weights"].items()},
-            trust=fold.settings.trust,
-            delta=fold.settings.delta,
+            trust=projection.settings.trust,
+            delta=projection.settings.delta,
             ledger={entry.name: entry.delta for entry in now.ledger.entries},
             next=now.next,
-            notes=(*(stop.text for stop in stops), *now.notes, *fold.flags, *_deviations(fold), *_bare(fold)),
-            policy_set=fold.policy_set.hash,
+            notes=(
+                *(stop.text for stop in stops),
+                *now.notes,
+                *projection.flags,
+                *_deviations(projection),
+                *_bare(projection),
+            ),
+            policy_set=projection.policy_set.hash,
         )
 
     @staticmethod
@@ -225,11 +231,11 @@ def _listed(weights: dict[int, float]) -> str:
     return ", ".join(f"policy {j} with weight {w:.3f}" for j, w in weights.items())
 
 
-def _state(fold: Fold, stops: Sequence[Stop]) -> tuple[str, str]:
-    state, why = _last_word(fold.operator.paused, fold.operator.aborted, stops)
+def _state(projection: DeploymentState, stops: Sequence[Stop]) -> tuple[str, str]:
+    state, why = _last_word(projection.operator.paused, projection.operator.aborted, stops)
     if state:
         return state, why
-    return ("running", "") if fold.agent.alarm is None else ("alarm", fold.agent.alarm)
+    return ("running", "") if projection.agent.alarm is None else ("alarm", projection.agent.alarm)
 
 
 def _last_word(paused: str | None, aborted: str | None, stops: Sequence[Stop]) -> tuple[str, str]:
@@ -250,17 +256,17 @@ def _weights(plan: dict[str, Any], stops: Sequence[Stop]) -> dict[int, float]:
     return {int(j): weight for j, weight in plan["weights"].items()}
 
 
-def _bare(fold: Fold) -> list[str]:
+def _bare(projection: DeploymentState) -> list[str]:
     return [
         f"{count} episodes were told without {name}, which could be used; what was recorded stands, so report it from now on"
-        for name, count in fold.bare.items()
+        for name, count in projection.bare.items()
         if count
     ]
 
 
-def _deviations(fold: Fold) -> list[str]:
-    if not fold.deviations:
+def _deviations(projection: DeploymentState) -> list[str]:
+    if not projection.deviations:
         return []
     return [
-        f"{fold.deviations} recorded plans differ from what this machine computes; they are certified by its computation and are followed"
+        f"{projection.deviations} recorded plans differ from what this machine computes; they are certified by its computation and are followed"
     ]

@@ -44,7 +44,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from surefoot.errors import InvalidInput, JournalError, JournalUnavailable, MissingExtra
 from surefoot.journal.events import Entry, Event, canonical, chained, microseconds, now, parse_text, stamp
-from surefoot.journal.marks import Anchor, Keeps, Mark, Marked, sealed
+from surefoot.journal.marks import Anchor, HighWaterMark, Keeps, Marked, sealed
 from surefoot.journal.packing import pack, unpack
 from surefoot.journal.stops import TABLES, FileStops, Stops, TableStops
 
@@ -206,9 +206,9 @@ class Store:
         self.shown = self.file or self.url.render_as_string(hide_password=True)
         self._engine = _engine(self.url, self._place)
         self._connection: sa.Connection | None = None
-        self._mark: Mark | None = Mark.beside(self.file, name) if self.sqlite else None
+        self._mark: HighWaterMark | None = HighWaterMark.beside(self.file, name) if self.sqlite else None
         self._anchor_place, self._anchor = anchor, None if anchor is None else Anchor(anchor, "")
-        self._turnstile = _Turnstile(f"{self.file}-queue" if self.sqlite else None)
+        self._file_lock = _FairFileLock(f"{self.file}-queue" if self.sqlite else None)
         self.stops: Stops = _stops(self)
         self._process = os.getpid()
         self._which: Which | None = None
@@ -219,7 +219,7 @@ class Store:
         self._drop()
         self._engine.dispose()
         self.stops.close()
-        self._turnstile.close()
+        self._file_lock.close()
         for keeps in self._kept():
             keeps.close()
 
@@ -363,7 +363,7 @@ class Store:
         if self._which is None and transaction.which is not None:
             self._which = transaction.which
             if not self.sqlite:
-                self._mark = Mark.of_server(self._which[1])
+                self._mark = HighWaterMark.of_server(self._which[1])
             if self._anchor_place is not None:
                 self._anchor = Anchor(self._anchor_place, self._which[1])
         self._seen = max(self._seen, transaction.read_to, transaction.written or (0, ""))
@@ -408,7 +408,7 @@ class Store:
                 self._connection = self._connected()
             self._connection.info["surefoot_write"] = write
             began = time.perf_counter()
-            with self._turnstile.turn(wait) if write else nullcontext():
+            with self._file_lock.turn(wait) if write else nullcontext():
                 if self.sqlite:
                     _patient(
                         self._connection, max(0.0, wait - (time.perf_counter() - began)) if write else BUSY_SECONDS
@@ -749,7 +749,7 @@ def _check_index(event: Event, columns: dict[str, Any]) -> None:
         )
 
 
-class _Turnstile:
+class _FairFileLock:
     """Who writes next, among the processes on one SQLite file.
 
     SQLite's lock has no queue: who waits asks again, ever more rarely, and can be overtaken for minutes by those who just came. So only

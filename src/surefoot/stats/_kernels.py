@@ -174,11 +174,11 @@ def chord_crossing(left: FloatArray, right: FloatArray, threshold: float) -> flo
 
 @compiled
 def interval_check(
-    j: int, values: FloatArray, minus: FloatArray, plus: FloatArray, alive: IntArray, columns: FloatArray
+    j: int, values: FloatArray, minus: FloatArray, plus: FloatArray, active: IntArray, columns: FloatArray
 ) -> tuple[int, int, int]:
     """``(code, observation, cell)`` of the first entry that breaks a rule, with code ``OK`` if none does."""
-    for a in range(alive.size):
-        i = alive[a]
+    for a in range(active.size):
+        i = active[a]
         low, high, least, most = columns[j, i, 0], columns[j, i, 1], columns[j, i, 2], columns[j, i, 3]
         column = i if values.shape[1] > 1 else 0
         for t in range(values.shape[0]):
@@ -196,7 +196,7 @@ def interval_update(
     values: FloatArray,
     minus: FloatArray,
     plus: FloatArray,
-    alive: IntArray,
+    active: IntArray,
     columns: FloatArray,
     fractions: FloatArray,
     weights: FloatArray,
@@ -218,14 +218,14 @@ def interval_update(
         block: (J, N) log of the average over (2, K) with ``weights`` (2, K), kept up to date here.
         lost: outstanding observations once these have arrived.
     """
-    verdict = interval_check(j, values, minus, plus, alive, columns)
+    verdict = interval_check(j, values, minus, plus, active, columns)
     if verdict[0] != OK:
         return verdict
     start = 0
     while start < values.shape[0]:
         stop = min(values.shape[0], start + period - pending[j])
-        for a in range(alive.size):
-            i = alive[a]
+        for a in range(active.size):
+            i = active[a]
             scale = columns[j, i, 4]
             column = i if values.shape[1] > 1 else 0
             upper, lower = mantissa[j, i, 0], mantissa[j, i, 1]
@@ -241,14 +241,14 @@ def interval_update(
         if pending[j] == period:
             pending[j] = 0
             renormalise(mantissa[j].reshape(-1), exponent[j].reshape(-1))
-    interval_refresh(j, alive, lost, columns, fractions, weights, mantissa, exponent, block)
+    interval_refresh(j, active, lost, columns, fractions, weights, mantissa, exponent, block)
     return verdict
 
 
 @compiled
 def interval_refresh(
     j: int,
-    alive: IntArray,
+    active: IntArray,
     lost: int,
     columns: FloatArray,
     fractions: FloatArray,
@@ -259,8 +259,8 @@ def interval_refresh(
 ) -> None:
     """``block[j, i] = log sum_{side, k} weights * wealth`` for the cells i in ``alive``; arrays as in the update."""
     logs = np.empty(2 * fractions.size)
-    for a in range(alive.size):
-        i = alive[a]
+    for a in range(active.size):
+        i = active[a]
         if lost == 0:
             block[j, i] = scaled_log_sum(weights, mantissa[j, i], exponent[j, i])
             continue
@@ -293,11 +293,11 @@ def scaled_log_sum(weights: FloatArray, mantissa: FloatArray, exponent: IntArray
 
 @compiled
 def interval_mean(
-    alive: IntArray, touched: IntArray, weights: FloatArray, rest: float, block: FloatArray, out: FloatArray
+    active: IntArray, touched: IntArray, weights: FloatArray, rest: float, block: FloatArray, out: FloatArray
 ) -> None:
     """``out[i] = log(rest + sum_j weights[j] exp(block[j, i]))`` over the policies j that were ever observed."""
-    for a in range(alive.size):
-        i = alive[a]
+    for a in range(active.size):
+        i = active[a]
         top = 0.0 if rest > 0.0 else -math.inf
         for b in range(touched.size):
             if weights[touched[b]] > 0.0:

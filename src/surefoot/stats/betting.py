@@ -460,7 +460,7 @@ class IntervalWealth:
         values: ArrayLike,
         m_minus: ArrayLike,
         m_plus: ArrayLike,
-        alive: NDArray[np.bool_] | None = None,
+        active: NDArray[np.bool_] | None = None,
     ) -> None:
         """Record observations of one policy; nothing is recorded if an entry is refused.
 
@@ -488,7 +488,7 @@ class IntervalWealth:
             batch,
             minus,
             plus,
-            self._living(alive),
+            self._living(active),
             self._columns,
             self.bets.fractions,
             self._bet_weights,
@@ -516,18 +516,18 @@ class IntervalWealth:
         values: ArrayLike,
         m_minus: ArrayLike,
         m_plus: ArrayLike,
-        alive: NDArray[np.bool_] | None = None,
+        active: NDArray[np.bool_] | None = None,
     ) -> None:
         """Put real observations in the place of lost ones; arguments as in :meth:`update`."""
         policy = self._policy(policy)
         batch = _matrix("values", values, self.low.shape[0], column=True)
         _check_outstanding(batch.shape[0], int(self.lost[policy]))
-        self.update(policy, batch, m_minus, m_plus, alive)
+        self.update(policy, batch, m_minus, m_plus, active)
         self.lost[policy] -= batch.shape[0]
         self._refresh(policy)
 
     def log_mean(
-        self, weights: ArrayLike | None = None, alive: NDArray[np.bool_] | None = None, outside: float = np.nan
+        self, weights: ArrayLike | None = None, active: NDArray[np.bool_] | None = None, outside: float = np.nan
     ) -> FloatArray:
         """(N,) log of the average wealth per cell, over sides and bets and, with ``weights`` (J,), over policies.
 
@@ -539,7 +539,7 @@ class IntervalWealth:
         untouched = self._touched.size < shares.size
         rest = max(0.0, 1.0 - float(shares[self._touched].sum())) if untouched else 0.0
         out = np.full(self._everyone.size, outside)
-        _kernels.interval_mean(self._living(alive), self._touched, shares, rest, self._block, out)
+        _kernels.interval_mean(self._living(active), self._touched, shares, rest, self._block, out)
         return out
 
     def log_wealth(self) -> FloatArray:
@@ -557,10 +557,10 @@ class IntervalWealth:
     def _policy(self, policy: int) -> int:
         return check_integer("policy", policy, low=0, high=self.counts.size - 1)
 
-    def _living(self, alive: NDArray[np.bool_] | None) -> IntArray:
-        if alive is None:
+    def _living(self, active: NDArray[np.bool_] | None) -> IntArray:
+        if active is None:
             return self._everyone
-        mask = np.asarray(alive)
+        mask = np.asarray(active)
         if mask.dtype != np.bool_ or mask.shape != self._everyone.shape:
             raise InvalidInput(
                 f"alive must be a mask of shape {self._everyone.shape}, got {mask.dtype} {mask.shape}; use booleans"

@@ -28,7 +28,7 @@ from surefoot.cmdp.model import TabularCMDP
 from surefoot.policyset.schema import Cells, ConditionalPredictions, KernelBoxes, OutsideTasks, Predictions
 from surefoot.training.coverage import kernel_rows
 
-__all__ = ["Boxes", "Layout", "ghost_tasks", "seam_tasks"]
+__all__ = ["Boxes", "Layout", "extrapolated_tasks", "interpolated_tasks"]
 
 NEIGHBOURS = 40
 """Gabriel neighbours are sought among this many nearest tasks."""
@@ -180,7 +180,7 @@ class Boxes:
         return KernelBoxes(support, lower, upper, center)
 
 
-def seam_tasks(parameters: FloatArray, assignment: IntArray) -> tuple[FloatArray, IntArray]:
+def interpolated_tasks(parameters: FloatArray, assignment: IntArray) -> tuple[FloatArray, IntArray]:
     """Midpoints of neighbouring sampled tasks that belong to different cells.
 
     Two tasks are neighbours when no third lies in the ball whose diameter joins them (Gabriel graph), in parameters scaled by
@@ -217,7 +217,9 @@ def _middles(parameters: FloatArray, assignment: IntArray, ends: IntArray) -> tu
     return 0.5 * (parameters[ends[:, 0]] + parameters[ends[:, 1]]), assignment[ends]
 
 
-def ghost_tasks(parameters: FloatArray, assignment: IntArray, support: FloatArray) -> tuple[FloatArray, IntArray]:
+def extrapolated_tasks(
+    parameters: FloatArray, assignment: IntArray, support: FloatArray
+) -> tuple[FloatArray, IntArray]:
     """Tasks just outside the sample, on either side of every parameter, inside the declared support.
 
     Args:
@@ -228,12 +230,12 @@ def ghost_tasks(parameters: FloatArray, assignment: IntArray, support: FloatArra
     Returns:
         Parameters (2p, p) and the cell (2p,) each belongs to.
     """
-    ghosts, cells = [], []
+    extrapolated, cells = [], []
     for axis in range(parameters.shape[1]):
         order = np.argsort(parameters[:, axis], kind="stable")
         for extreme, inner in ((order[0], order[:GHOST_RANK][-1]), (order[-1], order[-GHOST_RANK:][0])):
-            ghost = parameters[extreme].copy()
-            ghost[axis] += parameters[extreme, axis] - parameters[inner, axis]
-            ghosts.append(np.clip(ghost, support[:, 0], support[:, 1]))
+            extrapolated_task = parameters[extreme].copy()
+            extrapolated_task[axis] += parameters[extreme, axis] - parameters[inner, axis]
+            extrapolated.append(np.clip(extrapolated_task, support[:, 0], support[:, 1]))
             cells.append(int(assignment[extreme]))
-    return np.asarray(ghosts).reshape(-1, parameters.shape[1]), np.asarray(cells, dtype=np.int64)
+    return np.asarray(extrapolated).reshape(-1, parameters.shape[1]), np.asarray(cells, dtype=np.int64)

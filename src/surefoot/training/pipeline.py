@@ -38,7 +38,7 @@ from surefoot.stats.binomial import clopper_pearson_upper
 from surefoot.stats.ledger import Ledger
 from surefoot.tasks.family import TabularFamily
 from surefoot.training.assumption import Offender, assumption_report, refusal
-from surefoot.training.cells import Boxes, Layout, ghost_tasks, seam_tasks
+from surefoot.training.cells import Boxes, Layout, extrapolated_tasks, interpolated_tasks
 from surefoot.training.choice import checked_cells, choose_cells, folds
 from surefoot.training.cover import Cover, greedy_cover, proved_level, sized_cover, subroutine3
 from surefoot.training.coverage import CMDPDistance, CoverageOracle, joint_support, kernel_rows
@@ -510,9 +510,9 @@ def _extend(
     run: _Run, boxes: Boxes, parameters: FloatArray, assignment: IntArray, tables: FloatArray
 ) -> list[Offender]:
     """Add seam and ghost tasks to the boxes; those that break the assumption are returned instead."""
-    seams, owners = seam_tasks(parameters, assignment)
-    ghosts, hosts = ghost_tasks(parameters, assignment, np.asarray(run.family.support, dtype=np.float64))
-    added = np.concatenate([seams, ghosts])
+    interpolated, owners = interpolated_tasks(parameters, assignment)
+    extrapolated, hosts = extrapolated_tasks(parameters, assignment, np.asarray(run.family.support, dtype=np.float64))
+    added = np.concatenate([interpolated, extrapolated])
     cells = np.concatenate([owners, np.stack([hosts, hosts], axis=1)])
     offenders = []
     for point, m, pair in zip(added, run.measure(added, "closing gaps", tables, boxes.layout, None), cells):

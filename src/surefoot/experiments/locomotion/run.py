@@ -43,7 +43,7 @@ from surefoot.gym.family import GymFamily
 from surefoot.gym.library import DAMAGED_ARRAYS, load_library, train_library
 from surefoot.gym.locomotion import locomotion
 from surefoot.gym.pipeline import train_simulated
-from surefoot.gym.play import BLOCK, Bank, Trace, judge, play_gym
+from surefoot.gym.play import BLOCK, EpisodeCache, Trace, evaluate_policy, play_gym
 from surefoot.gym.values import Widths
 from surefoot.policyset.schema import PolicySet
 from surefoot.progress import track
@@ -59,11 +59,11 @@ DEFAULT_AGENTS = (
 )  # fmt: skip
 SHIPPED_TASKS, SHIPPED_SEED = 20, 0
 JUDGED_EPISODES = 10_000
-BANK_STREAM, JUDGE_STREAM = 0xBA11, 0x70D6E
+CACHE_STREAM, JUDGE_STREAM = 0xBA11, 0x70D6E
 
 
 @dataclass(frozen=True, eq=False)
-class Settings:
+class LocomotionSettings:
     """How the cells of one family are made.
 
     Attributes:
@@ -89,10 +89,10 @@ class Settings:
 
 
 SETTINGS = {
-    "hopper": Settings(400, 300, 40, Widths(reward=1.5, cost=0.3, signal=0.05), 800, "parameters"),
-    "half-cheetah": Settings(400, 300, 40, Widths(reward=1.5, cost=0.3, signal=0.05), 2000, "parameters"),
+    "hopper": LocomotionSettings(400, 300, 40, Widths(reward=1.5, cost=0.3, signal=0.05), 800, "parameters"),
+    "half-cheetah": LocomotionSettings(400, 300, 40, Widths(reward=1.5, cost=0.3, signal=0.05), 2000, "parameters"),
     # Every task needs episodes of its own: five policies, a small hold-out, and a larger uncovered share than one would like.
-    "half-cheetah-dynamics": Settings(
+    "half-cheetah-dynamics": LocomotionSettings(
         24, 60, 10, Widths(reward=10.0, cost=3.0, signal=0.3), 120, "values", (0, 2, 4, 6, 8), 0.15, 1
     ),
 }
@@ -258,7 +258,7 @@ def make_judgement(
         if ready is not None and ready.policies == digest and np.array_equal(ready.parameters, points):
             return ready
     n, i = judged or JUDGED_EPISODES, 1 + family.n_constraints
-    found = judge(
+    found = evaluate_policy(
         family, points, policy_set.policies, episodes=n, seed=(seed, JUDGE_STREAM), workers=workers, progress=progress
     )
     mean, lower, upper = (part[:, :, :i] for part in (found.mean, found.lower, found.upper))
@@ -424,13 +424,17 @@ def _play(
     jobs = [(k, r) for k in range(len(points)) for r in range(repeats)]
     banks, blocks = SETTINGS[family.name].banks, -(-episodes // BLOCK)
     shared = (
-        Bank(family, points, policy_set.policies, seed=(seed, BANK_STREAM), workers=workers) if family.shared else None
+        EpisodeCache(family, points, policy_set.policies, seed=(seed, CACHE_STREAM), workers=workers)
+        if family.shared
+        else None
     )
-    bank, at = shared, -1
+    cache, at = shared, -1
     for number, (k, repeat) in enumerate(track(jobs, "playing", len(jobs), show=progress)):
         if shared is None and k != at:
-            bank, at = (
-                Bank(family, points[k], policy_set.policies, seed=(seed, BANK_STREAM), workers=workers, task=k),
+            cache, at = (
+                EpisodeCache(
+                    family, points[k], policy_set.policies, seed=(seed, CACHE_STREAM), workers=workers, task=k
+                ),
                 k,
             )
         chance, draws = (int(s.generate_state(1)[0]) for s in np.random.SeedSequence([seed, number]).spawn(2))
@@ -440,7 +444,7 @@ def _play(
                 continue
             agent = LEARNERS[name](Context(policy_set, episodes, delta, draws))
             trace = play_gym(
-                agent, bank, episodes=episodes, seed=chance, values=verdict.mean[k], task=0 if shared is None else k,  # type: ignore[arg-type]
+                agent, cache, episodes=episodes, seed=chance, values=verdict.mean[k], task=0 if shared is None else k,  # type: ignore[arg-type]
                 first_block=repeat % banks * blocks,
             )  # fmt: skip
             traces[name].append(trace)

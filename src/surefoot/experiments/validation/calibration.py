@@ -37,16 +37,16 @@ from surefoot.arrays import FloatArray, IntArray
 from surefoot.cmdp.model import TabularCMDP
 from surefoot.cmdp.simulate import Simulator
 from surefoot.deploy.evidence import Evidence, EvidenceKind
-from surefoot.deploy.queue import Told
+from surefoot.deploy.reorder import Told
 from surefoot.deploy.returns import PredictionTable
 from surefoot.experiments.runner import FIRST_BATCH, GROWTH, LARGEST_BATCH
-from surefoot.experiments.validation.scenarios import Atlas, World
+from surefoot.experiments.validation.scenarios import TaskSampler, World
 from surefoot.experiments.validation.trial import transition_rows
 from surefoot.experiments.validation.truth import library_tables
 from surefoot.policy import Mixture
 from surefoot.policyset.schema import KernelBoxes, PolicySet
 
-__all__ = ["KINDS", "POSITIONS", "Null", "Peaks", "find_nulls", "run_null"]
+__all__ = ["KINDS", "POSITIONS", "MaxWealth", "Null", "find_nulls", "run_null"]
 
 POSITIONS = ("inside", "edges", "vertices", "vertices by initial state")
 KINDS = ("transitions", "joint", "separate", "all", "returns")
@@ -76,7 +76,7 @@ class Null:
 
 
 @dataclass(frozen=True)
-class Peaks:
+class MaxWealth:
     """Largest log-wealth of the true cell during one run.
 
     Attributes:
@@ -85,16 +85,16 @@ class Peaks:
     """
 
     position: str
-    peaks: dict[str, float]
+    maxima: dict[str, float]
 
 
-def find_nulls(world: World, atlas: Atlas, runs: int, seed: int) -> list[Null]:
+def find_nulls(world: World, sampler: TaskSampler, runs: int, seed: int) -> list[Null]:
     """Runs for every position that the policy set allows; ``runs`` each."""
     rng = np.random.default_rng([seed, 0])
     cells = world.policy_set.cells
     places: dict[str, list[tuple[int, tuple[float, ...]]]] = {
-        "inside": _inside(world, atlas, rng),
-        "edges": [(cell, tuple(point.tolist())) for point, cell in zip(*atlas.edges())],
+        "inside": _inside(world, sampler, rng),
+        "edges": [(cell, tuple(point.tolist())) for point, cell in zip(*sampler.edges())],
         "vertices": [(int(i), tuple(cells.parameters[i].tolist())) for i in rng.integers(len(cells), size=2 * TASKS)],
     }
     if cells.conditional is not None:
@@ -108,10 +108,10 @@ def find_nulls(world: World, atlas: Atlas, runs: int, seed: int) -> list[Null]:
     return found
 
 
-def _inside(world: World, atlas: Atlas, rng: np.random.Generator) -> list[tuple[int, tuple[float, ...]]]:
+def _inside(world: World, sampler: TaskSampler, rng: np.random.Generator) -> list[tuple[int, tuple[float, ...]]]:
     found: list[tuple[int, tuple[float, ...]]] = []
     for point in np.asarray(world.family.sample(8 * TASKS, rng)):
-        home = atlas.truth(point).home
+        home = sampler.truth(point).home
         if home is not None and len(found) < 2 * TASKS:
             found.append((home, tuple(point.tolist())))
     return found
@@ -128,7 +128,7 @@ def _other(cell: int, centers: FloatArray, rng: np.random.Generator) -> int:
     return int(rng.choice(others[:2] if rng.random() < 0.5 else others))
 
 
-def run_null(world: World, nulls: Sequence[Null], episodes: int, seed: int) -> list[Peaks]:
+def run_null(world: World, nulls: Sequence[Null], episodes: int, seed: int) -> list[MaxWealth]:
     """Play runs one after the other."""
     policy_set = world.policy_set
     tables = library_tables(policy_set.policies)
@@ -150,16 +150,16 @@ def run_null(world: World, nulls: Sequence[Null], episodes: int, seed: int) -> l
         mixture = _mixture(policy_set, null.cell, draws)
         number = int(chance.integers(2**62))
         if null.position in ("inside", "edges"):
-            peaks = _watch_task(
+            maxima = _watch_task(
                 policy_set, null.cell, simulator(null.parameters, None), mixture, episodes, number, draws
             )
         else:
-            peaks = _watch_outcomes(policy_set, table, null, mixture, episodes, chance)
+            maxima = _watch_outcomes(policy_set, table, null, mixture, episodes, chance)
             if null.position == "vertices" and policy_set.cells.kernel is not None:
                 vertex = simulator(null.parameters, (null.cell, null.towards))
                 walk = _watch_task(policy_set, null.cell, vertex, mixture, episodes, number, draws)
-                peaks["transitions"] = walk["transitions"]
-        results.append(Peaks(null.position, peaks))
+                maxima["transitions"] = walk["transitions"]
+        results.append(MaxWealth(null.position, maxima))
     return results
 
 
@@ -181,14 +181,14 @@ class _Watch:
         self.evidence.watched[:] = False
         self.evidence.watched[cell] = True
         self._kind, self._cell = kind, cell
-        self.peaks: dict[str, float] = {}
+        self.maxima: dict[str, float] = {}
 
     def settle(self, told: Told) -> None:
         """Multiply in one batch."""
         everyone = np.arange(told.ids.size)
         self.evidence.settle(told, [(self.evidence.bets(), everyone)])
         for name, value in log_wealths(self.evidence, self._kind, self._cell).items():
-            self.peaks[name] = max(self.peaks.get(name, 0.0), value)
+            self.maxima[name] = max(self.maxima.get(name, 0.0), value)
 
 
 def log_wealths(evidence: Evidence, kind: EvidenceKind, cell: int) -> dict[str, float]:
@@ -234,7 +234,7 @@ def _watch_task(
         for watch in watches:
             watch.settle(Told(np.arange(first, first + n), index, outcomes, seen.initial_states, counts, None))
         first += n
-    return {name: peak for watch in watches for name, peak in watch.peaks.items()}
+    return {name: peak for watch in watches for name, peak in watch.maxima.items()}
 
 
 def _watch_outcomes(
@@ -253,7 +253,7 @@ def _watch_outcomes(
         watch.settle(Told(np.arange(first, first + n), index, outcomes, states, None, None))
         first += n
     speaks = ("joint",) if by_state else ("joint", "separate", "returns")
-    return {kind: watch.peaks[kind] for kind in speaks}
+    return {kind: watch.maxima[kind] for kind in speaks}
 
 
 def vertex_means(table: PredictionTable, cell: int, towards: int, rng: np.random.Generator) -> FloatArray:

@@ -10,7 +10,7 @@ return) is told up to :data:`LATEST` episodes late, so that what is told first l
 ``hide bargains``   of the episodes without cost and with a good return, one in ten is lost, and said to be lost
 =================== ==========================================================================================================
 
-One more, ``overdue``, loses nothing: episodes above a limit are told so late that more than :data:`~surefoot.deploy.queue.PATIENCE` reports wait
+One more, ``overdue``, loses nothing: episodes above a limit are told so late that more than :data:`~surefoot.deploy.reorder.PATIENCE` reports wait
 for them, and the agent gives them up on its own account. Nothing of that may ever be skipped, whatever holds for declared losses.
 
 Hiding costs makes policies look cheaper than they are, hiding bargains makes the real task look dearer than its cell says: the two
@@ -25,13 +25,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from surefoot.arrays import FloatArray, IntArray
-from surefoot.deploy.queue import PATIENCE
+from surefoot.deploy.reorder import PATIENCE
 
-__all__ = ["DECEITS", "LATEST", "OVERDUE", "Deceit", "Fates"]
+__all__ = ["ADVERSARIES", "LATEST", "OVERDUE", "Adversary", "Delivery"]
 
 BoolArray = NDArray[np.bool_]
 
-DECEITS = ("late", "hide costs", "hide in silence", "hide bargains")
+ADVERSARIES = ("late", "hide costs", "hide in silence", "hide bargains")
 OVERDUE = "overdue"
 OVERDUE_BATCH = 1000
 OVERDUE_EPISODES = 4 * PATIENCE
@@ -44,7 +44,7 @@ SILENCE_AFTER = 1.0 / 3.0
 
 
 @dataclass(frozen=True, eq=False)
-class Fates:
+class Delivery:
     """What happens to the reports of n episodes.
 
     Attributes:
@@ -59,11 +59,11 @@ class Fates:
 
 
 @dataclass(frozen=True, eq=False)
-class Deceit:
+class Adversary:
     """An adversary.
 
     Attributes:
-        mode: one of :data:`DECEITS`, or :data:`OVERDUE`.
+        mode: one of :data:`ADVERSARIES`, or :data:`OVERDUE`.
         limits: (I,) cost limits.
         episodes: of the whole run.
         rng: the adversary's own randomness.
@@ -79,18 +79,18 @@ class Deceit:
         """How many episodes may be asked at once."""
         return OVERDUE_BATCH if self.mode == OVERDUE else LARGEST_DELAYED
 
-    def fates(self, first: int, returns: FloatArray, costs: FloatArray) -> Fates:
+    def delivery(self, first: int, returns: FloatArray, costs: FloatArray) -> Delivery:
         """What happens to episodes ``first, first + 1, ..`` with these returns (n,) and costs (n, I)."""
         n = returns.size
         if self.mode == OVERDUE:
             above = np.asarray((costs > self.limits).any(axis=1))
             kept = np.zeros(n, dtype=bool)
-            return Fates(np.where(above, 2 * PATIENCE, 0), kept, kept)
+            return Delivery(np.where(above, 2 * PATIENCE, 0), kept, kept)
         good: BoolArray = returns >= np.median(returns)
         delay = np.where(good, self.rng.choice((LATEST // 2, LATEST), n), 0)
         hidden = self._hidden(first, good, costs) & (self.rng.random(n) < SHARE)
         declared = hidden if self.mode != "hide in silence" else np.zeros(n, dtype=bool)
-        return Fates(np.where(hidden, LATEST, delay), hidden, declared)
+        return Delivery(np.where(hidden, LATEST, delay), hidden, declared)
 
     def _hidden(self, first: int, good: BoolArray, costs: FloatArray) -> BoolArray:
         if self.mode == "hide bargains":

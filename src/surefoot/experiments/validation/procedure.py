@@ -28,7 +28,7 @@ from surefoot.errors import AssumptionError
 from surefoot.experiments.registry import AgentContext, make_agent
 from surefoot.experiments.validation.rare import RareTasks
 from surefoot.experiments.validation.scenarios import SCENARIOS, World
-from surefoot.experiments.validation.trial import Job, Outcome, Settings, play_jobs
+from surefoot.experiments.validation.trial import Job, Outcome, TrialSettings, play_jobs
 from surefoot.experiments.validation.truth import Truth, library_tables
 from surefoot.policyset.schema import PolicySet
 from surefoot.training.pipeline import train
@@ -72,7 +72,7 @@ class Attempt:
     deployed: Outcome | None
 
 
-def run_procedure(scenario: str, agent: str, run: int, settings: Settings) -> Attempt:
+def run_procedure(scenario: str, agent: str, run: int, settings: TrialSettings) -> Attempt:
     """One attempt; all chance depends on the settings' seed, the scenario and the number of the run.
 
     Args:
@@ -112,7 +112,7 @@ def run_procedure(scenario: str, agent: str, run: int, settings: Settings) -> At
     return Attempt(agent, scenario, run, look, accepted, missed, wrong, claims, deployed)
 
 
-def _start(agent: str, family: Any, policy_set: PolicySet, settings: Settings) -> None:
+def _start(agent: str, family: Any, policy_set: PolicySet, settings: TrialSettings) -> None:
     """Make the agent, or let it refuse."""
     task = family.cmdp((0.0, 0.45))
     make_agent(agent, AgentContext(family, policy_set, policy_set, task, settings.episodes, settings.delta, 0))

@@ -20,10 +20,10 @@ from surefoot.arrays import FloatArray, check_integer, check_real
 from surefoot.errors import InvalidInput
 from surefoot.experiments.comparison import new_directory
 from surefoot.experiments.registry import check_agents
-from surefoot.experiments.validation.calibration import Peaks, find_nulls, run_null
+from surefoot.experiments.validation.calibration import MaxWealth, find_nulls, run_null
 from surefoot.experiments.validation.heavy import RareCatastrophes
 from surefoot.experiments.validation.procedure import Attempt, run_procedure
-from surefoot.experiments.validation.scenarios import LONG, PROCEDURES, SCENARIOS, Atlas, World, worst_tasks
+from surefoot.experiments.validation.scenarios import LONG, PROCEDURES, SCENARIOS, TaskSampler, World, worst_tasks
 from surefoot.experiments.validation.summary import (
     CONFIDENCE,
     LEVEL,
@@ -33,7 +33,7 @@ from surefoot.experiments.validation.summary import (
     rows_of,
     violations_of,
 )
-from surefoot.experiments.validation.trial import Job, Outcome, Settings, play_jobs
+from surefoot.experiments.validation.trial import Job, Outcome, TrialSettings, play_jobs
 from surefoot.parallel import map_tasks
 from surefoot.policyset.schema import PolicySet
 from surefoot.training.pipeline import train
@@ -118,7 +118,7 @@ def validate(
         worlds["heavy"] = _world(
             RareCatastrophes(family), None, None, None, sizes, delta, seed, workers, strict, progress
         )
-    bench = _Bench(worlds, Settings(episodes, delta, seed), workers, progress)
+    bench = _Bench(worlds, TrialSettings(episodes, delta, seed), workers, progress)
     outcomes: list[Outcome] = []
     attempts: list[Attempt] = []
     for name in dict.fromkeys(scenarios):
@@ -129,9 +129,9 @@ def validate(
             outcomes += bench.play(bench.jobs(name, agents, some), f"scenario {name}")
     outcomes += [attempt.deployed for attempt in attempts if attempt.deployed is not None]
     outcomes.sort(key=lambda o: list(agents).index(o.job.agent))
-    peaks = bench.calibrate(calibration_runs) if calibration_runs else []
+    maxima = bench.calibrate(calibration_runs) if calibration_runs else []
     names = family.parameter_names
-    rows, calibration, procedures = rows_of(outcomes, delta), calibration_rows(peaks, delta), procedure_rows(attempts)
+    rows, calibration, procedures = rows_of(outcomes, delta), calibration_rows(maxima, delta), procedure_rows(attempts)
     summary: dict[str, Any] = {
         "schema": SCHEMA,
         "experiment": "validation",
@@ -195,21 +195,21 @@ def _world(
 class _Bench:
     """Makes jobs and has them done."""
 
-    def __init__(self, worlds: dict[str, World], settings: Settings, workers: int, progress: bool) -> None:
+    def __init__(self, worlds: dict[str, World], settings: TrialSettings, workers: int, progress: bool) -> None:
         self._worlds, self._settings, self._workers, self._progress = worlds, settings, workers, progress
         self._token = token_hex(8)
-        self._atlas: Atlas | None = None
+        self._atlas: TaskSampler | None = None
 
     @property
-    def atlas(self) -> Atlas:
+    def sampler(self) -> TaskSampler:
         """Of the main world; made when first needed."""
         if self._atlas is None:
-            self._atlas = Atlas(self._worlds["main"])
+            self._atlas = TaskSampler(self._worlds["main"])
         return self._atlas
 
     def edges(self) -> FloatArray:
         """(T, p) edge tasks."""
-        return self.atlas.edges()[0]
+        return self.sampler.edges()[0]
 
     def jobs(self, scenario: str, agents: Sequence[str], runs: int) -> list[Job]:
         """``runs`` per agent."""
@@ -222,7 +222,7 @@ class _Bench:
         if scenario == "edges":
             return self.edges()
         if scenario == "outside":
-            return self.atlas.outside()
+            return self.sampler.outside()
         family = self._worlds["heavy" if scenario == "heavy" else "main"].family
         rng = np.random.default_rng([self._settings.seed, 1 + list(SCENARIOS).index(scenario)])
         return np.asarray(family.sample(runs, rng), dtype=np.float64)
@@ -232,7 +232,7 @@ class _Bench:
 
         Only tasks whose assumption holds for the agent are of interest: elsewhere failing is no achievement.
         """
-        points = np.concatenate([self.edges(), self.atlas.net()])
+        points = np.concatenate([self.edges(), self.sampler.net()])
         pilots = len(points) * max(1, min(PILOTS, runs // 20))
         jobs = _jobs(agent, "adversarial", points, pilots)
         found = self.play([replace(job, pilot=True) for job in jobs], f"pilot against {agent}")
@@ -260,11 +260,11 @@ class _Bench:
 
         return self._share(work, self._worlds["main"], wanted, f"scenario {scenario}")
 
-    def calibrate(self, runs: int) -> list[Peaks]:
-        """Peaks of true cells' wealth."""
+    def calibrate(self, runs: int) -> list[MaxWealth]:
+        """MaxWealth of true cells' wealth."""
         world, settings = self._worlds["main"], self._settings
         nulls, episodes = (
-            find_nulls(world, self.atlas, runs, settings.seed),
+            find_nulls(world, self.sampler, runs, settings.seed),
             min(settings.episodes, CALIBRATION_EPISODES),
         )
         return self._share(lambda w, chunk: run_null(w, chunk, episodes, settings.seed), world, nulls, "calibration")

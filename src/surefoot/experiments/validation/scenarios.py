@@ -32,7 +32,7 @@ from surefoot.experiments.validation.truth import Truth, library_tables
 from surefoot.policyset.schema import PolicySet
 from surefoot.tasks.family import TabularFamily
 
-__all__ = ["LONG", "PROCEDURES", "SCENARIOS", "Atlas", "World"]
+__all__ = ["LONG", "PROCEDURES", "SCENARIOS", "TaskSampler", "World"]
 
 SCENARIOS = {
     "family": "tasks drawn from the family",
@@ -77,7 +77,7 @@ class World:
     outside: FloatArray | None = None
 
 
-class Atlas:
+class TaskSampler:
     """Finds tasks in one world.
 
     Args:

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from surefoot.experiments.validation.calibration import KINDS, POSITIONS, Peaks
+from surefoot.experiments.validation.calibration import KINDS, POSITIONS, MaxWealth
 from surefoot.experiments.validation.procedure import ALLOWED, P_MAX, Attempt
 from surefoot.experiments.validation.scenarios import SCENARIOS
 from surefoot.experiments.validation.trial import Outcome
@@ -163,21 +163,21 @@ def violations_of(outcomes: Sequence[Outcome], names: Sequence[str]) -> list[dic
     ]
 
 
-def calibration_rows(peaks: Sequence[Peaks], delta: float) -> list[dict[str, Any]]:
+def calibration_rows(maxima: Sequence[MaxWealth], delta: float) -> list[dict[str, Any]]:
     """Crossing rates by kind and position, tested at ``delta``, and their curves over :data:`CURVE`."""
     groups: dict[tuple[str, str], list[float]] = {}
-    for run in peaks:
-        for kind, peak in run.peaks.items():
+    for run in maxima:
+        for kind, peak in run.maxima.items():
             groups.setdefault((kind, run.position), []).append(peak)
     order = sorted(groups, key=lambda key: (KINDS.index(key[0]), POSITIONS.index(key[1])))
     return [_calibration_row(kind, position, groups[kind, position], delta) for kind, position in order]
 
 
-def _calibration_row(kind: str, position: str, peaks: list[float], delta: float) -> dict[str, Any]:
-    crossings = rate([_crosses(peak, delta) for peak in peaks], delta)
-    curve = [[level, sum(_crosses(peak, level) for peak in peaks) / len(peaks)] for level in CURVE]
+def _calibration_row(kind: str, position: str, maxima: list[float], delta: float) -> dict[str, Any]:
+    crossings = rate([_crosses(peak, delta) for peak in maxima], delta)
+    curve = [[level, sum(_crosses(peak, level) for peak in maxima) / len(maxima)] for level in CURVE]
     return {
-        "kind": kind, "position": position, "status": "judged", "runs": len(peaks), "crossings": crossings,
+        "kind": kind, "position": position, "status": "judged", "runs": len(maxima), "crossings": crossings,
         "curve": curve, "passed": crossings["passed"],
     }  # fmt: skip
 

@@ -21,22 +21,22 @@ from surefoot.arrays import FloatArray, IntArray
 from surefoot.cmdp.evaluate import evaluate_many
 from surefoot.cmdp.model import TabularCMDP
 from surefoot.cmdp.simulate import Episodes, Simulator
-from surefoot.deploy.desk import Batch
+from surefoot.deploy.tracker import Batch
 from surefoot.errors import SurefootError
 from surefoot.experiments.registry import AgentContext, make_agent
 from surefoot.experiments.runner import FIRST_BATCH, GROWTH, LARGEST_BATCH
-from surefoot.experiments.validation.delivery import DECEITS, OVERDUE, OVERDUE_EPISODES, Deceit
+from surefoot.experiments.validation.delivery import ADVERSARIES, OVERDUE, OVERDUE_EPISODES, Adversary
 from surefoot.experiments.validation.scenarios import SCENARIOS, World
 from surefoot.experiments.validation.truth import Truth, assumption_holds, cause_of, library_tables
 
-__all__ = ["Job", "Outcome", "Settings", "play_jobs"]
+__all__ = ["Job", "Outcome", "TrialSettings", "play_jobs"]
 
 PILOT = 1
 """Part of the seed of runs that only choose tasks."""
 
 
 @dataclass(frozen=True)
-class Settings:
+class TrialSettings:
     """What all runs share.
 
     Attributes:
@@ -122,7 +122,7 @@ class _Site:
     simulator: Simulator
 
 
-def play_jobs(world: World, jobs: Sequence[Job], settings: Settings) -> list[Outcome]:
+def play_jobs(world: World, jobs: Sequence[Job], settings: TrialSettings) -> list[Outcome]:
     """Play runs one after the other; neighbours on the same task share its tables."""
     tables = library_tables(world.policy_set.policies)
 
@@ -134,7 +134,7 @@ def play_jobs(world: World, jobs: Sequence[Job], settings: Settings) -> list[Out
     return [_play(world, site(job.parameters), job, settings) for job in jobs]
 
 
-def _play(world: World, site: _Site, job: Job, settings: Settings) -> Outcome:
+def _play(world: World, site: _Site, job: Job, settings: TrialSettings) -> Outcome:
     chance, draws, cunning = job.seeds(settings.seed)
     task = site.truth.task
     losses: Literal["worst", "independent"] = "worst"
@@ -150,25 +150,25 @@ def _play(world: World, site: _Site, job: Job, settings: Settings) -> Outcome:
     if agent.policies is not world.policy_set.policies:
         own = library_tables(agent.policies)
         values, simulator = evaluate_many(task, own), Simulator(task, own)
-    deceit = None
+    adversary = None
     if job.scenario == "lost":
-        mode = DECEITS[job.run % len(DECEITS)]
-        deceit = Deceit(mode, task.cost_limits, episodes, np.random.default_rng(cunning))
+        mode = ADVERSARIES[job.run % len(ADVERSARIES)]
+        adversary = Adversary(mode, task.cost_limits, episodes, np.random.default_rng(cunning))
     elif job.scenario == "late":
-        deceit = Deceit(OVERDUE, task.cost_limits, episodes, np.random.default_rng(cunning))
+        adversary = Adversary(OVERDUE, task.cost_limits, episodes, np.random.default_rng(cunning))
     judge = _Judge(agent, site.truth, values)
     error = None
     try:
-        _converse(agent, judge, _Plant(agent, simulator, chance, deceit), episodes)
+        _converse(agent, judge, _Plant(agent, simulator, chance, adversary), episodes)
     except (SurefootError, ArithmeticError, LookupError, ValueError) as raised:
         error = f"{type(raised).__name__}: {raised}"
-    mode = "prompt" if deceit is None else deceit.mode
+    mode = "prompt" if adversary is None else adversary.mode
     return judge.verdict(job, mode if job.scenario != "late" else f"{mode}, losses {losses}", error)
 
 
 def _converse(agent: Any, judge: _Judge, plant: _Plant, episodes: int) -> None:
     played, size = 0, float(FIRST_BATCH)
-    largest = float(LARGEST_BATCH if plant.deceit is None else plant.deceit.largest_batch)
+    largest = float(LARGEST_BATCH if plant.adversary is None else plant.adversary.largest_batch)
     while played < episodes:
         batch = agent.ask(min(int(size), episodes - played))
         judge.asked(batch, played)
@@ -206,9 +206,9 @@ class _Judge:
 
     def _violation(self, batch: Batch, played: int, bounds: Any) -> None:
         if self._first is None:
-            alive = getattr(self._agent, "alive", None)
+            active = getattr(self._agent, "active", None)
             self._first = played
-            self._cause = cause_of(self._trust, self._truth, self._margin, alive, bounds, batch.weights > 0.0)
+            self._cause = cause_of(self._trust, self._truth, self._margin, active, bounds, batch.weights > 0.0)
         self._violating += len(batch)
         if self._alarm is None:
             self._before += len(batch)
@@ -220,11 +220,11 @@ class _Judge:
 
     def verdict(self, job: Job, mode: str, error: str | None) -> Outcome:
         """The outcome of the run."""
-        refuted, home = getattr(self._agent, "ever_refuted", None), self._truth.home
+        rejected, home = getattr(self._agent, "ever_rejected", None), self._truth.home
         parts = {e.name: e.delta for e in self._agent.ledger.entries} if self._trust is not None else {}
         died: bool | None = None
-        if self._trust == "cells" and home is not None and refuted is not None:
-            died = bool(refuted[home])
+        if self._trust == "cells" and home is not None and rejected is not None:
+            died = bool(rejected[home])
         return Outcome(
             job=job,
             mode=mode,
@@ -248,19 +248,19 @@ class _Judge:
 class _Plant:
     """Runs episodes and reports them, promptly or as an adversary pleases."""
 
-    def __init__(self, agent: Any, simulator: Simulator, seed: int, deceit: Deceit | None) -> None:
-        self._agent, self._simulator, self._seed, self.deceit = agent, simulator, seed, deceit
+    def __init__(self, agent: Any, simulator: Simulator, seed: int, adversary: Adversary | None) -> None:
+        self._agent, self._simulator, self._seed, self.adversary = agent, simulator, seed, adversary
         self._counting = "transitions" in agent.wants
         self._outbox: list[tuple[int, IntArray, Episodes | None, IntArray | None]] = []
 
     def perform(self, batch: Batch, played: int) -> None:
         """Run a batch, ``played`` episodes being asked by now, and deliver whatever is due."""
         first = played - len(batch)
-        if self.deceit is None:
+        if self.adversary is None:
             outcome = self._run(batch, first, np.zeros(len(batch), dtype=np.int64))
             self._tell(batch.ids, outcome, self._counts(outcome, 0))
             return
-        self._plot(batch, first, self.deceit)
+        self._plot(batch, first, self.adversary)
         due = [letter for letter in self._outbox if letter[0] <= played]
         self._outbox = [letter for letter in self._outbox if letter[0] > played]
         for _, ids, outcome_or_none, counts in due:
@@ -273,21 +273,21 @@ class _Plant:
         counted = groups if self._counting else None
         return self._simulator.run(batch.policy_index, seed=self._seed, first_episode=first, groups=counted)
 
-    def _plot(self, batch: Batch, first: int, deceit: Deceit) -> None:
+    def _plot(self, batch: Batch, first: int, adversary: Adversary) -> None:
         """Let the adversary see the batch; the same episodes are then run again to count transitions by letter."""
         seen = self._simulator.run(batch.policy_index, seed=self._seed, first_episode=first)
-        fates = deceit.fates(first, seen.returns, seen.costs)
-        delays = np.unique(fates.delay)
-        group = np.where(fates.lost, delays.size, np.searchsorted(delays, fates.delay))
+        delivery = adversary.delivery(first, seen.returns, seen.costs)
+        delays = np.unique(delivery.delay)
+        group = np.where(delivery.lost, delays.size, np.searchsorted(delays, delivery.delay))
         outcome = self._run(batch, first, group)
         for g, delay in enumerate(delays.tolist()):
             mine = np.flatnonzero(group == g)
             if mine.size:
                 letter = _part(outcome, mine)
                 self._outbox.append((first + len(batch) + delay, batch.ids[mine], letter, self._counts(outcome, g)))
-        gone = np.flatnonzero(fates.declared)
+        gone = np.flatnonzero(delivery.declared)
         if gone.size:
-            self._outbox.append((first + len(batch) + int(fates.delay[gone].max()), batch.ids[gone], None, None))
+            self._outbox.append((first + len(batch) + int(delivery.delay[gone].max()), batch.ids[gone], None, None))
 
     def _counts(self, outcome: Episodes, group: int) -> IntArray | None:
         if outcome.transitions is None:

@@ -147,7 +147,7 @@ def assumption_holds(trust: str | None, truth: Truth, margin: float) -> bool:
     return known and trust == "envelope" and truth.above_envelope <= truth.room
 
 
-def cause_of(trust: str | None, truth: Truth, margin: float, alive: Any, bounds: Any, played: Any) -> str:
+def cause_of(trust: str | None, truth: Truth, margin: float, active: Any, bounds: Any, played: Any) -> str:
     """The key in :data:`CAUSES` for a mixture above a limit.
 
     A false assumption is named before an error event, because error probabilities are promised only where assumptions hold. Of several
@@ -161,7 +161,7 @@ def cause_of(trust: str | None, truth: Truth, margin: float, alive: Any, bounds:
         bounds: (J, I) the agent's data bounds, or ``None``.
         played: (J,) booleans, the policies in the mixture.
     """
-    if trust is None or alive is None or bounds is None:
+    if trust is None or active is None or bounds is None:
         return "other"
     if truth.margin < -truth.room:
         return "safe margin"
@@ -171,7 +171,7 @@ def cause_of(trust: str | None, truth: Truth, margin: float, alive: Any, bounds:
         return "no cell"
     if truth.margin < margin - truth.room:
         return "safe margin"
-    if trust == "cells" and not np.asarray(alive)[truth.cells].any():
+    if trust == "cells" and not np.asarray(active)[truth.cells].any():
         return "false elimination"
     low = (np.asarray(bounds) < truth.values[:, 1:] - truth.room).any(axis=1) & np.asarray(played)
     if trust == "envelope" and truth.above_envelope > truth.room:

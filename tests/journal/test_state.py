@@ -17,9 +17,9 @@ from surefoot import InvalidReport, JournalError, PausedError, PolicySet, Replay
 from surefoot.audit import verify
 from surefoot.deploy.turns import Turns
 from surefoot.journal import Deployment, Event, Settings, snapshot
-from surefoot.journal.events import PRIMARY, canonical, chained
-from surefoot.journal.fold import Fold, opening
+from surefoot.journal.events import COMMANDS, canonical, chained
 from surefoot.journal.reports import Report
+from surefoot.journal.state import DeploymentState, opening
 from surefoot.journal.status import DeploymentStatus
 from tests.journal.plants import (
     Plant,
@@ -50,17 +50,17 @@ class Live:
     """A fold with a journal in memory."""
 
     def __init__(self, policy_set: PolicySet, settings: Settings) -> None:
-        self.fold, self.events = Fold(policy_set, settings), [Event(0, "", "", {}, "")][:0]
+        self.state, self.events = DeploymentState(policy_set, settings), [Event(0, "", "", {}, "")][:0]
         self.do("opened", opening(policy_set, settings, "live"))
 
     def do(self, kind: str, body: dict[str, Any], report: Report | None = None) -> dict[str, Any]:
         """Advance and record; the completed body."""
-        entries = self.fold.advance(kind, body, report)
+        entries = self.state.advance(kind, body, report)
         for entry in entries:
             seq, digest = len(self.events) + 1, self.events[-1].digest if self.events else ""
             digest = chained(digest, seq, entry.kind, "", canonical(entry.body))
             self.events.append(Event(seq, "", entry.kind, entry.body, digest))
-        self.fold.moved(entries, self.events[-1].digest)
+        self.state.moved(entries, self.events[-1].digest)
         return entries[0].body
 
 
@@ -99,8 +99,8 @@ def act(live: Live, truth: Plant, kind: str, number: int, pending: dict[int, int
         live.do("resumed", {})
     elif kind == "cap":
         live.do("capped", {"weight": (number % 11) / 10})
-    elif kind == "approve" and live.fold.agent.waiting is not None:
-        live.do("approved", {"plan": live.fold.plan_seq})
+    elif kind == "approve" and live.state.agent.waiting is not None:
+        live.do("approved", {"plan": live.state.plan_seq})
     elif kind == "abort" and number % 7 == 0:
         live.do("aborted", {"reason": "r"})
 
@@ -117,9 +117,9 @@ def test_replay_and_snapshot_equal_live(kind: str, mode: dict[str, Any], cost: f
     for k, (step, number) in enumerate(script):
         act(live, truth, step, number, pending)  # type: ignore[arg-type]
         if k == len(script) // 2:
-            half = snapshot.encode(live.fold), len(live.events)
-    state = snapshot.encode(live.fold)
-    replayed = Fold(policy_set, given_)
+            half = snapshot.encode(live.state), len(live.events)
+    state = snapshot.encode(live.state)
+    replayed = DeploymentState(policy_set, given_)
     replayed.replay(live.events)
     assert snapshot.encode(replayed) == state
     assert replayed.deviations == 0
@@ -163,29 +163,29 @@ def test_a_snapshot_misses_nothing_that_changes(kind: str, mode: dict[str, Any])
         act(
             live, Plant(SETS[kind]), str(rng.choice(["ask", "tell", "tell", "lost"])), int(rng.integers(2**20)), pending
         )
-    again = snapshot.decode(snapshot.encode(live.fold)[32:], SETS[kind], Settings(**mode))
-    assert everything(again, {}) == everything(live.fold, {})
+    again = snapshot.decode(snapshot.encode(live.state)[32:], SETS[kind], Settings(**mode))
+    assert everything(again, {}) == everything(live.state, {})
 
 
 def test_looking_changes_nothing(tiny_set: PolicySet) -> None:
     live, pending = Live(tiny_set, Settings()), {}  # type: ignore[var-annotated]
     for k in range(30):
         act(live, Plant(tiny_set), "ask" if k % 2 else "tell", k, pending)
-        before = snapshot.encode(live.fold)
-        live.fold.agent.status()
-        live.fold.agent.plan  # noqa: B018
-        assert snapshot.encode(live.fold) == before
+        before = snapshot.encode(live.state)
+        live.state.agent.status()
+        live.state.agent.plan  # noqa: B018
+        assert snapshot.encode(live.state) == before
 
 
 def test_a_refused_report_moves_nothing(tiny_set: PolicySet) -> None:
     live = Live(tiny_set, Settings())
     live.do("asked", {"n": 2, "request": None})
-    before = snapshot.encode(live.fold)
+    before = snapshot.encode(live.state)
     with pytest.raises(InvalidReport):
-        live.fold.advance("told", {"ids": [0, 1], "reward": [1.0, 2.0], "costs": [[0.1], [-0.1]]})
+        live.state.advance("told", {"ids": [0, 1], "reward": [1.0, 2.0], "costs": [[0.1], [-0.1]]})
     with pytest.raises(InvalidReport):
-        live.fold.advance("lost", {"ids": [0, 7]})
-    assert snapshot.encode(live.fold) == before
+        live.state.advance("lost", {"ids": [0, 7]})
+    assert snapshot.encode(live.state) == before
 
 
 # ------------------------------------------------------------------------------------------------- what does not follow
@@ -229,23 +229,25 @@ def changed(history: list[Event], kind: str, which: int, **parts: Any) -> list[E
     ],
 )
 def test_a_forged_event_stops_the_replay(history: list[Event], kind: str, parts: dict[str, Any]) -> None:
-    fold = Fold(SETS["returns"], Settings(seed=7))
+    state = DeploymentState(SETS["returns"], Settings(seed=7))
     with pytest.raises(ReplayError, match=r"event \d+ \(\w+\) must"):
-        fold.replay(changed(history, kind, -1 if kind != "eliminated" else 0, **parts))
+        state.replay(changed(history, kind, -1 if kind != "eliminated" else 0, **parts))
 
 
 @pytest.mark.parametrize("dropped", ["asked", "told", "eliminated"])
 def test_a_missing_event_stops_the_replay(history: list[Event], dropped: str) -> None:
     where = next(k for k, event in enumerate(history) if event.kind == dropped)
     with pytest.raises(ReplayError):
-        Fold(SETS["returns"], Settings(seed=7)).replay(rechained([*history[:where], *history[where + 1 :]]))
+        DeploymentState(SETS["returns"], Settings(seed=7)).replay(rechained([*history[:where], *history[where + 1 :]]))
 
 
 def test_unknown_and_repeated_kinds_stop_the_replay(history: list[Event]) -> None:
     for extra in ("opened", "hacked", "planned", "alarm"):
         body = history[0].body if extra == "opened" else {"text": "x"}
         with pytest.raises(ReplayError):
-            Fold(SETS["returns"], Settings(seed=7)).replay(rechained([*history[:2], Event(0, "", extra, body)]))
+            DeploymentState(SETS["returns"], Settings(seed=7)).replay(
+                rechained([*history[:2], Event(0, "", extra, body)])
+            )
 
 
 def test_another_certified_plan_is_followed_and_counted(tiny_set: PolicySet) -> None:
@@ -254,13 +256,13 @@ def test_another_certified_plan_is_followed_and_counted(tiny_set: PolicySet) -> 
     plan = live.events[1].body
     weights = {j: 0.5 * w for j, w in plan["weights"].items()}
     weights["0"] = 1.0 - sum(w for j, w in weights.items() if j != "0")
-    fold = Fold(tiny_set, Settings(seed=7, ramp=0))
-    costs = np.minimum(tiny_set.cells.predictions.cost_upper[..., 0], fold.agent.bounds[:, 0])
+    state = DeploymentState(tiny_set, Settings(seed=7, ramp=0))
+    costs = np.minimum(tiny_set.cells.predictions.cost_upper[..., 0], state.agent.bounds[:, 0])
     bound = max(float(sum(w * row[int(j)] for j, w in weights.items())) for row in costs)
     body = {**plan, "weights": weights, "bounds": [bound]}
-    fold.replay(rechained([live.events[0], replace(live.events[1], body=body)]))
-    assert fold.deviations == 1
-    asked = fold.advance("asked", {"n": 50, "request": None})
+    state.replay(rechained([live.events[0], replace(live.events[1], body=body)]))
+    assert state.deviations == 1
+    asked = state.advance("asked", {"n": 50, "request": None})
     edges = np.cumsum([weights.get(str(j), 0.0) for j in range(4)])
     expected = np.searchsorted(edges, np.random.default_rng(7).random(50), side="right")
     assert asked[0].body["draws"] == expected.tolist()
@@ -305,7 +307,7 @@ def test_a_snapshot_that_is_lost_or_damaged_is_not_used(disk: Path, tiny_set: Po
 
 
 def test_a_snapshot_of_another_version_is_not_used(tiny_set: PolicySet, monkeypatch: pytest.MonkeyPatch) -> None:
-    body = snapshot.encode(Live(tiny_set, Settings()).fold)
+    body = snapshot.encode(Live(tiny_set, Settings()).state)
     monkeypatch.setattr(snapshot, "VERSION", "0.0.0")
     assert snapshot.decode(body[32:], tiny_set, Settings()) is None
 
@@ -317,19 +319,19 @@ def test_a_snapshot_is_used_where_it_fits(disk: Path, tiny_set: PolicySet, monke
         drive(plant, Plant(tiny_set), 2)
         status = plant.status()
     folded: list[int] = []
-    original = Fold.advance
-    monkeypatch.setattr(Fold, "advance", lambda self, *a, **k: folded.append(1) or original(self, *a, **k))
+    original = DeploymentState.advance
+    monkeypatch.setattr(DeploymentState, "advance", lambda self, *a, **k: folded.append(1) or original(self, *a, **k))
     with open_plant(disk / "plant.db", tiny_set) as plant:
         assert plant.status() == status
     assert len(folded) == 4
 
 
 def test_kinds_that_people_cause_are_told_from_consequences(history: list[Event]) -> None:
-    assert {event.kind for event in history} - PRIMARY == {"planned", "eliminated", "ramp"}
+    assert {event.kind for event in history} - COMMANDS == {"planned", "eliminated", "ramp"}
 
 
 def test_a_snapshot_is_taken_when_it_pays(monkeypatch: pytest.MonkeyPatch) -> None:
-    pace = snapshot.Pace()
+    pace = snapshot.SnapshotPolicy()
     pace.spent(0.4)
     assert not pace.due()
     pace.spent(0.2)
@@ -376,9 +378,9 @@ def test_a_report_is_durable_before_its_consequences(disk: Path, tiny_set: Polic
                 recorded = list(transaction.events(0, ""))
             assert recorded[-1].kind == "told"
             assert verify(tiny_set, recorded).ok
-            read = Fold(tiny_set, plant.settings)
+            read = DeploymentState(tiny_set, plant.settings)
             read.replay(recorded)
-            mine = plant._fold
+            mine = plant._state
             assert mine is not None and (read.seq, read.digest) == (seq, digest)
             assert read.settle() == mine.settle()
             tails += bool(read.settle())
@@ -391,7 +393,7 @@ def test_a_report_is_durable_before_its_consequences(disk: Path, tiny_set: Polic
         live = list(plant.events())
     assert tails >= 2
     for event, after in itertools.pairwise(live):
-        assert event.kind != "planned" or after.kind in PRIMARY
+        assert event.kind != "planned" or after.kind in COMMANDS
     assert verify(tiny_set, live).ok
 
 
@@ -400,13 +402,13 @@ def test_only_the_last_report_may_lack_its_consequences(history: list[Event], ki
     where = [k for k, event in enumerate(history) if event.kind == kind and history[k - 1].kind == "told"]
     where = where or [k for k, event in enumerate(history) if event.kind == "eliminated"]
     told = max(k for k in range(where[0]) if history[k].kind == "told")
-    end = next(k for k in range(told + 1, len(history)) if history[k].kind in PRIMARY)
-    fold = Fold(SETS["returns"], Settings(seed=7))
-    fold.replay(rechained(history[: told + 1]))
-    assert [entry.kind for entry in fold.settle()] == [event.kind for event in history[told + 1 : end]] != []
+    end = next(k for k in range(told + 1, len(history)) if history[k].kind in COMMANDS)
+    state = DeploymentState(SETS["returns"], Settings(seed=7))
+    state.replay(rechained(history[: told + 1]))
+    assert [entry.kind for entry in state.settle()] == [event.kind for event in history[told + 1 : end]] != []
     for follow in (1, 2):
         with pytest.raises(ReplayError):
-            Fold(SETS["returns"], Settings(seed=7)).replay(
+            DeploymentState(SETS["returns"], Settings(seed=7)).replay(
                 rechained([*history[: told + 1], *history[end : end + follow]])
             )
     assert not verify(SETS["returns"], rechained([*history[: told + 1], *history[end : end + 2]])).ok
@@ -414,10 +416,10 @@ def test_only_the_last_report_may_lack_its_consequences(history: list[Event], ki
 
 def test_consequences_that_follow_from_nothing_stop_the_replay(history: list[Event]) -> None:
     told = next(k for k, event in enumerate(history) if event.kind == "told")
-    fold = Fold(SETS["returns"], Settings(seed=7))
-    fold.replay(rechained(history[: told + 1]))
+    state = DeploymentState(SETS["returns"], Settings(seed=7))
+    state.replay(rechained(history[: told + 1]))
     forged = rechained(
         [*history[: told + 1], Event(0, "", "eliminated", {"cells": [0], "log_wealth": [9.0], "cells_left": 1})]
     )
     with pytest.raises(ReplayError):
-        fold.replay(forged[-1:])
+        state.replay(forged[-1:])

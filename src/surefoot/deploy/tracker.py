@@ -22,7 +22,7 @@ from surefoot.deploy.turns import Turns
 from surefoot.errors import InvalidReport
 from surefoot.policy import Mixture, Policy, for_episode
 
-__all__ = ["Batch", "Desk", "Episode", "Reports"]
+__all__ = ["Batch", "Episode", "EpisodeTracker", "Reports"]
 
 SLACK = 1e-6
 """Relative rounding allowed at the ends of a range."""
@@ -95,7 +95,7 @@ class Reports:
     costs: FloatArray
 
 
-class Desk:
+class EpisodeTracker:
     """Ids, draws, pending episodes.
 
     Args:

@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 
 from surefoot.arrays import FloatArray, IntArray
 
-__all__ = ["PATIENCE", "InOrder", "Released", "Told"]
+__all__ = ["PATIENCE", "Released", "ReorderBuffer", "Told"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +72,7 @@ class Released:
         return Released(self.groups + later.groups, self.lost + later.lost, self.given_up + later.given_up)
 
 
-class InOrder:
+class ReorderBuffer:
     """Holds what arrived early.
 
     Attributes:

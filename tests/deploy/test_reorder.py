@@ -8,8 +8,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from surefoot.deploy import queue
-from surefoot.deploy.queue import InOrder, Told
+from surefoot.deploy import reorder
+from surefoot.deploy.reorder import ReorderBuffer, Told
 
 GROUPS = st.integers(1, 4)
 
@@ -25,7 +25,7 @@ class Conversation(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.queue = InOrder()
+        self.queue = ReorderBuffer()
         self.asked = 0
         self.pending: list[int] = []
         self.waiting: list[list[int]] = []
@@ -114,7 +114,7 @@ TestConversation.settings = settings(max_examples=60, stateful_step_count=25, de
 
 
 def test_a_group_with_a_missing_neighbour_waits_whole() -> None:
-    queue = InOrder()
+    queue = ReorderBuffer()
     queue.add(group([0, 3]))
     queue.add(group([1]))
     assert not queue.release()
@@ -126,7 +126,7 @@ def test_a_group_with_a_missing_neighbour_waits_whole() -> None:
 
 def test_chains_of_groups_hold_each_other_back() -> None:
     """[0, 2], [1, 4] and 3 missing: releasing 0..2 would split [1, 4], so nothing leaves."""
-    queue = InOrder()
+    queue = ReorderBuffer()
     queue.add(group([0, 2]))
     queue.add(group([1, 4]))
     assert not queue.release()
@@ -135,8 +135,8 @@ def test_chains_of_groups_hold_each_other_back() -> None:
 
 
 def test_one_missing_report_is_given_up_when_too_many_wait_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(queue, "PATIENCE", 10)
-    held = InOrder()
+    monkeypatch.setattr(reorder, "PATIENCE", 10)
+    held = ReorderBuffer()
     for k in [*range(1, 5), *range(6, 13)]:
         assert not held.release()
         held.add(group([k]))
@@ -150,7 +150,7 @@ def test_one_missing_report_is_given_up_when_too_many_wait_for_it(monkeypatch: p
 
 
 def test_what_was_given_up_comes_too_late_and_takes_its_group_along() -> None:
-    held = InOrder()
+    held = ReorderBuffer()
     held.give_up([0])
     assert held.release().given_up == [0]
     held.add(group([0, 1, 2]))
@@ -159,7 +159,7 @@ def test_what_was_given_up_comes_too_late_and_takes_its_group_along() -> None:
 
 
 def test_what_was_given_up_stays_so_whatever_is_declared_and_counts_if_it_comes_before_its_turn() -> None:
-    held = InOrder()
+    held = ReorderBuffer()
     held.add(group([0, 3]))
     held.give_up([1, 2])
     held.declare_lost([1])

@@ -11,22 +11,22 @@ from hypothesis import strategies as st
 from scipy.stats import chi2
 
 from surefoot import Criterion, InvalidInput, InvalidReport, Mixture, TabularPolicy
-from surefoot.deploy import Desk
+from surefoot.deploy import EpisodeTracker
 
 POLICIES = tuple(TabularPolicy(np.eye(3)[[k, k]]) for k in range(3))
 CRITERION = Criterion(0.9, np.array([1.5, 4.0]), (-1.0, 2.0), np.array([10.0, 1.0]))
 HALF = Mixture(np.array([0.5, 0.0, 0.5]))
 
 
-def desk(seed: int = 0) -> Desk:
+def tracker(seed: int = 0) -> EpisodeTracker:
     """A desk with three policies and two constraints; returns in [-10, 20], costs in [0, 100] x [0, 10]."""
     rng = np.random.default_rng(seed)
-    return Desk(POLICIES, CRITERION, CRITERION.return_range, CRITERION.cost_ceilings, rng)
+    return EpisodeTracker(POLICIES, CRITERION, CRITERION.return_range, CRITERION.cost_ceilings, rng)
 
 
 @given(st.lists(st.integers(1, 20), min_size=1, max_size=6))
 def test_ids_increase_and_pending_episodes_are_counted(sizes: list[int]) -> None:
-    d = desk()
+    d = tracker()
     batches = [d.open(HALF, n) for n in sizes]
     assert np.concatenate([b.ids for b in batches]).tolist() == list(range(sum(sizes)))
     assert (d.pending, d.opened) == (sum(sizes), sum(sizes))
@@ -36,7 +36,7 @@ def test_ids_increase_and_pending_episodes_are_counted(sizes: list[int]) -> None
 
 
 def test_draws_follow_the_mixture_and_are_remembered() -> None:
-    d = desk()
+    d = tracker()
     batch = d.open(HALF, 10_000)
     counts = np.bincount(batch.policy_index, minlength=3)
     assert counts[1] == 0
@@ -47,13 +47,13 @@ def test_draws_follow_the_mixture_and_are_remembered() -> None:
 
 
 def test_the_draw_depends_on_the_seed_alone() -> None:
-    one, two, three = (desk(s).open(HALF, 200).policy_index for s in (5, 5, 6))
+    one, two, three = (tracker(s).open(HALF, 200).policy_index for s in (5, 5, 6))
     np.testing.assert_array_equal(one, two)
     assert (one != three).any()
 
 
 def test_a_single_episode_carries_its_policy() -> None:
-    d = desk()
+    d = tracker()
     episode = d.open(Mixture.pure(2, 3), 1)[0]
     assert (episode.id, episode.policy_index) == (0, 2)
     assert episode.policy is POLICIES[2]
@@ -61,7 +61,7 @@ def test_a_single_episode_carries_its_policy() -> None:
 
 
 def test_reports_of_one_episode_may_be_plain_numbers() -> None:
-    d = desk()
+    d = tracker()
     d.open(HALF, 1)
     reports = d.check(0, 3.5, [0.25, 1.0])
     assert reports.rewards.tolist() == [3.5]
@@ -103,7 +103,7 @@ BAD: dict[str, tuple[tuple[Any, Any, Any], str]] = {
 
 @pytest.mark.parametrize(("report", "message"), BAD.values(), ids=BAD.keys())
 def test_reports_that_cannot_be_true_are_refused_and_change_nothing(report: tuple[Any, Any, Any], message: str) -> None:
-    d = desk()
+    d = tracker()
     d.open(HALF, 4)
     d.close(d.check(0, 0.0, [0.0, 0.0]))
     before = (d.pending, d.opened)
@@ -115,7 +115,7 @@ def test_reports_that_cannot_be_true_are_refused_and_change_nothing(report: tupl
 
 @pytest.mark.parametrize("value", [20.0, -10.0, 20.0 + 1e-6, -10.0 - 1e-6])
 def test_the_ends_of_a_range_are_inside_it_up_to_rounding(value: float) -> None:
-    d = desk()
+    d = tracker()
     d.open(HALF, 1)
     assert d.check(0, value, [100.0, 10.0]).rewards[0] == value
 
@@ -123,14 +123,14 @@ def test_the_ends_of_a_range_are_inside_it_up_to_rounding(value: float) -> None:
 @pytest.mark.parametrize("n", [0, -1, 1.5, True])
 def test_a_number_of_episodes_must_be_positive_and_whole(n: Any) -> None:
     with pytest.raises(InvalidInput, match="n must be an integer >= 1"):
-        desk().open(HALF, n)
+        tracker().open(HALF, n)
 
 
 @pytest.mark.parametrize("scale", [1e-12, 1e-9, 1.0, 1e6])
 def test_ranges_are_judged_in_their_own_unit(scale: float) -> None:
     """Twice the ceiling, a negative cost or a return beyond its range is impossible, however small the numbers are."""
     criterion = Criterion(0.9, [1.5 * scale], (0.0, scale), [scale])
-    d = Desk(POLICIES, criterion, criterion.return_range, criterion.cost_ceilings, np.random.default_rng(0))
+    d = EpisodeTracker(POLICIES, criterion, criterion.return_range, criterion.cost_ceilings, np.random.default_rng(0))
     ids = d.open(HALF, 1).ids
     for reward, cost in ((0.0, 20.0), (0.0, -0.01), (11.0, 0.0), (-0.01, 0.0)):
         with pytest.raises(InvalidReport, match="must lie in"):

@@ -23,7 +23,7 @@ from surefoot.deploy.returns import PredictionTable
 from surefoot.deploy.transitions import LARGEST, encode
 from surefoot.policyset.schema import KernelBoxes
 
-__all__ = ["Estimate"]
+__all__ = ["CellPosterior"]
 
 SHRINKAGE = 20.0
 """A policy's own scatter counts as much as that of all policies together after so many episodes of it."""
@@ -31,7 +31,7 @@ LEAST_SCATTER = 1e-3
 """Least standard deviation, as a share of an outcome's range: outcomes that do not vary are not taken to be exact."""
 
 
-class Estimate:
+class CellPosterior:
     """Scores of N cells.
 
     Args:

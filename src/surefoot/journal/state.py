@@ -29,20 +29,20 @@ from surefoot.deploy.comparison import LEVEL
 from surefoot.deploy.planner import Plan
 from surefoot.deploy.selective_loss import SelectiveLossTest
 from surefoot.errors import ConflictError, PausedError, ReplayError, SurefootError
-from surefoot.journal.events import FORMAT, INERT, PRIMARY, Entry, Event
-from surefoot.journal.operator import Operator, SteeredAgent
+from surefoot.journal.events import COMMANDS, FORMAT, INERT, Entry, Event
+from surefoot.journal.operator import Operator, SupervisedAgent
 from surefoot.journal.reports import Report, lacking
 from surefoot.journal.settings import Settings
 from surefoot.policyset.schema import PolicySet
 from surefoot.version import VERSION
 
-__all__ = ["Fold", "Tail", "dense", "opening"]
+__all__ = ["DeploymentState", "PendingEffects", "dense", "opening"]
 
 SAME = 1e-9
 """Relative difference up to which recomputed numbers count as the recorded ones."""
 
 
-class Fold:
+class DeploymentState:
     """See the module's docstring.
 
     Args:
@@ -65,13 +65,13 @@ class Fold:
 
     def __init__(self, policy_set: PolicySet, settings: Settings) -> None:
         self.policy_set, self.settings = policy_set, settings
-        self.agent = SteeredAgent(policy_set, Operator(settings.approve), **settings.for_agent())
-        self.discards = SelectiveLossTest(len(policy_set.policies))
+        self.agent = SupervisedAgent(policy_set, Operator(settings.approve), **settings.for_agent())
+        self.selective_losses = SelectiveLossTest(len(policy_set.policies))
         self.seq, self.digest = 0, ""
         self.plan_seq = self.alarm_seq = self.deviations = 0
         self.flags: list[str] = []
         self.plan: dict[str, Any] = {}
-        self.tail: Tail | None = None
+        self.pending_effects: PendingEffects | None = None
         self.degraded: dict[str, Any] | None = None
         self.held: list[dict[str, Any]] = []
         self.bare = dict.fromkeys(("initial_state", "transitions", "signals"), 0)
@@ -97,7 +97,7 @@ class Fold:
     @property
     def opened(self) -> int:
         """Episodes asked so far."""
-        return self.discards.opened
+        return self.selective_losses.opened
 
     def advance(self, kind: str, body: dict[str, Any], report: Report | None = None) -> list[Entry]:
         """One event that somebody caused, completed, and its consequences.
@@ -127,13 +127,15 @@ class Fold:
 
     def settle(self) -> list[Entry]:
         """Work the tail in; returns what the journal lacks of its consequences."""
-        if self.tail is None:
+        if self.pending_effects is None:
             return []
-        if self.tail.entries is None:
-            with self._followed(self.tail.seq, "told"):
-                self.tail.entries = self.advance("told", self.tail.body, self.tail.report)[1:]
-            self.tail.report = None
-        return self.tail.entries
+        if self.pending_effects.entries is None:
+            with self._followed(self.pending_effects.seq, "told"):
+                self.pending_effects.entries = self.advance(
+                    "told", self.pending_effects.body, self.pending_effects.report
+                )[1:]
+            self.pending_effects.report = None
+        return self.pending_effects.entries
 
     def stop(self, kind: str, body: dict[str, Any]) -> list[Entry]:
         """A pause or an abort, which must never fail for reasons of its own.
@@ -178,10 +180,10 @@ class Fold:
             elif entry.kind == "alarm":
                 self.alarm_seq = self.seq
         self.digest = digest
-        self.tail = None if report is None else Tail(self.seq, entries[-1].body, report)
+        self.pending_effects = None if report is None else PendingEffects(self.seq, entries[-1].body, report)
 
     def replay(self, events: Iterable[Event]) -> None:
-        """Fold what a journal records from event ``seq + 1`` on.
+        """DeploymentState what a journal records from event ``seq + 1`` on.
 
         Raises:
             ReplayError: the recomputation leads elsewhere.
@@ -189,14 +191,14 @@ class Fold:
         """
         group: list[Event] = []
         for event in events:
-            if event.kind in PRIMARY:
+            if event.kind in COMMANDS:
                 self._replay(group)
                 group = []
             group.append(event)
         self._replay(group)
 
     def _replay(self, group: list[Event]) -> None:
-        """Fold an event and its consequences, or the consequences of the tail."""
+        """DeploymentState an event and its consequences, or the consequences of the tail."""
         if not group:
             return
         first = group[0]
@@ -207,7 +209,7 @@ class Fold:
         with self._followed(first.seq, first.kind):
             if first.kind in INERT:
                 self._pass_by(group)
-            elif first.kind in PRIMARY:
+            elif first.kind in COMMANDS:
                 self._begin(group)
             else:
                 self._complete(group)
@@ -226,25 +228,25 @@ class Fold:
     def _begin(self, group: list[Event]) -> None:
         """An event that somebody caused: what the report before it led to must be recorded by now."""
         first = group[0]
-        if self.tail is not None:
+        if self.pending_effects is not None:
             self._complete([])
         expected = self.advance(first.kind, first.body)
         if first.kind == "told" and len(group) == 1:
             self.moved(group, first.digest)
-            self.tail = Tail(first.seq, first.body, None, expected[1:])
+            self.pending_effects = PendingEffects(first.seq, first.body, None, expected[1:])
             return
         self._match(group, expected)
         self.moved(group, group[-1].digest)
 
     def _complete(self, group: list[Event]) -> None:
         """The recorded consequences of the tail; none are recorded where something else follows it directly."""
-        expected, tail = self.settle(), self.tail
-        if tail is None:
+        expected, pending_effects = self.settle(), self.pending_effects
+        if pending_effects is None:
             raise ReplayError(
                 f"event {group[0].seq} ({group[0].kind}) must follow from another; restore the journal from a copy"
             )
-        told = Event(tail.seq, "", "told", tail.body)
-        self._match([told, *group], [Entry("told", tail.body), *expected])
+        told = Event(pending_effects.seq, "", "told", pending_effects.body)
+        self._match([told, *group], [Entry("told", pending_effects.body), *expected])
         self.moved(group, group[-1].digest if group else self.digest)
 
     # ------------------------------------------------------------------------------------------------ what happens
@@ -256,7 +258,7 @@ class Fold:
             self._tell(Report.recorded(body) if report is None else report)
         elif kind == "lost":
             self.agent.lost(np.asarray(body["ids"], dtype=np.int64))
-            self.discards.declared_lost(body["ids"])
+            self.selective_losses.declared_lost(body["ids"])
         elif kind == "approved":
             self._approve(body)
         elif kind == "opened":
@@ -285,7 +287,7 @@ class Fold:
             raise PausedError(f"the deployment is paused ({self.operator.paused}); resume it to ask for episodes")
         settled = self.agent.settled
         batch = self.agent.ask(len(body["draws"]) if "draws" in body else body["n"])
-        self.discards.asked(batch.policy_index, batch.weights)
+        self.selective_losses.asked(batch.policy_index, batch.weights)
         found = {
             "first": int(batch.ids[0]),
             "draws": batch.policy_index.tolist(),
@@ -302,7 +304,7 @@ class Fold:
         for name in lacking(report, self.agent.wants):
             self.bare[name] += report.ids.size
         self.agent.tell(**report.arguments())
-        self.discards.told(report.ids.tolist())
+        self.selective_losses.told(report.ids.tolist())
 
     def _approve(self, body: dict[str, Any]) -> None:
         if body["plan"] != self.plan_seq:
@@ -328,9 +330,9 @@ class Fold:
         return entries
 
     def _cells(self, before: _Before) -> list[Entry]:
-        alive, entries = self.agent.alive, []
-        gone, back = np.flatnonzero(before.alive & ~alive), np.flatnonzero(~before.alive & alive)
-        left = int(alive.sum())
+        active, entries = self.agent.active, []
+        gone, back = np.flatnonzero(before.active & ~active), np.flatnonzero(~before.active & active)
+        left = int(active.sum())
         if gone.size:
             wealth = [w if math.isfinite(w) else None for w in self.agent.log_wealth()[gone].tolist()]
             entries.append(Entry("eliminated", {"cells": gone.tolist(), "log_wealth": wealth, "cells_left": left}))
@@ -355,12 +357,12 @@ class Fold:
         return entries + [Entry("barred", {"policy": j, "text": text}) for j, text in zip(gone, texts, strict=True)]
 
     def _flagged(self) -> list[Entry]:
-        policy = self.discards.review()
+        policy = self.selective_losses.review()
         if policy is None:
             return []
         text = (
-            f"episodes go missing more often than chance allows when policy {policy} is drawn ({self.discards.missing[policy]} so far); what is "
-            "certified is the mixture, and discarding draws selectively voids that"
+            f"episodes go missing more often than chance allows when policy {policy} is drawn ({self.selective_losses.missing[policy]} so "
+            "far); what is certified is the mixture, and discarding draws selectively voids that"
         )
         self.flags.append(text)
         return [Entry("flagged", {"policy": policy, "text": text})]
@@ -369,7 +371,7 @@ class Fold:
         waiting = self.agent.waiting
         return {
             **_plain(plan),
-            "cells_left": int(self.agent.alive.sum()),
+            "cells_left": int(self.agent.active.sum()),
             "waiting": None if waiting is None else _plain(waiting),
         }
 
@@ -409,7 +411,7 @@ class Fold:
 
 
 @dataclass
-class Tail:
+class PendingEffects:
     """A report at the end of a journal, without its consequences.
 
     Attributes:
@@ -428,13 +430,13 @@ class Tail:
 class _Before:
     """What consequences are told apart by."""
 
-    def __init__(self, agent: SteeredAgent) -> None:
-        self.alive, self.alarm, self.noted = agent.alive, agent.alarm, len(agent.noted)
+    def __init__(self, agent: SupervisedAgent) -> None:
+        self.active, self.alarm, self.noted = agent.active, agent.alarm, len(agent.noted)
         self.plan, self.waiting = agent.plan, agent.waiting
         self.barred = agent.barred
 
 
-_STEERING: dict[str, Callable[[SteeredAgent, dict[str, Any]], None]] = {
+_STEERING: dict[str, Callable[[SupervisedAgent, dict[str, Any]], None]] = {
     "paused": lambda agent, body: agent.pause(body["reason"]),
     "resumed": lambda agent, body: agent.pause(None),
     "capped": lambda agent, body: agent.steer(cap=body["weight"]),
@@ -464,7 +466,7 @@ def _same(event: Event, entry: Entry) -> bool:
     """Equal but for words, which may show rounded numbers, and wealths, which may differ by rounding."""
     if event.kind != entry.kind:
         return False
-    if event.kind in PRIMARY:
+    if event.kind in COMMANDS:
         return event.body == entry.body
     return all(event.body.get(name) == entry.body.get(name) for name in ("cells", "cells_left", "policy"))
 
@@ -480,7 +482,7 @@ def _differ(first: Event, theirs: Sequence[Event], ours: Sequence[Entry]) -> Rep
 
 def opening(policy_set: PolicySet, settings: Settings, name: str) -> dict[str, Any]:
     """Body of the first event: all that a reader of the journal needs to know about what was opened."""
-    fold = SteeredAgent(policy_set, Operator(), **settings.for_agent())
+    state = SupervisedAgent(policy_set, Operator(), **settings.for_agent())
     criterion, certificate = policy_set.criterion, policy_set.certificate
     return {
         "format": FORMAT,
@@ -490,15 +492,15 @@ def opening(policy_set: PolicySet, settings: Settings, name: str) -> dict[str, A
         "settings": settings.as_dict(),
         "cost_names": list(criterion.cost_names),
         "cost_limits": criterion.cost_limits.tolist(),
-        "cost_ceilings": fold.ceilings.tolist(),
+        "cost_ceilings": state.ceilings.tolist(),
         "discount": float(criterion.discount),
         "cells": len(policy_set.cells),
         "policies": len(policy_set.policies),
-        "margin": fold.margin,
+        "margin": state.margin,
         "family": policy_set.training.family,
         "assumption": policy_set.assumption.statement,
-        "returns_level": None if fold.unramped else LEVEL,
-        "ledger": [{"name": e.name, "delta": e.delta, "purpose": e.purpose} for e in fold.ledger.entries],
+        "returns_level": None if state.unramped else LEVEL,
+        "ledger": [{"name": e.name, "delta": e.delta, "purpose": e.purpose} for e in state.ledger.entries],
         "holdout": None if certificate is None else certificate.holdout,
         "uncovered_upper": None if certificate is None else certificate.uncovered_upper,
     }

@@ -10,7 +10,7 @@ from scipy.stats import multivariate_normal
 
 from surefoot import PolicySet
 from surefoot.arrays import FloatArray, IntArray
-from surefoot.deploy.estimate import LEAST_SCATTER, SHRINKAGE, Estimate
+from surefoot.deploy.posterior import LEAST_SCATTER, SHRINKAGE, CellPosterior
 from surefoot.deploy.returns import PredictionTable
 from surefoot.policyset.schema import KernelBoxes, SignalPredictions
 from tests.deploy.worlds import hand_made, table_of
@@ -35,11 +35,11 @@ def world(*, states: bool = False, signals: bool = False, kernel: bool = False) 
     )
 
 
-def estimate(policy_set: PolicySet) -> tuple[Estimate, PredictionTable]:
+def estimate(policy_set: PolicySet) -> tuple[CellPosterior, PredictionTable]:
     table, signals = table_of(policy_set), policy_set.cells.signals
     told = table.low.size
     table = table if signals is None else table.with_signals(signals)
-    return Estimate(table, policy_set.cells.kernel, told), table
+    return CellPosterior(table, policy_set.cells.kernel, told), table
 
 
 def episodes(

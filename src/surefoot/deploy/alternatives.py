@@ -20,14 +20,14 @@ import numpy as np
 from surefoot.arrays import FloatArray, IntArray
 from surefoot.policyset.schema import Cells
 
-__all__ = ["Rivals", "choose_rivals"]
+__all__ = ["Alternatives", "choose_alternatives"]
 
 PROBES = 32
 """Distances are measured by the values of at most this many library policies."""
 
 
 @dataclass(frozen=True, eq=False)
-class Rivals:
+class Alternatives:
     """Pairs (cell, rival).
 
     Attributes:
@@ -39,10 +39,10 @@ class Rivals:
     log_weights: FloatArray
 
 
-def choose_rivals(cells: Cells, ratio: float, cheaper_share: float, nearest: float = 0.0) -> Rivals:
-    """Rivals at distances growing by ``ratio``; ``cheaper_share`` of the weight on cheaper ones.
+def choose_alternatives(cells: Cells, ratio: float, cheaper_share: float, nearest: float = 0.0) -> Alternatives:
+    """Alternatives at distances growing by ``ratio``; ``cheaper_share`` of the weight on cheaper ones.
 
-    Distances are mean differences of predicted values in units of their range over all points. Rivals nearer than ``nearest`` would
+    Distances are mean differences of predicted values in units of their range over all points. Alternatives nearer than ``nearest`` would
     share the wealth and hardly ever pay; where there are none farther, the farthest is used.
     """
     values = _point_values(cells)
@@ -67,7 +67,7 @@ def choose_rivals(cells: Cells, ratio: float, cheaper_share: float, nearest: flo
     for i, (points, weights) in enumerate(chosen):
         index[i, : len(points)] = points
         log_weights[i, : len(points)] = np.log(weights)
-    return Rivals(index, log_weights)
+    return Alternatives(index, log_weights)
 
 
 def _point_values(cells: Cells) -> FloatArray:

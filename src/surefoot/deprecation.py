@@ -1,0 +1,44 @@
+"""Old names that still work for a while, with a warning that names the new one."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from functools import wraps
+from typing import ParamSpec, TypeVar
+
+from surefoot.errors import InvalidInput
+
+__all__ = ["renamed_arguments", "warn_renamed"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def warn_renamed(old: str, new: str, *, depth: int = 3) -> None:
+    """Warn the caller ``depth`` frames up that ``old`` is now called ``new``."""
+    warnings.warn(f"{old} is now called {new}; the old name will go away", DeprecationWarning, stacklevel=depth)
+
+
+def renamed_arguments(**renamed: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Let a function take keyword arguments under their old names too; ``old="new"`` for each.
+
+    Raises:
+        InvalidInput: when the function is called with an argument under both names.
+    """
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        @wraps(function)
+        def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
+            for old, new in renamed.items():
+                if old not in kwargs:
+                    continue
+                if new in kwargs:
+                    raise InvalidInput(f"{new} must be given once, got it as {old} too; leave {old} out")
+                warn_renamed(f"the argument {old}", new)
+                kwargs[new] = kwargs.pop(old)
+            return function(*args, **kwargs)
+
+        return wrapper
+
+    return decorate

@@ -1,0 +1,35 @@
+"""Old names work, warn, and say what to write instead."""
+
+from __future__ import annotations
+
+import pytest
+
+import surefoot as sf
+import surefoot.gym
+from surefoot.deprecation import renamed_arguments
+from surefoot.errors import InvalidInput
+
+
+@renamed_arguments(width="num_envs")
+def doubled(num_envs: int = 1) -> int:
+    return 2 * num_envs
+
+
+def test_an_argument_under_its_old_name_is_taken_and_warned_about() -> None:
+    assert doubled(num_envs=3) == 6
+    with pytest.warns(DeprecationWarning, match="the argument width is now called num_envs"):
+        assert doubled(width=4) == 8  # type: ignore[call-arg]
+
+
+def test_an_argument_under_both_names_is_refused() -> None:
+    with pytest.raises(InvalidInput, match="num_envs must be given once"):
+        doubled(num_envs=3, width=4)  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [("Bank", "EpisodeCache"), ("SixTuple", "SafetyGymnasiumAdapter"), ("judge", "evaluate_policy")]
+)
+def test_old_names_of_the_gym_package_warn(old: str, new: str) -> None:
+    with pytest.warns(DeprecationWarning, match=rf"surefoot\.gym\.{old} is now called surefoot\.gym\.{new}"):
+        found = getattr(sf.gym, old)
+    assert found is getattr(surefoot.gym, new)
