@@ -38,7 +38,7 @@ from surefoot.policyset.schema import Certificate, Look
 from surefoot.stats.ledger import Ledger
 from tests.deploy.worlds import box_cells
 from tests.journal.plants import Plant, rechained, small_set
-from tests.journal.test_fold import MISSING, Live
+from tests.journal.test_state import MISSING, Live
 
 KINDS = sorted(
     COMMANDS
@@ -206,8 +206,8 @@ def test_a_plant_outside_the_family_is_followed_to_its_alarm() -> None:
 
 def operate(live: Live, k: int) -> None:
     """Instructions between rounds."""
-    if live.fold.agent.waiting is not None and k % 3 == 0:
-        live.do("approved", {"plan": live.fold.plan_seq})
+    if live.state.agent.waiting is not None and k % 3 == 0:
+        live.do("approved", {"plan": live.state.plan_seq})
     if k in (2, 5):
         live.do("capped", {"weight": 0.3 if k == 2 else 1.0})
     if k == 4:
@@ -259,8 +259,8 @@ def honest() -> list[Event]:
     """A journal with eliminations, caps and approvals."""
 
     def extra(live: Live, k: int) -> None:
-        if live.fold.agent.waiting is not None and k % 2:
-            live.do("approved", {"plan": live.fold.plan_seq})
+        if live.state.agent.waiting is not None and k % 2:
+            live.do("approved", {"plan": live.state.plan_seq})
         if k == 3:
             live.do("capped", {"weight": 0.6})
 
@@ -387,7 +387,7 @@ def test_a_plan_that_is_safe_but_not_the_best_is_noticed() -> None:
     half["0"] = 1.0 - sum(w for j, w in half.items() if j != "0")
     cells = SETS["returns"].cells.predictions.cost_upper[..., 0]
     costs = max(
-        float(sum(w * row[int(j)] for j, w in half.items())) for row in np.minimum(cells, live.fold.agent.bounds[:, 0])
+        float(sum(w * row[int(j)] for j, w in half.items())) for row in np.minimum(cells, live.state.agent.bounds[:, 0])
     )
     forgery = [live.events[0], replace(live.events[1], body={**body, "weights": half, "bounds": [costs]})]
     assert "the best certified mixture has" in audit(forgery)

@@ -16,7 +16,7 @@ from surefoot.audit.walk import Audit
 from surefoot.journal import Event, Settings
 from tests.audit.test_audit import MODES, SETS, tell
 from tests.journal.plants import Plant, rechained
-from tests.journal.test_fold import Live
+from tests.journal.test_state import Live
 
 pytestmark = pytest.mark.slow
 

@@ -21,7 +21,7 @@ from surefoot.journal.state import DeploymentState
 from tests.audit.test_audit import lived, tell
 from tests.deploy.test_comparison import vague
 from tests.journal.plants import Plant, drive, keep_snapshot, open_plant, rechained, small_set
-from tests.journal.test_fold import Live
+from tests.journal.test_state import Live
 
 
 @dataclass(frozen=True)

@@ -798,7 +798,7 @@ def test_missing_file(tmp_path: Path) -> None:
         load(tmp_path / "none.sf")
 
 
-def test_folders_pipes_and_devices_are_not_opened(tmp_path: Path) -> None:
+def test_stateers_pipes_and_devices_are_not_opened(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.sf")
     for path in (tmp_path, tmp_path / "pipe.sf", os.devnull):
         with pytest.raises(PolicySetError, match="must be a regular file, got a folder or a device"):

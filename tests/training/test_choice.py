@@ -61,7 +61,7 @@ def test_a_doubtful_choice_is_better_than_none() -> None:
     assert choice.HOPELESS <= found.tried[0][2] < choice.CHANCE and found.cells == 1
 
 
-def test_folds_leave_out_every_task_once() -> None:
+def test_states_leave_out_every_task_once() -> None:
     assert sorted(itertools.chain.from_iterable(f.tolist() for f in folds(10))) == list(range(10))
     assert len(folds(3)) == 3
 
