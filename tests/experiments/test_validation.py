@@ -19,7 +19,7 @@ from surefoot.experiments.validation.heavy import RareCatastrophes
 from surefoot.experiments.validation.procedure import run_procedure
 from surefoot.experiments.validation.scenarios import TaskSampler, worst_tasks
 from surefoot.experiments.validation.summary import judged_rows_pass, procedure_rows, rate, rows_of
-from surefoot.experiments.validation.trial import Job, Outcome, Settings, play_jobs
+from surefoot.experiments.validation.trial import Job, Outcome, TrialSettings, play_jobs
 from surefoot.experiments.validation.truth import Truth, assumption_holds, cause_of, library_tables
 from surefoot.report.validation import render_validation
 from tests.experiments.validation_worlds import WORLD, points, small_atlas, small_set, small_world, with_mutants
@@ -38,7 +38,7 @@ def truth_at(noise: float) -> Truth:
 
 def run_rows(agent: str, scenario: str, noises: Any, runs: int, episodes: int) -> list[dict[str, Any]]:
     jobs = [Job(agent, scenario, r, (float(noises[r % len(noises)]),)) for r in range(runs)]
-    return rows_of(play_jobs(small_world(), jobs, Settings(episodes, 0.05, 1)), 0.05)
+    return rows_of(play_jobs(small_world(), jobs, TrialSettings(episodes, 0.05, 1)), 0.05)
 
 
 @pytest.fixture(scope="module")
@@ -388,7 +388,7 @@ def test_reports_arrive_late_split_by_outcome_and_lost_ones_never(monkeypatch: p
 
     monkeypatch.setitem(AGENTS, "listening", Recipe(lambda c, _: Listening(c.policy_set, delta=c.delta, seed=c.seed)))
     run = ADVERSARIES.index("hide costs")
-    play_jobs(small_world(), [Job("listening", "lost", run, (0.34,))], Settings(600, 0.05, 3))
+    play_jobs(small_world(), [Job("listening", "lost", run, (0.34,))], TrialSettings(600, 0.05, 3))
     told = [k for kind, _, ids, _ in heard if kind == "told" for k in ids]
     lost = [k for kind, _, ids, _ in heard if kind == "lost" for k in ids]
     assert len(set(told)) == len(told) and not set(told) & set(lost)
@@ -410,7 +410,7 @@ def test_scenarios_are_described() -> None:
 def test_what_is_given_up_is_never_skipped_and_who_skips_it_refutes_true_cells(monkeypatch: pytest.MonkeyPatch) -> None:
     def outcomes() -> list[Outcome]:
         jobs = [Job("certified:cells", "late", run, (0.3,)) for run in range(2)]
-        return play_jobs(small_world(), jobs, Settings(100, 0.05, 1))
+        return play_jobs(small_world(), jobs, TrialSettings(100, 0.05, 1))
 
     honest = outcomes()
     assert [o.mode for o in honest] == ["overdue, losses worst", "overdue, losses independent"]
@@ -430,7 +430,7 @@ def test_rare_tasks_are_refused_and_a_hold_out_that_overlooks_them_is_convicted(
     scenario: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def row(runs: int) -> dict[str, Any]:
-        found = [run_procedure(scenario, "certified:cells", run, Settings(60, 0.05, 3)) for run in range(runs)]
+        found = [run_procedure(scenario, "certified:cells", run, TrialSettings(60, 0.05, 3)) for run in range(runs)]
         assert all(a.uncovered > 0.05 for a in found[::2]) and all(a.uncovered < 0.05 for a in found[1::2])
         assert all((a.deployed is not None) == a.accepted for a in found)
         (only,) = procedure_rows(found)
@@ -449,9 +449,9 @@ def test_rare_tasks_are_refused_and_a_hold_out_that_overlooks_them_is_convicted(
 
 
 def test_looks_are_paid_for_and_agents_without_a_hold_out_are_measured_only() -> None:
-    refused = run_procedure("looks", "certified:cells", 0, Settings(60, 0.05, 3))
+    refused = run_procedure("looks", "certified:cells", 0, TrialSettings(60, 0.05, 3))
     assert (refused.accepted, refused.looks, refused.wrong, refused.deployed) == (False, 6, False, None)
-    trusting = run_procedure("looks", "certified:data", 0, Settings(60, 0.05, 3))
+    trusting = run_procedure("looks", "certified:data", 0, TrialSettings(60, 0.05, 3))
     assert (trusting.accepted, trusting.looks, trusting.wrong, trusting.claims) == (True, 1, True, False)
     (row,) = procedure_rows([trusting])
     assert (row["status"], row["passed"], row["wrong_acceptances"]["count"]) == ("measured", None, 1)

@@ -71,7 +71,7 @@ def test_sums_are_discounted_and_end_with_the_episode(ends: int, six: bool) -> N
         for name in ("mean", "sum", "last", "max")
     )
     family = coins(criterion=COUNTING, make=lambda p: Count(ends, six), signals=signals)
-    (found,) = rollout(family, [0.5], [lambda o: 1], episodes=3, seed=0, width=2)
+    (found,) = rollout(family, [0.5], [lambda o: 1], episodes=3, seed=0, num_envs=2)
     counts = np.arange(1, steps + 1)
     total = float((DISCOUNT ** (counts - 1) * counts).sum())
     np.testing.assert_allclose(found.returns, total)
