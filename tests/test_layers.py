@@ -27,7 +27,7 @@ TIERS = [
     ["training", "deploy"],
     ["audit"],  # of its own kind: from the agent it imports choices, and nothing that follows from them
     ["baselines", "gym", "journal"],
-    ["experiments", "report"],
+    ["experiments", "report", "testing"],
     ["service"],
     ["cli"],
     ["__main__"],

@@ -6,7 +6,8 @@ exceeds the limit, with probability at least ``1 - delta``.
     family -> train -> policy set -> agent (ask / tell) -> report
 
 Everything public is here or in :mod:`surefoot.gym` (continuous tasks), :mod:`surefoot.tasks`, :mod:`surefoot.training`,
-:mod:`surefoot.stats` and :mod:`surefoot.experiments`. Names are imported when first used, so that ``import surefoot`` is quick.
+:mod:`surefoot.stats`, :mod:`surefoot.experiments` and :mod:`surefoot.testing` (rules as tests). Names are imported when first used, so that
+``import surefoot`` is quick.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from surefoot.version import VERSION as __version__
 
 if TYPE_CHECKING:
-    from surefoot import experiments, gym, report, stats, tasks
+    from surefoot import experiments, gym, report, stats, tasks, testing
     from surefoot.cmdp import (
         Simulator,
         TabularCMDP,
@@ -75,7 +76,7 @@ _HOMES = {
     "surefoot.training": ("train",),
 }  # fmt: skip
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
-_SUBPACKAGES = ("experiments", "gym", "report", "stats", "tasks")
+_SUBPACKAGES = ("experiments", "gym", "report", "stats", "tasks", "testing")
 
 __all__ = [
     "PCE",
@@ -127,6 +128,7 @@ __all__ = [
     "state_values",
     "stats",
     "tasks",
+    "testing",
     "train",
 ]
 
