@@ -8,11 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from surefoot.report.curves import STRETCHES, Curve, Mark, step_chart
+from surefoot.report.deployment.chart import Mark, step_chart
+from surefoot.report.deployment.curve import STRETCHES, StepCurve
 
 
-def curve_of(pairs: list[tuple[int, float]]) -> Curve:
-    curve = Curve()
+def curve_of(pairs: list[tuple[int, float]]) -> StepCurve:
+    curve = StepCurve()
     for at, value in pairs:
         curve.add(at, value)
     return curve
@@ -29,7 +30,7 @@ def test_thinning_keeps_the_largest_and_the_last_value(pairs: list[tuple[int, fl
 
 
 def test_memory_is_bounded_and_every_excess_is_kept() -> None:
-    curve = Curve()
+    curve = StepCurve()
     for at in range(100_000):
         curve.add(at, 2.0 if at == 34_567 else 1.0)
     assert len(curve.points) <= 2 * STRETCHES
@@ -39,7 +40,7 @@ def test_memory_is_bounded_and_every_excess_is_kept() -> None:
 @pytest.mark.parametrize(("at", "value"), [(0, float("nan")), (0, float("inf")), (-1, 0.0)])
 def test_what_cannot_be_drawn_is_refused(at: int, value: float) -> None:
     with pytest.raises(ValueError, match="finite values"):
-        Curve().add(at, value)
+        StepCurve().add(at, value)
 
 
 def paths(svg: str) -> list[str]:
@@ -57,7 +58,7 @@ def test_a_step_is_drawn_where_it_happens() -> None:
 def test_the_description_holds_the_numbers() -> None:
     svg = step_chart("cost", curve_of([(0, 1.0), (50, 0.5)]), 100, width=366, limit=1.5)
     assert 'aria-label="cost over 100 episodes: from 1 to 0.5, between 0.5 and 1, limit 1.5"' in svg
-    assert "cost: nothing yet" in step_chart("cost", Curve(), 1, width=366)
+    assert "cost: nothing yet" in step_chart("cost", StepCurve(), 1, width=366)
 
 
 def test_marks_are_labelled_unless_labels_would_overlap() -> None:

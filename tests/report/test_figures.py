@@ -16,7 +16,8 @@ from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 from surefoot.errors import InvalidInput, MissingExtra
-from surefoot.report.figures import MOST_BANDS, compose_figure1, compose_figure2, figure1, figure2
+from surefoot.report.figures import MOST_BANDS, compose_figure2, figure2
+from surefoot.report.gridworld_figure import compose_figure1, figure1
 from surefoot.report.records import read_curves, read_landscape, read_summary
 from surefoot.report.style import KNOWN, SPARE, label_of, styles_of
 from tests.report.runs import AGENTS, write_run
@@ -136,7 +137,7 @@ def test_a_second_drawing_is_the_same_whatever_the_users_settings(tmp_path: Path
 
 @pytest.mark.slow
 def test_pyplot_is_not_loaded(tmp_path: Path) -> None:
-    code = "import sys; import surefoot.report.figures as f; "
+    code = "import sys; import surefoot.report.gridworld_figure as f; "
     code += f"f.figure1({str(tmp_path)!r}); print('matplotlib.pyplot' in sys.modules)"
     write_run(tmp_path)
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from surefoot import InvalidInput
-from surefoot.report.lower_bound import compose_lower_bound, draw_lower_bound, read_lower_bound, render_lower_bound
+from surefoot.report.lower_bound import read_lower_bound, render_lower_bound
+from surefoot.report.lower_bound_figure import compose_lower_bound, draw_lower_bound
 
 
 def setting(accuracy: float, tasks: int, measured: float | None, computed: float) -> dict[str, Any]:
@@ -100,7 +101,7 @@ def test_other_files_are_refused(content: str, tmp_path: Path) -> None:
 
 
 def test_a_missing_file_is_refused_and_so_is_another_summary(tmp_path: Path) -> None:
-    with pytest.raises(InvalidInput, match="must be readable JSON"):
+    with pytest.raises(InvalidInput, match=r"summary.json is missing; run surefoot reproduce lower-bound again"):
         read_lower_bound(tmp_path)
     with pytest.raises(InvalidInput, match="summary must be a lower-bound run of schema 1"):
         render_lower_bound({"schema": 1, "experiment": "suite"})

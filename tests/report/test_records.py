@@ -82,7 +82,9 @@ def test_a_missing_key_is_named(tmp_path: Path, key: str) -> None:
         Summary.of(raw)
 
 
-@pytest.mark.parametrize(("text", "message"), [("{", "must be JSON"), ("[]", "must hold a JSON object, got list")])
+@pytest.mark.parametrize(
+    ("text", "message"), [("{", "must be readable JSON"), ("[]", "must hold a JSON object, got list")]
+)
 def test_a_file_that_is_no_summary_is_refused(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "summary.json").write_text(text)
     with pytest.raises(InvalidInput, match=message):

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from surefoot import InvalidInput
-from surefoot.report.validation import compose_validation, draw_validation, read_validation, render_validation
+from surefoot.report.validation import read_validation, render_validation
+from surefoot.report.validation_figure import compose_validation, draw_validation
 
 
 def rate(count: int, runs: int, interval: tuple[float, float]) -> dict[str, Any]:
@@ -77,12 +78,15 @@ def test_the_figure_shows_the_promise_hollow_measured_rows_and_the_diagonal() ->
 
 @pytest.mark.slow
 def test_files_are_read_checked_and_drawn(tmp_path: Path) -> None:
-    with pytest.raises(InvalidInput, match=r"validation.json must be readable JSON"):
+    with pytest.raises(InvalidInput, match=r"validation.json is missing; run surefoot validate again"):
         read_validation(tmp_path)
     log = tmp_path / "validation.json"
-    for content in ("[1]", '{"schema": 2, "experiment": "validation"}', '{"schema": 1, "experiment": "gridworld"}'):
+    log.write_text("[1]")
+    with pytest.raises(InvalidInput, match="must hold a JSON object, got list; run surefoot validate again"):
+        read_validation(tmp_path)
+    for content in ('{"schema": 2, "experiment": "validation"}', '{"schema": 1, "experiment": "gridworld"}'):
         log.write_text(content)
-        with pytest.raises(InvalidInput, match="must be a validation of schema 1; run surefoot validate again"):
+        with pytest.raises(InvalidInput, match=r"a validation run of schema 1, got .*; run surefoot validate again"):
             read_validation(tmp_path)
     log.write_text(json.dumps(SUMMARY))
     assert read_validation(tmp_path) == SUMMARY

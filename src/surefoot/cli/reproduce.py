@@ -62,7 +62,7 @@ def gridworld(
     from surefoot.report.table import render_table
 
     if not no_figures:
-        from surefoot.report.figures import require_matplotlib
+        from surefoot.report.style import require_matplotlib
 
         require_matplotlib()
     names = _names(agents, DEFAULT_AGENTS, all_agents("robust-fixed:0.36"))
@@ -72,7 +72,8 @@ def gridworld(
     )  # fmt: skip
     written = [out / "summary.json"]
     if not no_figures:
-        from surefoot.report.figures import figure1, figure2
+        from surefoot.report.figures import figure2
+        from surefoot.report.gridworld_figure import figure1
         from surefoot.report.html import write_report
 
         written += [figure1(out), figure2(out), write_report(out)]
@@ -161,7 +162,9 @@ def lower_bound(
     feasible. Numbers of agents with the constants of the proofs are computed, not played, and labelled so.
     """
     from surefoot.experiments.lower_bound.run import DEFAULT_AGENTS, Levels, Setting, reproduce
-    from surefoot.report.lower_bound import draw_lower_bound, render_lower_bound, require_matplotlib
+    from surefoot.report.lower_bound import render_lower_bound
+    from surefoot.report.lower_bound_figure import draw_lower_bound
+    from surefoot.report.style import require_matplotlib
 
     if not no_figures:
         require_matplotlib()
@@ -231,7 +234,7 @@ def locomotion(
     from surefoot.report.table import render_table
 
     if not no_figures:
-        from surefoot.report.figures import require_matplotlib
+        from surefoot.report.style import require_matplotlib
 
         require_matplotlib()
     from surefoot.experiments.locomotion.run import DEFAULT_AGENTS, reproduce

@@ -68,7 +68,9 @@ def command(
     from surefoot.experiments.gridworld.run import coarse_cover
     from surefoot.experiments.validation import SCENARIOS, Training, validate
     from surefoot.policyset.schema import PolicySet
-    from surefoot.report.validation import draw_validation, render_validation, require_matplotlib
+    from surefoot.report.style import require_matplotlib
+    from surefoot.report.validation import render_validation
+    from surefoot.report.validation_figure import draw_validation
     from surefoot.tasks.gridworld import NoisyGridworld
 
     if not no_figures:

@@ -26,14 +26,16 @@ from typing import Any
 
 import numpy as np
 
-from surefoot.arrays import FloatArray, as_floats, freeze
+from surefoot.arrays import FloatArray, as_floats, check_integer, check_real, freeze
 from surefoot.errors import InvalidInput
+from surefoot.json_reading import read_object, required
 
 __all__ = [
     "AgentRecord",
     "Curves",
     "Landscape",
     "Summary",
+    "check_kind",
     "curve_path",
     "read_curves",
     "read_landscape",
@@ -138,16 +140,16 @@ class Summary:
                 raise InvalidInput(f"summary.{name} must not be empty, got none; run the experiment with at least one")
         return cls(
             experiment=str(_get(raw, "experiment", "summary")),
-            seed=int(_get(raw, "seed", "summary")),
-            episodes=int(_get(raw, "episodes", "summary")),
+            seed=check_integer("summary.seed", _get(raw, "seed", "summary"), low=0),
+            episodes=check_integer("summary.episodes", _get(raw, "episodes", "summary"), low=1),
             cost_limits=limits,
             tasks=tasks,
             training=dict(raw.get("training", {})),
             agents=tuple(_agent(name, record, len(tasks), limits.size) for name, record in agents),
             assumptions=_sentences(raw.get("assumptions", ())),
             assumptions_hold=_holds(raw.get("assumptions", ())),
-            published={str(name): float(value) for name, value in raw.get("published", {}).items()},
-            judged={str(name): float(value) for name, value in raw.get("judged", {}).items()},
+            published=_numbers("published", raw),
+            judged=_numbers("judged", raw),
         )
 
 
@@ -196,16 +198,22 @@ def read_summary(directory: Path | str) -> Summary:
     Raises:
         InvalidInput: missing, not JSON, or not a summary.
     """
-    path = Path(directory) / "summary.json"
-    try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise InvalidInput(f"{path} is missing; name a directory that a finished experiment wrote") from error
-    except ValueError as error:
-        raise InvalidInput(f"{path} must be JSON, got {error}; run the experiment again") from error
-    if not isinstance(raw, dict):
-        raise InvalidInput(f"{path} must hold a JSON object, got {type(raw).__name__}; run the experiment again")
-    return Summary.of(raw)
+    return Summary.of(
+        read_object(Path(directory) / "summary.json", remedy="name a directory that a finished experiment wrote")
+    )
+
+
+def check_kind(raw: Mapping[str, Any], experiment: str, *, remedy: str) -> None:
+    """Refuse what that experiment does not write.
+
+    Raises:
+        InvalidInput: it is another experiment's, or of another schema.
+    """
+    found = (raw.get("experiment"), raw.get("schema"))
+    if found != (experiment, SCHEMA):
+        raise InvalidInput(
+            f"summary must be a {experiment} run of schema {SCHEMA}, got {found[0]!r} of schema {found[1]!r}; {remedy}"
+        )
 
 
 def curve_path(directory: Path | str, agent: str) -> Path:
@@ -277,7 +285,8 @@ def _agent(name: str, raw: Mapping[str, Any], tasks: int, constraints: int) -> A
     def per_task(key: str, value: Any) -> FloatArray:
         return as_floats(f"{where}.{key}", value, (tasks,))
 
-    regret = {int(k): per_task(f"regret[{k}]", values) for k, values in _get(raw, "regret", where).items()}
+    checkpoints = _get(raw, "regret", where).items()
+    regret = {_checkpoint(f"{where}.regret", k): per_task(f"regret[{k}]", values) for k, values in checkpoints}
     if not regret:
         raise InvalidInput(f"{where}.regret must hold at least one checkpoint, got none; record the run again")
     return AgentRecord(
@@ -286,7 +295,7 @@ def _agent(name: str, raw: Mapping[str, Any], tasks: int, constraints: int) -> A
         max_cost=_max_cost(f"{where}.max_cost", _get(raw, "max_cost", where), tasks, constraints),
         violating_episodes=per_task("violating_episodes", _get(raw, "violating_episodes", where)),
         final_weight=per_task("final_candidate_weight", _get(raw, "final_candidate_weight", where)),
-        seconds=float(_get(raw, "seconds", where)),
+        seconds=check_real(f"{where}.seconds", _get(raw, "seconds", where)),
         notes=_sentences(raw.get("notes", ())),
     )
 
@@ -298,10 +307,20 @@ def _max_cost(name: str, value: Any, tasks: int, constraints: int) -> FloatArray
     return as_floats(name, value, (tasks, constraints))
 
 
+def _checkpoint(name: str, key: str) -> int:
+    """A number of episodes; keys of JSON are text."""
+    if not key.isdecimal():
+        raise InvalidInput(f"{name} must have numbers of episodes as keys, got {key!r}; record the run again")
+    return int(key)
+
+
+def _numbers(name: str, raw: Mapping[str, Any]) -> dict[str, float]:
+    """An entry of named numbers, which may be missing."""
+    return {key: check_real(f"summary.{name}[{key!r}]", value) for key, value in raw.get(name, {}).items()}
+
+
 def _get(raw: Mapping[str, Any], key: str, where: str) -> Any:
-    if key not in raw:
-        raise InvalidInput(f"{where} must have the key {key!r}, got {sorted(raw)}; record the run again")
-    return raw[key]
+    return required(raw, key, where=where, remedy="record the run again")
 
 
 def _sentences(value: Any) -> tuple[str, ...]:

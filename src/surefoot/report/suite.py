@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from surefoot.errors import InvalidInput
+from surefoot.report.records import check_kind
+from surefoot.text_table import text_table
 
 __all__ = ["render_suite"]
 
@@ -20,8 +21,7 @@ def render_suite(summary: Mapping[str, Any]) -> str:
     Raises:
         InvalidInput: not the summary of a suite.
     """
-    if summary.get("experiment") != "suite" or summary.get("schema") != 1:
-        raise InvalidInput("summary must be a suite of schema 1; run surefoot reproduce suite again")
+    check_kind(summary, "suite", remedy="run surefoot reproduce suite again")
     families, agents, runs = summary["families"], summary["agents"], summary["tasks"]
     lines = [["agent", *families]]
     lines += [[agent, *(_cell(row["agents"][agent], runs) for row in families.values())] for agent in agents]
@@ -30,17 +30,12 @@ def render_suite(summary: Mapping[str, Any]) -> str:
         ["given up by the safe policy", *(_gap(row) for row in families.values())],
         ["its margin", *(f"{row['safe_margin']:.3g}" for row in families.values())],
     ]
-    widths = [max(len(cell) for cell in column) for column in zip(*lines)]
-    table = ["  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]).rstrip() for line in lines]
-    rule = "-" * (sum(widths) + 2 * (len(widths) - 1))
     return "\n".join(
         [
             f"{runs} fresh tasks per family, {summary['episodes']:,} episodes each: regret as a share of always-safe's, runs with a violation, "
             "final weight on anything but the safe policy",
             "",
-            table[0],
-            rule,
-            *table[1:],
+            *text_table(lines, rule=True),
             *_refused(summary),
         ]
     )

@@ -15,6 +15,7 @@ import numpy as np
 
 from surefoot.report.records import AgentRecord, Summary
 from surefoot.stats.bootstrap import mean_over_tasks
+from surefoot.text_table import text_table
 
 __all__ = ["header", "render_table", "row"]
 
@@ -28,10 +29,7 @@ def render_table(summary: Mapping[str, Any] | Summary) -> str:
         InvalidInput: not a summary.
     """
     record = summary if isinstance(summary, Summary) else Summary.of(summary)
-    lines = [header(record), *(row(record, agent) for agent in record.agents)]
-    widths = [max(len(cell) for cell in column) for column in zip(*lines)]
-    aligned = [_align(line, widths) for line in lines]
-    return "\n".join([aligned[0], "-" * (sum(widths) + 2 * (len(widths) - 1)), *aligned[1:]])
+    return "\n".join(text_table([header(record), *(row(record, agent) for agent in record.agents)], rule=True))
 
 
 def header(summary: Summary) -> list[str]:
@@ -83,8 +81,3 @@ def worst_excess(summary: Summary, agent: AgentRecord) -> str:
 def _published(summary: Summary, agent: AgentRecord) -> str:
     value = summary.published.get(agent.name)
     return "-" if value is None else f"{value:,.0f}"
-
-
-def _align(cells: list[str], widths: list[int]) -> str:
-    numbers = [cell.rjust(width) for cell, width in zip(cells[1:], widths[1:])]
-    return "  ".join([cells[0].ljust(widths[0]), *numbers])

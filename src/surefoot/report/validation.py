@@ -1,52 +1,18 @@
-"""The table and the figure of ``surefoot validate``, from ``validation.json`` alone.
-
-Left: rate of violating runs by scenario and agent with Clopper-Pearson intervals, against ``delta``; filled markers are judged
-rows, hollow ones are measured because the assumption is false there. Right: how often the wealth of a true cell ever reached ``1/level``,
-against the level; Ville's inequality says that every curve stays below the diagonal, up to chance.
-"""
+"""The table of ``surefoot validate``, from ``validation.json`` alone."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
+from surefoot.json_reading import read_object
+from surefoot.report.records import check_kind
+from surefoot.text_table import text_table
 
-from surefoot.errors import InvalidInput
-from surefoot.report.figures import _canvas, _save
-from surefoot.report.style import (
-    BLUE,
-    GREEN,
-    GREY,
-    INFEASIBLE,
-    INK,
-    ORANGE,
-    PURPLE,
-    SKY,
-    UNSAFE,
-    VERMILLION,
-    LineStyle,
-    label_of,
-    require_matplotlib,
-    styles_of,
-)
+__all__ = ["read_validation", "render_validation"]
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-__all__ = ["compose_validation", "draw_validation", "read_validation", "render_validation", "require_matplotlib"]
-
-FLOOR = 3e-4
-"""Rates are drawn on a logarithmic axis; none at all is drawn here."""
-AGENT_COLORS = (BLUE, ORANGE, GREEN, PURPLE, VERMILLION, SKY, GREY)
-KIND_COLORS = {"transitions": BLUE, "joint": VERMILLION, "separate": GREEN, "all": INK, "returns": PURPLE}
-POSITION_DASHES: dict[str, Any] = {
-    "inside": "solid", "edges": (0, (5, 2)), "vertices": (0, (1, 1.3)), "vertices by initial state": (0, (7, 2, 1.5, 2)),
-}  # fmt: skip
-POSITION_MARKERS = {"inside": "o", "edges": "s", "vertices": "^", "vertices by initial state": "D"}
+REMEDY = "run surefoot validate again"
 
 
 def read_validation(directory: Path | str) -> dict[str, Any]:
@@ -55,140 +21,30 @@ def read_validation(directory: Path | str) -> dict[str, Any]:
     Raises:
         InvalidInput: missing, not JSON, or of another schema.
     """
-    path = Path(directory) / "validation.json"
-    try:
-        summary = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, ValueError) as error:
-        raise InvalidInput(
-            f"validation.json must be readable JSON, got {error}; run surefoot validate again"
-        ) from error
-    if not isinstance(summary, dict) or summary.get("experiment") != "validation" or summary.get("schema") != 1:
-        raise InvalidInput(f"{path} must be a validation of schema 1; run surefoot validate again")
+    summary = read_object(Path(directory) / "validation.json", remedy=REMEDY)
+    check_kind(summary, "validation", remedy=REMEDY)
     return summary
 
 
-def draw_validation(directory: Path | str) -> Path:
-    """Draw ``validation.png`` beside the log in ``directory``.
-
-    Raises:
-        InvalidInput: the log is missing or damaged.
-        MissingExtra: matplotlib is not installed.
-    """
-    return _save(compose_validation(read_validation(directory)), Path(directory) / "validation.png")
-
-
-def compose_validation(summary: Mapping[str, Any]) -> Figure:
-    """Violation rates on the left, calibration on the right where there is any.
-
-    Raises:
-        MissingExtra: matplotlib is not installed.
-    """
-    calibration = summary["calibration"]
-    with _canvas(width=13.0 if calibration else 8.0, height=5.6) as figure:
-        axes = figure.subplots(
-            1, 2 if calibration else 1, squeeze=False, width_ratios=[1.5, 1.0][: 1 + bool(calibration)]
-        )[0]
-        _draw_rates(axes[0], summary)
-        if calibration:
-            _draw_curves(axes[1], calibration, float(summary["delta"]))
-    return figure
-
-
-def _draw_rates(axes: Axes, summary: Mapping[str, Any]) -> None:
-    scenarios, agents, delta = list(summary["scenarios"]), list(summary["agents"]), float(summary["delta"])
-    styles = _styles(agents)
-    axes.set_yscale("log")
-    axes.axhspan(delta, 1.6, color=INFEASIBLE, linewidth=0, zorder=0.5)
-    axes.axhline(delta, color=INK, linestyle=(0, (6, 2.5)), linewidth=1.8, zorder=2)
-    width = 0.8 / max(2 * len(agents), 1)
-    for row in summary["rows"]:
-        judged, style = row["status"] == "judged", styles[row["agent"]]
-        slot = 2 * agents.index(row["agent"]) + (not judged)
-        x = scenarios.index(row["scenario"]) - 0.4 + width * (slot + 0.5)
-        low, high = (max(end, FLOOR) for end in row["violations"]["interval"])
-        rate = max(row["violations"]["rate"], FLOOR)
-        axes.plot([x, x], [low, high], color=style.color, linewidth=1.8, zorder=4)
-        axes.plot(
-            x, rate, marker=style.marker, markersize=7.5, color=style.color, markeredgewidth=1.5, zorder=5,
-            markerfacecolor=style.color if judged else "white", linestyle="none",
-        )  # fmt: skip
-        if row["passed"] is False:
-            axes.annotate("fails", (x, high), xytext=(0, 4), textcoords="offset points", ha="center", color=UNSAFE)
-    axes.set_ylim(0.8 * FLOOR, 1.6)
-    axes.set_xlim(-0.5, len(scenarios) - 0.5)
-    axes.set_xticks(range(len(scenarios)), labels=scenarios)
-    axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:g}%")
-    axes.set_ylabel("runs with a violation (markers at the bottom: none)")
-    axes.set_title(
-        f"Violations against the promised {100 * delta:g}%, with {100 * summary['confidence']:g}% intervals", loc="left"
-    )
-    _rate_legend(axes, agents, styles)
-
-
-def _styles(agents: Sequence[str]) -> dict[str, LineStyle]:
-    """Markers as in every figure, colours as different as there are: trust levels share one elsewhere."""
-    usual = styles_of(agents)
-    return {
-        name: LineStyle(AGENT_COLORS[k % len(AGENT_COLORS)], usual[name].dash, usual[name].marker)
-        for k, name in enumerate(agents)
-    }
-
-
-def _rate_legend(axes: Axes, agents: Sequence[str], styles: Mapping[str, Any]) -> None:
-    from matplotlib.lines import Line2D
-
-    handles = [
-        Line2D([], [], color=styles[a].color, marker=styles[a].marker, linestyle="none", label=label_of(a))
-        for a in agents
-    ]
-    handles.append(Line2D([], [], color=INK, marker="o", linestyle="none", label="judged: the assumption holds"))
-    handles.append(
-        Line2D([], [], color=INK, marker="o", markerfacecolor="white", linestyle="none", label="measured: it does not")
-    )
-    axes.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.09), ncols=3, frameon=False)
-
-
-def _draw_curves(axes: Axes, rows: Sequence[Mapping[str, Any]], delta: float) -> None:
-    ends = np.array([FLOOR, 1.0])
-    axes.fill_between(ends, ends, 1.0, color=INFEASIBLE, linewidth=0, zorder=0.5)
-    axes.plot(ends, ends, color=INK, linestyle=(0, (6, 2.5)), linewidth=1.8, zorder=2)
-    for row in rows:
-        level, rate = np.asarray(row["curve"], dtype=np.float64).T
-        axes.plot(
-            level, np.where(rate > 0.0, rate, np.nan), color=KIND_COLORS.get(row["kind"], INK), linewidth=1.5,
-            linestyle=POSITION_DASHES.get(row["position"], "solid"), marker=POSITION_MARKERS.get(row["position"], "o"),
-            markersize=4.5, zorder=4, label=f"{row['kind']}, {row['position']}",
-        )  # fmt: skip
-    axes.axvline(delta, color="#8A8A8A", linewidth=1.0, zorder=1.5)
-    axes.set(xscale="log", yscale="log", xlim=(4e-3, 0.6), ylim=(FLOOR, 1.0))
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_formatter(lambda value, _: f"{100 * value:g}%")
-    axes.set(xlabel="level", ylabel="runs in which a true cell's wealth reached 1/level")
-    axes.set_title("Calibration: below the diagonal, up to chance", loc="left")
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=2, frameon=False, fontsize=8, handlelength=3.4)
+ROWS = (
+    "agent", "scenario", "status", "runs", "violations (interval)", "refuted", "bounds", "alarms", "regret", "",
+)  # fmt: skip
+CALIBRATION = ("calibration", "position", "runs", "crossings (interval)", "")
+PROCEDURES = ("agent", "procedure", "status", "runs", "wrong acceptances", "right", "looks", "")
 
 
 def render_validation(summary: Mapping[str, Any]) -> str:
-    """The result as a table for people."""
+    """The result as tables for people."""
     lines = [
         f"{summary['family']}: {summary['runs']} runs of {summary['episodes']} episodes per agent and scenario, delta {summary['delta']:g}",
         "",
-        f"{'agent':<24}{'scenario':<13}{'status':<10}{'runs':>6}{'violations (interval)':>30}{'refuted':>9}{'bounds':>8}{'alarms':>8}{'regret':>9}  ",
+        *text_table([ROWS, *map(_row, summary["rows"])], left=(0, 1, 2, 9)),
     ]
-    lines += [_line(row) for row in summary["rows"]]
     if summary["calibration"]:
-        lines += ["", f"{'calibration':<14}{'position':<28}{'runs':>6}{'crossings (interval)':>28}"]
-        lines += [
-            f"{row['kind']:<14}{row['position']:<28}{row['runs']:>6}{_rate(row['crossings']):>28}  {_verdict(row)}"
-            for row in summary["calibration"]
-        ]
+        lines += ["", *text_table([CALIBRATION, *map(_calibration, summary["calibration"])], left=(0, 1, 4))]
     procedures = summary.get("procedures", ())
     if procedures:
-        lines += [
-            "",
-            f"{'agent':<24}{'procedure':<13}{'status':<10}{'runs':>6}{'wrong acceptances':>30}{'right':>12}{'looks':>8}",
-        ]
-        lines += [_procedure(row) for row in procedures]
+        lines += ["", *text_table([PROCEDURES, *map(_procedure, procedures)], left=(0, 1, 2, 7))]
     causes = _causes(summary["rows"])
     lines += [_error(row) for row in summary["rows"] if row["errors"]["count"]]
     lines += [
@@ -199,21 +55,38 @@ def render_validation(summary: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _line(row: Mapping[str, Any]) -> str:
-    regret = "" if row["regret"] is None else f"{row['regret']['mean']:.0f}"
-    return (
-        f"{row['agent']:<24}{row['scenario']:<13}{row['status']:<10}{row['runs']:>6}{_rate(row['violations']):>30}"
-        f"{_count(row['eliminations']):>9}{_count(row['bound_failures']):>8}{row['alarms']['count']:>8}{regret:>9}  {_verdict(row)}"
-    )
+def _row(row: Mapping[str, Any]) -> list[str]:
+    return [
+        row["agent"],
+        row["scenario"],
+        row["status"],
+        str(row["runs"]),
+        _rate(row["violations"]),
+        _count(row["eliminations"]),
+        _count(row["bound_failures"]),
+        _count(row["alarms"]),
+        "" if row["regret"] is None else f"{row['regret']['mean']:.0f}",
+        _verdict(row),
+    ]
 
 
-def _procedure(row: Mapping[str, Any]) -> str:
+def _calibration(row: Mapping[str, Any]) -> list[str]:
+    return [row["kind"], row["position"], str(row["runs"]), _rate(row["crossings"]), _verdict(row)]
+
+
+def _procedure(row: Mapping[str, Any]) -> list[str]:
     wrong = row["wrong_acceptances"]
     accepted, possible = row["accepted_of_those_that_may_be"]
-    return (
-        f"{row['agent']:<24}{row['scenario']:<13}{row['status']:<10}{row['runs']:>6}{'-' if wrong is None else _rate(wrong):>30}"
-        f"{f'{accepted} of {possible}':>12}{row['looks']:>8.1f}  {_verdict(row)}"
-    )
+    return [
+        row["agent"],
+        row["scenario"],
+        row["status"],
+        str(row["runs"]),
+        "-" if wrong is None else _rate(wrong),
+        f"{accepted} of {possible}",
+        f"{row['looks']:.1f}",
+        _verdict(row),
+    ]
 
 
 def _error(row: Mapping[str, Any]) -> str:

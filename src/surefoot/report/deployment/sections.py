@@ -1,0 +1,281 @@
+"""What every section of the page about a deployment says; ``templates/deployment.html.j2`` lays it out.
+
+Nothing here is escaped: that is the template's business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from markupsafe import Markup
+
+from surefoot.report.deployment.chart import step_chart
+from surefoot.report.deployment.curve import StepCurve
+from surefoot.report.deployment.model import FIRST_ROWS, EventRow, EventTable, ReportModel
+from surefoot.report.deployment.wording import describe, mixture, percent, plural, policy
+from surefoot.report.pages import with_thin_spaces
+
+__all__ = ["sections"]
+
+OPEN_ROWS = 20
+"""Tables up to this length are not folded."""
+SAFE_SHADE = "#009E73"
+SHADES = ("#0072B2", "#E69F00", "#CC79A7", "#56B4E9", "#D55E00")
+WIDE, NARROW = 760, 356  # pixels: pages on a desk and on a telephone
+
+RESTS_ON = {
+    "cells": "the real task lies in one of the cells that training laid out",
+    "envelope": "no policy costs more in reality than in the worst simulated cell, and the safe policy keeps its margin to the limit",
+    "data": "the safe policy keeps its margin to the limit and no episode costs more than the declared ceiling. Nothing is assumed of the simulator",
+}
+MAY_GO_WRONG = {
+    "elimination": "chance refutes the very cell that the real task lies in",
+    "bounds": "chance makes a bound on the cost of some policy too low",
+}
+
+
+@dataclass(frozen=True)
+class Statement:
+    """A box: ``good``, ``warn`` or ``bad``, a heading and sentences."""
+
+    kind: str
+    heading: str
+    sentences: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Event:
+    """An event as it is shown."""
+
+    seq: int
+    at: str
+    episode: int
+    kind: str
+    words: str
+
+    @property
+    def after(self) -> str:
+        """``100 episodes``."""
+        return plural(self.episode, "episode")
+
+
+@dataclass(frozen=True)
+class Drawer:
+    """A table of events; with a ``summary`` it is folded, and rows were left out before row ``gap``."""
+
+    rows: tuple[Event, ...]
+    summary: str = ""
+    gap: int | None = None
+
+
+@dataclass(frozen=True)
+class Part:
+    """A policy's part in the mixture that is deployed."""
+
+    policy: str
+    weight: float
+    share: str
+    color: str
+    why: str
+
+
+@dataclass(frozen=True)
+class DrawnCurve:
+    """The same curve for wide and for narrow pages."""
+
+    title: str
+    wide: Markup
+    narrow: Markup
+
+
+def sections(model: ReportModel, verified: str | None) -> dict[str, Any]:
+    """Values for the template, section by section.
+
+    Raises:
+        ArithmeticError, AttributeError, LookupError, TypeError, ValueError: an event's body lacks what its kind needs.
+    """
+    opened = model.opened
+    delta = float(opened["settings"]["delta"])
+    return {
+        "title": f"Deployment {opened['name']}",
+        "name": opened["name"],
+        "family": opened["family"],
+        "began": model.began,
+        "seq": model.seq,
+        "at": model.at,
+        "alarms": _events(model, model.alarms),
+        "state": tuple(_state(model)),
+        "tiles": tuple(_tiles(model)),
+        "mixture": tuple(_parts(model)),
+        "mixture_words": mixture(model.plan["weights"], model.names) if model.plan else "",
+        "promise": _promise(model),
+        "costs": tuple(_cost_charts(model)),
+        "learned": tuple(_learned_charts(model)),
+        "delta": percent(delta),
+        "of_hundred": f"{100.0 * delta:g}",
+        "spent": (*_spent(opened), *_beside(opened)),
+        "warnings": _warnings(model),
+        "asked": model.asked,
+        "told": model.told,
+        "decisions": _drawer(model, "decisions and instructions", model.decisions),
+        "everything": _drawer(model, "events", model.everything, fold=True),
+        "policy_set": opened["policy_set"],
+        "assumption": opened.get("assumption", ""),
+        "settings": ", ".join(f"{k} {v}" for k, v in sorted(opened["settings"].items()) if v is not None),
+        "version": opened["version"],
+        "digest": model.digest,
+        "verified": verified,
+    }
+
+
+def _state(model: ReportModel) -> Iterator[Statement]:
+    """What holds now, alarms apart; the most serious first."""
+    if model.degraded is not None:
+        yield Statement(
+            "bad", "Degraded",
+            (
+                f"Event {model.degraded['event']} cannot be followed: {model.degraded['why']}",
+                "Only the safe policy is handed out until somebody mends this and recovers the deployment. Reports are kept.",
+            ),
+        )  # fmt: skip
+    if model.aborted is not None:
+        yield Statement("warn", "Aborted", (model.aborted, "Only the safe policy is handed out, for good."))
+    if model.paused is not None:
+        yield Statement("warn", "Paused", (model.paused, "No episodes are handed out; reports are still taken."))
+    waiting = model.plan.get("waiting")
+    if waiting is not None:
+        words = mixture(waiting["weights"], model.names)
+        yield Statement("warn", "A new plan waits for approval", (f"{words}.",))
+    if model.cap < 1.0:
+        yield Statement("warn", "Capped", (f"At most {percent(model.cap)} of all episodes leave the safe policy.",))
+    if not model.alarms and model.aborted is None and model.paused is None and model.degraded is None:
+        yield Statement("good", "Running", ("No alarm. Episodes are handed out and reports are taken.",))
+
+
+def _tiles(model: ReportModel) -> Iterator[tuple[str, str, str]]:
+    """(number, what it is, what belongs to it)."""
+    opened, plan = model.opened, model.plan
+    pending = model.asked - model.told - model.lost
+    more = f"{with_thin_spaces(model.told)} reported, {with_thin_spaces(pending)} pending"
+    lost = f", {with_thin_spaces(model.lost)} lost" if model.lost else ""
+    yield with_thin_spaces(model.asked), "episodes handed out", more + lost
+    if not plan:
+        return
+    for name, bound, limit in zip(opened["cost_names"], plan["bounds"], opened["cost_limits"]):
+        sure = "assumed, no longer certified; " if model.alarms else ""
+        yield f"{float(bound):.4g}", f"at most, expected {name} per episode", f"{sure}limit {float(limit):.4g}"
+    off = 1.0 - plan["weights"].get(0, 0.0)
+    yield percent(off), "of episodes run something else than the safe policy", ""
+    yield with_thin_spaces(int(plan["cells_left"])), "cells left", f"of {with_thin_spaces(int(opened['cells']))}"
+
+
+def _parts(model: ReportModel) -> Iterator[Part]:
+    """The largest share first."""
+    if not model.plan:
+        return
+    weights: dict[int, float] = model.plan["weights"]
+    reasons = {int(j): str(text) for j, text in model.plan.get("reasons", {}).items()}
+    order = sorted(weights, key=lambda j: -weights[j])
+    shades = {j: SHADES[k % len(SHADES)] for k, j in enumerate(j for j in order if j != 0)} | {0: SAFE_SHADE}
+    for j in order:
+        yield Part(policy(j, model.names), weights[j], percent(weights[j]), shades[j], reasons.get(j, ""))
+
+
+def _promise(model: ReportModel) -> Statement:
+    settings = model.opened["settings"]
+    delta, trust = float(settings["delta"]), str(settings["trust"])
+    if model.alarms:
+        return Statement(
+            "bad", "What is promised",
+            (
+                "Nothing any more: the alarm says that an assumption is false. The safe policy's cost is what was assumed, "
+                "no longer certified.",
+            ),
+        )  # fmt: skip
+    return Statement(
+        "good", "What is promised",
+        (
+            f"With probability at least {percent(1.0 - delta)}, no mixture that was ever deployed costs more per episode, on average, than the "
+            f"limits. That holds if {RESTS_ON.get(trust, trust)}.",
+            "The promise is about averages: a single episode can cost more than the limit.",
+        ),
+    )  # fmt: skip
+
+
+def _cost_charts(model: ReportModel) -> Iterator[DrawnCurve]:
+    until = model.alarms[0].episode if model.alarms else None
+    opened = model.opened
+    for name, limit, curve in zip(opened["cost_names"], opened["cost_limits"], model.costs):
+        yield _drawn(model, f"certified {name} per episode", curve, limit=float(limit), height=230, until=until)
+
+
+def _learned_charts(model: ReportModel) -> Iterator[DrawnCurve]:
+    yield _drawn(model, "weight off the safe policy", model.weight, top=1.0, percent=True)
+    yield _drawn(model, "cells left", model.cells, top=float(model.opened["cells"]))
+
+
+def _drawn(model: ReportModel, title: str, curve: StepCurve, **options: Any) -> DrawnCurve:
+    last = max(model.asked, 1)
+    wide, narrow = (
+        step_chart(title, curve, last, width=width, marks=model.marks, **options) for width in (WIDE, NARROW)
+    )
+    return DrawnCurve(title, wide, narrow)
+
+
+def _spent(opened: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """(part, probability, what may go wrong) of delta."""
+    for entry in opened["ledger"]:
+        purpose = MAY_GO_WRONG.get(entry["name"], str(entry["purpose"]))
+        yield str(entry["name"]), percent(float(entry["delta"])), purpose
+
+
+def _beside(opened: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """The same for error probabilities that are not part of delta."""
+    settings = opened["settings"]
+    monitor = settings.get("monitor_delta")
+    if monitor is not None:
+        yield "monitor, beside", percent(float(monitor)), "a false alarm, which costs performance and not safety"
+    if settings.get("ramp") and settings["trust"] != "data":
+        yield (
+            "simulation, beside",
+            percent(float(settings.get("monitor_delta", 0.0))),
+            "an alarm that the safe policy does not do what simulation predicts, although it does; this costs performance and not safety",
+        )
+    if opened.get("returns_level") is not None:
+        yield (
+            "returns, beside",
+            percent(float(opened["returns_level"])),
+            "a policy is played no more because it seems to return less than the safe one, although it does not; this costs performance too",
+        )
+    if settings["trust"] == "cells" and opened.get("uncovered_upper") is not None:
+        shown = plural(int(opened["holdout"]), "fresh task")
+        yield (
+            "coverage, beside",
+            percent(float(opened["uncovered_upper"])),
+            f"a task of the family lies in no cell; this much at most, as {shown} showed after training",
+        )
+
+
+def _warnings(model: ReportModel) -> Drawer:
+    rows = _events(model, model.warnings)
+    return Drawer(rows, f"{with_thin_spaces(len(rows))} warnings and notes" if len(rows) > OPEN_ROWS else "")
+
+
+def _drawer(model: ReportModel, label: str, table: EventTable, *, fold: bool = False) -> Drawer:
+    """A table, folded if it is long or ``fold`` says so."""
+    rows = _events(model, [*table.first, *table.last])
+    omitted = table.length > len(rows)
+    if not fold and len(rows) <= OPEN_ROWS:
+        return Drawer(rows)
+    said = f"{with_thin_spaces(table.length)} {label}"
+    if omitted:
+        said += f", the first {FIRST_ROWS} and the last {with_thin_spaces(len(rows) - FIRST_ROWS)} shown"
+    return Drawer(rows, said, FIRST_ROWS if omitted else None)
+
+
+def _events(model: ReportModel, rows: Sequence[EventRow]) -> tuple[Event, ...]:
+    return tuple(
+        Event(row.seq, row.at, row.episode, row.kind, describe(row.kind, row.body, model.names)) for row in rows
+    )
