@@ -31,6 +31,7 @@ from surefoot import Criterion, PolicySet, Simulator, TabularCMDP, evaluate, tra
 from surefoot.arrays import FloatArray
 from surefoot.deploy.certified import CertifiedAgent
 from surefoot.tasks import NoisyGridworld
+from surefoot.text_table import text_table
 
 FIRST_BATCH, GROWTH, LARGEST_BATCH = 10, 1.1, 100
 WARM_UP = 600
@@ -204,13 +205,21 @@ def main(arguments: list[str] | None = None) -> int:
     if options.json:
         sys.stdout.write(json.dumps(rows, indent=2) + "\n")
         return 0
-    sys.stdout.write(f"{'cells':>6}{'I':>3}  {'agent':<20}{'us/episode':>11}{'target':>8}{'MB':>8}{'MB after':>10}\n")
+    table = [["cells", "I", "agent", "us/episode", "target", "MB", "MB after"]]
     for row in rows:
         name = f"{row['trust']}:{row['evidence']}"
-        sys.stdout.write(
-            f"{row['cells']:>6}{row['constraints']:>3}  {name:<20}{row['microseconds']:>11.1f}{row['target']:>8.0f}"
-            f"{row['megabytes']:>8.2f}{row['megabytes_after']:>10.2f}\n"
+        sizes = (f"{row[k]:.2f}" for k in ("megabytes", "megabytes_after"))
+        table.append(
+            [
+                str(row["cells"]),
+                str(row["constraints"]),
+                name,
+                f"{row['microseconds']:.1f}",
+                f"{row['target']:.0f}",
+                *sizes,
+            ]
         )
+    sys.stdout.write("\n".join(text_table(table, left=(2,))) + "\n")
     return 0
 
 

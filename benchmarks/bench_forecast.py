@@ -20,6 +20,7 @@ from surefoot.experiments.comparison import fresh_tasks
 from surefoot.experiments.forecast import TRUST_LEVELS, Settings, _cell, _seeds, _summary, deploy_once, forecast
 from surefoot.experiments.imagined import Rollouts
 from surefoot.tasks import NoisyGridworld
+from surefoot.text_table import text_table
 
 GOALS = {"half": "half the weight", "optimal": "within 10%"}
 
@@ -56,11 +57,11 @@ def main() -> None:
     if given.json:
         sys.stdout.write(json.dumps(found) + "\n")
         return
-    sys.stdout.write(f"{'trust':<10}{'goal':<18}" + "".join(f"{name:>32}" for name in found) + "\n")
+    rows = [["trust", "goal", *found]]
     for level in TRUST_LEVELS:
         for goal, shown in GOALS.items():
-            row = [_cell(part[level][goal], given.episodes) for part in found.values()]
-            sys.stdout.write(f"{level:<10}{shown:<18}" + "".join(f"{text:>32}" for text in row) + "\n")
+            rows.append([level, shown, *(_cell(part[level][goal], given.episodes) for part in found.values())])
+    sys.stdout.write("\n".join(text_table(rows, left=(0, 1))) + "\n")
 
 
 if __name__ == "__main__":

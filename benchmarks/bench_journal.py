@@ -34,6 +34,7 @@ import numpy as np
 from surefoot import PolicySet, Simulator, TabularCMDP, train
 from surefoot.journal import Deployment
 from surefoot.tasks import NoisyGridworld
+from surefoot.text_table import text_table
 
 NOISE = 0.31
 REOPEN = """
@@ -199,8 +200,8 @@ def main() -> None:
     if options.json:
         sys.stdout.write(json.dumps(found) + "\n")
         return
-    for name, values in found.items():
-        sys.stdout.write(name.ljust(10) + "  ".join(f"{key} {value:.4g}" for key, value in values.items()) + "\n")
+    rows = [[name, "  ".join(f"{key} {value:.4g}" for key, value in values.items())] for name, values in found.items()]
+    sys.stdout.write("\n".join(text_table(rows, left=(0, 1))) + "\n")
 
 
 if __name__ == "__main__":

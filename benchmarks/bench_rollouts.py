@@ -32,6 +32,7 @@ from surefoot.controllers import MLPPolicy
 from surefoot.gym import GymFamily, tabular_family
 from surefoot.gym.rollout import rollout
 from surefoot.tasks import NoisyGridworld
+from surefoot.text_table import text_table
 
 HIDDEN = 64
 
@@ -152,8 +153,8 @@ def main() -> None:
     if arguments.json:
         json.dump(rates, sys.stdout)
         return
-    for name, rate in rates.items():
-        print(f"{name:>18}  {rate:10.0f} steps/s  {rate / rates['bare']:5.2f} x bare")
+    rows = [["", "steps/s", "x bare"], *([name, f"{n:.0f}", f"{n / rates['bare']:.2f}"] for name, n in rates.items())]
+    print("\n".join(text_table(rows)))
 
 
 if __name__ == "__main__":

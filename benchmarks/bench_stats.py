@@ -23,6 +23,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from surefoot.stats.betting import IntervalWealth, MeanUpperBounds, bet_grid, empirical_bernstein_upper, mean_upper
+from surefoot.text_table import text_table
 from tests.stats import wsr_reference as reference
 
 SIZES, SEEDS = (3, 10, 30, 100, 300, 1000, 4000, 10_000, 40_000), 5
@@ -67,10 +68,11 @@ def methods(ceiling: float, mean: float, delta: float) -> dict[str, Callable[[An
 def widths() -> Iterator[str]:
     for delta, (name, (draw, ceiling, mean)) in itertools.product((0.05, 0.025 / 60), LAWS.items()):
         samples = [draw(np.random.default_rng(seed), max(SIZES)) for seed in range(SEEDS)]
-        yield f"\n{name}, delta = {delta:.2g}: width at n = " + "".join(f"{n:>10}" for n in SIZES)
+        rows = [[f"{name}, delta = {delta:.2g}: width at n =", *map(str, SIZES)]]
         for method, bound in methods(ceiling, mean, delta).items():
-            row = [np.mean([bound(x[:n]) - mean for x in samples]) for n in SIZES]
-            yield f"{method:>40} " + "".join(f"{w:10.4f}" for w in row)
+            widths = (np.mean([bound(x[:n]) - mean for x in samples]) for n in SIZES)
+            rows.append([method, *(f"{width:.4f}" for width in widths)])
+        yield from ("", *text_table(rows))
 
 
 def microseconds(call: Callable[[], object], observations: int, repeats: int = 20) -> float:

@@ -568,8 +568,11 @@ HOSTILE: dict[str, tuple[Callable[[Members], bytes], str]] = {
     "python": (raw_manifest(b"__import__('os').system('true')"), "manifest.json must be JSON"),
     "pickle": (raw_manifest(b"\x80\x04]\x94."), "manifest.json must be UTF-8"),
     "empty manifest": (raw_manifest(b""), "manifest.json must be JSON"),
-    "deeply nested": (raw_manifest(b'{"a":' + b"[" * 200_000), "manifest.json must nest a few levels deep"),
-    "deep object": (raw_manifest(b'{"a":' * 200_000), "manifest.json must nest a few levels deep"),
+    "deeply nested": (
+        raw_manifest(b'{"a":' + b"[" * 200_000),
+        "manifest.json must be JSON, got values nested too deeply",
+    ),
+    "deep object": (raw_manifest(b'{"a":' * 200_000), "manifest.json must be JSON, got values nested too deeply"),
     "NaN": (raw_manifest(b'{"seed": NaN}'), "manifest.json must be JSON, got NaN, which is no JSON number"),
     "infinity": (raw_manifest(b'{"seed": -Infinity}'), "got -Infinity, which is no JSON number"),
     "key twice": (raw_manifest(b'{"seed": 1, "seed": 2}'), "the key 'seed' twice in one object"),

@@ -11,7 +11,6 @@ package data, ``calibrated.json``: per family and agent the multiplier, the sett
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from typing import Any, Literal, Protocol, cast
 
 from surefoot.cmdp.model import TabularCMDP
 from surefoot.errors import InvalidInput
+from surefoot.json_reading import read_object
 from surefoot.policyset.schema import PolicySet
 from surefoot.tasks.family import TabularFamily
 
@@ -135,7 +135,7 @@ def multiplier(family_name: str, agent: str) -> float:
 @cache
 def _table() -> dict[str, Any]:
     data = files("surefoot.baselines").joinpath("calibrated.json")
-    table: dict[str, Any] = json.loads(data.read_text(encoding="utf-8"))
+    table = read_object(data, remedy="calibrate again")
     if table.get("schema") != SCHEMA:
         raise InvalidInput(f"schema of calibrated.json must be {SCHEMA}, got {table.get('schema')!r}; calibrate again")
     return table

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from surefoot.text_table import text_table
+
 PUBLISHED = "gridworld-published"
 
 
@@ -60,12 +62,12 @@ def command(
 
 
 def _lines(entries: dict[str, dict[str, object]]) -> list[str]:
-    lines = [f"{'agent':<16}{'multiplier':>12}{'mean regret':>14}{'violating episodes':>20}"]
+    lines = [["agent", "multiplier", "mean regret", "violating episodes", ""]]
     for agent, entry in entries.items():
         rows: list[tuple[str, dict[str, object]]] = [("always-safe", entry["always_safe"])]  # type: ignore[list-item]
         rows += [(f"{row['multiplier']:g}", row) for row in entry["table"]]  # type: ignore[attr-defined]
         for label, row in rows:
-            chosen = "  chosen" if row.get("multiplier") == entry["multiplier"] else ""
+            chosen = "chosen" if row.get("multiplier") == entry["multiplier"] else ""
             total = sum(row["violating_episodes"])  # type: ignore[call-overload]
-            lines.append(f"{agent:<16}{label:>12}{row['mean_regret']:>14,.0f}{total:>20,}{chosen}")
-    return lines
+            lines.append([agent, label, f"{row['mean_regret']:,.0f}", f"{total:,}", chosen])
+    return text_table(lines, left=(0, 4))

@@ -14,6 +14,8 @@ import click
 from surefoot.cli.deploy_report import report
 from surefoot.cli.options import anchor as anchored
 from surefoot.cli.printing import printable
+from surefoot.json_reading import parse_strictly
+from surefoot.text_table import text_table
 
 if TYPE_CHECKING:
     from surefoot.journal import Deployment
@@ -187,10 +189,8 @@ def _batch(report: Any) -> dict[str, Any]:
 
 
 def _parsed(name: str, text: str) -> Any:
-    from surefoot.journal.reports import read_json
-
     try:
-        return read_json(text)
+        return parse_strictly(text)
     except ValueError as error:
         raise click.UsageError(f"--{name} must hold JSON, got {text[:60]!r} ({error})") from error
 
@@ -318,7 +318,8 @@ def deploy_log(url: str, name: str, since: int, limit: int) -> tuple[dict[str, A
     with _opened(url, name) as plant:
         events = list(islice(plant.events(since), limit or None))
     rows = [{"seq": e.seq, "at": e.at, "kind": e.kind, "body": e.body, "digest": e.digest} for e in events]
-    return {"events": rows}, "\n".join(f"{e.seq:>7}  {e.at}  {e.kind:<10}  {_shortened(e.body)}" for e in events)
+    shown = text_table([[str(e.seq), e.at, e.kind, _shortened(e.body)] for e in events], left=(1, 2, 3))
+    return {"events": rows}, "\n".join(shown)
 
 
 def _shortened(body: dict[str, Any], width: int = 120) -> str:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from surefoot.text_table import text_table
+
 if TYPE_CHECKING:
     from surefoot.policyset.schema import PolicySet
 
@@ -80,17 +82,13 @@ def _look(policy_set: PolicySet) -> str:
 
 def _cells(policy_set: PolicySet) -> list[str]:
     cells, names = policy_set.cells, policy_set.training.parameter_names
-    head = [
-        f"  {'cell':>4} "
-        + "".join(f"{n:>12}" for n in names)
-        + f"{'optimum':>12}{'cost there':>22}{'safe cost there':>22}"
-    ]
+    rows = [["cell", *names, "optimum", "cost there", "safe cost there"]]
     for k in range(min(len(cells), SHOWN_CELLS)):
         j, p = int(cells.policy_index[k]), cells.predictions
         own = f"{p.cost_lower[k, j, 0]:.3f}..{p.cost_upper[k, j, 0]:.3f}"
         safe = f"{p.cost_lower[k, 0, 0]:.3f}..{p.cost_upper[k, 0, 0]:.3f}"
-        where = "".join(f"{v:>12.4g}" for v in cells.parameters[k])
-        head.append(f"  {k:>4} {where}{cells.optimal_center[k]:>12.3f}{own:>22}{safe:>22}")
+        rows.append([str(k), *(f"{v:.4g}" for v in cells.parameters[k]), f"{cells.optimal_center[k]:.3f}", own, safe])
+    lines = [f"  {line}" for line in text_table(rows, left=())]
     if len(cells) > SHOWN_CELLS:
-        head.append(f"  ... and {len(cells) - SHOWN_CELLS} more cells")
-    return head
+        lines.append(f"  ... and {len(cells) - SHOWN_CELLS} more cells")
+    return lines

@@ -29,6 +29,7 @@ from surefoot.arrays import FloatArray, check_integer, check_real
 from surefoot.baselines.presets import SCHEMA
 from surefoot.errors import InvalidInput
 from surefoot.experiments.comparison import Comparison, check_comparison, compare
+from surefoot.json_reading import read_object
 from surefoot.tasks.family import TabularFamily
 from surefoot.training.pipeline import train
 from surefoot.version import VERSION
@@ -157,18 +158,18 @@ def merge(path: Path, family_name: str, entries: dict[str, Any]) -> dict[str, An
     Raises:
         InvalidInput: the file is no such table, or cannot be written.
     """
-    table: Any = {"schema": SCHEMA, "families": {}}
+    table: dict[str, Any] = {"schema": SCHEMA, "families": {}}
     try:
         if path.exists():
-            table = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(table, dict) or table.get("schema") != SCHEMA or not isinstance(table.get("families"), dict):
+            table = read_object(path, remedy="choose another file")
+        if table.get("schema") != SCHEMA or not isinstance(table.get("families"), dict):
             raise InvalidInput(
                 f"out must be a table of multipliers of schema {SCHEMA}, got {path}; choose another file"
             )
         table["families"].setdefault(family_name, {}).update(entries)
         path.write_text(json.dumps(table, indent=1, sort_keys=True, allow_nan=False) + "\n", encoding="utf-8")
+    except InvalidInput:
+        raise
     except (OSError, ValueError) as error:
-        if isinstance(error, InvalidInput):
-            raise
         raise InvalidInput(f"out must be a JSON file that can be read and written, got {path}: {error}") from error
     return table

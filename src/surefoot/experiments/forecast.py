@@ -33,6 +33,7 @@ from surefoot.experiments.runner import FIRST_BATCH, GROWTH, LARGEST_BATCH
 from surefoot.parallel import map_tasks
 from surefoot.policyset.schema import PolicySet
 from surefoot.progress import track
+from surefoot.text_table import text_table
 from surefoot.version import VERSION
 
 __all__ = ["TRUST_LEVELS", "Settings", "deploy_once", "forecast", "render_forecast"]
@@ -259,16 +260,11 @@ def render_forecast(found: dict[str, Any]) -> str:
         f"{found['runs']} simulated deployments per trust level"
     )
     title = f"within {found['eps']:.0%} of the optimum"
-    lines = [head, "", f"  {'trust':<10}{'half the weight':>28}{title:>32}"]
+    rows = [["trust", "half the weight", title]]
     for level, row in found["trust"].items():
-        if row["refused"]:
-            lines.append(
-                fill(f"{level:<10}refused: {row['refused']}", WIDTH, initial_indent="  ", subsequent_indent=" " * 12)
-            )
-        else:
-            half, optimal = (_cell(row[k], found["episodes"]) for k in ("half", "optimal"))
-            lines.append(f"  {level:<10}{half:>28}{optimal:>32}")
-    return "\n".join([*lines, "", *_notes(found)])
+        refused = bool(row["refused"])
+        rows.append([level, *("refused" if refused else _cell(row[k], found["episodes"]) for k in ("half", "optimal"))])
+    return "\n".join([head, "", *(f"  {line}" for line in text_table(rows)), "", *_notes(found)])
 
 
 def _cell(quantiles: dict[str, Any], horizon: int) -> str:
@@ -282,7 +278,8 @@ def _cell(quantiles: dict[str, Any], horizon: int) -> str:
 
 
 def _notes(found: dict[str, Any]) -> list[str]:
-    notes = [
+    notes = [f"{level} refused: {row['refused']}" for level, row in found["trust"].items() if row["refused"]]
+    notes += [
         "Real episodes until the weight on anything but the safe policy reaches one half, and until all but the stated share of the possible gain "
         "is made: median (10% to 90%) over truths at the centres of cells, each equally likely. 0: from the first episode.",
         str(found["assumption"]),

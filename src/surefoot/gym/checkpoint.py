@@ -22,6 +22,7 @@ import numpy as np
 
 from surefoot.errors import InvalidInput
 from surefoot.gym.values import Estimated
+from surefoot.json_reading import read_object
 
 __all__ = ["Checkpoint"]
 
@@ -59,13 +60,7 @@ class Checkpoint:
         self._write(self._index, (json.dumps(wanted, indent=1) + "\n").encode())
 
     def _compare(self, wanted: dict[str, Any]) -> None:
-        try:
-            there = json.loads(self._index.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise InvalidInput(
-                f"checkpoint must hold a readable training.json, got {error}; name another folder"
-            ) from error
-        there = there if isinstance(there, dict) else {}
+        there = read_object(self._index, remedy="name another checkpoint folder")
         for name in dict.fromkeys([*wanted, *there]):
             if there.get(name) != wanted.get(name):
                 raise InvalidInput(

@@ -5,7 +5,6 @@ Whether the numbers can be true is for the agent to check; here they only have t
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +14,7 @@ import numpy as np
 from surefoot.arrays import FloatArray, IntArray
 from surefoot.errors import InvalidReport
 
-__all__ = ["Report", "episode_ids", "lacking", "read_json", "warning"]
+__all__ = ["Report", "episode_ids", "lacking", "warning"]
 
 LARGEST_COUNT = 2**53
 
@@ -116,30 +115,6 @@ def lacking(report: Report, usable: Collection[str]) -> tuple[str, ...]:
 def warning(part: str) -> str:
     """What a report without an optional part is told."""
     return f"the report has no {part}, which this deployment could use; what was recorded stands, and it cannot be added later"
-
-
-def read_json(text: str) -> Any:
-    """The value of a JSON text from outside; of two values for one key neither can be taken for the one that was meant.
-
-    Raises:
-        ValueError: no JSON, a key that stands twice in one object, NaN or infinity, or nested too deeply.
-    """
-
-    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(pairs)
-        if len(found) < len(pairs):
-            names = [name for name, _ in pairs]
-            twice = next(name for name in names if names.count(name) > 1)
-            raise ValueError(f"the key {ascii(twice)[:80]} must stand once in an object, got it twice")
-        return found
-
-    def no_number(name: str) -> Any:
-        raise ValueError(f"{name} is no JSON number")
-
-    try:
-        return json.loads(text, object_pairs_hook=once, parse_constant=no_number)
-    except RecursionError as error:
-        raise ValueError("it is nested too deeply") from error
 
 
 def episode_ids(ids: Any) -> IntArray:

@@ -32,6 +32,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from surefoot.errors import InvalidInput, PolicySetError
+from surefoot.json_reading import parse_strictly
 from surefoot.policy import TabularPolicy
 from surefoot.policyset.codec import DTYPES, SCHEMA, check_keys
 from surefoot.policyset.schema import PolicySet
@@ -339,29 +340,14 @@ def _decode(members: _Members) -> PolicySet:
 def _parse(manifest: bytes) -> dict[str, Any]:
     """The manifest as plain values: UTF-8, no key twice, no NaN or infinity however spelt, no absurd nesting."""
     try:
-        body = json.loads(manifest.decode("utf-8"), object_pairs_hook=_no_duplicates, parse_constant=_refuse_constant)
+        body = parse_strictly(manifest.decode("utf-8"))
     except UnicodeDecodeError as error:
         raise PolicySetError(f"{MANIFEST} must be UTF-8, got {error}; {REBUILD}") from error
     except ValueError as error:
         raise PolicySetError(f"{MANIFEST} must be JSON, got {error}; {REBUILD}") from error
-    except RecursionError as error:
-        raise PolicySetError(f"{MANIFEST} must nest a few levels deep, got far more; {REBUILD}") from error
     if not isinstance(body, dict):
         raise PolicySetError(f"{MANIFEST} must hold one object, got {type(body).__name__}; {REBUILD}")
     return body
-
-
-def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    result: dict[str, Any] = {}
-    for key, value in pairs:
-        if key in result:
-            raise ValueError(f"the key {key[:80]!r} twice in one object")
-        result[key] = value
-    return result
-
-
-def _refuse_constant(text: str) -> Any:
-    raise ValueError(f"{text}, which is no JSON number")
 
 
 def _migrate(body: dict[str, Any]) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from surefoot.journal.reports import read_json
+from surefoot.json_reading import parse_strictly
 from surefoot.service.guard import Refusal
 from surefoot.service.models import Body, Resume
 
@@ -44,7 +44,7 @@ def parsed(body: bytes) -> Any:
         Refusal: no JSON, or a key that stands twice.
     """
     try:
-        return read_json(body.decode("utf-8") or "{}")
+        return parse_strictly(body.decode("utf-8") or "{}")
     except ValueError as error:
         raise Refusal(400, "InvalidJSON", f"a body must hold JSON, got: {ascii(str(error))[:200]}; mend it") from error
 
