@@ -8,17 +8,21 @@ SIZES   ?= --cells 100 --policies 30 --training-tasks 400
 VENV    := .venv
 BIN     := $(VENV)/bin
 STAMP   := $(VENV)/.installed
+LOWEST  := build/lowest
+QUICK   := -m "not slow and not process and not statistical"
 WHEEL   := build/wheel-test
 PIP     := -m pip --disable-pip-version-check install --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help run test quick check bench wheel-test clean
+.PHONY: help run test quick check lowest coverage bench wheel-test clean
 
 help:
 	@echo "make run         train and deploy on the published gridworld; says where figures and report are"
 	@echo "make test        make check, then the tests (WORKERS=$(WORKERS) processes)"
 	@echo "make quick       make check, then the tests that are neither slow, statistical nor about processes: the inner loop"
 	@echo "make check       ruff and mypy --strict"
+	@echo "make lowest      the tests of make quick with the lowest versions that pyproject.toml allows, in $(LOWEST)"
+	@echo "make coverage    all tests, and which lines and branches they miss; pages in build/coverage"
 	@echo "make wheel-test  build the wheel, install it alone, run the tests against it"
 	@echo "make bench       benchmarks; never part of the tests"
 	@echo "make clean       remove what the other targets made (runs/ stays)"
@@ -41,12 +45,26 @@ test: check
 	@$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal
 
 quick: check
-	@$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal -m "not slow and not process and not statistical"
+	@$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal $(QUICK)
 
 check: $(STAMP)
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/ruff format --quiet --check . || { echo "reformat with: $(BIN)/ruff format ." >&2; exit 1; }
 	@$(BIN)/mypy --strict src
+
+# Linters stay at the tested versions: older ones know other rules. Compiled code is kept apart from that of other versions of numba.
+lowest: $(LOWEST)/.installed
+	@NUMBA_CACHE_DIR=$(CURDIR)/$(LOWEST)/numba $(LOWEST)/venv/bin/python -m pytest -q -n $(WORKERS) --dist worksteal -p no:cacheprovider $(QUICK)
+
+$(LOWEST)/.installed: pyproject.toml constraints-lowest.txt
+	@rm -rf $(LOWEST) && mkdir -p $(LOWEST)
+	@$(PYTHON) -m venv $(LOWEST)/venv
+	@echo "setting up $(LOWEST) with the lowest versions ..."
+	@$(LOWEST)/venv/bin/python $(PIP) -c constraints-lowest.txt -e ".[figures,dev]"
+	@touch $@
+
+coverage: $(STAMP)
+	@$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal --cov --cov-report=term:skip-covered --cov-report=html:build/coverage
 
 bench: $(STAMP)
 	@for f in benchmarks/bench_*.py; do echo "== $$f"; $(BIN)/python $$f || exit 1; done
@@ -58,7 +76,7 @@ wheel-test: $(STAMP)
 	@$(PYTHON) -m venv $(WHEEL)/venv
 	@wheel=$$(echo $(WHEEL)/surefoot-*.whl); echo "testing $$wheel without its source"; \
 	$(WHEEL)/venv/bin/python $(PIP) -c constraints.txt "$$wheel[dev]"
-	@for f in tests examples pyproject.toml README.md CHANGELOG.md CONTRIBUTING.md LICENSE docs; do [ ! -e $$f ] || cp -R $$f $(WHEEL)/tree/; done
+	@for f in tests examples pyproject.toml constraints.txt constraints-lowest.txt README.md CHANGELOG.md CONTRIBUTING.md LICENSE docs; do [ ! -e $$f ] || cp -R $$f $(WHEEL)/tree/; done
 	@cd $(WHEEL)/tree && ../venv/bin/python -m pytest -q -n $(WORKERS) --dist worksteal -p no:cacheprovider
 
 clean:

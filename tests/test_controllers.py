@@ -76,6 +76,7 @@ def test_an_action_depends_on_its_own_observation_only(m: int) -> None:
         alone = np.stack([policy.predict(observation)[0] for observation in observations])
         np.testing.assert_array_equal(together, alone)
         np.testing.assert_array_equal(policy.act_batch(observations[::-1])[::-1], together)
+        np.testing.assert_array_equal(policy.act_batch(np.asfortranarray(observations)), together)
 
 
 def test_randomness_changes_nothing() -> None:

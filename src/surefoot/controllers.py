@@ -38,7 +38,8 @@ ACTIVATIONS: dict[str, Callable[[FloatArray], FloatArray]] = {
 def _rows(observations: Any, size: int) -> FloatArray:
     """(m, O) observations, each flattened."""
     array = np.asarray(observations, dtype=np.float64)
-    rows = array.reshape(len(array), -1)
+    # Contiguous: a product of rows that lie otherwise in memory (reversed, transposed) may be computed, and rounded, another way.
+    rows = np.ascontiguousarray(array.reshape(len(array), -1))
     if rows.shape[1] != size:
         raise InvalidInput(
             f"observation must have {size} entries, got {rows.shape[1]}; this policy was made for another environment"

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from scipy.optimize import linprog
 
@@ -114,6 +114,7 @@ def test_the_optimum_is_that_of_the_hull_of_all_vertex_models(seed: int, states:
 
 
 @given(st.integers(0, 2**32), st.integers(1, 4), st.integers(1, 3), st.integers(0, 2), st.floats(0.0, 0.4))
+@example(seed=15934, states=4, actions=2, constraints=0, width=1.1920928955078125e-07)
 @settings(max_examples=60)
 def test_the_two_forms_of_the_program_agree(
     seed: int, states: int, actions: int, constraints: int, width: float
@@ -131,7 +132,8 @@ def test_the_two_forms_of_the_program_agree(
     else:
         assert found.status == "optimal" and found.proof is not None
         assert found.proof.value == pytest.approx(expected, abs=1e-4)
-        assert found.proof.bound >= expected - 1e-7
+        # The textbook program may use its solver's tolerance of 1e-7 in every constraint, and then exceeds the optimum; the bound does not.
+        assert found.proof.bound >= expected - 1e-6
         assert (found.proof.costs <= limits + 1e-9).all()
 
 

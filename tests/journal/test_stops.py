@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -19,6 +20,11 @@ from tests.journal.plants import BACKENDS, Plant, drive, open_plant
 NewUrl = Callable[[str], str]
 
 
+def engine_of(url: str, **options: Any) -> sa.Engine:
+    """An engine of one's own on a server, with the driver that is installed."""
+    return sa.create_engine(sa.make_url(url).set(drivername="postgresql+psycopg"), poolclass=sa.NullPool, **options)
+
+
 @contextmanager
 def holding(url: str, name: str = "default") -> Iterator[None]:
     """Somebody else who holds the lock that every operation needs."""
@@ -27,7 +33,7 @@ def holding(url: str, name: str = "default") -> Iterator[None]:
             connection.execute("BEGIN IMMEDIATE")
             yield
         return
-    engine = sa.create_engine(url, poolclass=sa.NullPool)
+    engine = engine_of(url)
     with engine.begin() as held:
         held.execute(sa.text("SELECT name FROM deployments WHERE name = :name FOR UPDATE"), {"name": name})
         yield
@@ -193,7 +199,7 @@ def test_where_no_request_can_be_left_the_ordinary_way_is_gone(
 def test_a_journal_of_an_earlier_version_gets_its_table(backend: str, new_url: NewUrl, tiny_set: PolicySet) -> None:
     url = new_url(backend)
     with open_plant(url, tiny_set) as plant:
-        engine = sa.create_engine(url, poolclass=sa.NullPool)
+        engine = engine_of(url)
         with engine.begin() as connection:
             connection.execute(sa.text("DROP TABLE stops"))
         engine.dispose()
@@ -213,7 +219,7 @@ def test_a_stop_is_seen_whatever_the_server_isolates_by_default(
     url = new_url(backend)
     with open_plant(url, tiny_set):
         pass
-    engine = sa.create_engine(url, poolclass=sa.NullPool, isolation_level="AUTOCOMMIT")
+    engine = engine_of(url, isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:
         name = connection.execute(sa.text("SELECT current_database()")).scalar()
         connection.execute(sa.text(f"ALTER DATABASE \"{name}\" SET default_transaction_isolation TO 'repeatable read'"))
