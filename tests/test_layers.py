@@ -40,7 +40,7 @@ WALLS = {
     "report": {"cmdp", "solvers", "tasks", "training", "deploy"},  # a report is drawn from logs alone
 }
 
-HEAVY = ["numpy", "scipy", "numba", "matplotlib", "highspy"]
+HEAVY = ["numpy", "scipy", "numba", "matplotlib", "highspy", "jinja2"]
 
 
 def package_root() -> Path:
