@@ -19,7 +19,7 @@ import pytest
 
 TIERS = [
     ["errors", "version"],  # anything may raise, and say which version it is
-    ["arrays", "deprecation", "json_reading", "kernels", "progress", "text_table"],
+    ["arrays", "deprecation", "error_codes", "json_reading", "kernels", "progress", "text_table"],
     ["blas", "parallel", "policy", "controllers", "criterion", "stats"],
     ["cmdp"],
     ["solvers"],

@@ -89,7 +89,10 @@ def as_floats(name: str, value: ArrayLike, shape: tuple[int | None, ...]) -> Flo
     bad = ~np.isfinite(array)
     if bad.any():
         index = first_where(bad)
-        raise InvalidInput(f"{entry(name, index)} must be finite, got {array[index]}; remove or repair that entry")
+        raise InvalidInput(
+            f"{entry(name, index)} must be finite, got {array[index]}; remove or repair that entry",
+            code="SF-ARGUMENT-FINITE",
+        )
     return freeze(array)
 
 
@@ -97,9 +100,13 @@ def _numeric(name: str, value: ArrayLike) -> FloatArray:
     try:
         raw: NDArray[Any] = np.asarray(value)
     except ValueError as error:
-        raise InvalidInput(f"{name} must be a rectangular numeric array, got ragged rows; pad or check it") from error
+        raise InvalidInput(
+            f"{name} must be a rectangular numeric array, got ragged rows; pad or check it", code="SF-ARGUMENT-SHAPE"
+        ) from error
     if raw.dtype.kind not in "fiub":
-        raise InvalidInput(f"{name} must hold real numbers, got dtype {raw.dtype}; convert it to float64")
+        raise InvalidInput(
+            f"{name} must hold real numbers, got dtype {raw.dtype}; convert it to float64", code="SF-ARGUMENT-TYPE"
+        )
     return raw.astype(np.float64)
 
 
@@ -107,7 +114,9 @@ def _check_shape(name: str, array: FloatArray, shape: tuple[int | None, ...]) ->
     fits = array.ndim == len(shape) and all(want is None or got == want for got, want in zip(array.shape, shape))
     if not fits:
         wanted = "(" + ", ".join("any" if n is None else str(n) for n in shape) + ")"
-        raise InvalidInput(f"{name} must have shape {wanted}, got {array.shape}; check the order of the axes")
+        raise InvalidInput(
+            f"{name} must have shape {wanted}, got {array.shape}; check the order of the axes", code="SF-ARGUMENT-SHAPE"
+        )
 
 
 def magnitude(size: Any) -> Any:
@@ -127,14 +136,18 @@ def check_probabilities(name: str, array: FloatArray) -> FloatArray:
     negative = array < 0.0
     if negative.any():
         index = first_where(negative)
-        raise InvalidInput(f"{entry(name, index)} must be a probability >= 0, got {array[index]:g}; clip or fix it")
+        raise InvalidInput(
+            f"{entry(name, index)} must be a probability >= 0, got {array[index]:g}; clip or fix it",
+            code="SF-ARGUMENT-SIMPLEX",
+        )
     sums = array.sum(axis=-1)
     off = np.abs(sums - 1.0) > SIMPLEX_TOLERANCE
     if off.any():
         index = first_where(off)
         total = float(sums[index])
         raise InvalidInput(
-            f"{entry(name, index)} must sum to 1 within {SIMPLEX_TOLERANCE:g}, got {total:.12g}; normalise rows first"
+            f"{entry(name, index)} must sum to 1 within {SIMPLEX_TOLERANCE:g}, got {total:.12g}; normalise rows first",
+            code="SF-ARGUMENT-SIMPLEX",
         )
     return array
 
@@ -156,11 +169,11 @@ def check_real(
     left, right = "(" if open_low else "[", ")" if open_high else "]"
     rule = f"must be a number in {left}{low:g}, {high:g}{right}"
     if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
-        raise InvalidInput(f"{name} {rule}, got {value!r}; pass a plain number")
+        raise InvalidInput(f"{name} {rule}, got {value!r}; pass a plain number", code="SF-ARGUMENT-TYPE")
     number = float(value)
     inside = (number > low if open_low else number >= low) and (number < high if open_high else number <= high)
     if not inside:
-        raise InvalidInput(f"{name} {rule}, got {number:g}; choose a value inside")
+        raise InvalidInput(f"{name} {rule}, got {number:g}; choose a value inside", code="SF-ARGUMENT-RANGE")
     return number
 
 
@@ -172,7 +185,7 @@ def check_integer(name: str, value: int, *, low: int, high: int | None = None) -
     """
     rule = f"must be an integer >= {low}" + ("" if high is None else f" and <= {high}")
     if isinstance(value, bool) or not isinstance(value, int | np.integer):
-        raise InvalidInput(f"{name} {rule}, got {value!r}; pass a whole number")
+        raise InvalidInput(f"{name} {rule}, got {value!r}; pass a whole number", code="SF-ARGUMENT-TYPE")
     if value < low or (high is not None and value > high):
-        raise InvalidInput(f"{name} {rule}, got {int(value)}; choose a value inside")
+        raise InvalidInput(f"{name} {rule}, got {int(value)}; choose a value inside", code="SF-ARGUMENT-RANGE")
     return int(value)

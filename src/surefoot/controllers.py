@@ -42,7 +42,8 @@ def _rows(observations: Any, size: int) -> FloatArray:
     rows = np.ascontiguousarray(array.reshape(len(array), -1))
     if rows.shape[1] != size:
         raise InvalidInput(
-            f"observation must have {size} entries, got {rows.shape[1]}; this policy was made for another environment"
+            f"observation must have {size} entries, got {rows.shape[1]}; this policy was made for another environment",
+            code="SF-ARGUMENT-MISMATCH",
         )
     return rows
 
@@ -67,7 +68,8 @@ def _check_range(low: Any, high: Any, size: int) -> tuple[FloatArray, FloatArray
     if crossed.any():
         index = first_where(crossed)
         raise InvalidInput(
-            f"{entry('low', index)} must be below high, got {bounds[0][index]:g} >= {bounds[1][index]:g}; swap them"
+            f"{entry('low', index)} must be below high, got {bounds[0][index]:g} >= {bounds[1][index]:g}; swap them",
+            code="SF-ARGUMENT-ORDER",
         )
     return bounds[0], bounds[1]
 
@@ -144,22 +146,30 @@ class MLPPolicy(ReadOnly):
         weights, biases = _check_layers(self.weights, self.biases)
         if self.activation not in ACTIVATIONS:
             raise InvalidInput(
-                f"activation must be one of {', '.join(ACTIVATIONS)}, got {self.activation!r}; choose one of these"
+                f"activation must be one of {', '.join(ACTIVATIONS)}, got {self.activation!r}; choose one of these",
+                code="SF-ARGUMENT-CHOICE",
             )
         if (self.low is None) != (self.high is None):
             raise InvalidInput(
-                "low and high must be given together, got one of them; give both, or neither for discrete actions"
+                "low and high must be given together, got one of them; give both, or neither for discrete actions",
+                code="SF-ARGUMENT-COMBINATION",
             )
         if self.squash and self.low is None:
-            raise InvalidInput("squash must come with low and high, got discrete actions; drop it")
+            raise InvalidInput(
+                "squash must come with low and high, got discrete actions; drop it", code="SF-ARGUMENT-COMBINATION"
+            )
         if not self.clip > 0.0:
-            raise InvalidInput(f"clip must be > 0, got {self.clip}; use infinity for no clipping")
+            raise InvalidInput(
+                f"clip must be > 0, got {self.clip}; use infinity for no clipping", code="SF-ARGUMENT-RANGE"
+            )
         size = weights[0].shape[1]
         shift, scale = (
             as_floats(name, np.broadcast_to(getattr(self, name), (size,)), (size,)) for name in ("shift", "scale")
         )
         if (scale <= 0.0).any():
-            raise InvalidInput(f"scale must be > 0, got {scale.min():g}; it divides the observation")
+            raise InvalidInput(
+                f"scale must be > 0, got {scale.min():g}; it divides the observation", code="SF-ARGUMENT-RANGE"
+            )
         values: dict[str, Any] = {
             "weights": weights,
             "biases": biases,
@@ -225,7 +235,8 @@ class MLPPolicy(ReadOnly):
         free = self.n_inputs - len(fixed)
         if free < 1:
             raise InvalidInput(
-                f"values must be fewer than the {self.n_inputs} inputs, got {len(fixed)}; fix the last ones only"
+                f"values must be fewer than the {self.n_inputs} inputs, got {len(fixed)}; fix the last ones only",
+                code="SF-ARGUMENT-LENGTH",
             )
         shift, scale = np.asarray(self.shift), np.asarray(self.scale)
         normalised = np.clip((fixed - shift[free:]) / scale[free:], -self.clip, self.clip)
@@ -243,7 +254,8 @@ def _check_layers(weights: Any, biases: Any) -> tuple[tuple[FloatArray, ...], tu
     """Layers whose shapes fit one another."""
     if len(weights) != len(biases) or not weights:
         raise InvalidInput(
-            f"weights and biases must be as many, and at least one, got {len(weights)} and {len(biases)}; pair them up"
+            f"weights and biases must be as many, and at least one, got {len(weights)} and {len(biases)}; pair them up",
+            code="SF-ARGUMENT-LENGTH",
         )
     checked_weights: list[FloatArray] = []
     checked_biases: list[FloatArray] = []
@@ -253,6 +265,7 @@ def _check_layers(weights: Any, biases: Any) -> tuple[tuple[FloatArray, ...], tu
         checked_biases.append(as_floats(f"biases[{k}]", bias, (len(checked_weights[-1]),)))
     if 0 in checked_weights[0].shape:
         raise InvalidInput(
-            f"weights[0] must have rows and columns, got shape {checked_weights[0].shape}; check the layers"
+            f"weights[0] must have rows and columns, got shape {checked_weights[0].shape}; check the layers",
+            code="SF-ARGUMENT-EMPTY",
         )
     return tuple(checked_weights), tuple(checked_biases)

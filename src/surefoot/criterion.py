@@ -61,14 +61,23 @@ class Criterion(ReadOnly):
             if bad.any():
                 index = first_where(bad)
                 sign = "> 0" if strict else ">= 0"
-                raise InvalidInput(f"{entry(name, index)} must be {sign}, got {array[index]:g}; costs are nonnegative")
+                raise InvalidInput(
+                    f"{entry(name, index)} must be {sign}, got {array[index]:g}; costs are nonnegative",
+                    code="SF-ARGUMENT-RANGE",
+                )
         largest = float(np.finfo(float).max)
         low, high = (check_real("reward_bounds", b, low=-largest, high=largest) for b in self.reward_bounds)
         if not low < high:
-            raise InvalidInput(f"reward_bounds must be (low, high) with low < high, got ({low:g}, {high:g}); swap them")
+            raise InvalidInput(
+                f"reward_bounds must be (low, high) with low < high, got ({low:g}, {high:g}); swap them",
+                code="SF-ARGUMENT-ORDER",
+            )
         names = tuple(self.cost_names) or tuple(f"cost {i}" if limits.size > 1 else "cost" for i in range(limits.size))
         if len(names) != limits.size:
-            raise InvalidInput(f"cost_names must hold {limits.size} names, got {len(names)}; name every constraint")
+            raise InvalidInput(
+                f"cost_names must hold {limits.size} names, got {len(names)}; name every constraint",
+                code="SF-ARGUMENT-LENGTH",
+            )
         for field, value in (("cost_limits", limits), ("cost_bounds", bounds), ("cost_names", names)):
             object.__setattr__(self, field, value)
         object.__setattr__(self, "reward_bounds", (low, high))

@@ -34,7 +34,10 @@ def renamed_arguments(**renamed: str) -> Callable[[Callable[P, R]], Callable[P, 
                 if old not in kwargs:
                     continue
                 if new in kwargs:
-                    raise InvalidInput(f"{new} must be given once, got it as {old} too; leave {old} out")
+                    raise InvalidInput(
+                        f"{new} must be given once, got it as {old} too; leave {old} out",
+                        code="SF-ARGUMENT-COMBINATION",
+                    )
                 warn_renamed(f"the argument {old}", new)
                 kwargs[new] = kwargs.pop(old)
             return function(*args, **kwargs)

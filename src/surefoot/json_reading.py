@@ -30,11 +30,15 @@ def read_object(path: Path | Traversable, *, remedy: str) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise InvalidInput(f"{path} is missing; {remedy}") from error
+        raise InvalidInput(f"{path} is missing; {remedy}", code="SF-RECORD-MISSING") from error
     except (OSError, ValueError, RecursionError) as error:
-        raise InvalidInput(f"{path} must be readable JSON, got {error}; {remedy}") from error
+        raise InvalidInput(
+            f"{path} must be readable JSON, got {error}; {remedy}", code="SF-RECORD-UNREADABLE"
+        ) from error
     if not isinstance(found, dict):
-        raise InvalidInput(f"{path} must hold a JSON object, got {type(found).__name__}; {remedy}")
+        raise InvalidInput(
+            f"{path} must hold a JSON object, got {type(found).__name__}; {remedy}", code="SF-RECORD-FIELD"
+        )
     return found
 
 
@@ -45,7 +49,7 @@ def required(raw: Mapping[str, Any], key: str, *, where: str, remedy: str) -> An
         InvalidInput: there is none; ``where`` says what ``raw`` is.
     """
     if key not in raw:
-        raise InvalidInput(f"{where} must have the key {key!r}, got {sorted(raw)}; {remedy}")
+        raise InvalidInput(f"{where} must have the key {key!r}, got {sorted(raw)}; {remedy}", code="SF-RECORD-FIELD")
     return raw[key]
 
 

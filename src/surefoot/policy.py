@@ -221,7 +221,8 @@ def _copied(policy: Any, takes_state: bool) -> Any:
     except Exception as error:
         raise InvalidInput(
             f"policy must give every episode an instance of its own, got a {type(policy).__name__} that cannot be copied "
-            f"({type(error).__name__}: {error}); give it a method for_episode() that returns a fresh one, or itself if it keeps no memory"
+            f"({type(error).__name__}: {error}); give it a method for_episode() that returns a fresh one, or itself if it keeps no memory",
+            code="SF-POLICY-INSTANCE",
         ) from error
     reset = getattr(own, "reset", None)
     if callable(reset):
@@ -298,5 +299,7 @@ def as_tables(name: str, policies: Any, n_states: int, n_actions: int) -> FloatA
         tables = np.asarray(policies)
         tables = tables[None] if tables.ndim == 2 else tables
     if tables.ndim != 3:
-        raise InvalidInput(f"{name} must have shape (S, A) or (J, S, A), got {tables.shape}; check the axes")
+        raise InvalidInput(
+            f"{name} must have shape (S, A) or (J, S, A), got {tables.shape}; check the axes", code="SF-ARGUMENT-SHAPE"
+        )
     return check_probabilities(name, as_floats(name, tables, (None, n_states, n_actions)))

@@ -10,12 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from surefoot import InvalidInput, PolicySet
+from surefoot import PolicySet
 from surefoot.baselines.meta_srl import BATCH, Schedule, crpo, crpo_step, make, meta_train, raised
 from surefoot.baselines.meta_training import interior, training_stack
 from surefoot.experiments.runner import play
 from surefoot.tasks import NoisyGridworld
 from tests.baselines.test_meta_training import IDLE, arm_set
+from tests.refusals import refused
 from tests.training.families import Arm
 
 WORLD = NoisyGridworld()
@@ -147,5 +148,5 @@ def test_calibrated_learns_the_task() -> None:
 
 
 def test_wrong_arguments_are_refused() -> None:
-    with pytest.raises(InvalidInput, match="preset of meta-srl must be one of theory, calibrated, calibrated=NUMBER"):
+    with refused("SF-ARGUMENT-CHOICE", "preset of meta-srl", "theory, calibrated, calibrated=NUMBER"):
         make(context(Arm(), arm_set()), "published")

@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from surefoot import AssumptionError, PolicySet, evaluate_many, occupancy, train
+from surefoot import PolicySet, evaluate_many, occupancy, train
 from surefoot.arrays import FloatArray
 from surefoot.baselines import meta_training
 from surefoot.baselines.gradient import Units, exact_advantages, with_uniform
 from surefoot.baselines.meta_training import TaskStack, interior, trained, training_stack
 from surefoot.tasks import NoisyGridworld
 from tests.models import random_cmdp, random_policy
+from tests.refusals import refused
 from tests.training.families import Arm, ArmOptimum, Spy
 
 IDLE = np.array([[1.0, 0.0]])
@@ -78,9 +79,7 @@ def test_tasks_that_the_safe_policy_cannot_serve_are_left_out() -> None:
     stack = training_stack(Arm(), half, tasks=64)
     assert 0 < len(stack) < 66
     assert stack.signals[:, 1, 0, 1].max() < 5.0 / 6.0
-    with pytest.raises(
-        AssumptionError, match="safe policy: must be strictly feasible in some training task, got none of 66"
-    ):
+    with refused("SF-ASSUMPTION-INFEASIBLE", "none of 66"):
         training_stack(Arm(0.9), np.array([[0.0, 1.0]]), tasks=64)
 
 
@@ -117,9 +116,7 @@ def test_the_interior_start_leaves_half_the_slack_and_no_larger_power_does() -> 
 def test_no_interior_start_without_slack() -> None:
     stack = training_stack(Arm(), IDLE, tasks=8)
     tight = TaskStack(stack.kernels, stack.signals, stack.start, np.full(1, 1e-14), stack.discount)
-    with pytest.raises(
-        AssumptionError, match="safe policy: must have slack that randomising leaves, got 1e-14 at worst"
-    ):
+    with refused("SF-ASSUMPTION-MARGIN", "1e-14"):
         interior(tight, IDLE)
 
 

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from surefoot import InvalidInput, PolicySet, TabularPolicy
+from surefoot import PolicySet, TabularPolicy
 from surefoot.arrays import FloatArray
 from surefoot.baselines.gradient import Units
 from surefoot.baselines.on_policy import OnPolicyAgent, Sample, looks, safe_table
 from surefoot.cmdp.simulate import Simulator, Visits
-from surefoot.errors import InvalidReport
 from surefoot.tasks import NoisyGridworld
+from tests.refusals import refused
 
 WORLD = NoisyGridworld()
 UNIFORM = np.full((49, 4), 0.25)
@@ -110,7 +110,7 @@ def test_nothing_is_learned_from_episodes_of_an_earlier_policy(gridworld_set: Po
     assert len(learner.shown) == 1
     agent.tell(**episodes(agent, 30, seed=3))
     assert [sample.n for _, sample, _ in learner.shown] == [20, 30]
-    with pytest.raises(InvalidReport, match="got 0, which was told"):
+    with refused("SF-REPORT", "0"):
         agent.tell(**late)
 
 
@@ -127,24 +127,24 @@ def no_visits(n: int, shape: tuple[int, ...] = (2, 49, 4), value: float = 0.0) -
 
 
 @pytest.mark.parametrize(
-    ("visits", "message"),
+    ("visits", "refusal"),
     [
         (
             None,
-            r"visits must be those of the 20 reported episodes with shape \(2, 49, 4\), got another thing; run with",
+            ("SF-REPORT-SHAPE", "visits", "20", "(2, 49, 4)"),
         ),
-        (no_visits(19), r"got 19 of \(2, 49, 4\)"),
-        (no_visits(20, (3, 49, 4)), r"got 20 of \(3, 49, 4\)"),
-        (no_visits(20, value=np.nan), "visits must be finite, got NaN or infinity"),
+        (no_visits(19), ("SF-REPORT-SHAPE", "19 of (2, 49, 4)")),
+        (no_visits(20, (3, 49, 4)), ("SF-REPORT-SHAPE", "20 of (3, 49, 4)")),
+        (no_visits(20, value=np.nan), ("SF-REPORT-FINITE", "visits", "NaN or infinity")),
     ],
 )
 def test_visits_that_cannot_be_those_of_the_episodes_are_refused(
-    visits: Any, message: str, gridworld_set: PolicySet
+    visits: Any, refusal: tuple[str, ...], gridworld_set: PolicySet
 ) -> None:
     learner = Scripted([True])
     agent = OnPolicyAgent(gridworld_set, learner)
     told = episodes(agent, 20)
-    with pytest.raises(InvalidReport, match=message):
+    with refused(*refusal):
         agent.tell(**(told | {"visits": visits}))
     assert learner.shown == []
     agent.tell(**told)
@@ -161,5 +161,5 @@ def test_a_safe_policy_that_is_no_table_is_refused() -> None:
     class Untabular:
         safe_policy = object()
 
-    with pytest.raises(InvalidInput, match="safe policy must be a TabularPolicy, got object"):
+    with refused("SF-POLICY-KIND", "safe policy", "object"):
         safe_table(Untabular())  # type: ignore[arg-type]

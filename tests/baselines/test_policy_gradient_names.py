@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from surefoot import InvalidInput
 from surefoot.baselines.on_policy import OnPolicyAgent
 from surefoot.experiments.registry import AgentContext, check_agents, make_agent
 from surefoot.experiments.runner import play
 from tests.baselines.test_meta_training import arm_set
+from tests.refusals import refused
 from tests.training.families import Arm
 
 ARM = Arm()
@@ -32,5 +32,7 @@ def test_registered_names_play(key: str, argument: str) -> None:
     ["lb-sgd:tuned", "safe-meta-rl:calibrated=-1", "meta-srl:published", "lb-sgd:theory=1", "meta-srl:calibrated="],
 )
 def test_wrong_names_are_refused_before_anything_is_trained(name: str) -> None:
-    with pytest.raises(InvalidInput, match=f"of {name.partition(':')[0]} must be"):
+    agent, _, argument = name.partition(":")
+    code = "SF-ARGUMENT-RANGE" if argument.startswith("calibrated=") else "SF-ARGUMENT-CHOICE"
+    with refused(code, f"of {agent}"):
         check_agents((name,))

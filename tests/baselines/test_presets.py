@@ -7,9 +7,9 @@ from importlib.resources import files
 
 import pytest
 
-from surefoot import InvalidInput
 from surefoot.baselines.presets import Choice, choose, multiplier, parse
 from surefoot.experiments.calibrate import choose_multiplier
+from tests.refusals import refused
 
 TABLE = json.loads(files("surefoot.baselines").joinpath("calibrated.json").read_text(encoding="utf-8"))
 ENTRIES = [(family, agent, entry) for family, agents in TABLE["families"].items() for agent, entry in agents.items()]
@@ -31,26 +31,26 @@ def test_an_argument_names_a_preset(argument: str, choice: Choice | None) -> Non
 
 
 @pytest.mark.parametrize(
-    ("argument", "message"),
+    ("argument", "refusal"),
     [
-        ("tuned", "preset of dope must be one of theory, calibrated, calibrated=NUMBER, got 'tuned'; e.g. dope:theory"),
-        ("published", "preset of dope must be one of theory, calibrated, .* got 'published'"),
-        ("theory=1", "preset of dope must be one of .* got 'theory=1'"),
-        ("calibrated=", "multiplier of dope must be a number > 0, got ''; e.g. dope:calibrated=1e-3"),
-        ("calibrated=0", "multiplier of dope must be a number > 0, got '0'"),
-        ("calibrated=-1", "multiplier of dope must be a number > 0, got '-1'"),
-        ("calibrated=nan", "multiplier of dope must be a number > 0, got 'nan'"),
-        ("calibrated=inf", "multiplier of dope must be a number > 0, got 'inf'"),
-        ("calibrated=low", "multiplier of dope must be a number > 0, got 'low'"),
+        ("tuned", ("SF-ARGUMENT-CHOICE", "preset of dope", "theory, calibrated, calibrated=NUMBER", "'tuned'")),
+        ("published", ("SF-ARGUMENT-CHOICE", "preset of dope", "theory, calibrated", "'published'")),
+        ("theory=1", ("SF-ARGUMENT-CHOICE", "preset of dope", "'theory=1'")),
+        ("calibrated=", ("SF-ARGUMENT-RANGE", "multiplier of dope", "0", "''")),
+        ("calibrated=0", ("SF-ARGUMENT-RANGE", "multiplier of dope", "0", "'0'")),
+        ("calibrated=-1", ("SF-ARGUMENT-RANGE", "multiplier of dope", "0", "'-1'")),
+        ("calibrated=nan", ("SF-ARGUMENT-RANGE", "multiplier of dope", "0", "'nan'")),
+        ("calibrated=inf", ("SF-ARGUMENT-RANGE", "multiplier of dope", "0", "'inf'")),
+        ("calibrated=low", ("SF-ARGUMENT-RANGE", "multiplier of dope", "0", "'low'")),
     ],
 )
-def test_other_arguments_are_refused(argument: str, message: str) -> None:
-    with pytest.raises(InvalidInput, match=message):
+def test_other_arguments_are_refused(argument: str, refusal: tuple[str, ...]) -> None:
+    with refused(*refusal):
         parse("dope", argument)
 
 
 def test_a_family_without_a_multiplier_names_the_command() -> None:
-    with pytest.raises(InvalidInput, match=r"run: surefoot calibrate --agents dope, or give one: dope:calibrated=1e-3"):
+    with refused("SF-AGENT-UNCALIBRATED", "1e-3"):
         choose("dope", "calibrated", "a family of my own")
     assert choose("dope", "calibrated=0.5", "a family of my own") == Choice("calibrated", 0.5)
     assert choose("dope", "theory", "a family of my own") == Choice("theory")

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 
-from surefoot import InvalidInput, PolicySet, TabularCMDP, evaluate
+from surefoot import PolicySet, TabularCMDP, evaluate
 from surefoot.baselines.gradient import Units, shift_logits
 from surefoot.baselines.meta_training import TaskStack, interior, training_stack
 from surefoot.baselines.on_policy import Sample
@@ -32,6 +32,7 @@ from surefoot.experiments.runner import play
 from surefoot.tasks import NoisyGridworld
 from tests.baselines.test_meta_training import IDLE, arm_set
 from tests.models import random_cmdp
+from tests.refusals import refused
 from tests.training.families import Arm
 
 WORLD = NoisyGridworld()
@@ -322,9 +323,7 @@ def test_the_published_multiplier_stays_at_nothing_with_slack_and_comes_late_wit
 
 
 def test_wrong_arguments_are_refused() -> None:
-    with pytest.raises(InvalidInput, match="preset of safe-meta-rl must be one of theory, calibrated, published"):
+    with refused("SF-ARGUMENT-CHOICE", "preset of safe-meta-rl", "theory, calibrated, published"):
         make(context(Arm(), arm_set()), "sage")
-    with pytest.raises(
-        InvalidInput, match="multiplier of safe-meta-rl must have been calibrated on the family, got 'arm'"
-    ):
+    with refused("SF-AGENT-UNCALIBRATED", "multiplier of safe-meta-rl", "'arm'"):
         make(context(Arm(), arm_set()), "calibrated")

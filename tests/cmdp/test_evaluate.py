@@ -11,11 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from surefoot import InvalidInput, TabularCMDP, TabularPolicy, ceilings, distance, evaluate, evaluate_many, occupancy
+from surefoot import TabularCMDP, TabularPolicy, ceilings, distance, evaluate, evaluate_many, occupancy
 from surefoot.cmdp import simulate, state_values
 from surefoot.stats.hoeffding import lipschitz
 from surefoot.tasks import NoisyGridworld
 from tests.models import cmdps, fork, random_cmdp, random_policy, slow_values
+from tests.refusals import refused
 
 seeds = st.integers(0, 2**32)
 
@@ -214,33 +215,33 @@ def test_the_lemmas_constant_is_needed_to_a_factor_of_two() -> None:
 
 
 BAD_POLICIES: dict[str, tuple[Any, list[str]]] = {
-    "wrong shape": (np.ones((3, 2)) / 2, ["policy must have shape (any, 4, 3)", "(1, 3, 2)"]),
-    "no axes": (np.ones(3), ["policy must have shape (S, A) or (J, S, A)", "(3,)"]),
-    "rows sum to .9": (np.full((4, 3), 0.3), ["policy[0, 0] must sum to 1", "0.9"]),
-    "negative": (np.tile([1.5, -0.5, 0.0], (4, 1)), ["policy[0, 0, 1] must be a probability >= 0", "-0.5"]),
-    "NaN": (np.full((4, 3), np.nan), ["policy[0, 0, 0] must be finite", "nan"]),
+    "wrong shape": (np.ones((3, 2)) / 2, ("SF-ARGUMENT-SHAPE", "policy", "(any, 4, 3)", "(1, 3, 2)")),
+    "no axes": (np.ones(3), ("SF-ARGUMENT-SHAPE", "policy", "(S, A)", "(J, S, A)", "(3,)")),
+    "rows sum to .9": (np.full((4, 3), 0.3), ("SF-ARGUMENT-SIMPLEX", "policy[0, 0]", "1", "0.9")),
+    "negative": (np.tile([1.5, -0.5, 0.0], (4, 1)), ("SF-ARGUMENT-SIMPLEX", "policy[0, 0, 1]", "0", "-0.5")),
+    "NaN": (np.full((4, 3), np.nan), ("SF-ARGUMENT-FINITE", "policy[0, 0, 0]", "nan")),
 }
 
 
-@pytest.mark.parametrize(("policy", "words"), BAD_POLICIES.values(), ids=BAD_POLICIES.keys())
+@pytest.mark.parametrize(("policy", "refusal"), BAD_POLICIES.values(), ids=BAD_POLICIES.keys())
 @pytest.mark.parametrize("function", [evaluate, evaluate_many, occupancy, state_values, ceilings])
-def test_bad_policies_are_refused(function: Any, policy: Any, words: list[str], rng: np.random.Generator) -> None:
-    with pytest.raises(InvalidInput) as caught:
+def test_bad_policies_are_refused(
+    function: Any, policy: Any, refusal: tuple[str, ...], rng: np.random.Generator
+) -> None:
+    with refused(*refusal):
         function(random_cmdp(rng), policy)
-    for word in words:
-        assert word in str(caught.value)
 
 
 @pytest.mark.parametrize("function", [evaluate, occupancy])
 def test_several_policies_where_one_is_meant_are_refused(function: Any, rng: np.random.Generator) -> None:
-    with pytest.raises(InvalidInput, match=r"policy must be one policy, got 2; use evaluate_many"):
+    with refused("SF-ARGUMENT-SHAPE", "policy", "2"):
         function(random_cmdp(rng), random_policy(rng, 4, 3, count=2))
 
 
 def test_models_that_cannot_be_compared_are_refused(rng: np.random.Generator) -> None:
     base = {"states": 3, "actions": 2, "constraints": 1, "discount": 0.8}
     for change in ({"states": 4}, {"actions": 3}, {"constraints": 2}, {"discount": 0.7}):
-        with pytest.raises(InvalidInput, match="must share S, A, I and discount"):
+        with refused("SF-ARGUMENT-MISMATCH"):
             distance(random_cmdp(rng, **base), random_cmdp(rng, **(base | change)))  # type: ignore[arg-type]
 
 

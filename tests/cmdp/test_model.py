@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given
 from scipy.sparse import coo_matrix, csc_matrix, csr_matrix
 
-from surefoot import InvalidInput, TabularCMDP
+from surefoot import TabularCMDP
 from tests.models import cmdps, random_cmdp
+from tests.refusals import refused
 
 
 def parts(**changes: Any) -> dict[str, Any]:
@@ -46,49 +47,49 @@ SPARSE_NAN = SPARSE.copy()
 SPARSE_NAN.data[4] = np.nan
 
 MALFORMED: dict[str, tuple[dict[str, Any], list[str]]] = {
-    "row sums to .97": ({"transitions": changed(KERNEL, (2, 1, 0), 0.97)}, ["transitions[2, 1] must sum to 1 within 1e-09", "got 0.97", "normalise"]),
-    "row sums to 1 + 1e-8": ({"transitions": changed(KERNEL, (0, 0, 0), 1 + 1e-8)}, ["transitions[0, 0] must sum to 1", "1.00000001"]),
-    "negative probability": ({"transitions": changed(KERNEL, (1, 0), [1.5, 0, -0.5])}, ["transitions[1, 0, 2] must be a probability >= 0", "-0.5"]),
-    "NaN probability": ({"transitions": changed(KERNEL, (1, 1, 2), np.nan)}, ["transitions[1, 1, 2] must be finite", "nan"]),
-    "infinite probability": ({"transitions": changed(KERNEL, (0, 1, 2), np.inf)}, ["transitions[0, 1, 2] must be finite", "inf"]),
-    "axes of P in another order": ({"transitions": np.moveaxis(KERNEL, 1, 0)}, ["transitions must have shape (3, 2, 3)", "(2, 3, 3)", "axes"]),
-    "P without successors": ({"transitions": np.ones((3, 2))}, ["transitions must have shape (3, 2, 3)", "(3, 2)"]),
-    "P ragged": ({"transitions": [[1.0], [0.5, 0.5]]}, ["transitions must be a rectangular numeric array", "ragged"]),
-    "P of text": ({"transitions": np.full((3, 2, 3), "x")}, ["transitions must hold real numbers", "dtype"]),
-    "P complex": ({"transitions": KERNEL.astype(complex)}, ["transitions must hold real numbers", "complex"]),
-    "sparse P transposed": ({"transitions": SPARSE.T}, ["transitions must have shape (6, 3) when sparse", "(3, 6)", "s*A + a"]),
-    "sparse row too short": ({"transitions": SPARSE_SHORT}, ["transitions[0, 0] must sum to 1", "0.5"]),
-    "sparse negative": ({"transitions": SPARSE_NEGATIVE}, ["transitions[1, 1, 1] must be a probability >= 0", "-0.25"]),
-    "sparse NaN": ({"transitions": SPARSE_NAN}, ["transitions[2, 0, 0] must be finite", "nan"]),
-    "sparse complex": ({"transitions": SPARSE.astype(complex)}, ["transitions must hold real numbers", "complex128"]),
-    "no states": ({"rewards": np.zeros((0, 2))}, ["rewards must have at least one state and one action", "(0, 2)"]),
-    "no actions": ({"rewards": np.zeros((3, 0))}, ["rewards must have at least one state and one action", "(3, 0)"]),
-    "rewards per state only": ({"rewards": np.zeros(3)}, ["rewards must have shape (any, any)", "(3,)"]),
-    "NaN reward": ({"rewards": changed(VALID["rewards"], (2, 0), np.nan)}, ["rewards[2, 0] must be finite", "nan"]),
-    "costs without constraint axis": ({"costs": np.ones((3, 2))}, ["costs must have shape (1, 3, 2)", "(3, 2)"]),
-    "two costs, one limit": ({"costs": np.ones((2, 3, 2))}, ["costs must have shape (1, 3, 2)", "(2, 3, 2)"]),
-    "negative cost": ({"costs": changed(VALID["costs"], (0, 1, 1), -0.1)}, ["costs[0, 1, 1] must be >= 0", "-0.1", "shift"]),
-    "infinite cost": ({"costs": changed(VALID["costs"], (0, 0, 0), np.inf)}, ["costs[0, 0, 0] must be finite", "inf"]),
-    "negative limit": ({"cost_limits": np.array([-1.0])}, ["cost_limits[0] must be >= 0", "-1"]),
-    "scalar limit": ({"cost_limits": 1.5}, ["cost_limits must have shape (any)", "()"]),
-    "NaN limit": ({"cost_limits": np.array([np.nan])}, ["cost_limits[0] must be finite"]),
-    "start too long": ({"start": np.array([0.5, 0.5, 0.0, 0.0])}, ["start must have shape (3)", "(4,)"]),
-    "start sums to .9": ({"start": np.array([0.5, 0.4, 0.0])}, ["start must sum to 1", "0.9"]),
-    "start negative": ({"start": np.array([1.5, -0.5, 0.0])}, ["start[1] must be a probability >= 0", "-0.5"]),
-    "discount one": ({"discount": 1.0}, ["discount must be a number in (0, 1)", "got 1"]),
-    "discount zero": ({"discount": 0.0}, ["discount must be a number in (0, 1)", "got 0"]),
-    "discount NaN": ({"discount": float("nan")}, ["discount must be a number in (0, 1)", "nan"]),
-    "discount text": ({"discount": "0.9"}, ["discount must be a number in (0, 1)", "'0.9'"]),
-    "discount True": ({"discount": True}, ["discount must be a number in (0, 1)", "True"]),
+    "row sums to .97": ({"transitions": changed(KERNEL, (2, 1, 0), 0.97)}, ("SF-ARGUMENT-SIMPLEX", "transitions[2, 1]", "1", "1e-09", "0.97")),
+    "row sums to 1 + 1e-8": ({"transitions": changed(KERNEL, (0, 0, 0), 1 + 1e-8)}, ("SF-ARGUMENT-SIMPLEX", "transitions[0, 0]", "1", "1.00000001")),
+    "negative probability": ({"transitions": changed(KERNEL, (1, 0), [1.5, 0, -0.5])}, ("SF-ARGUMENT-SIMPLEX", "transitions[1, 0, 2]", "0", "-0.5")),
+    "NaN probability": ({"transitions": changed(KERNEL, (1, 1, 2), np.nan)}, ("SF-ARGUMENT-FINITE", "transitions[1, 1, 2]", "nan")),
+    "infinite probability": ({"transitions": changed(KERNEL, (0, 1, 2), np.inf)}, ("SF-ARGUMENT-FINITE", "transitions[0, 1, 2]", "inf")),
+    "axes of P in another order": ({"transitions": np.moveaxis(KERNEL, 1, 0)}, ("SF-ARGUMENT-SHAPE", "transitions", "(3, 2, 3)", "(2, 3, 3)")),
+    "P without successors": ({"transitions": np.ones((3, 2))}, ("SF-ARGUMENT-SHAPE", "transitions", "(3, 2, 3)", "(3, 2)")),
+    "P ragged": ({"transitions": [[1.0], [0.5, 0.5]]}, ("SF-ARGUMENT-SHAPE", "transitions")),
+    "P of text": ({"transitions": np.full((3, 2, 3), "x")}, ("SF-ARGUMENT-TYPE", "transitions")),
+    "P complex": ({"transitions": KERNEL.astype(complex)}, ("SF-ARGUMENT-TYPE", "transitions", "complex128")),
+    "sparse P transposed": ({"transitions": SPARSE.T}, ("SF-ARGUMENT-SHAPE", "transitions", "(6, 3)", "(3, 6)", "s*A + a")),
+    "sparse row too short": ({"transitions": SPARSE_SHORT}, ("SF-ARGUMENT-SIMPLEX", "transitions[0, 0]", "1", "0.5")),
+    "sparse negative": ({"transitions": SPARSE_NEGATIVE}, ("SF-ARGUMENT-SIMPLEX", "transitions[1, 1, 1]", "0", "-0.25")),
+    "sparse NaN": ({"transitions": SPARSE_NAN}, ("SF-ARGUMENT-SIMPLEX", "transitions[2, 0, 0]", "nan")),
+    "sparse complex": ({"transitions": SPARSE.astype(complex)}, ("SF-ARGUMENT-TYPE", "transitions", "complex128")),
+    "no states": ({"rewards": np.zeros((0, 2))}, ("SF-ARGUMENT-EMPTY", "rewards", "(0, 2)")),
+    "no actions": ({"rewards": np.zeros((3, 0))}, ("SF-ARGUMENT-EMPTY", "rewards", "(3, 0)")),
+    "rewards per state only": ({"rewards": np.zeros(3)}, ("SF-ARGUMENT-SHAPE", "rewards", "(any, any)", "(3,)")),
+    "NaN reward": ({"rewards": changed(VALID["rewards"], (2, 0), np.nan)}, ("SF-ARGUMENT-FINITE", "rewards[2, 0]", "nan")),
+    "costs without constraint axis": ({"costs": np.ones((3, 2))}, ("SF-ARGUMENT-SHAPE", "costs", "(1, 3, 2)", "(3, 2)")),
+    "two costs, one limit": ({"costs": np.ones((2, 3, 2))}, ("SF-ARGUMENT-LENGTH", "costs", "(1, 3, 2)", "(2, 3, 2)")),
+    "negative cost": ({"costs": changed(VALID["costs"], (0, 1, 1), -0.1)}, ("SF-ARGUMENT-RANGE", "costs[0, 1, 1]", "0", "-0.1")),
+    "infinite cost": ({"costs": changed(VALID["costs"], (0, 0, 0), np.inf)}, ("SF-ARGUMENT-FINITE", "costs[0, 0, 0]", "inf")),
+    "negative limit": ({"cost_limits": np.array([-1.0])}, ("SF-ARGUMENT-RANGE", "cost_limits[0]", "0", "-1")),
+    "scalar limit": ({"cost_limits": 1.5}, ("SF-ARGUMENT-SHAPE", "cost_limits", "(any)", "()")),
+    "NaN limit": ({"cost_limits": np.array([np.nan])}, ("SF-ARGUMENT-FINITE", "cost_limits[0]")),
+    "start too long": ({"start": np.array([0.5, 0.5, 0.0, 0.0])}, ("SF-ARGUMENT-SHAPE", "start", "(3)", "(4,)")),
+    "start sums to .9": ({"start": np.array([0.5, 0.4, 0.0])}, ("SF-ARGUMENT-SIMPLEX", "start", "1", "0.9")),
+    "start negative": ({"start": np.array([1.5, -0.5, 0.0])}, ("SF-ARGUMENT-SIMPLEX", "start[1]", "0", "-0.5")),
+    "discount one": ({"discount": 1.0}, ("SF-ARGUMENT-RANGE", "discount", "(0, 1)", "1")),
+    "discount zero": ({"discount": 0.0}, ("SF-ARGUMENT-RANGE", "discount", "(0, 1)", "0")),
+    "discount NaN": ({"discount": float("nan")}, ("SF-ARGUMENT-RANGE", "discount", "(0, 1)", "nan")),
+    "discount text": ({"discount": "0.9"}, ("SF-ARGUMENT-TYPE", "discount", "(0, 1)", "'0.9'")),
+    "discount True": ({"discount": True}, ("SF-ARGUMENT-TYPE", "discount", "(0, 1)", "True")),
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("changes", "words"), MALFORMED.values(), ids=MALFORMED.keys())
-def test_malformed_cmdps_are_refused_by_name_rule_value_and_remedy(changes: dict[str, Any], words: list[str]) -> None:
-    with pytest.raises(InvalidInput) as caught:
+@pytest.mark.parametrize(("changes", "refusal"), MALFORMED.values(), ids=MALFORMED.keys())
+def test_malformed_cmdps_are_refused_by_name_rule_value_and_remedy(
+    changes: dict[str, Any], refusal: tuple[str, ...]
+) -> None:
+    with refused(*refusal) as caught:
         TabularCMDP(**parts(**changes))
-    for word in words:
-        assert word in str(caught.value)
     assert ";" in str(caught.value), "the message must end with a remedy"
 
 
@@ -155,9 +156,9 @@ def test_other_limits_share_everything_else(rng: np.random.Generator) -> None:
     assert twin.cost_limits.tolist() == [0.25, 3.0]
     assert twin.probabilities is cmdp.probabilities
     assert cmdp.cost_limits.tolist() != [0.25, 3.0]
-    with pytest.raises(InvalidInput, match=r"cost_limits\[1\] must be >= 0, got -1"):
+    with refused("SF-ARGUMENT-RANGE", "cost_limits[1]", "0", "-1"):
         cmdp.with_limits([0.0, -1.0])
-    with pytest.raises(InvalidInput, match=r"cost_limits must have shape \(2\), got \(1,\)"):
+    with refused("SF-ARGUMENT-SHAPE", "cost_limits", "(2)", "(1,)"):
         cmdp.with_limits([1.0])
 
 
@@ -183,24 +184,23 @@ ARGUMENTS = {
 
 
 @pytest.mark.parametrize(
-    ("change", "words"),
+    ("change", "refusal"),
     [
-        ({"rewards": np.zeros((2, 3))}, "rewards must have shape (3, 2)"),
+        ({"rewards": np.zeros((2, 3))}, ("SF-ARGUMENT-SHAPE", "rewards", "(3, 2)")),
         (
             {"rewards": np.zeros((2, 3)), "transitions": csr_matrix(np.full((6, 3), 1.0 / 3.0))},
-            "rewards must have shape (3, 2)",
+            ("SF-ARGUMENT-SHAPE", "rewards", "(3, 2)"),
         ),
-        ({"cost_limits": [1.0, 2.0]}, "one table for each of the 2 cost_limits, got (1, 3, 2); pass as many limits"),
-        ({"costs": np.ones((1, 2, 3))}, "costs must have shape (1, 3, 2), got (1, 2, 3)"),
-        ({"costs": np.ones((3, 2))}, "put the table into a list"),
-        ({"costs": [[1.0], [1.0, 2.0]]}, "costs must be a rectangular numeric array"),
-        ({"transitions": np.ones((2, 2, 3))}, "transitions must have shape (3, 2, 3)"),
+        ({"cost_limits": [1.0, 2.0]}, ("SF-ARGUMENT-LENGTH", "costs", "2", "cost_limits", "(1, 3, 2)")),
+        ({"costs": np.ones((1, 2, 3))}, ("SF-ARGUMENT-SHAPE", "costs", "(1, 3, 2)", "(1, 2, 3)")),
+        ({"costs": np.ones((3, 2))}, ("SF-ARGUMENT-SHAPE", "costs", "(1, 3, 2)", "(3, 2)")),
+        ({"costs": [[1.0], [1.0, 2.0]]}, ("SF-ARGUMENT-SHAPE", "costs")),
+        ({"transitions": np.ones((2, 2, 3))}, ("SF-ARGUMENT-SHAPE", "transitions", "(3, 2, 3)")),
     ],
 )
-def test_the_argument_that_stands_alone_is_named(change: dict[str, Any], words: str) -> None:
-    with pytest.raises(InvalidInput) as caught:
+def test_the_argument_that_stands_alone_is_named(change: dict[str, Any], refusal: tuple[str, ...]) -> None:
+    with refused(*refusal):
         TabularCMDP(**(ARGUMENTS | change))
-    assert words in str(caught.value)
 
 
 def test_a_discount_of_single_precision_is_stored_in_double() -> None:

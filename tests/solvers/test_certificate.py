@@ -7,11 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from surefoot import InvalidInput, TabularCMDP, certify, evaluate, solve
+from surefoot import TabularCMDP, certify, evaluate, solve
 from surefoot.solvers import certificate
 from surefoot.solvers.certificate import best_response
 from surefoot.tasks import NoisyGridworld
 from tests.models import cmdps, iterate_values, one_state, random_cmdp, random_policy
+from tests.refusals import refused
 
 multipliers = st.lists(st.floats(0.0, 20.0), min_size=2, max_size=2)
 
@@ -94,18 +95,17 @@ def test_an_unconverged_bound_still_holds(rng: np.random.Generator, monkeypatch:
 
 
 @pytest.mark.parametrize(
-    ("lam", "words"),
+    ("lam", "refusal"),
     [
-        ([1.0, 2.0], "multipliers must have shape (1)"),
-        ([np.nan], "multipliers[0] must be finite"),
-        ("x", "real numbers"),
+        ([1.0, 2.0], ("SF-ARGUMENT-SHAPE", "multipliers", "(1)")),
+        ([np.nan], ("SF-ARGUMENT-FINITE", "multipliers[0]")),
+        ("x", ("SF-ARGUMENT-TYPE",)),
     ],
 )
-def test_bad_multipliers_are_refused(lam: object, words: str, rng: np.random.Generator) -> None:
+def test_bad_multipliers_are_refused(lam: object, refusal: tuple[str, ...], rng: np.random.Generator) -> None:
     cmdp = random_cmdp(rng)
-    with pytest.raises(InvalidInput) as caught:
+    with refused(*refusal):
         certify(cmdp, random_policy(rng, 4, 3), lam)
-    assert words in str(caught.value)
 
 
 def test_policy_iteration_does_not_go_round_in_circles_where_values_drown_in_rounding() -> None:

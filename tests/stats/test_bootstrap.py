@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from scipy.stats import bootstrap
 
-from surefoot.errors import InvalidInput
 from surefoot.stats.bootstrap import mean_over_tasks
+from tests.refusals import refused
 
 
 def test_it_is_as_wide_as_the_normal_interval(rng: np.random.Generator) -> None:
@@ -76,13 +76,13 @@ def test_one_task_is_its_own_interval(tasks: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("values", "tasks", "message"),
+    ("values", "tasks", "refusal"),
     [
-        ([], [], "tasks must name the task of each of 0 >= 1 values"),
-        ([1.0], ["a", "b"], "tasks must name the task of each of 1"),
-        ([np.nan], ["a"], "must be finite"),
+        ([], [], ("SF-ARGUMENT-LENGTH", "tasks", "0", "1")),
+        ([1.0], ["a", "b"], ("SF-ARGUMENT-LENGTH", "tasks", "1")),
+        ([np.nan], ["a"], ("SF-ARGUMENT-FINITE",)),
     ],
 )
-def test_an_argument_is_refused(values: list[float], tasks: list[str], message: str) -> None:
-    with pytest.raises(InvalidInput, match=message):
+def test_an_argument_is_refused(values: list[float], tasks: list[str], refusal: tuple[str, ...]) -> None:
+    with refused(*refusal):
         mean_over_tasks(np.array(values), tasks)

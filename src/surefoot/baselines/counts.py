@@ -46,7 +46,10 @@ class Support:
         bare = self.sizes == 0
         if bare.any():
             pair = divmod(first_where(bare)[0], self.n_actions)
-            raise InvalidInput(f"support of (s, a) = {pair} must hold a successor, got none; add the missing triples")
+            raise InvalidInput(
+                f"support of (s, a) = {pair} must hold a successor, got none; add the missing triples",
+                code="SF-ARGUMENT-EMPTY",
+            )
 
     def _everything(self) -> IntArray:
         return np.argwhere(np.ones((self.n_states, self.n_actions, self.n_states), dtype=bool)).astype(np.int64)
@@ -55,20 +58,23 @@ class Support:
         triples = np.asarray(self.triples)
         if triples.ndim != 2 or triples.shape[1] != 3 or triples.dtype.kind not in "iu":
             raise InvalidInput(
-                f"support must be (E, 3) whole numbers, got {triples.shape} of {triples.dtype}; list triples"
+                f"support must be (E, 3) whole numbers, got {triples.shape} of {triples.dtype}; list triples",
+                code="SF-ARGUMENT-SHAPE",
             )
         high = np.array([self.n_states, self.n_actions, self.n_states])
         bad = (triples < 0) | (triples >= high)
         if bad.any():
             row, axis = first_where(bad)
             raise InvalidInput(
-                f"support[{row}, {axis}] must lie in [0, {high[axis]}), got {triples[row, axis]}; check S and A"
+                f"support[{row}, {axis}] must lie in [0, {high[axis]}), got {triples[row, axis]}; check S and A",
+                code="SF-ARGUMENT-RANGE",
             )
         keys = _keys(triples, self.n_states, self.n_actions)
         if (np.diff(keys) <= 0).any():
             row = first_where(np.diff(keys) <= 0)[0] + 1
             raise InvalidInput(
-                f"support[{row}] must follow its predecessor in order, got {triples[row].tolist()}; sort"
+                f"support[{row}] must follow its predecessor in order, got {triples[row].tolist()}; sort",
+                code="SF-ARGUMENT-ORDER",
             )
         return triples.astype(np.int64)
 
@@ -172,7 +178,8 @@ class TransitionCounts:
         if table.ndim != 2 or table.shape[1] != 4 or table.dtype.kind not in "iu":
             raise InvalidReport(
                 f"transitions must be (m, 4) whole numbers (s, a, s', count), got {table.shape} of {table.dtype}; "
-                "the episodes stay pending"
+                "the episodes stay pending",
+                code="SF-REPORT-TRANSITIONS",
             )
         n, a = self.support.n_states, self.support.n_actions
         bad = (table < 0) | (table >= np.array([n, a, n, 2**53]))
@@ -181,7 +188,8 @@ class TransitionCounts:
             part = ("a state", "an action", "a successor", "a count")[axis]
             bound = (n, a, n, 2**53)[axis]
             raise InvalidReport(
-                f"transitions[{row}, {axis}] must be {part} in [0, {bound}), got {table[row, axis]}; the episodes stay pending"
+                f"transitions[{row}, {axis}] must be {part} in [0, {bound}), got {table[row, axis]}; the episodes stay pending",
+                code="SF-REPORT-TRANSITIONS",
             )
         return table.astype(np.int64)
 

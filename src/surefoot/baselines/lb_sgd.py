@@ -204,7 +204,10 @@ def regularised_optimum(cmdp: TabularCMDP, weight: float) -> FloatArray:
     from scipy.optimize import brentq
 
     if cmdp.n_constraints != 1:
-        raise InvalidInput(f"cmdp must have one constraint, got {cmdp.n_constraints}; this start knows one multiplier")
+        raise InvalidInput(
+            f"cmdp must have one constraint, got {cmdp.n_constraints}; this start knows one multiplier",
+            code="SF-ARGUMENT-MISMATCH",
+        )
 
     def excess(multiplier: float) -> float:
         return float(evaluate(cmdp, _soft_policy(cmdp, multiplier, weight)).costs[0] - cmdp.cost_limits[0])
@@ -215,7 +218,8 @@ def regularised_optimum(cmdp: TabularCMDP, weight: float) -> FloatArray:
     while excess(high) > 0.0:
         if high > 1e6:
             raise InvalidInput(
-                f"cost limit must be attainable with entropy weight {weight:g}, got {cmdp.cost_limits[0]:g}; lower the weight"
+                f"cost limit must be attainable with entropy weight {weight:g}, got {cmdp.cost_limits[0]:g}; lower the weight",
+                code="SF-ARGUMENT-RANGE",
             )
         high *= 2.0
     return _soft_policy(cmdp, float(brentq(excess, 0.0, high, xtol=1e-9)), weight)
@@ -267,7 +271,8 @@ def make(context: BaselineContext, argument: str) -> OnPolicyAgent:
 def _published(context: BaselineContext) -> Any:
     if not isinstance(context.family, NoisyGridworld):
         raise InvalidInput(
-            f"lb-sgd:published must run on the gridworld it was written for, got {context.family.name!r}; use lb-sgd:theory"
+            f"lb-sgd:published must run on the gridworld it was written for, got {context.family.name!r}; use lb-sgd:theory",
+            code="SF-ARGUMENT-MISMATCH",
         )
     criterion = context.family.criterion
     return PublishedLogBarrier(Units.raw(criterion), _published_start(context.family.limit))

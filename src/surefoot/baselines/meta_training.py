@@ -143,7 +143,8 @@ def training_stack(family: TabularFamily, safe: FloatArray, *, seed: int = 0, ta
     good = (slack > 0.0).all(axis=1)
     if not good.any():
         raise AssumptionError(
-            f"safe policy: must be strictly feasible in some training task, got none of {len(points)}; train the policy set on this family"
+            f"safe policy: must be strictly feasible in some training task, got none of {len(points)}; train the policy set on this family",
+            code="SF-ASSUMPTION-INFEASIBLE",
         )
     return stack.take(good)
 
@@ -167,7 +168,8 @@ def interior(stack: TaskStack, safe: FloatArray) -> FloatArray:
         if (stack.limits - stack.totals(table)[:, 1:] >= KEPT_SLACK * slack).all():
             return table
     raise AssumptionError(
-        f"safe policy: must have slack that randomising leaves, got {slack.min():g} at worst; gradient methods need a larger margin"
+        f"safe policy: must have slack that randomising leaves, got {slack.min():g} at worst; gradient methods need a larger margin",
+        code="SF-ASSUMPTION-MARGIN",
     )
 
 

@@ -347,7 +347,10 @@ def known_from(context: BaselineContext, choice: Choice) -> Known:
     task, policy_set = context.task, context.policy_set
     safe, kernel = policy_set.safe_policy, policy_set.cells.kernel
     if not isinstance(safe, TabularPolicy):
-        raise InvalidInput(f"safe policy must be a table, got {type(safe).__name__}; model-based baselines are tabular")
+        raise InvalidInput(
+            f"safe policy must be a table, got {type(safe).__name__}; model-based baselines are tabular",
+            code="SF-POLICY-KIND",
+        )
     return Known(
         rewards=task.rewards,
         costs=task.costs,

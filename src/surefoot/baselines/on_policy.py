@@ -44,7 +44,10 @@ def safe_table(policy_set: PolicySet) -> FloatArray:
     """
     policy = policy_set.safe_policy
     if not isinstance(policy, TabularPolicy):
-        raise InvalidInput(f"safe policy must be a TabularPolicy, got {type(policy).__name__}; tabular methods only")
+        raise InvalidInput(
+            f"safe policy must be a TabularPolicy, got {type(policy).__name__}; tabular methods only",
+            code="SF-POLICY-KIND",
+        )
     return policy.table
 
 
@@ -195,10 +198,14 @@ class OnPolicyAgent:
         if not isinstance(visits, Visits) or visits.episodes != n or visits.to_go.shape != shape:
             got = "another thing" if not isinstance(visits, Visits) else f"{visits.episodes} of {visits.to_go.shape}"
             raise InvalidReport(
-                f"visits must be those of the {n} reported episodes with shape {shape}, got {got}; run with visits=True"
+                f"visits must be those of the {n} reported episodes with shape {shape}, got {got}; run with visits=True",
+                code="SF-REPORT-SHAPE",
             )
         if not np.isfinite(visits.to_go).all() or not np.isfinite(visits.discounted).all():
-            raise InvalidReport("visits must be finite, got NaN or infinity; report what the simulator returned")
+            raise InvalidReport(
+                "visits must be finite, got NaN or infinity; report what the simulator returned",
+                code="SF-REPORT-FINITE",
+            )
         return visits
 
     def _learn(self, sample: Sample) -> None:

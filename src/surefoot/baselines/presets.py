@@ -92,7 +92,10 @@ def parse(agent: str, argument: str, presets: Sequence[Preset] = ("theory", "cal
     name, given, value = (argument or "theory").partition("=")
     if name not in presets or (given and name != "calibrated"):
         listed = ", ".join([*presets, "calibrated=NUMBER"])
-        raise InvalidInput(f"preset of {agent} must be one of {listed}, got {argument!r}; e.g. {agent}:theory")
+        raise InvalidInput(
+            f"preset of {agent} must be one of {listed}, got {argument!r}; e.g. {agent}:theory",
+            code="SF-ARGUMENT-CHOICE",
+        )
     if name != "calibrated":
         return Choice(cast(Preset, name))
     return Choice("calibrated", _positive(agent, value)) if given else None
@@ -113,7 +116,10 @@ def _positive(agent: str, value: str) -> float:
     except ValueError:
         number = math.nan
     if not (0.0 < number < math.inf):
-        raise InvalidInput(f"multiplier of {agent} must be a number > 0, got {value!r}; e.g. {agent}:calibrated=1e-3")
+        raise InvalidInput(
+            f"multiplier of {agent} must be a number > 0, got {value!r}; e.g. {agent}:calibrated=1e-3",
+            code="SF-ARGUMENT-RANGE",
+        )
     return number
 
 
@@ -128,7 +134,8 @@ def multiplier(family_name: str, agent: str) -> float:
     except KeyError:
         raise InvalidInput(
             f"multiplier of {agent} must have been calibrated on the family, got {family_name!r}, for which there is none; "
-            f"run: surefoot calibrate --agents {agent}, or give one: {agent}:calibrated=1e-3"
+            f"run: surefoot calibrate --agents {agent}, or give one: {agent}:calibrated=1e-3",
+            code="SF-AGENT-UNCALIBRATED",
         ) from None
 
 
@@ -137,5 +144,8 @@ def _table() -> dict[str, Any]:
     data = files("surefoot.baselines").joinpath("calibrated.json")
     table = read_object(data, remedy="calibrate again")
     if table.get("schema") != SCHEMA:
-        raise InvalidInput(f"schema of calibrated.json must be {SCHEMA}, got {table.get('schema')!r}; calibrate again")
+        raise InvalidInput(
+            f"schema of calibrated.json must be {SCHEMA}, got {table.get('schema')!r}; calibrate again",
+            code="SF-RECORD-SCHEMA",
+        )
     return table

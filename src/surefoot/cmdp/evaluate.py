@@ -56,7 +56,10 @@ def _single(cmdp: TabularCMDP, policy: Any) -> FloatArray:
     """(S, A) table of the one policy given."""
     tables = as_tables("policy", policy, cmdp.n_states, cmdp.n_actions)
     if len(tables) != 1:
-        raise InvalidInput(f"policy must be one policy, got {len(tables)}; use evaluate_many or pass them one by one")
+        raise InvalidInput(
+            f"policy must be one policy, got {len(tables)}; use evaluate_many or pass them one by one",
+            code="SF-ARGUMENT-SHAPE",
+        )
     table: FloatArray = tables[0]
     return table
 
@@ -193,7 +196,8 @@ def distance(first: TabularCMDP, second: TabularCMDP) -> float:
     shapes = [(m.n_states, m.n_actions, m.n_constraints, m.discount) for m in (first, second)]
     if shapes[0] != shapes[1]:
         raise InvalidInput(
-            f"the CMDPs must share S, A, I and discount, got {shapes[0]} and {shapes[1]}; compare like with like"
+            f"the CMDPs must share S, A, I and discount, got {shapes[0]} and {shapes[1]}; compare like with like",
+            code="SF-ARGUMENT-MISMATCH",
         )
     return max(
         float(np.abs(first.rewards - second.rewards).max()),

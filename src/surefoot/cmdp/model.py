@@ -66,7 +66,10 @@ class TabularCMDP(ReadOnly):
         rewards = as_floats("rewards", self.rewards, (None, None))
         n_states, n_actions = rewards.shape
         if n_states == 0 or n_actions == 0:
-            raise InvalidInput(f"rewards must have at least one state and one action, got {rewards.shape}; add some")
+            raise InvalidInput(
+                f"rewards must have at least one state and one action, got {rewards.shape}; add some",
+                code="SF-ARGUMENT-EMPTY",
+            )
         limits = as_floats("cost_limits", self.cost_limits, (None,))
         costs = _costs(self.costs, self.transitions, rewards, limits)
         for name, array in (("costs", costs), ("cost_limits", limits)):
@@ -170,15 +173,20 @@ def _costs(costs: Any, transitions: Any, rewards: FloatArray, limits: FloatArray
         if got[1:] != rewards.shape and _shape(transitions)[-1:] == got[1:2] != rewards.shape[:1]:
             raise InvalidInput(
                 f"rewards must have shape {got[1:]}, states first, as transitions and costs {got} have it, got {rewards.shape}; "
-                + ("transpose them" if rewards.shape == got[:0:-1] else "check the order of the axes")
+                + ("transpose them" if rewards.shape == got[:0:-1] else "check the order of the axes"),
+                code="SF-ARGUMENT-SHAPE",
             )
         if got[1:] == rewards.shape:
             raise InvalidInput(
                 f"costs must have shape {shape}, one table for each of the {limits.size} cost_limits, got {got}; "
-                "pass as many limits as tables of costs"
+                "pass as many limits as tables of costs",
+                code="SF-ARGUMENT-LENGTH",
             )
     if got == shape[1:]:
-        raise InvalidInput(f"costs must have shape {shape}, one table per limit, got {got}; put the table into a list")
+        raise InvalidInput(
+            f"costs must have shape {shape}, one table per limit, got {got}; put the table into a list",
+            code="SF-ARGUMENT-SHAPE",
+        )
     return as_floats("costs", costs, shape)
 
 
@@ -194,7 +202,10 @@ def _check_nonnegative(name: str, array: FloatArray) -> None:
     negative = array < 0.0
     if negative.any():
         index = first_where(negative)
-        raise InvalidInput(f"{entry(name, index)} must be >= 0, got {array[index]:g}; shift the signal or fix the sign")
+        raise InvalidInput(
+            f"{entry(name, index)} must be >= 0, got {array[index]:g}; shift the signal or fix the sign",
+            code="SF-ARGUMENT-RANGE",
+        )
 
 
 def _compress(transitions: Any, n_states: int, n_actions: int) -> tuple[IntArray, IntArray, FloatArray]:
@@ -213,10 +224,14 @@ def _compress_sparse(matrix: Any, n_states: int, n_actions: int) -> tuple[IntArr
     if matrix.shape != (n_states * n_actions, n_states):
         raise InvalidInput(
             f"transitions must have shape ({n_states * n_actions}, {n_states}) when sparse, got {matrix.shape}; "
-            "row s*A + a holds P(.|s,a)"
+            "row s*A + a holds P(.|s,a)",
+            code="SF-ARGUMENT-SHAPE",
         )
     if matrix.dtype.kind not in "fiub":
-        raise InvalidInput(f"transitions must hold real numbers, got dtype {matrix.dtype}; convert them to float64")
+        raise InvalidInput(
+            f"transitions must hold real numbers, got dtype {matrix.dtype}; convert them to float64",
+            code="SF-ARGUMENT-TYPE",
+        )
     csr = matrix.tocsr().astype(np.float64)
     csr.sum_duplicates()
     row_of = np.repeat(np.arange(n_states * n_actions), np.diff(csr.indptr))
@@ -226,14 +241,15 @@ def _compress_sparse(matrix: Any, n_states: int, n_actions: int) -> tuple[IntArr
         k = int(np.argmax(wrong))
         where = entry("transitions", (*divmod(int(row_of[k]), n_actions), int(csr.indices[k])))
         rule = "a probability >= 0" if np.isfinite(csr.data[k]) else "finite"
-        raise InvalidInput(f"{where} must be {rule}, got {csr.data[k]:g}; clip or fix it")
+        raise InvalidInput(f"{where} must be {rule}, got {csr.data[k]:g}; clip or fix it", code="SF-ARGUMENT-SIMPLEX")
     sums = np.bincount(row_of, weights=csr.data, minlength=n_states * n_actions)
     off = np.abs(sums - 1.0) > SIMPLEX_TOLERANCE
     if off.any():
         row = int(np.argmax(off))
         raise InvalidInput(
             f"{entry('transitions', divmod(row, n_actions))} must sum to 1 within {SIMPLEX_TOLERANCE:g}, "
-            f"got {sums[row]:.12g}; normalise rows first"
+            f"got {sums[row]:.12g}; normalise rows first",
+            code="SF-ARGUMENT-SIMPLEX",
         )
     csr.eliminate_zeros()
     return (

@@ -227,7 +227,8 @@ def simulate(
     mixture = Mixture.pure(0, simulator.n_policies) if weights is None else Mixture(weights)
     if mixture.weights.size != simulator.n_policies:
         raise InvalidInput(
-            f"weights must hold {simulator.n_policies} weights, got {mixture.weights.size}; give one per policy"
+            f"weights must hold {simulator.n_policies} weights, got {mixture.weights.size}; give one per policy",
+            code="SF-ARGUMENT-LENGTH",
         )
     index = mixture.draw(episodes, np.random.default_rng([seed, 1]))
     return simulator.run(index, seed=seed, threads=threads)
@@ -237,10 +238,16 @@ def _indices(name: str, value: Any, upper: int | None, length: int | None) -> In
     array = np.ascontiguousarray(value)
     if array.ndim != 1 or array.dtype.kind not in "iu" or (length is not None and array.size != length):
         wanted = "one-dimensional integers" if length is None else f"{length} integers"
-        raise InvalidInput(f"{name} must be {wanted}, got shape {array.shape} of {array.dtype}; pass an index array")
+        raise InvalidInput(
+            f"{name} must be {wanted}, got shape {array.shape} of {array.dtype}; pass an index array",
+            code="SF-ARGUMENT-TYPE",
+        )
     limit = np.iinfo(np.int64).max if upper is None else upper
     if array.size and (array.min() < 0 or array.max() >= limit):
-        raise InvalidInput(f"{name} must lie in [0, {limit}), got {array.min()}..{array.max()}; check the indices")
+        raise InvalidInput(
+            f"{name} must lie in [0, {limit}), got {array.min()}..{array.max()}; check the indices",
+            code="SF-ARGUMENT-RANGE",
+        )
     return array.astype(np.int64, copy=False)
 
 

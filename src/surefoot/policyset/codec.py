@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from surefoot.criterion import Criterion
-from surefoot.errors import InvalidInput, LedgerError
+from surefoot.errors import InvalidInput, LedgerError, SurefootError
 from surefoot.policy import DeterministicPolicy, FunctionPolicy, Policy, TabularPolicy, as_policy
 from surefoot.policyset.schema import (
     AssumptionReport,
@@ -50,6 +50,7 @@ __all__ = [
     "Take",
     "check_keys",
     "described",
+    "field_code",
     "is_registered",
     "register_policy",
     "register_policy_kind",
@@ -93,52 +94,78 @@ def _join(path: str, name: str) -> str:
     return f"{path}.{name}" if path else name
 
 
+def field_code(error: Exception) -> str:
+    """The code of an error about a field of a policy set: those of policies and files stay, every other rule is the field's."""
+    if isinstance(error, SurefootError) and error.code.startswith("SF-POLICY"):
+        return error.code
+    return "SF-POLICYSET-FIELD"
+
+
 def check_keys(path: str, plain: Any, keys: set[str]) -> None:
     """Raise unless ``plain`` is an object with exactly these keys."""
     if not isinstance(plain, Mapping):
-        raise InvalidInput(f"{path} must be an object, got {type(plain).__name__}; rebuild the policy set")
+        raise InvalidInput(
+            f"{path} must be an object, got {type(plain).__name__}; rebuild the policy set", code="SF-ARGUMENT-TYPE"
+        )
     for problem, names in (("lacks", keys - set(plain)), ("must not have", set(plain) - keys)):
         if names:
-            raise InvalidInput(f"{path} {problem} the key {min(names)[:80]!r}; rebuild the policy set")
+            raise InvalidInput(
+                f"{path} {problem} the key {min(names)[:80]!r}; rebuild the policy set", code="SF-ARGUMENT-KEYS"
+            )
 
 
 def _real(path: str, value: Any) -> float:
     if isinstance(value, int | np.integer) and not isinstance(value, bool):
         return float(_whole(path, value))
     if not isinstance(value, float | np.floating):
-        raise InvalidInput(f"{path} must be a number, got {type(value).__name__}; convert it with float()")
+        raise InvalidInput(
+            f"{path} must be a number, got {type(value).__name__}; convert it with float()", code="SF-ARGUMENT-TYPE"
+        )
     if not np.isfinite(float(value)):
-        raise InvalidInput(f"{path} must be finite, got {float(value)}; remove or repair it")
+        raise InvalidInput(f"{path} must be finite, got {float(value)}; remove or repair it", code="SF-ARGUMENT-FINITE")
     return float(value)
 
 
 def _whole(path: str, value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int | np.integer):
-        raise InvalidInput(f"{path} must be a whole number, got {type(value).__name__}; convert it with int()")
+        raise InvalidInput(
+            f"{path} must be a whole number, got {type(value).__name__}; convert it with int()", code="SF-ARGUMENT-TYPE"
+        )
     if abs(int(value)) >= MAX_WHOLE:
-        raise InvalidInput(f"{path} must be below 2**128 in size, got a larger number; choose a smaller one")
+        raise InvalidInput(
+            f"{path} must be below 2**128 in size, got a larger number; choose a smaller one", code="SF-ARGUMENT-RANGE"
+        )
     return int(value)
 
 
 def _text(path: str, value: Any) -> str:
     if not isinstance(value, str):
-        raise InvalidInput(f"{path} must be a string, got {type(value).__name__}; convert it with str()")
+        raise InvalidInput(
+            f"{path} must be a string, got {type(value).__name__}; convert it with str()", code="SF-ARGUMENT-TYPE"
+        )
     found = UNPRINTABLE.search(value)
     if found:
-        raise InvalidInput(f"{path} must be printable text, got {found.group()!r} at {found.start()}; remove it")
+        raise InvalidInput(
+            f"{path} must be printable text, got {found.group()!r} at {found.start()}; remove it",
+            code="SF-ARGUMENT-TEXT",
+        )
     return value
 
 
 def _flag(path: str, value: Any) -> bool:
     if not isinstance(value, bool | np.bool_):
-        raise InvalidInput(f"{path} must be true or false, got {type(value).__name__}; convert it with bool()")
+        raise InvalidInput(
+            f"{path} must be true or false, got {type(value).__name__}; convert it with bool()", code="SF-ARGUMENT-TYPE"
+        )
     return bool(value)
 
 
 def _plain(path: str, value: Any, depth: int = 0) -> Any:
     """Any JSON value, checked to the last leaf; tuples become lists."""
     if depth > MAX_DEPTH:
-        raise InvalidInput(f"{path[:80]} must nest at most {MAX_DEPTH} deep, got more; flatten it")
+        raise InvalidInput(
+            f"{path[:80]} must nest at most {MAX_DEPTH} deep, got more; flatten it", code="SF-ARGUMENT-RANGE"
+        )
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, str):
@@ -153,12 +180,15 @@ def _plain(path: str, value: Any, depth: int = 0) -> Any:
         return {key: _plain(_join(path, key[:40]), item, depth + 1) for key, item in named}
     if isinstance(value, float):
         return _real(path, value)
-    raise InvalidInput(f"{path} must be plain data (what JSON can hold), got {type(value).__name__}; convert it")
+    raise InvalidInput(
+        f"{path} must be plain data (what JSON can hold), got {type(value).__name__}; convert it",
+        code="SF-ARGUMENT-TYPE",
+    )
 
 
 def _object(path: str, value: Any) -> dict[str, Any]:
     if not isinstance(value, Mapping):
-        raise InvalidInput(f"{path} must be an object, got {type(value).__name__}; use a dict")
+        raise InvalidInput(f"{path} must be an object, got {type(value).__name__}; use a dict", code="SF-ARGUMENT-TYPE")
     checked: dict[str, Any] = _plain(path, value)
     return checked
 
@@ -209,9 +239,14 @@ class _List:
 
     def _check(self, path: str, values: Any) -> None:
         if not isinstance(values, list | tuple | np.ndarray):
-            raise InvalidInput(f"{path} must be a list, got {type(values).__name__}; rebuild the policy set")
+            raise InvalidInput(
+                f"{path} must be a list, got {type(values).__name__}; rebuild the policy set", code="SF-ARGUMENT-TYPE"
+            )
         if self.length is not None and len(values) != self.length:
-            raise InvalidInput(f"{path} must hold {self.length} entries, got {len(values)}; rebuild the policy set")
+            raise InvalidInput(
+                f"{path} must hold {self.length} entries, got {len(values)}; rebuild the policy set",
+                code="SF-ARGUMENT-LENGTH",
+            )
 
     def write(self, path: str, value: Any, put: Put) -> list[Any]:
         self._check(path, value)
@@ -238,7 +273,7 @@ class _Record:
         try:
             return self.cls(**values)
         except (InvalidInput, LedgerError) as error:
-            raise InvalidInput(f"{path or 'policy set'}: {error}") from error
+            raise InvalidInput(f"{path or 'policy set'}: {error}", code=field_code(error)) from error
 
 
 @dataclass(frozen=True)
@@ -274,7 +309,8 @@ def register_policy_kind(kind: PolicyKind) -> None:
         if known != kind and (known.name == kind.name or known.cls is kind.cls):
             raise InvalidInput(
                 f"kind must have a name and a class of its own, got {kind.name!r} for {kind.cls.__name__} beside "
-                f"{known.name!r} for {known.cls.__name__}; choose others"
+                f"{known.name!r} for {known.cls.__name__}; choose others",
+                code="SF-POLICY-REGISTRATION",
             )
     _KINDS[_text("kind", kind.name)] = kind
 
@@ -318,16 +354,21 @@ def register_policy(name: str, policy: Any = None) -> Any:
         return partial(register_policy, name)
     known, other = _NAMED.get(_text("name", name)), name_of(policy)
     if not name or len(name) > LONGEST_NAME:
-        raise InvalidInput(f"name must have 1 to {LONGEST_NAME} characters, got {len(name)}; choose another")
+        raise InvalidInput(
+            f"name must have 1 to {LONGEST_NAME} characters, got {len(name)}; choose another",
+            code="SF-POLICY-REGISTRATION",
+        )
     if (known is not None and known is not policy) or (other is not None and other != name):
         taken = f"{other!r} for the same policy" if known is None else f"{name!r} registered for {known!r}"
         raise InvalidInput(
-            f"name must stand for one policy, and a policy have one name, got {taken[:200]}; choose another"
+            f"name must stand for one policy, and a policy have one name, got {taken[:200]}; choose another",
+            code="SF-POLICY-REGISTRATION",
         )
     called = any("__call__" in vars(c) for c in policy.__mro__) if isinstance(policy, type) else callable(policy)
     if not called and not callable(getattr(policy, "predict", None)):
         raise InvalidInput(
-            f"policy must be a function or have predict(observation), got {type(policy).__name__}; register the controller itself"
+            f"policy must be a function or have predict(observation), got {type(policy).__name__}; register the controller itself",
+            code="SF-POLICY-REGISTRATION",
         )
     _NAMED[name] = policy
     return policy
@@ -360,7 +401,8 @@ def _decode_name(fields: Mapping[str, Any], take: Callable[[Any, str], NDArray[A
         known = ", ".join(sorted(_NAMED)) or "nothing"
         raise InvalidInput(
             f"name must be registered in this process, got {name[:80]!r} where {known[:200]} is; call surefoot.policyset.register_policy first, or "
-            "import the module that does (on the command line: surefoot --import MODULE ...)"
+            "import the module that does (on the command line: surefoot --import MODULE ...)",
+            code="SF-POLICY-UNREGISTERED",
         )
     known = _NAMED[name]
     made: Policy = as_policy(known() if isinstance(known, type) else known)
@@ -384,7 +426,8 @@ def described(policy: Any) -> tuple[str, dict[str, Any]]:
     if kind is None:
         raise InvalidInput(
             f"policy must be of a registered kind ({', '.join(sorted(_KINDS))}) to be sent as data, got {type(policy).__name__}; register the class "
-            "with surefoot.policyset.register_controller"
+            "with surefoot.policyset.register_controller",
+            code="SF-POLICY-UNREGISTERED",
         )
     arrays: dict[str, NDArray[Any]] = {}
 
@@ -433,7 +476,8 @@ class _PolicyCodec:
             shown = value.function if isinstance(value, FunctionPolicy) else type(value)
             raise InvalidInput(
                 f"{path} must be of a registered kind ({', '.join(sorted(_KINDS))}), got {getattr(shown, '__qualname__', type(shown).__name__)}; "
-                "call surefoot.policyset.register_controller for a class that consists of numbers, or register_policy for what stays in this process"
+                "call surefoot.policyset.register_controller for a class that consists of numbers, or register_policy for what stays in this process",
+                code="SF-POLICY-UNREGISTERED",
             )
         fields = _object(path, kind.encode(value, lambda label, array: put(f"{path}.{label}", array)))
         return {**fields, "kind": kind.name}
@@ -444,13 +488,14 @@ class _PolicyCodec:
         if name not in _KINDS:
             raise InvalidInput(
                 f"{path}.kind must be one of {', '.join(sorted(_KINDS))}, got {name[:80]!r}; upgrade surefoot or "
-                "import the module that registers this kind of controller (on the command line: surefoot --import MODULE ...)"
+                "import the module that registers this kind of controller (on the command line: surefoot --import MODULE ...)",
+                code="SF-POLICY-UNREGISTERED",
             )
         try:
             return _KINDS[name].decode(fields, lambda array, dtype: take(path, array, dtype))
         except (ValueError, TypeError, LookupError, ArithmeticError, AttributeError) as error:
             # Decoders of other packages may stumble over hostile fields in ways that nobody foresaw.
-            raise InvalidInput(f"{path}: {error}") from error
+            raise InvalidInput(f"{path}: {error}", code=field_code(error)) from error
 
 
 _REAL, _WHOLE, _TEXT, _FLAG, _OBJECT = (_Scalar(check) for check in (_real, _whole, _text, _flag, _object))

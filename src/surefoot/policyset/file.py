@@ -34,7 +34,7 @@ from numpy.typing import NDArray
 from surefoot.errors import InvalidInput, PolicySetError
 from surefoot.json_reading import parse_strictly
 from surefoot.policy import TabularPolicy
-from surefoot.policyset.codec import DTYPES, SCHEMA, check_keys
+from surefoot.policyset.codec import DTYPES, SCHEMA, check_keys, field_code
 from surefoot.policyset.schema import PolicySet
 
 __all__ = ["FORMAT", "SCHEMA_VERSION", "content_hash", "describe", "load", "save"]
@@ -80,7 +80,8 @@ def save(policy_set: PolicySet, path: str | os.PathLike[str]) -> None:
     except (OSError, ValueError) as error:
         raise PolicySetError(
             f"{_show(path)}: the policy set must be written to a folder that exists and is writeable, got {error}; "
-            "choose another place"
+            "choose another place",
+            code="SF-POLICYSET-WRITE",
         ) from error
 
 
@@ -92,7 +93,8 @@ def _check_limits(manifest: bytes, arrays: Mapping[str, NDArray[Any]]) -> None:
         if got > limit:
             raise InvalidInput(
                 f"a policy-set file must have at most {limit} {name}, got {got}; "
-                "train with fewer cells, policies or initial states"
+                "train with fewer cells, policies or initial states",
+                code="SF-POLICYSET-SIZE",
             )
 
 
@@ -146,7 +148,8 @@ def _encode(policy_set: PolicySet) -> tuple[bytes, dict[str, NDArray[Any]]]:
         if not ARRAY_NAME.fullmatch(name) or name in arrays or array.dtype.name not in DTYPES:
             raise InvalidInput(
                 f"array {name!r} must have a new name of letters, digits, '_', '.', '-' and a dtype among "
-                f"{', '.join(DTYPES)}, got {array.dtype}; rename or convert it"
+                f"{', '.join(DTYPES)}, got {array.dtype}; rename or convert it",
+                code="SF-POLICYSET-FIELD",
             )
         arrays[name] = np.ascontiguousarray(array, dtype=DTYPES[array.dtype.name])
         return name
@@ -197,24 +200,31 @@ def load(path: str | os.PathLike[str]) -> PolicySet:
         with _opened(_path(path)) as stream, _archive(stream) as archive:
             return _decode(_Members(archive, stream))
     except (PolicySetError, InvalidInput) as error:
-        raise PolicySetError(f"{_show(path)}: {str(error)[:1000]}") from error
+        raise PolicySetError(f"{_show(path)}: {str(error)[:1000]}", code=field_code(error)) from error
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise PolicySetError(
-            f"{_show(path)}: the file must be readable, got {reason!r}; check its name and rights"
+            f"{_show(path)}: the file must be readable, got {reason!r}; check its name and rights",
+            code="SF-POLICYSET-READ",
         ) from error
 
 
 def _path(path: Any) -> str:
     if not isinstance(path, str | os.PathLike):
-        raise InvalidInput(f"path must be a string or a Path, got {type(path).__name__}; convert it with os.fsdecode")
+        raise InvalidInput(
+            f"path must be a string or a Path, got {type(path).__name__}; convert it with os.fsdecode",
+            code="SF-POLICYSET-PATH",
+        )
     text = os.fspath(path)
     try:
         valid = isinstance(text, str) and b"\0" not in os.fsencode(text)
     except UnicodeError:
         valid = False
     if not valid:
-        raise InvalidInput(f"path must be a string that can name a file, got {text!r}; convert it with os.fsdecode")
+        raise InvalidInput(
+            f"path must be a string that can name a file, got {text!r}; convert it with os.fsdecode",
+            code="SF-POLICYSET-PATH",
+        )
     return str(text)
 
 
@@ -227,7 +237,9 @@ def _show(path: Any) -> str:
 def _opened(path: str) -> Iterator[IO[bytes]]:
     """The file, if it is one: opening a pipe would wait for ever, reading a device would never end."""
     if not stat.S_ISREG(os.stat(path).st_mode):
-        raise PolicySetError("must be a regular file, got a folder or a device; name the .sf file itself")
+        raise PolicySetError(
+            "must be a regular file, got a folder or a device; name the .sf file itself", code="SF-POLICYSET-FILE"
+        )
     with open(path, "rb") as stream:
         yield stream
 
@@ -239,7 +251,7 @@ def _archive(stream: IO[bytes]) -> Iterator[zipfile.ZipFile]:
     try:
         archive = zipfile.ZipFile(stream)
     except ARCHIVE_ERRORS as error:
-        raise PolicySetError(f"must be a zip archive, got {error}; {DAMAGED}") from error
+        raise PolicySetError(f"must be a zip archive, got {error}; {DAMAGED}", code="SF-POLICYSET-ARCHIVE") from error
     with archive:
         yield archive
 
@@ -249,14 +261,20 @@ def _check_end(stream: IO[bytes]) -> None:
     size = os.fstat(stream.fileno()).st_size
     if not END <= size <= MAX_FILE:
         what = "an empty file" if size == 0 else f"{size} bytes"
-        raise PolicySetError(f"must be a zip archive of {END} to {MAX_FILE} bytes, got {what}; {DAMAGED}")
+        raise PolicySetError(
+            f"must be a zip archive of {END} to {MAX_FILE} bytes, got {what}; {DAMAGED}", code="SF-POLICYSET-LIMIT"
+        )
     stream.seek(max(0, size - END - 20))
     tail = stream.read(END + 20)
     signature, disk, first_disk, here, total, length, start, comment = struct.unpack("<4s4H2LH", tail[-END:])
     if signature != b"PK\5\6" or disk or first_disk or here != total or comment or tail.startswith(b"PK\6\7"):
-        raise PolicySetError(f"must end with the record of a plain zip archive, got other bytes; {DAMAGED}")
+        raise PolicySetError(
+            f"must end with the record of a plain zip archive, got other bytes; {DAMAGED}", code="SF-POLICYSET-END"
+        )
     if total > MAX_MEMBERS or start + length + END != size:
-        raise PolicySetError(f"must hold at most {MAX_MEMBERS} members before its end, got {total}; {DAMAGED}")
+        raise PolicySetError(
+            f"must hold at most {MAX_MEMBERS} members before its end, got {total}; {DAMAGED}", code="SF-POLICYSET-LIMIT"
+        )
 
 
 @dataclass
@@ -271,25 +289,36 @@ class _Members:
         self.infos = {}
         for info in self.archive.infolist():
             if info.filename in self.infos:
-                raise PolicySetError(f"must hold each member once, got {info.filename[:80]!r} twice; {REBUILD}")
+                raise PolicySetError(
+                    f"must hold each member once, got {info.filename[:80]!r} twice; {REBUILD}",
+                    code="SF-POLICYSET-MEMBER-TWICE",
+                )
             self.infos[info.filename] = info
 
     def read(self, name: str, limit: int) -> bytes:
         info = self.infos.get(name)
         if info is None:
-            raise PolicySetError(f"must hold the member {name[:240]!r}, got none; {DAMAGED}")
+            raise PolicySetError(
+                f"must hold the member {name[:240]!r}, got none; {DAMAGED}", code="SF-POLICYSET-MEMBER-MISSING"
+            )
         self._check_stored(info)
         if info.file_size > limit:
             raise PolicySetError(
-                f"member {name[:240]!r} must have at most {limit} bytes, got {info.file_size}; {DAMAGED}"
+                f"member {name[:240]!r} must have at most {limit} bytes, got {info.file_size}; {DAMAGED}",
+                code="SF-POLICYSET-LIMIT",
             )
         try:
             with self.archive.open(info) as stream:
                 data = stream.read(limit + 1)
         except ARCHIVE_ERRORS as error:
-            raise PolicySetError(f"member {name[:240]!r} must be readable, got {error}; {DAMAGED}") from error
+            raise PolicySetError(
+                f"member {name[:240]!r} must be readable, got {error}; {DAMAGED}", code="SF-POLICYSET-ARCHIVE"
+            ) from error
         if len(data) != info.file_size:
-            raise PolicySetError(f"member {name[:240]!r} must have {info.file_size} bytes, got {len(data)}; {DAMAGED}")
+            raise PolicySetError(
+                f"member {name[:240]!r} must have {info.file_size} bytes, got {len(data)}; {DAMAGED}",
+                code="SF-POLICYSET-LAYOUT",
+            )
         return data
 
     @staticmethod
@@ -297,7 +326,8 @@ class _Members:
         if info.compress_type != zipfile.ZIP_STORED or info.compress_size != info.file_size or info.flag_bits:
             raise PolicySetError(
                 f"member {info.filename[:240]!r} must be stored without compression or encryption, got method "
-                f"{info.compress_type} and flags {info.flag_bits:#x}; {REBUILD}"
+                f"{info.compress_type} and flags {info.flag_bits:#x}; {REBUILD}",
+                code="SF-POLICYSET-COMPRESSED",
             )
 
     def check_layout(self, wanted: set[str]) -> None:
@@ -305,25 +335,31 @@ class _Members:
         extra = sorted(set(self.infos) - wanted)
         if extra:
             raise PolicySetError(
-                f"must hold no member that the manifest does not name, got {extra[0][:80]!r}; {REBUILD}"
+                f"must hold no member that the manifest does not name, got {extra[0][:80]!r}; {REBUILD}",
+                code="SF-POLICYSET-MEMBER-EXTRA",
             )
         position = 0
         for info in sorted(self.infos.values(), key=lambda info: info.header_offset):
             self._check_stored(info)
             if info.header_offset != position:
                 raise PolicySetError(f"member {info.filename[:240]!r} must start at byte {position}, got "
-                                     f"{info.header_offset}; {DAMAGED}")  # fmt: skip
+                                     f"{info.header_offset}; {DAMAGED}", code="SF-POLICYSET-LAYOUT")  # fmt: skip
             position += LOCAL + len(info.filename) + info.file_size
         position += sum(CENTRAL + len(name) for name in self.infos) + END
         size = os.fstat(self.stream.fileno()).st_size
         if position != size:
-            raise PolicySetError(f"must have {position} bytes by its table of contents, got {size}; {DAMAGED}")
+            raise PolicySetError(
+                f"must have {position} bytes by its table of contents, got {size}; {DAMAGED}",
+                code="SF-POLICYSET-LAYOUT",
+            )
 
 
 def _decode(members: _Members) -> PolicySet:
     manifest = members.read(MANIFEST, MAX_MANIFEST)
     if members.read(DIGEST, 256) != _digest_line(manifest):
-        raise PolicySetError(f"{MANIFEST} must match the SHA-256 in {DIGEST}, got another; {DAMAGED}")
+        raise PolicySetError(
+            f"{MANIFEST} must match the SHA-256 in {DIGEST}, got another; {DAMAGED}", code="SF-POLICYSET-DIGEST"
+        )
     body = _parse(manifest)
     if _check_version(body) == 1:
         _migrate(body)
@@ -333,7 +369,9 @@ def _decode(members: _Members) -> PolicySet:
     shelf = _Shelf(members, entries)
     policy_set: PolicySet = SCHEMA.read("", body, shelf.take)
     if shelf.left:
-        raise PolicySetError(f"arrays must each be used once, got {min(shelf.left)!r} unused; {REBUILD}")
+        raise PolicySetError(
+            f"arrays must each be used once, got {min(shelf.left)!r} unused; {REBUILD}", code="SF-POLICYSET-REFERENCE"
+        )
     return policy_set
 
 
@@ -342,11 +380,13 @@ def _parse(manifest: bytes) -> dict[str, Any]:
     try:
         body = parse_strictly(manifest.decode("utf-8"))
     except UnicodeDecodeError as error:
-        raise PolicySetError(f"{MANIFEST} must be UTF-8, got {error}; {REBUILD}") from error
+        raise PolicySetError(f"{MANIFEST} must be UTF-8, got {error}; {REBUILD}", code="SF-POLICYSET-JSON") from error
     except ValueError as error:
-        raise PolicySetError(f"{MANIFEST} must be JSON, got {error}; {REBUILD}") from error
+        raise PolicySetError(f"{MANIFEST} must be JSON, got {error}; {REBUILD}", code="SF-POLICYSET-JSON") from error
     if not isinstance(body, dict):
-        raise PolicySetError(f"{MANIFEST} must hold one object, got {type(body).__name__}; {REBUILD}")
+        raise PolicySetError(
+            f"{MANIFEST} must hold one object, got {type(body).__name__}; {REBUILD}", code="SF-POLICYSET-JSON"
+        )
     return body
 
 
@@ -354,7 +394,9 @@ def _migrate(body: dict[str, Any]) -> None:
     """From schema version 1, which kept no count of looks: its hold-out is the first that is known."""
     for name, value in SINCE_2.items():
         if name in body:
-            raise PolicySetError(f"{name} must not be in a manifest of schema 1, got one; {REBUILD}")
+            raise PolicySetError(
+                f"{name} must not be in a manifest of schema 1, got one; {REBUILD}", code="SF-POLICYSET-FORMAT"
+            )
         body[name] = value
 
 
@@ -362,13 +404,18 @@ def _check_version(body: dict[str, Any]) -> int:
     """The schema version, which is known. Format and schema version come first, so that a later version is told apart from a broken file."""
     name, schema = body.pop("format", None), body.pop("schema", None)
     if name != FORMAT:
-        raise PolicySetError(f"format must be {FORMAT!r}, got {ascii(name)[:80]}; {REBUILD}")
+        raise PolicySetError(
+            f"format must be {FORMAT!r}, got {ascii(name)[:80]}; {REBUILD}", code="SF-POLICYSET-FORMAT"
+        )
     if isinstance(schema, bool) or not isinstance(schema, int) or schema < 1:
-        raise PolicySetError(f"schema must be a whole number >= 1, got {ascii(schema)[:80]}; {REBUILD}")
+        raise PolicySetError(
+            f"schema must be a whole number >= 1, got {ascii(schema)[:80]}; {REBUILD}", code="SF-POLICYSET-FORMAT"
+        )
     if schema > SCHEMA_VERSION:
         raise PolicySetError(
             f"schema must be at most {SCHEMA_VERSION}, got {ascii(schema)[:80]}: a later surefoot wrote this file; "
-            "upgrade with pip install --upgrade surefoot"
+            "upgrade with pip install --upgrade surefoot",
+            code="SF-POLICYSET-VERSION",
         )
     return schema
 
@@ -376,16 +423,22 @@ def _check_version(body: dict[str, Any]) -> int:
 def _check_entries(entries: Any) -> None:
     """The table of arrays agrees with itself: names, dtypes, ``bytes = itemsize * prod(shape)`` in exact integers."""
     if not isinstance(entries, dict):
-        raise PolicySetError(f"arrays must be an object, got {type(entries).__name__}; {REBUILD}")
+        raise PolicySetError(
+            f"arrays must be an object, got {type(entries).__name__}; {REBUILD}", code="SF-POLICYSET-ARRAY"
+        )
     for name, entry in entries.items():
         if not ARRAY_NAME.fullmatch(name):
             raise PolicySetError(
-                f"arrays must have names of letters, digits, '_', '.', '-', got {name[:80]!r}; {REBUILD}"
+                f"arrays must have names of letters, digits, '_', '.', '-', got {name[:80]!r}; {REBUILD}",
+                code="SF-POLICYSET-ARRAY",
             )
         check_keys(f"arrays.{name}", entry, {"dtype", "shape", "bytes", "sha256"})
         if not isinstance(entry["dtype"], str) or entry["dtype"] not in DTYPES:
             got = ascii(entry["dtype"])[:80] if isinstance(entry["dtype"], str) else type(entry["dtype"]).__name__
-            raise PolicySetError(f"arrays.{name}.dtype must be among {', '.join(DTYPES)}, got {got}; {REBUILD}")
+            raise PolicySetError(
+                f"arrays.{name}.dtype must be among {', '.join(DTYPES)}, got {got}; {REBUILD}",
+                code="SF-POLICYSET-ARRAY",
+            )
         _check_shape(f"arrays.{name}", entry)
 
 
@@ -393,16 +446,23 @@ def _check_shape(path: str, entry: Mapping[str, Any]) -> None:
     shape, size = entry["shape"], np.dtype(DTYPES[entry["dtype"]]).itemsize
     plain = isinstance(shape, list) and len(shape) <= MAX_AXES and all(type(n) is int and n >= 0 for n in shape)
     if not plain:
-        raise PolicySetError(f"{path}.shape must hold at most {MAX_AXES} whole numbers >= 0, got another; {REBUILD}")
+        raise PolicySetError(
+            f"{path}.shape must hold at most {MAX_AXES} whole numbers >= 0, got another; {REBUILD}",
+            code="SF-POLICYSET-ARRAY",
+        )
     extent = size
     for length in shape:
         # Counting empty axes as one keeps shapes such as (0, 2**62) out, which numpy cannot represent either.
         extent *= max(length, 1)
         if extent > MAX_FILE:
-            raise PolicySetError(f"{path}.shape must describe at most {MAX_FILE} bytes, got more; {REBUILD}")
+            raise PolicySetError(
+                f"{path}.shape must describe at most {MAX_FILE} bytes, got more; {REBUILD}", code="SF-POLICYSET-ARRAY"
+            )
     total = 0 if 0 in shape else extent
     if type(entry["bytes"]) is not int or entry["bytes"] != total:
-        raise PolicySetError(f"{path}.bytes must be {total} for its shape and dtype, got another; {REBUILD}")
+        raise PolicySetError(
+            f"{path}.bytes must be {total} for its shape and dtype, got another; {REBUILD}", code="SF-POLICYSET-ARRAY"
+        )
 
 
 class _Shelf:
@@ -415,13 +475,20 @@ class _Shelf:
     def take(self, path: str, name: Any, dtype: str) -> NDArray[Any]:
         if not isinstance(name, str) or name not in self.left:
             got = ascii(name)[:80] if isinstance(name, str) else type(name).__name__
-            raise PolicySetError(f"{path} must name an array not used elsewhere, got {got}; {REBUILD}")
+            raise PolicySetError(
+                f"{path} must name an array not used elsewhere, got {got}; {REBUILD}", code="SF-POLICYSET-REFERENCE"
+            )
         entry = self.left.pop(name)
         if entry["dtype"] != dtype:
-            raise PolicySetError(f"{path} must be an array of {dtype}, got {entry['dtype']}; {REBUILD}")
+            raise PolicySetError(
+                f"{path} must be an array of {dtype}, got {entry['dtype']}; {REBUILD}", code="SF-POLICYSET-REFERENCE"
+            )
         data = self.members.read(_member(name), entry["bytes"])
         if len(data) != entry["bytes"] or hashlib.sha256(data).hexdigest() != entry["sha256"]:
-            raise PolicySetError(f"{_member(name)} must match bytes and SHA-256 in the manifest, got others; {DAMAGED}")
+            raise PolicySetError(
+                f"{_member(name)} must match bytes and SHA-256 in the manifest, got others; {DAMAGED}",
+                code="SF-POLICYSET-DIGEST",
+            )
         return np.frombuffer(data, dtype=DTYPES[dtype]).reshape(entry["shape"])
 
 

@@ -69,11 +69,13 @@ def _decode_mlp(fields: Mapping[str, Any], take: Fetch) -> Policy:
     check_keys("mlp policy", fields, MLP_KEYS)
     if fields["precision"] not in (NARROW, "float64"):
         raise InvalidInput(
-            f"precision must be {NARROW} or float64, got {str(fields['precision'])[:40]!r}; rebuild the policy set"
+            f"precision must be {NARROW} or float64, got {str(fields['precision'])[:40]!r}; rebuild the policy set",
+            code="SF-ARGUMENT-CHOICE",
         )
     if not isinstance(fields["squash"], bool) or not isinstance(fields["activation"], str):
         raise InvalidInput(
-            "squash must be true or false and activation a string, got something else; rebuild the policy set"
+            "squash must be true or false and activation a string, got something else; rebuild the policy set",
+            code="SF-ARGUMENT-TYPE",
         )
     clip = np.inf if fields["clip"] is None else _number("clip", fields["clip"])
     box = {name: None if fields[name] is None else take(fields[name], "float64") for name in ("low", "high")}
@@ -94,14 +96,17 @@ def _decode_mlp(fields: Mapping[str, Any], take: Fetch) -> Policy:
 def _names(field: str, value: Any) -> list[Any]:
     if not isinstance(value, list) or len(value) > MAX_LAYERS:
         raise InvalidInput(
-            f"{field} must be a list of at most {MAX_LAYERS} names, got something else; rebuild the policy set"
+            f"{field} must be a list of at most {MAX_LAYERS} names, got something else; rebuild the policy set",
+            code="SF-ARGUMENT-TYPE",
         )
     return value
 
 
 def _number(field: str, value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise InvalidInput(f"{field} must be a number, got {type(value).__name__}; rebuild the policy set")
+        raise InvalidInput(
+            f"{field} must be a number, got {type(value).__name__}; rebuild the policy set", code="SF-ARGUMENT-TYPE"
+        )
     return float(value)
 
 
@@ -126,17 +131,20 @@ def register_controller(kind: str, cls: type, parameters: Sequence[str]) -> None
     names = tuple(parameters)
     if isinstance(parameters, str) or not names or len(set(names)) < len(names) or "kind" in names:
         raise InvalidInput(
-            f"parameters must be distinct names, at least one and none of them 'kind', got {parameters!r}; list the attributes"
+            f"parameters must be distinct names, at least one and none of them 'kind', got {parameters!r}; list the attributes",
+            code="SF-ARGUMENT-DISTINCT",
         )
     if not callable(getattr(cls, "predict", None)):
         raise InvalidInput(
-            f"cls must have a method predict(observation, *, deterministic=False), got {cls.__name__} without; add it"
+            f"cls must have a method predict(observation, *, deterministic=False), got {cls.__name__} without; add it",
+            code="SF-POLICY-REGISTRATION",
         )
     try:
         inspect.signature(cls).bind(**dict.fromkeys(names, 0.0))
     except TypeError as error:
         raise InvalidInput(
-            f"cls must be made by {cls.__name__}({', '.join(n + '=...' for n in names)}), got: {error}; match the constructor"
+            f"cls must be made by {cls.__name__}({', '.join(n + '=...' for n in names)}), got: {error}; match the constructor",
+            code="SF-POLICY-REGISTRATION",
         ) from error
 
     def encode(policy: Any, put: Put) -> dict[str, Any]:
@@ -156,6 +164,7 @@ def _plain(name: str, value: Any, put: Put) -> Any:
     array = np.asarray(value)
     if array.dtype.kind not in "fiu" or not np.isfinite(array).all():
         raise InvalidInput(
-            f"{name} must be a finite number or an array of them, got {value!r}; keep parameters numeric"
+            f"{name} must be a finite number or an array of them, got {value!r}; keep parameters numeric",
+            code="SF-ARGUMENT-TYPE",
         )
     return float(array) if array.ndim == 0 else put(name, array.astype(np.float64))

@@ -75,11 +75,13 @@ def looks_after(previous: PolicySet | None, family: str) -> tuple[tuple[Look, ..
         return (), True
     if not isinstance(previous, PolicySet):
         raise InvalidInput(
-            f"previous must be a PolicySet, got {type(previous).__name__}; load a file with PolicySet.load"
+            f"previous must be a PolicySet, got {type(previous).__name__}; load a file with PolicySet.load",
+            code="SF-ARGUMENT-TYPE",
         )
     if previous.training.family != family:
         raise InvalidInput(
-            f"previous must be a policy set for {family}, got one for {previous.training.family}; looks are counted family by family"
+            f"previous must be a policy set for {family}, got one for {previous.training.family}; looks are counted family by family",
+            code="SF-ARGUMENT-MISMATCH",
         )
     found = previous.certificate
     if found is None:

@@ -59,7 +59,8 @@ def _interval(name: str, lower: Any, upper: Any, shape: tuple[int | None, ...]) 
         index = first_where(crossed)
         raise InvalidInput(
             f"{entry(name + '_lower', index)} must not exceed {name}_upper, got {low[index]:g} > {high[index]:g}; "
-            "swap them"
+            "swap them",
+            code="SF-ARGUMENT-ORDER",
         )
     return low, high
 
@@ -71,25 +72,34 @@ def _indices(name: str, value: Any, shape: tuple[int | None, ...], upper: int = 
     if bad.any():
         index = first_where(bad)
         rule = f"a whole number in [0, {upper})"
-        raise InvalidInput(f"{entry(name, index)} must be {rule}, got {floats[index]:g}; rebuild the policy set")
+        raise InvalidInput(
+            f"{entry(name, index)} must be {rule}, got {floats[index]:g}; rebuild the policy set",
+            code="SF-ARGUMENT-RANGE",
+        )
     return freeze(floats.astype(np.int64))
 
 
 def _text(name: str, value: Any) -> str:
     if not isinstance(value, str):
-        raise InvalidInput(f"{name} must be a string, got {type(value).__name__}; convert it with str()")
+        raise InvalidInput(
+            f"{name} must be a string, got {type(value).__name__}; convert it with str()", code="SF-ARGUMENT-TYPE"
+        )
     return value
 
 
 def _names(name: str, values: Any) -> tuple[str, ...]:
     """Distinct, non-empty strings."""
     if isinstance(values, str):
-        raise InvalidInput(f"{name} must be a tuple of strings, got one string; put it into a tuple")
+        raise InvalidInput(
+            f"{name} must be a tuple of strings, got one string; put it into a tuple", code="SF-ARGUMENT-TYPE"
+        )
     names = tuple(_text(f"{name}[{i}]", value) for i, value in enumerate(values))
     seen = {""}
     for index, value in enumerate(names):
         if value in seen:
-            raise InvalidInput(f"{name}[{index}] must be non-empty and new, got {value!r}; rename it")
+            raise InvalidInput(
+                f"{name}[{index}] must be non-empty and new, got {value!r}; rename it", code="SF-ARGUMENT-DISTINCT"
+            )
         seen.add(value)
     return names
 
@@ -144,7 +154,9 @@ class ConditionalPredictions(ReadOnly):
     def __post_init__(self) -> None:
         states = _indices("initial_states", self.initial_states, (None,))
         if (np.diff(states) <= 0).any():
-            raise InvalidInput(f"initial_states must increase strictly, got {states.tolist()}; sort them")
+            raise InvalidInput(
+                f"initial_states must increase strictly, got {states.tolist()}; sort them", code="SF-ARGUMENT-ORDER"
+            )
         low, high = _interval("conditional reward", self.reward_lower, self.reward_upper, (None, None, states.size))
         shape = (low.shape[0], low.shape[1], None, states.size)
         cost_low, cost_high = _interval("conditional cost", self.cost_lower, self.cost_upper, shape)
@@ -215,7 +227,8 @@ def _check_order(support: IntArray) -> None:
         index = first_where(bad)[0] + 1
         raise InvalidInput(
             f"support[{index}] must follow its predecessor in lexicographic order, got {support[index].tolist()} after "
-            f"{support[index - 1].tolist()}; sort the triples and drop duplicates"
+            f"{support[index - 1].tolist()}; sort the triples and drop duplicates",
+            code="SF-ARGUMENT-ORDER",
         )
 
 
@@ -231,7 +244,8 @@ def _check_boxes(support: IntArray, lower: FloatArray, upper: FloatArray) -> Non
         state, action = support[first[group], :2].tolist()
         raise InvalidInput(
             f"kernel box of cell {cell} at (s, a) = ({state}, {action}) must contain a probability vector, got sums "
-            f"between {least[cell, group]:g} and {most[cell, group]:g}; rebuild the policy set"
+            f"between {least[cell, group]:g} and {most[cell, group]:g}; rebuild the policy set",
+            code="SF-ARGUMENT-SIMPLEX",
         )
 
 
@@ -240,7 +254,8 @@ def _check_unit(name: str, array: FloatArray) -> None:
     if bad.any():
         index = first_where(bad)
         raise InvalidInput(
-            f"{entry(name, index)} must be a probability in [0, 1], got {array[index]:g}; rebuild the policy set"
+            f"{entry(name, index)} must be a probability in [0, 1], got {array[index]:g}; rebuild the policy set",
+            code="SF-ARGUMENT-RANGE",
         )
 
 
@@ -317,7 +332,10 @@ class Cells(ReadOnly):
         if self.conditional is not None:
             parts["conditional"] = self.conditional.reward_lower.shape[:2]
             if self.conditional.cost_lower.shape[2] != self.predictions.cost_lower.shape[2]:
-                raise InvalidInput("conditional predictions must cover the same constraints; rebuild the policy set")
+                raise InvalidInput(
+                    "conditional predictions must cover the same constraints; rebuild the policy set",
+                    code="SF-ARGUMENT-MISMATCH",
+                )
         if self.signals is not None:
             parts["signals"] = self.signals.lower.shape[:2]
         if self.kernel is not None:
@@ -325,7 +343,8 @@ class Cells(ReadOnly):
         for name, shape in parts.items():
             if shape != (n, j):
                 raise InvalidInput(
-                    f"{name} must describe {n} cells and {j} policies, got {shape}; rebuild the policy set"
+                    f"{name} must describe {n} cells and {j} policies, got {shape}; rebuild the policy set",
+                    code="SF-ARGUMENT-SHAPE",
                 )
         self._check_outside()
 
@@ -511,7 +530,10 @@ class AssumptionReport:
 
     def __post_init__(self) -> None:
         if not isinstance(self.holds, bool | np.bool_):
-            raise InvalidInput(f"holds must be True or False, got {type(self.holds).__name__}; convert it with bool()")
+            raise InvalidInput(
+                f"holds must be True or False, got {type(self.holds).__name__}; convert it with bool()",
+                code="SF-ARGUMENT-TYPE",
+            )
         object.__setattr__(self, "safe_margin", _finite("safe_margin", self.safe_margin))
         _text("statement", self.statement)
         for name in ("offenders", "minimum_costs"):
@@ -521,10 +543,14 @@ class AssumptionReport:
         if len(self.minimum_costs) != len(self.offenders):
             raise InvalidInput(
                 f"minimum_costs must hold one row per offender ({len(self.offenders)}), got {len(self.minimum_costs)}; "
-                "report both for every offending task"
+                "report both for every offending task",
+                code="SF-ARGUMENT-LENGTH",
             )
         if self.holds and self.offenders:
-            raise InvalidInput(f"holds must be False when tasks offend, got {len(self.offenders)} offenders; report it")
+            raise InvalidInput(
+                f"holds must be False when tasks offend, got {len(self.offenders)} offenders; report it",
+                code="SF-ARGUMENT-COMBINATION",
+            )
 
 
 @dataclass(frozen=True, eq=False)
@@ -584,10 +610,15 @@ class PolicySet(ReadOnly):
         ]
         for name, got, want in lengths:
             if got != want:
-                raise InvalidInput(f"{name} must hold {want} entries, got {got}; rebuild the policy set")
+                raise InvalidInput(
+                    f"{name} must hold {want} entries, got {got}; rebuild the policy set", code="SF-ARGUMENT-LENGTH"
+                )
         if not self.policies or not len(self.cells):
             counts = f"{len(self.policies)} policies and {len(self.cells)} cells"
-            raise InvalidInput(f"a policy set must hold a safe policy and a cell, got {counts}; rebuild the policy set")
+            raise InvalidInput(
+                f"a policy set must hold a safe policy and a cell, got {counts}; rebuild the policy set",
+                code="SF-ARGUMENT-EMPTY",
+            )
 
     def _check_tables(self) -> None:
         """Policies can act, tables share one (S, A), and labels of states and actions lie inside it."""
@@ -595,11 +626,14 @@ class PolicySet(ReadOnly):
             if not callable(getattr(policy, "predict", None)):
                 kind = type(policy).__name__
                 raise InvalidInput(
-                    f"policies[{index}] must have a method predict, got {kind}; wrap it in a TabularPolicy"
+                    f"policies[{index}] must have a method predict, got {kind}; wrap it in a TabularPolicy",
+                    code="SF-POLICY-KIND",
                 )
         shapes = sorted({p.table.shape for p in self.policies if isinstance(p, TabularPolicy)})
         if len(shapes) > 1:
-            raise InvalidInput(f"policies must share one shape (S, A), got {shapes}; rebuild the policy set")
+            raise InvalidInput(
+                f"policies must share one shape (S, A), got {shapes}; rebuild the policy set", code="SF-ARGUMENT-SHAPE"
+            )
         if shapes and self.cells.kernel is not None:
             _indices("support states", self.cells.kernel.support[:, ::2], (None, 2), shapes[0][0])
             _indices("support actions", self.cells.kernel.support[:, 1], (None,), shapes[0][1])

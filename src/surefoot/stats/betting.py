@@ -105,10 +105,13 @@ class BetGrid:
         weights = as_floats("weights", self.weights, (fractions.size,))
         if not fractions.size or not (0.0 < fractions[0] and fractions[-1] < 1.0 and np.all(np.diff(fractions) > 0.0)):
             raise InvalidInput(
-                f"fractions must increase strictly inside (0, 1), got {fractions}; sort and rescale them"
+                f"fractions must increase strictly inside (0, 1), got {fractions}; sort and rescale them",
+                code="SF-ARGUMENT-ORDER",
             )
         if np.any(weights <= 0.0) or abs(float(weights.sum()) - 1.0) > 1e-9:
-            raise InvalidInput(f"weights must be positive and sum to 1, got {weights}; normalise them")
+            raise InvalidInput(
+                f"weights must be positive and sum to 1, got {weights}; normalise them", code="SF-ARGUMENT-SIMPLEX"
+            )
         object.__setattr__(self, "fractions", fractions)
         object.__setattr__(self, "weights", weights)
 
@@ -218,7 +221,10 @@ class MeanUpperBounds:
     def _given(self, means: ArrayLike) -> FloatArray:
         grid = as_floats("means", np.broadcast_to(means, (self.ceilings.size, np.shape(means)[-1])), (None, None))
         if np.any(np.diff(grid, axis=1) <= 0.0) or np.any(grid[:, 0] != 0.0) or np.any(grid[:, -1] >= self.ceilings):
-            raise InvalidInput("means must increase strictly from 0 to below the stream's ceiling; use mean_grid")
+            raise InvalidInput(
+                "means must increase strictly from 0 to below the stream's ceiling; use mean_grid",
+                code="SF-ARGUMENT-ORDER",
+            )
         return grid
 
     def update(self, stream: int, values: ArrayLike) -> None:
@@ -451,7 +457,10 @@ class IntervalWealth:
     def _weights(weights: ArrayLike, policies: int) -> FloatArray:
         array = as_floats("policy_weights", weights, (policies,))
         if np.any(array < 0.0) or not abs(float(array.sum()) - 1.0) <= 1e-9:
-            raise InvalidInput(f"policy_weights must be >= 0 and sum to 1, got sum {array.sum():g}; normalise them")
+            raise InvalidInput(
+                f"policy_weights must be >= 0 and sum to 1, got sum {array.sum():g}; normalise them",
+                code="SF-ARGUMENT-SIMPLEX",
+            )
         return array
 
     def update(
@@ -481,7 +490,8 @@ class IntervalWealth:
         if minus.shape != plus.shape or minus.shape[0] not in (1, batch.shape[0]):
             raise InvalidInput(
                 f"m_minus and m_plus must both be (N,) or (n, N) with n = {batch.shape[0]}, "
-                f"got {minus.shape} and {plus.shape}; give one row, or one row per value"
+                f"got {minus.shape} and {plus.shape}; give one row, or one row per value",
+                code="SF-ARGUMENT-SHAPE",
             )
         verdict = _kernels.interval_update(
             policy,
@@ -563,7 +573,8 @@ class IntervalWealth:
         mask = np.asarray(active)
         if mask.dtype != np.bool_ or mask.shape != self._everyone.shape:
             raise InvalidInput(
-                f"alive must be a mask of shape {self._everyone.shape}, got {mask.dtype} {mask.shape}; use booleans"
+                f"alive must be a mask of shape {self._everyone.shape}, got {mask.dtype} {mask.shape}; use booleans",
+                code="SF-ARGUMENT-SHAPE",
             )
         return np.flatnonzero(mask)
 
@@ -575,7 +586,8 @@ class IntervalWealth:
             _refuse_value(values[:, cell if values.shape[1] > 1 else 0], t, low, high)
         raise InvalidInput(
             f"m_minus[{t}, {cell}] <= m_plus[{t}, {cell}] must lie in the hull [{least:g}, {most:g}], "
-            f"got {minus[t, cell]:g} and {plus[t, cell]:g}; widen the hull or clip"
+            f"got {minus[t, cell]:g} and {plus[t, cell]:g}; widen the hull or clip",
+            code="SF-ARGUMENT-RANGE",
         )
 
     def _touch(self, policy: int, count: int) -> None:
@@ -602,9 +614,12 @@ def _batch(values: ArrayLike) -> FloatArray:
     try:
         array = np.ascontiguousarray(values, dtype=np.float64)
     except (TypeError, ValueError) as error:
-        raise InvalidInput("values must be numbers; convert them to float64") from error
+        raise InvalidInput("values must be numbers; convert them to float64", code="SF-ARGUMENT-TYPE") from error
     if np.ndim(values) != 1:
-        raise InvalidInput(f"values must have shape (n,), got {np.shape(values)}; pass one value as a list of one")
+        raise InvalidInput(
+            f"values must have shape (n,), got {np.shape(values)}; pass one value as a list of one",
+            code="SF-ARGUMENT-SHAPE",
+        )
     return array if array.flags.writeable else array.copy()
 
 
@@ -613,13 +628,14 @@ def _matrix(name: str, value: ArrayLike, cells: int, *, column: bool) -> FloatAr
     try:
         array = np.ascontiguousarray(value, dtype=np.float64)
     except (TypeError, ValueError) as error:
-        raise InvalidInput(f"{name} must be numbers; convert them to float64") from error
+        raise InvalidInput(f"{name} must be numbers; convert them to float64", code="SF-ARGUMENT-TYPE") from error
     if np.ndim(value) == 1:
         array = array[:, None] if column else array[None, :]
     if array.ndim != 2 or array.shape[1] not in ((1, cells) if column else (cells,)):
         vector = "(n,)" if column else "(N,)"
         raise InvalidInput(
-            f"{name} must have shape {vector} or (n, N) with N = {cells}, got {np.shape(value)}; reshape it"
+            f"{name} must have shape {vector} or (n, N) with N = {cells}, got {np.shape(value)}; reshape it",
+            code="SF-ARGUMENT-SHAPE",
         )
     return array if array.flags.writeable and array.flags.c_contiguous else np.array(array, order="C")
 
@@ -633,23 +649,27 @@ def _check_values(batch: FloatArray, low: float, high: float) -> None:
 def _refuse_value(batch: FloatArray, index: int, low: float, high: float) -> NoReturn:
     raise InvalidInput(
         f"values[{index}] must lie in [{low:g}, {high:g}], got {batch[index]:.9g}; "
-        "the declared range is wrong, or the report"
+        "the declared range is wrong, or the report",
+        code="SF-ARGUMENT-RANGE",
     )
 
 
 def _check_outstanding(count: int, lost: int) -> None:
     if count > lost:
         raise InvalidInput(
-            f"values must be at most as many as are lost, got {count} for {lost}; use update for new ones"
+            f"values must be at most as many as are lost, got {count} for {lost}; use update for new ones",
+            code="SF-ARGUMENT-RANGE",
         )
 
 
 def _positive(name: str, array: FloatArray) -> FloatArray:
     if not array.size:
-        raise InvalidInput(f"{name} must not be empty; give one entry per stream")
+        raise InvalidInput(f"{name} must not be empty; give one entry per stream", code="SF-ARGUMENT-EMPTY")
     if np.any(array <= 0.0):
         index = first_where(array <= 0.0)[0]
-        raise InvalidInput(f"{name}[{index}] must be > 0, got {array[index]:g}; check its unit")
+        raise InvalidInput(
+            f"{name}[{index}] must be > 0, got {array[index]:g}; check its unit", code="SF-ARGUMENT-RANGE"
+        )
     return array
 
 
@@ -660,7 +680,8 @@ def _spread(name: str, value: ArrayLike, shape: tuple[int, int]) -> FloatArray:
         if isinstance(error, InvalidInput):
             raise
         raise InvalidInput(
-            f"{name} must broadcast to (N, J) = {shape}, got {np.shape(value)}; check the axes"
+            f"{name} must broadcast to (N, J) = {shape}, got {np.shape(value)}; check the axes",
+            code="SF-ARGUMENT-SHAPE",
         ) from error
 
 
@@ -668,7 +689,8 @@ def _ordered(holds: NDArray[np.bool_], rule: str, left: FloatArray, right: Float
     if not holds.all():
         index = first_where(~holds)
         raise InvalidInput(
-            f"{rule}, got {left[index]:g} and {right[index]:g} at {index}; check the range of the signal"
+            f"{rule}, got {left[index]:g} and {right[index]:g} at {index}; check the range of the signal",
+            code="SF-ARGUMENT-ORDER",
         )
 
 

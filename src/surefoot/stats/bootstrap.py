@@ -45,7 +45,8 @@ def mean_over_tasks(
     level = check_real("level", level, low=0.0, high=1.0, open_low=True, open_high=True)
     if not array.size or len(tasks) != array.size:
         raise InvalidInput(
-            f"tasks must name the task of each of {array.size} >= 1 values, got {len(tasks)}; give one per run"
+            f"tasks must name the task of each of {array.size} >= 1 values, got {len(tasks)}; give one per run",
+            code="SF-ARGUMENT-LENGTH",
         )
     numbers = {task: k for k, task in enumerate(dict.fromkeys(tasks))}
     rows = np.array([numbers[task] for task in tasks])

@@ -161,6 +161,7 @@ def _slack_and_margin(safe_slack: float, eps: float, lipschitz: float) -> tuple[
     eps, lipschitz = _checked_cover(eps, lipschitz)
     if not check_real("safe_slack", safe_slack) > 0.0:
         raise InvalidInput(
-            f"safe_slack must be > 0 for a schedule to exist, got {safe_slack:g}; keep playing the safe policy"
+            f"safe_slack must be > 0 for a schedule to exist, got {safe_slack:g}; keep playing the safe policy",
+            code="SF-AGENT-MARGIN",
         )
     return float(safe_slack), (4.0 * lipschitz + 9.0) * eps

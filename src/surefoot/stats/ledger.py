@@ -33,7 +33,10 @@ class Entry:
         for field in ("name", "purpose"):
             text = getattr(self, field)
             if not isinstance(text, str) or not text.strip():
-                raise InvalidInput(f"{field} must be a non-empty string, got {text!r}; say who spends it and what for")
+                raise InvalidInput(
+                    f"{field} must be a non-empty string, got {text!r}; say who spends it and what for",
+                    code="SF-ARGUMENT-TEXT",
+                )
         delta = check_real("delta", self.delta, low=0.0, high=1.0, open_low=True, open_high=True)
         object.__setattr__(self, "delta", delta)
 
@@ -58,7 +61,8 @@ class Ledger:
         if self.spent > self.total * (1.0 + TOLERANCE):
             parts = ", ".join(f"{e.name}={e.delta:g}" for e in self.entries)
             raise LedgerError(
-                f"delta must sum to at most {self.total:g}, got {self.spent:g} ({parts}); spend less or raise the total"
+                f"delta must sum to at most {self.total:g}, got {self.spent:g} ({parts}); spend less or raise the total",
+                code="SF-LEDGER-OVERSPENT",
             )
 
     def spend(self, name: str, delta: float, purpose: str) -> Ledger:
@@ -100,7 +104,10 @@ class Ledger:
         _check_keys("ledger", data, {"total", "entries"})
         rows = data["entries"]
         if not isinstance(rows, list | tuple):
-            raise InvalidInput(f"ledger['entries'] must be a list, got {type(rows).__name__}; write it with as_dict")
+            raise InvalidInput(
+                f"ledger['entries'] must be a list, got {type(rows).__name__}; write it with as_dict",
+                code="SF-ARGUMENT-TYPE",
+            )
         for index, row in enumerate(rows):
             _check_keys(f"ledger['entries'][{index}]", row, {"name", "delta", "purpose"})
         return cls(data["total"], tuple(Entry(row["name"], row["delta"], row["purpose"]) for row in rows))
@@ -112,14 +119,20 @@ def _refuse_double_names(entries: tuple[Entry, ...]) -> None:
         if entry.name in seen:
             raise LedgerError(
                 f"entries[{index}].name must be new, got {entry.name!r} a second time; "
-                "spend each part once, under its own name"
+                "spend each part once, under its own name",
+                code="SF-LEDGER-TWICE",
             )
         seen.add(entry.name)
 
 
 def _check_keys(name: str, data: object, keys: set[str]) -> None:
     if not isinstance(data, Mapping):
-        raise InvalidInput(f"{name} must be a mapping, got {type(data).__name__}; write it with as_dict")
+        raise InvalidInput(
+            f"{name} must be a mapping, got {type(data).__name__}; write it with as_dict", code="SF-ARGUMENT-TYPE"
+        )
     if set(data) != keys:
         got = sorted(map(str, data))
-        raise InvalidInput(f"{name} must have exactly the keys {sorted(keys)}, got {got}; write it with as_dict")
+        raise InvalidInput(
+            f"{name} must have exactly the keys {sorted(keys)}, got {got}; write it with as_dict",
+            code="SF-ARGUMENT-KEYS",
+        )

@@ -43,7 +43,12 @@ def check_families(names: Sequence[str]) -> None:
         InvalidInput: names what is wrong and lists what there is.
     """
     if not names or len(set(names)) < len(names):
-        raise InvalidInput(f"families must be distinct names, got {list(names)}; list every family once")
+        raise InvalidInput(
+            f"families must be distinct names, got {list(names)}; list every family once", code="SF-ARGUMENT-DISTINCT"
+        )
     for name in names:
         if name not in FAMILIES:
-            raise InvalidInput(f"family must be one of {', '.join(sorted(FAMILIES))}, got {name!r}; choose among them")
+            raise InvalidInput(
+                f"family must be one of {', '.join(sorted(FAMILIES))}, got {name!r}; choose among them",
+                code="SF-ARGUMENT-CHOICE",
+            )

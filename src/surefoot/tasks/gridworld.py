@@ -54,7 +54,10 @@ class NoisyGridworld:
 
     def __post_init__(self) -> None:
         if self.variant not in ("truncated", "published"):
-            raise InvalidInput(f'variant must be "truncated" or "published", got {self.variant!r}; choose one')
+            raise InvalidInput(
+                f'variant must be "truncated" or "published", got {self.variant!r}; choose one',
+                code="SF-ARGUMENT-CHOICE",
+            )
         object.__setattr__(self, "limit", check_real("limit", self.limit, low=0.0))
 
     @property

@@ -90,7 +90,10 @@ class HardInstance:
             check_real("margin", self.margin, low=0.0, high=0.5 * self.worth * self._durations[0], open_low=True),
         )
         if self._durations[2] * (1.0 - self.discount) >= 1.0:
-            raise InvalidInput(f"accuracy must leave q2 below 1, got {self.accuracy:g}; lower it or raise the ratio")
+            raise InvalidInput(
+                f"accuracy must leave q2 below 1, got {self.accuracy:g}; lower it or raise the ratio",
+                code="SF-ARGUMENT-RANGE",
+            )
 
     @property
     def n_tasks(self) -> int:
