@@ -37,7 +37,8 @@ def printable(value: Any) -> str:
     >>> printable("fast\\tand \\u202eesool")
     'fast and \ufffdesool'
     """
-    return "".join(map(_shown, str(value)))
+    text = str(value)
+    return text if text.isprintable() else "".join(map(_shown, text))
 
 
 def _shown(character: str) -> str:
