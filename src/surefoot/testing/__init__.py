@@ -18,12 +18,14 @@ if TYPE_CHECKING:
     from surefoot.testing.families import TaskFamilySuite
     from surefoot.testing.policies import PolicySuite
     from surefoot.testing.simulated import SimulatedFamilySuite
+    from surefoot.testing.storage import StorageSuite
     from surefoot.testing.suite import Suite, broken_rules
 
 _HOME_OF = {
     "AgentSuite": "agents",
     "PolicySuite": "policies",
     "SimulatedFamilySuite": "simulated",
+    "StorageSuite": "storage",
     "Suite": "suite",
     "TaskFamilySuite": "families",
     "broken_rules": "suite",
@@ -33,6 +35,7 @@ __all__ = [
     "AgentSuite",
     "PolicySuite",
     "SimulatedFamilySuite",
+    "StorageSuite",
     "Suite",
     "TaskFamilySuite",
     "broken_rules",
