@@ -20,7 +20,7 @@ import pytest
 TIERS = [
     ["errors", "version"],  # anything may raise, and say which version it is
     ["arrays", "deprecation", "error_codes", "json_reading", "kernels", "progress", "text_table"],
-    ["blas", "parallel", "policy", "controllers", "criterion", "stats"],
+    ["blas", "highs", "parallel", "policy", "controllers", "criterion", "stats"],
     ["cmdp"],
     ["solvers"],
     ["tasks", "policyset"],  # a family may solve one of its tasks: that is how the gridworld finds its safe policy

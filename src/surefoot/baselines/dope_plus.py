@@ -52,7 +52,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-import highspy
 import numpy as np
 
 from surefoot.arrays import FloatArray
@@ -62,6 +61,7 @@ from surefoot.baselines.extended_lp import ExtendedProgram
 from surefoot.baselines.model_based import EpisodePlan, Known, ModelBasedAgent, known_from, point_model
 from surefoot.baselines.presets import BaselineContext, Preset, choose
 from surefoot.cmdp.evaluate import occupancy
+from surefoot.highs import INFINITY, Matrix, make_model, make_solver, run_solver
 
 __all__ = ["PRESETS", "DOPEPlus", "PublishedDOPEPlus", "make"]
 
@@ -219,20 +219,10 @@ def _maximise(objective: FloatArray, matrix: FloatArray, lower: FloatArray, uppe
     from scipy.sparse import csc_matrix
 
     columns = csc_matrix(matrix)
-    model = highspy.HighsLp()
-    model.num_row_, model.num_col_ = matrix.shape
-    model.col_cost_ = -objective
-    model.col_lower_, model.col_upper_ = np.zeros(objective.size), np.full(objective.size, highspy.kHighsInf)
-    model.row_lower_, model.row_upper_ = lower, upper
-    model.a_matrix_.format_ = highspy.MatrixFormat.kColwise
-    model.a_matrix_.start_, model.a_matrix_.index_ = columns.indptr, columns.indices
-    model.a_matrix_.value_ = columns.data
-    solver = highspy.Highs()
-    solver.setOptionValue("output_flag", False)
-    solver.setOptionValue("threads", 1)
-    solver.passModel(model)
-    solver.run()
-    if solver.getModelStatus() != highspy.HighsModelStatus.kOptimal:
+    free = np.zeros(objective.size), np.full(objective.size, INFINITY)
+    entries = Matrix(columns.indptr, columns.indices, columns.data)
+    solver = make_solver(make_model(-objective, free, (lower, upper), entries))
+    if run_solver(solver) != "optimal":
         return None
     return np.asarray(solver.getSolution().col_value)
 

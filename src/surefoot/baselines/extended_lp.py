@@ -30,14 +30,14 @@ Letters: S states, A actions, I constraints, E entries of the support.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
-import highspy
 import numpy as np
 
 from surefoot.arrays import FloatArray, IntArray
 from surefoot.baselines.counts import Support
 from surefoot.blas import solve_systems
+from surefoot.highs import INFINITY, Matrix, Status, make_model, make_solver, run_solver
 
 __all__ = ["Check", "ExtendedProgram", "ExtendedSolution", "Problem", "check"]
 
@@ -49,8 +49,6 @@ UNVISITED = 1e-9
 ROUNDING = 1e-9
 """Of the linear system behind exact values, and of a kernel projected into its box."""
 MAX_SWEEPS = 200
-
-Status = Literal["optimal", "infeasible", "failed"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -250,25 +248,14 @@ def _reward_scale(problem: Problem) -> float:
 
 
 def _run(problem: Problem, basis: Any) -> tuple[Any, Status, int]:
-    solver = highspy.Highs()
-    for option, value in (
-        ("output_flag", False),
-        ("threads", 1),
-        ("presolve", "off" if basis is not None else "choose"),
-        ("primal_feasibility_tolerance", 1e-10),
-        ("dual_feasibility_tolerance", 1e-10),
-    ):
-        solver.setOptionValue(option, value)
-    solver.passModel(_model(problem))
+    presolve = "off" if basis is not None else "choose"
+    solver = make_solver(
+        _model(problem), presolve=presolve, primal_feasibility_tolerance=1e-10, dual_feasibility_tolerance=1e-10
+    )
     if basis is not None:
         solver.setBasis(basis)
-    solver.run()
-    status = solver.getModelStatus()
-    iterations = int(solver.getInfo().simplex_iteration_count)
-    if status == highspy.HighsModelStatus.kOptimal:
-        return solver, "optimal", iterations
-    infeasible = status in (highspy.HighsModelStatus.kInfeasible, highspy.HighsModelStatus.kUnboundedOrInfeasible)
-    return solver, "infeasible" if infeasible else "failed", iterations
+    status = run_solver(solver)
+    return solver, status, int(solver.getInfo().simplex_iteration_count)
 
 
 def _model(problem: Problem) -> Any:
@@ -279,22 +266,14 @@ def _model(problem: Problem) -> Any:
     # Duplicates (a self-loop and the state's own 1) are summed here.
     key = column * (n + pairs + entries + i) + row
     unique, where = np.unique(key, return_inverse=True)
-    summed = np.bincount(where, weights=value)
+    summed = np.asarray(np.bincount(where, weights=value), dtype=np.float64)
     columns, rows = np.divmod(unique, n + pairs + entries + i)
-    infinity = highspy.kHighsInf
-    model: Any = highspy.HighsLp()
-    model.num_col_, model.num_row_ = pairs + entries, n + pairs + entries + i
-    model.col_cost_ = np.concatenate([-problem.rewards.reshape(-1) / _reward_scale(problem), np.zeros(entries)])
-    model.col_lower_ = np.zeros(pairs + entries)
-    model.col_upper_ = np.full(pairs + entries, infinity)
-    model.row_lower_ = np.concatenate([problem.start, np.zeros(pairs), np.full(entries + i, -infinity)])
-    limits = problem.limits * (1.0 - TIGHTENING)
-    model.row_upper_ = np.concatenate([problem.start, np.zeros(pairs + entries), limits])
-    model.a_matrix_.format_ = highspy.MatrixFormat.kColwise
-    model.a_matrix_.start_ = np.searchsorted(columns, np.arange(pairs + entries + 1)).astype(np.int32)
-    model.a_matrix_.index_ = rows.astype(np.int32)
-    model.a_matrix_.value_ = summed
-    return model
+    size, limits = pairs + entries, problem.limits * (1.0 - TIGHTENING)
+    cost = np.concatenate([-problem.rewards.reshape(-1) / _reward_scale(problem), np.zeros(entries)])
+    low = np.concatenate([problem.start, np.zeros(pairs), np.full(entries + i, -INFINITY)])
+    high = np.concatenate([problem.start, np.zeros(size), limits])
+    matrix = Matrix.from_entries(rows, columns, summed, size)
+    return make_model(cost, (np.zeros(size), np.full(size, INFINITY)), (low, high), matrix)
 
 
 def _coefficients(problem: Problem) -> tuple[IntArray, IntArray, FloatArray]:

@@ -20,10 +20,10 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-import highspy
 import numpy as np
 
 from surefoot.arrays import FloatArray, magnitude
+from surefoot.highs import Matrix, add_upper_row, make_model, make_solver, run_solver
 
 __all__ = ["Plan", "Program", "plan", "safe_plan", "safe_share", "verify"]
 
@@ -153,14 +153,13 @@ def _tidy(weights: FloatArray) -> FloatArray:
 
 def _solve(program: Program, floor: float) -> tuple[FloatArray | None, list[tuple[int, int]]]:
     """The optimum with rows added as they are violated; ``None`` if the solver gives up. Also the rows that bind."""
-    n_rows, n_policies, n_constraints = program.rows.shape
+    n_rows, _, n_constraints = program.rows.shape
     inside = _inside(program.limits)
     solver = _start(program, floor)
     units = [_unit(limit) for limit in inside.tolist()]
     active: list[tuple[int, int]] = []
     while True:
-        solver.run()
-        if solver.getModelStatus() != highspy.HighsModelStatus.kOptimal:
+        if run_solver(solver) != "optimal":
             return None, active
         answer = solver.getSolution()
         weights = np.maximum(np.asarray(answer.col_value, dtype=np.float64), 0.0)
@@ -175,8 +174,7 @@ def _solve(program: Program, floor: float) -> tuple[FloatArray | None, list[tupl
             duals = np.asarray(answer.row_dual)[1 + bool(program.doubted) :]
             return weights, [row for row, dual in zip(active, duals) if dual != 0.0]
         for h, i in fresh:
-            row, columns = program.rows[h, :, i] / units[i], np.arange(n_policies, dtype=np.int32)
-            solver.addRow(-highspy.kHighsInf, inside[i] / units[i], n_policies, columns, row)
+            add_upper_row(solver, program.rows[h, :, i] / units[i], inside[i] / units[i])
             active.append((h, i))
 
 
@@ -190,29 +188,14 @@ def _start(program: Program, floor: float) -> Any:
     size = program.objective.size
     lower, upper = np.zeros(size), np.ones(size)
     lower[program.candidate], upper[list(program.barred)] = floor, 0.0
-    model = highspy.HighsLp()
-    model.num_col_, model.num_row_ = size, 1
     unit = _unit(float(np.abs(program.objective).max()))
-    model.col_cost_, model.col_lower_, model.col_upper_ = -program.objective / unit, lower, upper
-    model.row_lower_, model.row_upper_ = np.ones(1), np.ones(1)
-    model.a_matrix_.format_ = highspy.MatrixFormat.kRowwise
-    model.a_matrix_.start_ = np.array([0, size], dtype=np.int32)
-    model.a_matrix_.index_ = np.arange(size, dtype=np.int32)
-    model.a_matrix_.value_ = np.ones(size)
-    solver = highspy.Highs()
-    for option, value in (
-        ("output_flag", False),
-        ("threads", 1),
-        ("presolve", "off"),
-        ("primal_feasibility_tolerance", 1e-10),
-        ("small_matrix_value", 1e-12),
-    ):
-        solver.setOptionValue(option, value)
-    solver.passModel(model)
+    simplex = Matrix(np.array([0, size]), np.arange(size), np.ones(size), by_rows=True)
+    model = make_model(-program.objective / unit, (lower, upper), (np.ones(1), np.ones(1)), simplex)
+    solver = make_solver(model, presolve="off", primal_feasibility_tolerance=1e-10, small_matrix_value=1e-12)
     if program.doubted:
         row = np.zeros(size)
         row[list(program.doubted)], row[0] = program.beside, -1.0
-        solver.addRow(-highspy.kHighsInf, 0.0, size, np.arange(size, dtype=np.int32), row)
+        add_upper_row(solver, row, 0.0)
     return solver
 
 

@@ -16,14 +16,12 @@ Letters: S states, A actions, I constraints, K policies.
 
 from __future__ import annotations
 
-from typing import Any
-
-import highspy
 import numpy as np
 
 from surefoot.arrays import FloatArray
 from surefoot.cmdp.evaluate import evaluate_many, occupancy
 from surefoot.cmdp.model import TabularCMDP
+from surefoot.highs import INFINITY, Matrix, make_model, make_solver, run_solver
 from surefoot.solvers.certificate import best_response, limit_units
 
 __all__ = ["PolicyMaster"]
@@ -126,30 +124,16 @@ def _minimise(objective: FloatArray, rows: FloatArray, *, free: bool) -> tuple[F
     ``free``: the last column may be negative. Where the solver finds nothing, shares and multipliers are zero.
     """
     m, n = rows.shape
-    infinity = highspy.kHighsInf
-    model: Any = highspy.HighsLp()
-    model.num_col_, model.num_row_ = n, m
-    model.col_cost_, model.col_upper_ = objective, np.full(n, infinity)
-    model.col_lower_ = np.append(np.zeros(n - 1), -infinity if free else 0.0)
-    model.row_lower_ = np.append(np.full(m - 1, -infinity), 1.0)
-    model.row_upper_ = np.append(np.zeros(m - 1), 1.0)
-    model.a_matrix_.format_ = highspy.MatrixFormat.kColwise
-    model.a_matrix_.start_ = (m * np.arange(n + 1)).astype(np.int32)
-    model.a_matrix_.index_ = np.tile(np.arange(m, dtype=np.int32), n)
-    model.a_matrix_.value_ = np.ascontiguousarray(rows.T).reshape(-1)
-    solver: Any = highspy.Highs()
-    for option, value in (
-        ("output_flag", False),
-        ("threads", 1),
-        ("presolve", "off"),
-        ("primal_feasibility_tolerance", 1e-10),
-        ("dual_feasibility_tolerance", 1e-10),
-        ("small_matrix_value", 1e-12),
-    ):
-        solver.setOptionValue(option, value)
-    solver.passModel(model)
-    solver.run()
-    if solver.getModelStatus() != highspy.HighsModelStatus.kOptimal:
+    columns = np.append(np.zeros(n - 1), -INFINITY if free else 0.0), np.full(n, INFINITY)
+    ends = np.append(np.full(m - 1, -INFINITY), 1.0), np.append(np.zeros(m - 1), 1.0)
+    solver = make_solver(
+        make_model(objective, columns, ends, Matrix.from_dense(rows)),
+        presolve="off",
+        primal_feasibility_tolerance=1e-10,
+        dual_feasibility_tolerance=1e-10,
+        small_matrix_value=1e-12,
+    )
+    if run_solver(solver) != "optimal":
         return np.zeros(n), np.zeros(m - 1), np.inf
     answer = solver.getSolution()
     shares = np.asarray(answer.col_value, dtype=np.float64)

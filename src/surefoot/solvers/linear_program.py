@@ -21,14 +21,14 @@ Letters: S states, A actions, I constraints.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
-import highspy
 import numpy as np
 
 from surefoot.arrays import FloatArray, IntArray
 from surefoot.cmdp.model import TabularCMDP
 from surefoot.errors import InfeasibleError, SolverError
+from surefoot.highs import INFINITY, Matrix, Status, make_model, make_solver, run_solver
 from surefoot.solvers.certificate import OptimalityCertificate, certify, least_excess, limit_units
 from surefoot.solvers.column_generation import PolicyMaster
 
@@ -43,8 +43,6 @@ ORDINARY = 2.0**10
 PATIENCE = 50
 """Simplex iterations per row after which the linear program is given up."""
 UNVISITED = 1e-9
-
-Status = Literal["optimal", "infeasible", "failed"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -227,27 +225,18 @@ def _policy(cmdp: TabularCMDP, occupancy: FloatArray, reduced: FloatArray) -> Fl
 
 
 def _run(cmdp: TabularCMDP, limits: FloatArray, basis: Any, *, relaxed: bool = False) -> tuple[Any, Status, int]:
-    solver = highspy.Highs()
-    for option, value in (
-        ("output_flag", False),
-        ("threads", 1),
-        ("presolve", "off" if basis is not None else "choose"),
-        ("primal_feasibility_tolerance", 1e-10),
-        ("dual_feasibility_tolerance", 1e-10),
-        ("small_matrix_value", 1e-12),
-        ("simplex_iteration_limit", PATIENCE * (cmdp.n_states + cmdp.n_constraints)),
-    ):
-        solver.setOptionValue(option, value)
-    solver.passModel(_model(cmdp, limits, relaxed))
+    solver = make_solver(
+        _model(cmdp, limits, relaxed),
+        presolve="off" if basis is not None else "choose",
+        primal_feasibility_tolerance=1e-10,
+        dual_feasibility_tolerance=1e-10,
+        small_matrix_value=1e-12,
+        simplex_iteration_limit=PATIENCE * (cmdp.n_states + cmdp.n_constraints),
+    )
     if basis is not None:
         solver.setBasis(basis)
-    solver.run()
-    status = solver.getModelStatus()
-    iterations = int(solver.getInfo().simplex_iteration_count)
-    if status == highspy.HighsModelStatus.kOptimal:
-        return solver, "optimal", iterations
-    infeasible = status in (highspy.HighsModelStatus.kInfeasible, highspy.HighsModelStatus.kUnboundedOrInfeasible)
-    return solver, "infeasible" if infeasible else "failed", iterations
+    status = run_solver(solver)
+    return solver, status, int(solver.getInfo().simplex_iteration_count)
 
 
 def _model(cmdp: TabularCMDP, limits: FloatArray, relaxed: bool) -> Any:
@@ -264,18 +253,10 @@ def _model(cmdp: TabularCMDP, limits: FloatArray, relaxed: bool) -> Any:
         column = np.r_[column, np.full(i, objective.size)]
         objective = np.append(np.zeros(objective.size), 1.0)
     order = np.argsort(column * (n + i) + row, kind="stable")
-    model = highspy.HighsLp()
-    model.num_col_, model.num_row_ = objective.size, n + i
-    model.col_cost_ = objective
-    model.col_lower_ = np.zeros(objective.size)
-    model.col_upper_ = np.full(objective.size, highspy.kHighsInf)
-    model.row_lower_ = np.concatenate([cmdp.start, np.full(i, -highspy.kHighsInf)])
-    model.row_upper_ = np.concatenate([cmdp.start, limits / costs])
-    model.a_matrix_.format_ = highspy.MatrixFormat.kColwise
-    model.a_matrix_.start_ = np.searchsorted(column[order], np.arange(objective.size + 1)).astype(np.int32)
-    model.a_matrix_.index_ = row[order].astype(np.int32)
-    model.a_matrix_.value_ = value[order]
-    return model
+    matrix = Matrix.from_entries(row[order], column[order], value[order], objective.size)
+    columns = np.zeros(objective.size), np.full(objective.size, INFINITY)
+    rows = np.concatenate([cmdp.start, np.full(i, -INFINITY)]), np.concatenate([cmdp.start, limits / costs])
+    return make_model(objective, columns, rows, matrix)
 
 
 def _entries(cmdp: TabularCMDP) -> tuple[IntArray, IntArray, FloatArray]:
