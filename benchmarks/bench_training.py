@@ -25,8 +25,8 @@ TARGET = 10.0
 STAGES = {
     "sample and cover": "_cover",
     "safe policy": "_safe_policy",
-    "cells (values, seams, corners)": "_build_cells",
-    "hold-out certificate": "_certify",
+    "cells (values, seams, corners)": "build_cells",
+    "hold-out certificate": "judge_frozen",
 }
 
 

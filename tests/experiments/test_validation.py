@@ -443,7 +443,7 @@ def test_rare_tasks_are_refused_and_a_hold_out_that_overlooks_them_is_convicted(
     def overlook(promised: Any, cmdp: Any) -> bool:
         return True
 
-    monkeypatch.setattr("surefoot.training.pipeline._Promised.hold", overlook)
+    monkeypatch.setattr("surefoot.training.promise.Promised.hold", overlook)
     broken = row(10)
     assert broken["passed"] is False and broken["wrong_acceptances"]["count"] >= 3
 

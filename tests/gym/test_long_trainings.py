@@ -308,7 +308,7 @@ def test_damaged_files_are_simulated_again_and_other_folders_left_alone(tmp_path
 def test_control_c_says_how_to_go_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("surefoot.gym.pipeline._certify", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr("surefoot.gym.pipeline._HoldOut.judge", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         train_simulated(coins(), LIBRARY, **QUICK, checkpoint=tmp_path)
     assert f"kept in {tmp_path}: the same call goes on there" in capsys.readouterr().err

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from surefoot import TabularCMDP, evaluate_many, solve, state_values
-from surefoot.training.cells import Boxes, Layout, extrapolated_tasks, interpolated_tasks
+from surefoot.training.boxes import Boxes
+from surefoot.training.cells import Layout, extrapolated_tasks, interpolated_tasks
 from surefoot.training.coverage import joint_support
 from tests.models import random_cmdp, random_policy
 

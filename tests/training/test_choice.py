@@ -106,7 +106,7 @@ def test_misses_are_those_of_training_on_the_other_folds() -> None:
 def test_the_choice_never_reads_the_hold_out(monkeypatch: pytest.MonkeyPatch) -> None:
     first = auto()
     assert len(first.cells) <= first.extra["cells"]["cells"] and auto().extra == first.extra
-    monkeypatch.setattr("surefoot.training.pipeline.holdout_stream", lambda *_: np.random.default_rng(99))
+    monkeypatch.setattr("surefoot.training.holdout.holdout_stream", lambda *_: np.random.default_rng(99))
     assert auto().extra == first.extra
     again = auto(previous=first)
     assert again.extra["cells"]["level"] == first.extra["cells"]["level"] / 2, "the next look pays less"

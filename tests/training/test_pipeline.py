@@ -14,8 +14,8 @@ import surefoot as sf
 from surefoot.policyset.schema import Cells
 from surefoot.tasks import NoisyGridworld
 from surefoot.training import ParameterDistance
+from surefoot.training.assembly import _library
 from surefoot.training.assumption import assumption_report
-from surefoot.training.pipeline import _library
 from tests.training.families import Arm, ArmOptimum, Blend, Spy
 
 WORLD = NoisyGridworld()
@@ -171,7 +171,7 @@ def test_the_upper_limit_is_false_in_at_most_a_quarter_of_delta_of_the_runs(monk
 
     Cells are shrunk a little instead of widened, so that there is something to miss.
     """
-    monkeypatch.setattr("surefoot.training.pipeline.INFLATION", -0.01)
+    monkeypatch.setattr("surefoot.training.assembly.INFLATION", -0.01)
     delta, runs, false_claims, family = 0.9, 80, 0, Arm()
     prices = np.linspace(0.3, 1.0, 701)
     for seed in range(runs):
@@ -412,7 +412,7 @@ def test_tasks_outside_what_the_ceilings_rest_on_are_uncovered(
 
 def test_a_task_without_the_stated_margin_is_uncovered(monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows of cells start at the limit less the margin, so a cell promises it; here boxes reach farther than the stated margin."""
-    monkeypatch.setattr("surefoot.training.pipeline.INFLATION", 0.5)
+    monkeypatch.setattr("surefoot.training.assembly.INFLATION", 0.5)
     found = sf.train(
         Arm(), tasks=40, holdout=200, cells=2, safe_policy=np.array([[0.9, 0.1]]), margin=0.81, strict=False, optimal=ArmOptimum()
     ).certificate  # fmt: skip

@@ -19,6 +19,7 @@ Letters: N cells, T tasks, p parameters, J policies, I constraints, B initial st
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -26,9 +27,10 @@ from surefoot.arrays import FloatArray, IntArray
 from surefoot.cmdp.evaluate import state_values
 from surefoot.cmdp.model import TabularCMDP
 from surefoot.policyset.schema import Cells, ConditionalPredictions, KernelBoxes, OutsideTasks, Predictions
+from surefoot.training.boxes import Boxes
 from surefoot.training.coverage import kernel_rows
 
-__all__ = ["Boxes", "Layout", "extrapolated_tasks", "interpolated_tasks"]
+__all__ = ["Layout", "extrapolated_tasks", "interpolated_tasks"]
 
 NEIGHBOURS = 40
 """Gabriel neighbours are sought among this many nearest tasks."""
@@ -84,48 +86,30 @@ class Layout:
         values, conditional, optimum, kernel = np.split(vectors, ends[:-1], axis=1)
         return values.reshape(shape), conditional.reshape(*shape, self.states.size), optimum[:, 0], kernel
 
+    @property
+    def shape(self) -> tuple[int]:
+        """(Q,)."""
+        return (sum(self.sizes),)
 
-class Boxes:
-    """(N, Q) boxes under construction; :meth:`include` widens, :meth:`freeze` ends it.
+    @property
+    def upper_only(self) -> Any:
+        """(Q,) only the upper end counts for the optimal value."""
+        return np.arange(sum(self.sizes)) == sum(self.sizes[:2])
 
-    Args:
-        n_cells: N.
-        layout: what the columns mean.
-    """
+    def slack(self, lower: FloatArray, upper: FloatArray) -> FloatArray:
+        """(N, Q) what rounding may come to."""
+        return np.asarray(1e-9 * np.maximum(self._sizes(lower, upper), np.abs(upper)))
 
-    def __init__(self, n_cells: int, layout: Layout) -> None:
-        self.layout = layout
-        size = sum(layout.sizes)
-        self.lower = np.full((n_cells, size), np.inf)
-        self.upper = np.full((n_cells, size), -np.inf)
-        self.center = np.full((n_cells, size), np.nan)
+    def ranges(self, lower: FloatArray, upper: FloatArray) -> tuple[Any, Any]:
+        """(Q,) and (N, Q): probabilities lie in [0, 1], and impossible transitions stay impossible."""
+        kernel = slice(sum(self.sizes[:3]), None)
+        low, high = np.full(self.shape, -np.inf), np.full(upper.shape, np.inf)
+        low[kernel], high[:, kernel] = 0.0, upper[:, kernel] > 0.0
+        return low, high
 
-    def include(self, cell: int, quantities: FloatArray, *, center: bool = False) -> None:
-        """Widen one cell's box so that it holds a task; ``center`` makes that task the cell's member of the cover."""
-        np.minimum(self.lower[cell], quantities, out=self.lower[cell])
-        np.maximum(self.upper[cell], quantities, out=self.upper[cell])
-        if center:
-            self.center[cell] = quantities
-
-    def inflate(self, fraction: float) -> None:
-        """Widen every interval by a fraction of its width, or of the mean width over cells where that is larger.
-
-        A quantity that has an extremum inside a cell has a narrow interval there, and a task between two sampled ones overshoots it: the
-        other cells tell by how much. Rounding is allowed for; impossible transitions stay impossible.
-        """
-        width = self.upper - self.lower
-        pad = fraction * np.maximum(width, width.mean(axis=0)) + 1e-9 * np.maximum(self._sizes(), np.abs(self.upper))
-        values = slice(0, sum(self.layout.sizes[:3]))
-        self.lower[:, values] -= pad[:, values]
-        self.upper[:, values] += pad[:, values]
-        kernel = slice(sum(self.layout.sizes[:3]), None)
-        possible = self.upper[:, kernel] > 0.0
-        self.lower[:, kernel] = np.maximum(self.lower[:, kernel] - pad[:, kernel], 0.0)
-        self.upper[:, kernel] = np.where(possible, np.minimum(self.upper[:, kernel] + pad[:, kernel], 1.0), 0.0)
-
-    def _sizes(self) -> FloatArray:
+    def _sizes(self, lower: FloatArray, upper: FloatArray) -> FloatArray:
         """(Q,) what rounding of a quantity is relative to, at most 1: the largest value of its signal, a millionth for probabilities at least."""
-        values, by_state, optimum, kernel = self.layout.split(np.maximum(np.abs(self.lower), np.abs(self.upper)))
+        values, by_state, optimum, kernel = self.split(np.maximum(np.abs(lower), np.abs(upper)))
         signals = values.max(axis=(0, 1))
         if by_state.size:
             signals = np.maximum(signals, by_state.max(axis=(0, 1, 3)))
@@ -138,16 +122,9 @@ class Boxes:
         result: FloatArray = np.minimum(np.concatenate(parts), 1.0)
         return result
 
-    def consistent(self, quantities: FloatArray) -> IntArray:
-        """Indices of the cells a task is consistent with; only the upper end counts for the optimal value."""
-        optimum = sum(self.layout.sizes[:2])
-        above = quantities >= self.lower
-        above[:, optimum] = True
-        return np.flatnonzero((above & (quantities <= self.upper)).all(axis=1))
-
-    def freeze(self, policy_index: IntArray, parameters: FloatArray, outside: OutsideTasks) -> Cells:
+    def cells(self, boxes: Boxes, policy_index: IntArray, parameters: FloatArray, outside: OutsideTasks) -> Cells:
         """The finished cells in the policy set's schema."""
-        low, high, mid = (self.layout.split(a) for a in (self.lower, self.upper, self.center))
+        low, high, mid = (self.split(a) for a in (boxes.lower, boxes.upper, boxes.center))
         predictions = Predictions(
             reward_lower=low[0][:, :, 0],
             reward_upper=high[0][:, :, 0],
@@ -157,7 +134,7 @@ class Boxes:
             cost_center=mid[0][:, :, 1:],
         )
         conditional = ConditionalPredictions(
-            initial_states=self.layout.states,
+            initial_states=self.states,
             reward_lower=low[1][:, :, 0],
             reward_upper=high[1][:, :, 0],
             cost_lower=low[1][:, :, 1:],
@@ -169,14 +146,14 @@ class Boxes:
             optimal_upper=high[2],
             parameters=parameters,
             predictions=predictions,
-            conditional=conditional if self.layout.states.size else None,
-            kernel=self._kernel(low[3], high[3], mid[3]) if self.layout.keys.size else None,
+            conditional=conditional if self.states.size else None,
+            kernel=self._kernel(low[3], high[3], mid[3]) if self.keys.size else None,
             outside=outside,
         )
 
     def _kernel(self, lower: FloatArray, upper: FloatArray, center: FloatArray) -> KernelBoxes:
-        row, successor = np.divmod(self.layout.keys, self.layout.n_states)
-        support = np.stack([*np.divmod(row, self.layout.n_actions), successor], axis=1)
+        row, successor = np.divmod(self.keys, self.n_states)
+        support = np.stack([*np.divmod(row, self.n_actions), successor], axis=1)
         return KernelBoxes(support, lower, upper, center)
 
 

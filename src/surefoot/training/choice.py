@@ -26,9 +26,9 @@ import numpy as np
 
 from surefoot.arrays import IntArray, check_integer
 from surefoot.errors import AssumptionError, InvalidInput
-from surefoot.stats.binomial import trials_without_failure
+from surefoot.stats.binomial import simulated_upper, trials_without_failure
 
-__all__ = ["CellsChoice", "checked_cells", "choose_cells", "folds"]
+__all__ = ["CellsChoice", "CoverageTarget", "add_nothing", "checked_cells", "choose_cells", "folds"]
 
 FOLDS = 4
 CHANCE = 0.8
@@ -65,6 +65,11 @@ class CellsChoice:
             "tasks": self.tasks,
             "tried": [{"cells": n, "missed": missed, "chance": chance} for n, missed, chance in self.tried],
         }
+
+
+def add_nothing(failures: int) -> float:
+    """What exact values add to a limit after so many failures."""
+    return 0.0
 
 
 def checked_cells(cells: Any, holdout: int) -> int | Literal["auto"]:
@@ -143,6 +148,31 @@ def choose_cells(
             "was not drawn: no look is spent"
         )
     return CellsChoice(best, p_max, level, tasks, rows)
+
+
+@dataclass(frozen=True, eq=False)
+class CoverageTarget:
+    """What the hold-out has to show, where the number of cells is chosen for it.
+
+    Attributes:
+        holdout: H.
+        level: error probability of the next look's limit on the uncovered share.
+        p_max: what that limit must not exceed.
+        added: ``added(k)`` -> what simulated values add to the limit after k misses.
+    """
+
+    holdout: int
+    level: float
+    p_max: float
+    added: Callable[[int], float] = add_nothing
+
+    def choose(self, missed: Callable[[int], int], tasks: int) -> CellsChoice:
+        """The number of cells; ``missed(n)`` of T tasks as in :func:`choose_cells`, which says what is raised."""
+
+        def upper(k: int) -> float:
+            return simulated_upper(k, self.holdout, self.level, self.added(k))
+
+        return choose_cells(missed, tasks=tasks, holdout=self.holdout, level=self.level, p_max=self.p_max, upper=upper)
 
 
 def _allowed(upper: Callable[[int], float], holdout: int, p_max: float) -> int:

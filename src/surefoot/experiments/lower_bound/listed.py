@@ -10,17 +10,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from surefoot.arrays import FloatArray
 from surefoot.cmdp.evaluate import ceilings
 from surefoot.policy import TabularPolicy
-from surefoot.policyset.lineage import look_share
-from surefoot.policyset.schema import AssumptionReport, Certificate, EpisodeBounds, PolicySet, TrainingReport
+from surefoot.policyset.schema import AssumptionReport, EpisodeBounds, PolicySet, TrainingReport
 from surefoot.solvers.linear_program import solve
-from surefoot.stats.binomial import clopper_pearson_upper
 from surefoot.stats.ledger import Ledger
 from surefoot.tasks.hard_instance import HardInstance
-from surefoot.training.cells import Boxes, Layout
+from surefoot.training.boxes import Boxes
+from surefoot.training.cells import Layout
 from surefoot.training.coverage import joint_support
+from surefoot.training.holdout import certify, pay_for_look
 from surefoot.version import VERSION
 
 __all__ = ["listed_set"]
@@ -47,35 +46,20 @@ def listed_set(family: HardInstance, *, radius: float, delta: float, seed: int) 
     boxes.inflate(0.0)
     ends = ceilings(models[0])
     nobody = layout.outside(np.zeros((0, 1)), np.zeros((0, sum(layout.sizes))))
-    certificate, ledger = _certify(family, boxes, np.stack(quantities), delta, seed)
+    margin = float((family.criterion.cost_limits - layout.split(boxes.upper)[0][:, 0, 1:]).min())
+    # The usual hold-out: fresh tasks, of which none can be missing from the list.
+    numbers = family.sample(HOLDOUT, np.random.default_rng(seed))[:, 0].astype(np.int64)
+    covered = [bool(boxes.consistent(quantities[k]).size) for k in numbers]
+    ledger = pay_for_look(Ledger(delta), 1)
     return PolicySet(
         criterion=family.criterion,
         policies=tuple(TabularPolicy(t) for t in tables),
-        cells=boxes.freeze(np.arange(1, len(tables)), points, nobody),
+        cells=layout.cells(boxes, np.arange(1, len(tables)), points, nobody),
         bounds=EpisodeBounds(ends.return_lower, ends.return_upper, tuple(float(c) for c in ends.costs)),
-        certificate=certificate,
+        certificate=certify(ledger, margin, covered, np.full(HOLDOUT, np.inf)),
         training=TrainingReport(family.name, family.parameter_names, "CMDP distance", radius, len(models), 1, 0.0, 0.0),
-        assumption=AssumptionReport(True, _margin(boxes, family), statement="All tasks are listed; the safe policy keeps its margin in each."),
+        assumption=AssumptionReport(True, margin, statement="All tasks are listed; the safe policy keeps its margin in each."),
         ledger=ledger,
         seed=seed,
         version=VERSION,
     )  # fmt: skip
-
-
-def _margin(boxes: Boxes, family: HardInstance) -> float:
-    """What every cell guarantees for the safe policy."""
-    return float((family.criterion.cost_limits - boxes.layout.split(boxes.upper)[0][:, 0, 1:]).min())
-
-
-def _certify(
-    family: HardInstance, boxes: Boxes, quantities: FloatArray, delta: float, seed: int
-) -> tuple[Certificate, Ledger]:
-    """The usual hold-out: fresh tasks, of which none can be missing from the list."""
-    numbers = family.sample(HOLDOUT, np.random.default_rng(seed))[:, 0].astype(np.int64)
-    missed = sum(not boxes.consistent(quantities[k]).size for k in numbers)
-    paid = delta * look_share(1)
-    ledger = Ledger(delta).spend("coverage", paid / 2, "hold-out limit on the uncovered mass")
-    ledger = ledger.spend("margin", paid / 2, "hold-out limit on tasks where the safe policy has less margin")
-    return Certificate(
-        HOLDOUT, missed, clopper_pearson_upper(missed, HOLDOUT, paid / 2), 0, clopper_pearson_upper(0, HOLDOUT, paid / 2), paid
-    ), ledger  # fmt: skip

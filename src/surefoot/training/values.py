@@ -1,0 +1,190 @@
+"""Exact values of tasks: optima, and the quantities that cells are boxes of.
+
+Work is done task by task, in chunks of fixed size that may go to several processes; results do not depend on how many.
+
+Letters: T tasks, p parameters, S states, A actions, I constraints, J policies, Q quantities.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+
+from surefoot.arrays import FloatArray, magnitude
+from surefoot.cmdp.model import TabularCMDP
+from surefoot.errors import InvalidInput
+from surefoot.parallel import map_tasks
+from surefoot.tasks.family import TabularFamily
+from surefoot.training.boxes import keeps_margin
+from surefoot.training.cells import Layout
+from surefoot.training.optimal import ExactOptimal, OptimalOracle, OptimalPolicy
+
+__all__ = ["Measured", "TaskValues", "sample_tasks"]
+
+Result = TypeVar("Result")
+
+CHUNK = 25
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """Quantities of one task."""
+
+    quantities: FloatArray
+    inside_support: bool
+    feasible: bool
+    safe_margin: float
+    optimum_costs: FloatArray
+
+
+class TaskValues:
+    """Solves and measures tasks of one family.
+
+    Args:
+        family: where they come from.
+        optimal: the oracle ``O_l``; ``None``: the linear program.
+        margin: of the safe policy, as stated by the user.
+        workers: processes.
+        progress: draw progress bars.
+    """
+
+    def __init__(
+        self, family: TabularFamily, optimal: OptimalOracle | None, margin: float | None, workers: int, progress: bool
+    ) -> None:
+        self.family, self.margin, self.workers, self.progress = family, margin, workers, progress
+        self.optimal = optimal
+        self.anchor: TabularCMDP | None = None
+
+    def accepts(self, measured: Measured) -> bool:
+        """Whether the method's assumption holds for a task: some margin, and no less than the one the user stated."""
+        return measured.feasible and bool(keeps_margin(measured.safe_margin, self.margin))
+
+    def solve(self, parameters: FloatArray, label: str) -> list[OptimalPolicy]:
+        """The optimum of every task; the median task anchors the solver."""
+        if self.optimal is None:
+            middle = np.median(parameters, axis=0)
+            closest = int(np.abs(parameters - middle).sum(axis=1).argmin())
+            self.anchor = self.family.cmdp(parameters[closest])
+        return self._map(_solve_chunk, parameters, label, self.optimal, self.anchor)
+
+    def remembering(self, parameters: FloatArray, optima: list[OptimalPolicy]) -> TaskValues:
+        """The same, but no task is solved twice; these are known. Draws no bars."""
+        return _Remembered(self, parameters, optima)
+
+    def measure(
+        self,
+        parameters: FloatArray,
+        label: str,
+        tables: FloatArray,
+        layout: Layout,
+        optima: Sequence[OptimalPolicy] | None,
+    ) -> list[Measured]:
+        """Quantities of every task; optima are solved for where they are not given."""
+        known = self.solve(parameters, label) if optima is None else list(optima)
+        chunks = [known[k : k + CHUNK] for k in range(0, len(known), CHUNK)]
+        return self._map(_measure_chunk, parameters, label, tables, layout, extra=chunks)
+
+    def _map(
+        self, work: Callable[..., list[Result]], parameters: FloatArray, label: str, *shared: Any, extra: Any = None
+    ) -> list[Result]:
+        parts = [parameters[k : k + CHUNK] for k in range(0, len(parameters), CHUNK)]
+        calls = [(self.family, part, *shared, *(() if extra is None else (extra[k],))) for k, part in enumerate(parts)]
+        results = map_tasks(work, calls, workers=self.workers, label=label, progress=self.progress)
+        return list(itertools.chain.from_iterable(results))
+
+
+class _Remembered(TaskValues):
+    """See :meth:`TaskValues.remembering`."""
+
+    def __init__(self, run: TaskValues, parameters: FloatArray, optima: list[OptimalPolicy]) -> None:
+        super().__init__(run.family, run.optimal, run.margin, run.workers, False)
+        self.anchor = run.anchor
+        self._known = {point.tobytes(): optimum for point, optimum in zip(parameters, optima)}
+
+    def solve(self, parameters: FloatArray, label: str) -> list[OptimalPolicy]:
+        """As :meth:`TaskValues.solve`."""
+        keys = [point.tobytes() for point in parameters]
+        new = [k for k, key in enumerate(keys) if key not in self._known]
+        if new:
+            found = self._map(_solve_chunk, parameters[new], label, self.optimal, self.anchor)
+            self._known.update((keys[k], optimum) for k, optimum in zip(new, found))
+        return [self._known[key] for key in keys]
+
+
+def _solve_chunk(
+    family: TabularFamily, parameters: FloatArray, optimal: OptimalOracle | None, anchor: TabularCMDP | None
+) -> list[OptimalPolicy]:
+    oracle = ExactOptimal(anchor) if optimal is None else optimal
+    return [oracle.solve(_task(family, p)) for p in parameters]
+
+
+def _task(family: TabularFamily, parameters: FloatArray) -> TabularCMDP:
+    """A task that keeps what the family's criterion promises: ceilings and ranges of deployment rest on it.
+
+    Raises:
+        InvalidInput: another discount, other limits, or rewards and costs outside the declared ranges.
+    """
+    cmdp, criterion = family.cmdp(parameters), family.criterion
+    room = 1e-9 * magnitude(criterion.cost_bounds)[:, None, None]
+    low, high = criterion.reward_bounds
+    rules = {
+        "discount": (cmdp.discount == criterion.discount, f"{criterion.discount:g}", f"{cmdp.discount:g}"),
+        "cost_limits": (
+            np.array_equal(cmdp.cost_limits, criterion.cost_limits),
+            str(criterion.cost_limits.tolist()),
+            str(cmdp.cost_limits.tolist()),
+        ),
+        "rewards": (
+            bool(
+                cmdp.rewards.min() >= low - 1e-9 * magnitude(max(abs(low), abs(high)))
+                and cmdp.rewards.max() <= high + 1e-9 * magnitude(max(abs(low), abs(high)))
+            ),
+            f"within reward_bounds ({low:g}, {high:g})",
+            f"{cmdp.rewards.min():g}..{cmdp.rewards.max():g}",
+        ),
+        "costs": (
+            cmdp.n_constraints == criterion.n_constraints
+            and bool((cmdp.costs <= criterion.cost_bounds[:, None, None] + room).all()),
+            f"at most cost_bounds {criterion.cost_bounds.tolist()}",
+            str(cmdp.costs.max(axis=(1, 2), initial=0.0).tolist()),
+        ),
+        "horizon": (criterion.horizon is None, "None for a tabular family", str(criterion.horizon)),
+    }
+    for name, (kept, wanted, got) in rules.items():
+        if not kept:
+            raise InvalidInput(
+                f"{name} of the task at {np.asarray(parameters).tolist()} must be {wanted}, as the criterion of {family.name} says, got {got}; "
+                "make criterion and cmdp() agree"
+            )
+    return cmdp
+
+
+def _measure_chunk(
+    family: TabularFamily, parameters: FloatArray, tables: FloatArray, layout: Layout, optima: list[OptimalPolicy]
+) -> list[Measured]:
+    measured = []
+    for point, optimum in zip(parameters, optima):
+        cmdp = _task(family, point)
+        quantities, inside = layout.quantities(cmdp, tables, optimum.bound)
+        safe_costs = quantities[1 : 1 + layout.n_constraints]
+        margin = float((cmdp.cost_limits - safe_costs).min(initial=np.inf))
+        measured.append(Measured(quantities, inside, optimum.feasible, margin, optimum.costs))
+    return measured
+
+
+def sample_tasks(family: TabularFamily, n: int, rng: np.random.Generator) -> FloatArray:
+    """(n, p) fresh tasks.
+
+    Raises:
+        InvalidInput: the family returned something else.
+    """
+    parameters = np.asarray(family.sample(n, rng), dtype=np.float64)
+    if parameters.ndim != 2 or len(parameters) != n or not np.isfinite(parameters).all():
+        raise InvalidInput(
+            f"{family.name}.sample({n}) must return {n} rows of finite parameters, got shape {parameters.shape}; fix the family"
+        )
+    return parameters
