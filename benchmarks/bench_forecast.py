@@ -17,15 +17,15 @@ import numpy as np
 
 from surefoot import PolicySet, TabularPolicy, solve, train
 from surefoot.experiments.comparison import fresh_tasks
-from surefoot.experiments.forecast import TRUST_LEVELS, Settings, _cell, _seeds, _summary, deploy_once, forecast
-from surefoot.experiments.imagined import Rollouts
+from surefoot.planning.forecast import TRUST_LEVELS, ForecastSettings, _cell, _seeds, _summary, deploy_once, forecast
+from surefoot.planning.plants import Rollouts
 from surefoot.tasks import NoisyGridworld
 from surefoot.text_table import text_table
 
 GOALS = {"half": "half the weight", "optimal": "within 10%"}
 
 
-def on_true_tasks(policy_set: PolicySet, parameters: Any, settings: Settings) -> dict[str, Any]:
+def on_true_tasks(policy_set: PolicySet, parameters: Any, settings: ForecastSettings) -> dict[str, Any]:
     """The forecast's summary by trust level, from the tasks themselves."""
     family, runs = NoisyGridworld(), {level: [] for level in TRUST_LEVELS}  # type: ignore[var-annotated]
     tables = np.stack([policy.table for policy in policy_set.policies if isinstance(policy, TabularPolicy)])
@@ -46,7 +46,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
     policy_set = train(NoisyGridworld(), cells=given.cells, seed=0)
-    settings = Settings(runs=given.runs, episodes=given.episodes)
+    settings = ForecastSettings(runs=given.runs, episodes=given.episodes)
     expected = forecast(policy_set, settings=settings, workers=given.workers)["trust"]
     same = policy_set.cells.parameters[[run["cell"] for run in expected["cells"]["runs"]]]
     found = {

@@ -26,7 +26,7 @@ TIERS = [
     ["tasks", "policyset"],  # a family may solve one of its tasks: that is how the gridworld finds its safe policy
     ["training", "deploy"],
     ["audit"],  # of its own kind: from the agent it imports choices, and nothing that follows from them
-    ["baselines", "gym", "journal"],
+    ["baselines", "gym", "journal", "planning"],
     ["experiments", "report", "testing"],
     ["service"],
     ["cli"],

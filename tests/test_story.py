@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 import surefoot as sf
-from surefoot.experiments.imagined import Rollouts
+from surefoot.planning.plants import Rollouts
 from tests.cli.running import Run, run
 from tests.experiments.validation_worlds import small_set
 

@@ -57,10 +57,10 @@ def command(
     Example:  surefoot plan heater.sf --trust cells --workers 2
     """
     from surefoot.deploy.ramp import RAMP
-    from surefoot.experiments.forecast import TRUST_LEVELS, Settings, forecast, render_forecast
+    from surefoot.planning.forecast import TRUST_LEVELS, ForecastSettings, forecast, render_forecast
     from surefoot.policyset.file import load
 
-    settings = Settings(
+    settings = ForecastSettings(
         runs=runs, episodes=episodes, eps=eps, delta=delta, evidence=evidence, margin=margin,
         cost_ceilings=ceilings or None, p_max=p_max, delta_coverage=delta_coverage, spread=spread, seed=seed,
         ramp=RAMP if ramp is None else ramp,

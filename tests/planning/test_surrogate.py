@@ -9,8 +9,9 @@ import pytest
 from scipy.optimize import lsq_linear
 
 import surefoot as sf
-from surefoot.experiments import imagined
-from surefoot.experiments.imagined import FIDELITY, Draws, Rollouts, imagine
+from surefoot.planning import fit
+from surefoot.planning.plants import Draws, Rollouts
+from surefoot.planning.surrogate import FIDELITY, fit_surrogate
 from surefoot.policyset.schema import SignalPredictions
 
 FAMILY = sf.tasks.NoisyGridworld()
@@ -26,7 +27,7 @@ def centers(policy_set: sf.PolicySet, cell: int) -> np.ndarray:
 
 
 def test_costs_rewards_and_start_of_the_gridworld_are_found_again(deploy_set: sf.PolicySet) -> None:
-    found, truth = imagine(deploy_set), FAMILY.cmdp([0.3])
+    found, truth = fit_surrogate(deploy_set), FAMILY.cmdp([0.3])
     assert found.transitions
     assert (found.deviation <= 0.2 * FIDELITY).all()
     assert found.model is not None
@@ -38,7 +39,7 @@ def test_costs_rewards_and_start_of_the_gridworld_are_found_again(deploy_set: sf
 
 @pytest.mark.parametrize("cell", [0, 13])
 def test_rollouts_have_the_predicted_values_and_kernel(deploy_set: sf.PolicySet, cell: int) -> None:
-    plant = imagine(deploy_set).plant(cell)
+    plant = fit_surrogate(deploy_set).plant(cell)
     assert isinstance(plant, Rollouts)
     scale = np.ptp(deploy_set.cells.predictions.reward_center)
     np.testing.assert_allclose(plant.values, centers(deploy_set, cell), atol=FIDELITY * scale)
@@ -54,7 +55,7 @@ def test_rollouts_have_the_predicted_values_and_kernel(deploy_set: sf.PolicySet,
 
 def test_without_a_kernel_outcomes_are_drawn_with_the_predicted_means(deploy_set: sf.PolicySet) -> None:
     bare = without_kernel(deploy_set)
-    found = imagine(bare, spread=0.2)
+    found = fit_surrogate(bare, spread=0.2)
     assert not found.transitions
     assert "transitions are not simulated" in found.statement
     plant, n = found.plant(5), 20_000
@@ -71,7 +72,11 @@ def test_without_a_kernel_outcomes_are_drawn_with_the_predicted_means(deploy_set
 def test_means_depend_on_the_initial_state_as_predicted(deploy_set: sf.PolicySet) -> None:
     n, conditional = 60_000, deploy_set.cells.conditional
     assert conditional is not None
-    seen = imagine(without_kernel(deploy_set), spread=0.05).plant(5).run(np.zeros(n, dtype=np.int64), seed=3, first=0)
+    seen = (
+        fit_surrogate(without_kernel(deploy_set), spread=0.05)
+        .plant(5)
+        .run(np.zeros(n, dtype=np.int64), seed=3, first=0)
+    )
     assert seen.initial_states is not None
     b = 7
     there = seen.returns[seen.initial_states == conditional.initial_states[b]]
@@ -84,7 +89,7 @@ def test_means_depend_on_the_initial_state_as_predicted(deploy_set: sf.PolicySet
 def test_the_spread_is_a_share_of_the_largest_deviation(deploy_set: sf.PolicySet) -> None:
     cells = replace(deploy_set.cells, kernel=None, conditional=None, outside=None)
     bare = replace(deploy_set, cells=cells)
-    seen = imagine(bare, spread=0.25).plant(0).run(np.zeros(40_000, dtype=np.int64), seed=0, first=0)
+    seen = fit_surrogate(bare, spread=0.25).plant(0).run(np.zeros(40_000, dtype=np.int64), seed=0, first=0)
     assert seen.initial_states is None
     low, high = bare.bounds.return_lower, bare.bounds.return_upper
     mean = bare.cells.predictions.reward_center[0, 0]
@@ -93,7 +98,7 @@ def test_the_spread_is_a_share_of_the_largest_deviation(deploy_set: sf.PolicySet
 
 
 def test_episodes_depend_on_seed_and_number_only(deploy_set: sf.PolicySet) -> None:
-    for found in (imagine(deploy_set), imagine(without_kernel(deploy_set))):
+    for found in (fit_surrogate(deploy_set), fit_surrogate(without_kernel(deploy_set))):
         runs = [found.plant(1).run(np.arange(5), seed=4, first=10) for _ in range(2)]
         np.testing.assert_array_equal(runs[0].returns, runs[1].returns)
         other = found.plant(1).run(np.arange(5), seed=4, first=20)
@@ -107,21 +112,21 @@ def test_signals_that_differ_between_cells_are_not_rolled_out(deploy_set: sf.Pol
     cells = replace(
         deploy_set.cells, predictions=replace(predictions, reward_center=twisted, reward_upper=predictions.reward_upper + 5.0)
     )  # fmt: skip
-    assert not imagine(replace(deploy_set, cells=cells)).transitions
+    assert not fit_surrogate(replace(deploy_set, cells=cells)).transitions
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_bounded_least_squares_agrees_with_scipy(seed: int) -> None:
     rng = np.random.default_rng(seed)
     matrix, wanted = rng.normal(size=(30, 12)), rng.normal(size=30)
-    found = imagined._within(matrix.T @ matrix, matrix.T @ wanted, -0.1, 0.05)
+    found = fit._within(matrix.T @ matrix, matrix.T @ wanted, -0.1, 0.05)
     np.testing.assert_allclose(found, lsq_linear(matrix, wanted, (-0.1, 0.05), tol=1e-12).x, atol=1e-6)
 
 
 @pytest.mark.parametrize("spread", [0.0, 1.0, float("nan"), "wide"])
 def test_a_spread_out_of_range_is_refused(deploy_set: sf.PolicySet, spread: float) -> None:
     with pytest.raises(sf.InvalidInput, match=r"spread must be a number in \(0, 1\)"):
-        imagine(deploy_set, spread)
+        fit_surrogate(deploy_set, spread)
 
 
 def with_signals(policy_set: sf.PolicySet) -> sf.PolicySet:
@@ -135,7 +140,7 @@ def with_signals(policy_set: sf.PolicySet) -> sf.PolicySet:
 
 def test_declared_signals_are_drawn_and_measured_spreads_used(deploy_set: sf.PolicySet) -> None:
     made = with_signals(deploy_set)
-    found, n = imagine(made), 40_000
+    found, n = fit_surrogate(made), 40_000
     assert "simulation measured" in found.statement
     seen = found.plant(3).run(np.full(n, 1), seed=2, first=0)
     assert seen.signals is not None and made.cells.signals is not None
@@ -150,5 +155,5 @@ def test_declared_signals_are_drawn_and_measured_spreads_used(deploy_set: sf.Pol
 
 @pytest.mark.parametrize("extra", [{}, {"simulation": "no"}, {"simulation": {"spread": [0.1]}}, {"simulation": {"spread": ["a", 1, 2]}}])  # fmt: skip
 def test_what_a_file_says_about_spreads_is_checked(deploy_set: sf.PolicySet, extra: dict[str, object]) -> None:
-    found = imagine(replace(with_signals(deploy_set), extra=extra))
+    found = fit_surrogate(replace(with_signals(deploy_set), extra=extra))
     np.testing.assert_array_equal(found.spread, np.full(3, 0.3))

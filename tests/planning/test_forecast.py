@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 import surefoot as sf
-from surefoot.experiments import forecast as module
-from surefoot.experiments.forecast import Settings, forecast, render_forecast
 from surefoot.experiments.runner import play
+from surefoot.planning import forecast as module
+from surefoot.planning.forecast import ForecastSettings, forecast, render_forecast
 
 FAMILY = sf.tasks.NoisyGridworld()
-SMALL = Settings(runs=8, episodes=1500, eps=0.2, seed=3)
+SMALL = ForecastSettings(runs=8, episodes=1500, eps=0.2, seed=3)
 
 
 @pytest.fixture(scope="module")
@@ -46,12 +46,12 @@ def test_more_trust_is_faster(found: dict[str, Any]) -> None:
 
 def test_every_cell_is_the_truth_equally_often(deploy_set: sf.PolicySet) -> None:
     n = len(deploy_set.cells)
-    counts = np.bincount(module._truths(deploy_set, Settings(runs=2 * n + 7)), minlength=n)
+    counts = np.bincount(module._truths(deploy_set, ForecastSettings(runs=2 * n + 7)), minlength=n)
     assert set(counts.tolist()) == {2, 3}
 
 
 def test_what_lies_beyond_the_horizon_is_said_to_lie_there(deploy_set: sf.PolicySet) -> None:
-    short = forecast(deploy_set, ("data",), Settings(runs=3, episodes=40), progress=False)
+    short = forecast(deploy_set, ("data",), ForecastSettings(runs=3, episodes=40), progress=False)
     row = short["trust"]["data"]
     assert row["half"] == {"low": None, "median": None, "high": None, "reached": 0.0}
     assert row["optimal"]["reached"] == 0.0
@@ -110,9 +110,9 @@ def test_the_text_names_its_assumptions(found: dict[str, Any]) -> None:
         (lambda s: forecast(s, ()), "trust must be distinct names"),
         (lambda s: forecast(s, ("data", "data")), "trust must be distinct names"),
         (lambda s: forecast(s, workers=0), "workers must be an integer >= 1"),
-        (lambda s: Settings(runs=0), "runs must be an integer >= 1"),
-        (lambda s: Settings(eps=1.0), r"eps must be a number in \(0, 1\)"),
-        (lambda s: forecast(s, ("data",), Settings(delta=2.0)), "delta must be a number"),
+        (lambda s: ForecastSettings(runs=0), "runs must be an integer >= 1"),
+        (lambda s: ForecastSettings(eps=1.0), r"eps must be a number in \(0, 1\)"),
+        (lambda s: forecast(s, ("data",), ForecastSettings(delta=2.0)), "delta must be a number"),
     ],
 )
 def test_wrong_arguments_are_refused(deploy_set: sf.PolicySet, call: Any, message: str) -> None:

@@ -1,6 +1,6 @@
 """How long a deployment will take, from the policy set alone.
 
-For a truth at the centre of cell i the real agent is run on episodes that the set's own predictions make (:mod:`surefoot.experiments.imagined`) until
+For a truth at the centre of cell i the real agent is run on episodes that the set's own predictions make (:mod:`surefoot.planning.surrogate`) until
 
 * *half*: its mixture ``w`` puts one half on anything but the safe policy, ``1 - w_0 >= 1/2``;
 * *optimal*: it is eps-optimal, ``V_r(w) >= V*_i - eps (V*_i - V_r(pi_s))``: all but a share ``eps`` of what can be gained over the safe policy.
@@ -27,16 +27,17 @@ import numpy as np
 from surefoot.arrays import check_integer, check_real
 from surefoot.deploy.certified import CertifiedAgent
 from surefoot.deploy.ramp import RAMP
+from surefoot.deploy.trace import FIRST_BATCH, GROWTH, LARGEST_BATCH
 from surefoot.errors import AssumptionError, InvalidInput
-from surefoot.experiments.imagined import ImaginedPlant, SurrogatePlant, imagine
-from surefoot.experiments.runner import FIRST_BATCH, GROWTH, LARGEST_BATCH
 from surefoot.parallel import map_tasks
+from surefoot.planning.plants import SurrogatePlant
+from surefoot.planning.surrogate import SurrogateModel, fit_surrogate
 from surefoot.policyset.schema import PolicySet
 from surefoot.progress import track
 from surefoot.text_table import text_table
 from surefoot.version import VERSION
 
-__all__ = ["TRUST_LEVELS", "Settings", "deploy_once", "forecast", "render_forecast"]
+__all__ = ["TRUST_LEVELS", "ForecastSettings", "deploy_once", "forecast", "render_forecast"]
 
 TRUST_LEVELS = ("cells", "envelope", "data")
 QUANTILES = {"low": 0.1, "median": 0.5, "high": 0.9}
@@ -46,7 +47,7 @@ WIDTH = 110
 
 
 @dataclass(frozen=True)
-class Settings:
+class ForecastSettings:
     """What is forecast.
 
     Attributes:
@@ -56,7 +57,7 @@ class Settings:
         delta: error probability of the deployment.
         evidence: ``"all"``, or ``"returns"`` where the plant will not report transitions.
         margin, cost_ceilings, p_max, delta_coverage, ramp: as for :class:`~surefoot.deploy.certified.CertifiedAgent`.
-        spread: see :func:`~surefoot.experiments.imagined.imagine`.
+        spread: see :func:`~surefoot.planning.surrogate.fit_surrogate`.
         seed: of everything random.
     """
 
@@ -95,7 +96,7 @@ class Settings:
 def forecast(
     policy_set: PolicySet,
     trust: Sequence[str] = TRUST_LEVELS,
-    settings: Settings | None = None,
+    settings: ForecastSettings | None = None,
     *,
     workers: int = 1,
     progress: bool = True,
@@ -111,14 +112,14 @@ def forecast(
         InvalidInput: an argument out of range.
     """
     workers = check_integer("workers", workers, low=1)
-    chosen = Settings() if settings is None else settings
+    chosen = ForecastSettings() if settings is None else settings
     if not trust or set(trust) - set(TRUST_LEVELS) or len(set(trust)) < len(trust):
         raise InvalidInput(f"trust must be distinct names among {', '.join(TRUST_LEVELS)}, got {list(trust)}; fix it")
     refused = {level: _refusal(policy_set, level, chosen) for level in trust}
-    imagination = imagine(policy_set, chosen.spread)
+    surrogate = fit_surrogate(policy_set, chosen.spread)
     levels = [level for level in trust if refused[level] is None]
     jobs = [(level, run, cell) for run, cell in enumerate(_truths(policy_set, chosen)) for level in levels]
-    found = _run_all(imagination, chosen, jobs, workers, progress)
+    found = _run_all(surrogate, chosen, jobs, workers, progress)
     runs: dict[str, list[dict[str, Any]]] = {level: [] for level in levels}
     for (level, _, _), result in zip(jobs, found):
         runs[level].append(result)
@@ -131,14 +132,14 @@ def forecast(
         "cells": len(policy_set.cells),
         "policies": len(policy_set.policies),
         **asdict(chosen),
-        "assumption": imagination.statement,
-        "deviation": imagination.deviation.tolist(),
-        "transitions": imagination.transitions and chosen.evidence == "all",
+        "assumption": surrogate.statement,
+        "deviation": surrogate.deviation.tolist(),
+        "transitions": surrogate.transitions and chosen.evidence == "all",
         "trust": {t: {"refused": refused[t]} if refused[t] else _summary(runs[t]) for t in trust},
     }
 
 
-def _refusal(policy_set: PolicySet, level: str, settings: Settings) -> str | None:
+def _refusal(policy_set: PolicySet, level: str, settings: ForecastSettings) -> str | None:
     try:
         settings.agent(policy_set, level, settings.evidence, 0)
     except AssumptionError as error:
@@ -146,7 +147,7 @@ def _refusal(policy_set: PolicySet, level: str, settings: Settings) -> str | Non
     return None
 
 
-def _truths(policy_set: PolicySet, settings: Settings) -> list[int]:
+def _truths(policy_set: PolicySet, settings: ForecastSettings) -> list[int]:
     """(R,) cells, each equally often up to one, in random order."""
     rng = np.random.default_rng([settings.seed, 0])
     order = rng.permutation(len(policy_set.cells))
@@ -157,14 +158,14 @@ Job = tuple[str, int, int]
 
 
 def _run_all(
-    imagination: SurrogatePlant, settings: Settings, jobs: list[Job], workers: int, progress: bool
+    surrogate: SurrogateModel, settings: ForecastSettings, jobs: list[Job], workers: int, progress: bool
 ) -> list[dict[str, Any]]:
     total = len(jobs)
     if workers == 1:
-        return list(track(_some(imagination, settings, jobs), "forecasting", total, show=progress))
+        return list(track(_some(surrogate, settings, jobs), "forecasting", total, show=progress))
     # Dealt out like cards, so that slow trust levels and easy cells are shared evenly.
     deals = [jobs[k :: workers * CHUNKS_PER_WORKER] for k in range(workers * CHUNKS_PER_WORKER)]
-    calls = [(imagination, settings, deal) for deal in deals]
+    calls = [(surrogate, settings, deal) for deal in deals]
     parts = map_tasks(_list, calls, workers=workers, label="forecasting", progress=progress, batch_size=1)
     results: list[dict[str, Any]] = [{} for _ in jobs]
     for k, part in enumerate(parts):
@@ -172,24 +173,24 @@ def _run_all(
     return results
 
 
-def _list(imagination: SurrogatePlant, settings: Settings, jobs: list[Job]) -> list[dict[str, Any]]:
-    return list(_some(imagination, settings, jobs))
+def _list(surrogate: SurrogateModel, settings: ForecastSettings, jobs: list[Job]) -> list[dict[str, Any]]:
+    return list(_some(surrogate, settings, jobs))
 
 
-def _some(imagination: SurrogatePlant, settings: Settings, jobs: list[Job]) -> Iterator[dict[str, Any]]:
+def _some(surrogate: SurrogateModel, settings: ForecastSettings, jobs: list[Job]) -> Iterator[dict[str, Any]]:
     """One result per job; neighbouring jobs share a truth, which is built once."""
-    built: dict[int, ImaginedPlant] = {}
+    built: dict[int, SurrogatePlant] = {}
     for level, run, cell in jobs:
         if cell not in built:
-            built = {cell: imagination.plant(cell)}
-        evidence = settings.evidence if imagination.transitions else "returns"
-        agent = settings.agent(imagination.policy_set, level, evidence, _seeds(settings.seed, run)[1])
-        best = float(imagination.policy_set.cells.optimal_center[cell])
+            built = {cell: surrogate.plant(cell)}
+        evidence = settings.evidence if surrogate.transitions else "returns"
+        agent = settings.agent(surrogate.policy_set, level, evidence, _seeds(settings.seed, run)[1])
+        best = float(surrogate.policy_set.cells.optimal_center[cell])
         yield {"cell": cell, **deploy_once(agent, built[cell], best, settings, run)}
 
 
 def deploy_once(
-    agent: CertifiedAgent, plant: ImaginedPlant, best: float, settings: Settings, run: int
+    agent: CertifiedAgent, plant: SurrogatePlant, best: float, settings: ForecastSettings, run: int
 ) -> dict[str, Any]:
     """Deploy until both goals are reached or the horizon is.
 
