@@ -149,6 +149,95 @@ def test_an_allowed_import_is_left_alone(module: str, line: str) -> None:
     assert broken_rules(line, module) == []
 
 
+def is_type_checking(test: ast.expr) -> bool:
+    """Whether a condition is ``TYPE_CHECKING``: what it guards is never imported at run time."""
+    return getattr(test, "id", getattr(test, "attr", None)) == "TYPE_CHECKING"
+
+
+def run_time_nodes(node: ast.AST) -> Iterator[ast.AST]:
+    """All nodes below one that may run, inside functions too."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.If) and is_type_checking(child.test):
+            for other in child.orelse:
+                yield other
+                yield from run_time_nodes(other)
+        else:
+            yield child
+            yield from run_time_nodes(child)
+
+
+def import_graph(sources: dict[str, str]) -> dict[str, set[str]]:
+    """Dotted module to the modules it imports; ``sources`` maps paths inside the package to texts."""
+    dotted = {
+        path: ".".join(["surefoot", *Path(path).with_suffix("").parts]).removesuffix(".__init__") for path in sources
+    }
+    known = set(dotted.values())
+    edges: dict[str, set[str]] = {name: set() for name in known}
+    for path, text in sources.items():
+        package = ["surefoot", *Path(path).parts[:-1]]
+        for node in run_time_nodes(ast.parse(text)):
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                base = package[: len(package) - node.level + 1] if node.level else []
+                prefix = ".".join([*base, *([node.module] if node.module else [])])
+                names = [f"{prefix}.{alias.name}" for alias in node.names]
+            else:
+                continue
+            for name in names:
+                # "from surefoot.cmdp import model" imports a module, "from surefoot.cmdp.model import TabularCMDP" one that holds a name.
+                while name and name not in known:
+                    name = name.rpartition(".")[0]
+                if name and name != dotted[path]:
+                    edges[dotted[path]].add(name)
+    return edges
+
+
+def import_circles(edges: dict[str, set[str]]) -> list[list[str]]:
+    """Strongly connected components of more than one module: each reaches all others (Kosaraju)."""
+
+    def visit(start: str, graph: dict[str, set[str]], seen: set[str]) -> list[str]:
+        """Modules reached first from here, in the order in which they are finished."""
+        seen.add(start)
+        finished, stack = [], [(start, iter(sorted(graph[start])))]
+        while stack:
+            name, others = stack[-1]
+            further = next((other for other in others if other not in seen), None)
+            if further is None:
+                finished.append(name)
+                stack.pop()
+            else:
+                seen.add(further)
+                stack.append((further, iter(sorted(graph[further]))))
+        return finished
+
+    seen: set[str] = set()
+    order = [name for start in sorted(edges) if start not in seen for name in visit(start, edges, seen)]
+    backwards: dict[str, set[str]] = {name: set() for name in edges}
+    for name, others in edges.items():
+        for other in others:
+            backwards[other].add(name)
+    seen = set()
+    found = [sorted(visit(start, backwards, seen)) for start in reversed(order) if start not in seen]
+    return sorted(part for part in found if len(part) > 1)
+
+
+@pytest.mark.parametrize(
+    ("sources", "circles"),
+    [
+        ({"a.py": "import surefoot.b", "b.py": "def f():\n    from surefoot import a"}, [["surefoot.a", "surefoot.b"]]),
+        ({"p/__init__.py": "from surefoot.p.x import y", "p/x.py": "from . import z"}, [["surefoot.p", "surefoot.p.x"]]),
+        ({"p/x.py": "from .y import n", "p/y.py": "from ..q import m", "q.py": "import surefoot.p.x"},
+         [["surefoot.p.x", "surefoot.p.y", "surefoot.q"]]),
+        ({"a.py": "if TYPE_CHECKING:\n    import surefoot.b", "b.py": "import surefoot.a"}, []),
+        ({"a.py": "if typing.TYPE_CHECKING:\n    x = 1\nelse:\n    import surefoot.b", "b.py": "import surefoot.a"}, [["surefoot.a", "surefoot.b"]]),
+        ({"a.py": "import surefoot.b, surefoot.c", "b.py": "import surefoot.c", "c.py": "import os"}, []),
+    ],
+)  # fmt: skip
+def test_a_circle_of_imports_is_noticed(sources: dict[str, str], circles: list[list[str]]) -> None:
+    assert import_circles(import_graph(sources)) == circles
+
+
 def test_walls_and_ranks_name_the_same_packages() -> None:
     assert set(WALLS) | set().union(*WALLS.values()) <= set(RANKS)
 

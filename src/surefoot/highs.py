@@ -17,7 +17,7 @@ import highspy
 import numpy as np
 
 from surefoot.arrays import FloatArray, IntArray
-from surefoot.errors import SolverError
+from surefoot.errors import InvalidInput
 
 __all__ = ["INFINITY", "Matrix", "Status", "add_upper_row", "make_model", "make_solver", "run_solver"]
 
@@ -88,13 +88,14 @@ def make_solver(model: Any, **options: str | float) -> Any:
         options: further options by their names in HiGHS.
 
     Raises:
-        SolverError: HiGHS knows no such option, or not with this value.
+        InvalidInput: HiGHS knows no such option, or not with this value.
     """
     solver = highspy.Highs()
     for name, value in {"output_flag": False, "threads": 1, **options}.items():
         if solver.setOptionValue(name, value) != highspy.HighsStatus.kOk:
-            raise SolverError(
-                f"option {name} must be one that HiGHS knows, with a value it takes, got {value!r}; see its list of options"
+            raise InvalidInput(
+                f"option {name} must be one that HiGHS knows, with a value it takes, got {value!r}; see its list of options",
+                code="SF-ARGUMENT-CHOICE",
             )
     solver.passModel(model)
     return solver

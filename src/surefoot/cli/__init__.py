@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from surefoot.cli.exit_codes import ASSUMPTION, INTERRUPTED, MENDABLE
 from surefoot.cli.printing import UNWRITABLE, printable, silence
 from surefoot.version import VERSION
 
@@ -91,7 +92,7 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted", err=True)
-        sys.exit(130)
+        sys.exit(INTERRUPTED)
     except Exception as error:
         from surefoot.errors import AssumptionError, SurefootError
 
@@ -101,8 +102,8 @@ def main(arguments: list[str] | None = None) -> None:
                 f"error: the answer could not be written ({error.strerror}); what was recorded stands, see the status"
             )
             click.echo(text, err=True)
-            sys.exit(2)
+            sys.exit(MENDABLE)
         if not isinstance(error, SurefootError):
             raise
         click.echo(printable(f"error: {error}"), err=True)
-        sys.exit(3 if isinstance(error, AssumptionError) else 2)
+        sys.exit(ASSUMPTION if isinstance(error, AssumptionError) else MENDABLE)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from surefoot.cli.deploy_report import report
+from surefoot.cli.exit_codes import DISAGREES, leave_with
 from surefoot.cli.options import anchor as anchored
 from surefoot.cli.printing import printable
 from surefoot.json_reading import parse_strictly
@@ -19,9 +20,6 @@ from surefoot.text_table import text_table
 
 if TYPE_CHECKING:
     from surefoot.journal import Deployment
-
-DISAGREES, PAUSED, CONFLICT, JOURNAL = 4, 5, 6, 7
-"""Exit statuses, besides 2 for errors you can mend and 3 for a refused assumption."""
 
 LARGEST_REPORT = 2**26
 """JSON of so many bytes takes twenty times the memory once it is read; no report needs more."""
@@ -65,7 +63,7 @@ def operation(function: Options) -> click.Command:
         try:
             found, text = function(**arguments)
         except SurefootError as error:
-            _fail(error, as_json)
+            leave_with(error, as_json)
         else:
             click.echo(json.dumps(found) if as_json else printable(text))
             if found.get("ok") is False:
@@ -80,19 +78,6 @@ def operation(function: Options) -> click.Command:
 
 
 by_whom = click.option("--by", help="Who does this, for the journal.")
-
-
-def _fail(error: Exception, as_json: bool) -> None:
-    """Report an error on the stream that fits, and leave with its status."""
-    from surefoot.errors import AssumptionError, ConflictError, JournalError, PausedError
-
-    kinds = ((AssumptionError, 3), (PausedError, PAUSED), (ConflictError, CONFLICT), (JournalError, JOURNAL))
-    status = next((status for kind, status in kinds if isinstance(error, kind)), 2)
-    if as_json:
-        click.echo(json.dumps({"error": type(error).__name__, "message": str(error), "status": status}))
-    else:
-        click.echo(printable(f"error: {error}"), err=True)
-    sys.exit(status)
 
 
 def _opened(url: str, name: str) -> Deployment:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 
+from surefoot.cli.exit_codes import DISAGREES, leave_with
 from surefoot.cli.options import anchor as anchored
 
 
@@ -37,7 +38,6 @@ def report(
 
     Exit status 4 if --audit finds a disagreement; the page is written all the same, and says so.
     """
-    from surefoot.cli.deploy import DISAGREES, _fail
     from surefoot.errors import SurefootError
     from surefoot.journal import Deployment
     from surefoot.report.deployment import render
@@ -50,7 +50,7 @@ def report(
             page = render(plant.events(), policy_names=policy_names, verified=said)
         _replace(out, page)
     except SurefootError as error:
-        _fail(error, as_json)
+        leave_with(error, as_json)
     else:
         answer = {
             "out": str(out),

@@ -114,7 +114,10 @@ def forecast(
     workers = check_integer("workers", workers, low=1)
     chosen = ForecastSettings() if settings is None else settings
     if not trust or set(trust) - set(TRUST_LEVELS) or len(set(trust)) < len(trust):
-        raise InvalidInput(f"trust must be distinct names among {', '.join(TRUST_LEVELS)}, got {list(trust)}; fix it")
+        raise InvalidInput(
+            f"trust must be distinct names among {', '.join(TRUST_LEVELS)}, got {list(trust)}; fix it",
+            code="SF-ARGUMENT-CHOICE" if set(trust) - set(TRUST_LEVELS) else "SF-ARGUMENT-DISTINCT",
+        )
     refused = {level: _refusal(policy_set, level, chosen) for level in trust}
     surrogate = fit_surrogate(policy_set, chosen.spread)
     levels = [level for level in trust if refused[level] is None]

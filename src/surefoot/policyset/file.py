@@ -35,7 +35,7 @@ from surefoot.errors import InvalidInput, PolicySetError
 from surefoot.json_reading import parse_strictly
 from surefoot.policy import TabularPolicy
 from surefoot.policyset.codec import DTYPES, SCHEMA, check_keys, field_code
-from surefoot.policyset.schema import PolicySet
+from surefoot.policyset.schema import PolicySet, provide_files
 
 __all__ = ["FORMAT", "SCHEMA_VERSION", "content_hash", "describe", "load", "save"]
 
@@ -545,3 +545,6 @@ def _cell_row(policy_set: PolicySet, cell: int) -> dict[str, Any]:
         "reward": [float(seen.reward_lower[cell, policy]), float(seen.reward_upper[cell, policy])],
         "costs": np.stack([seen.cost_lower[cell, policy], seen.cost_upper[cell, policy]], axis=-1).tolist(),
     }
+
+
+provide_files(content_hash=content_hash, save=save, load=load)

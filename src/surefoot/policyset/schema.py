@@ -13,6 +13,7 @@ predictions are conditional, X declared extra signals, E entries of the joint su
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -47,6 +48,7 @@ __all__ = [
     "Predictions",
     "SignalPredictions",
     "TrainingReport",
+    "provide_files",
 ]
 
 
@@ -658,15 +660,12 @@ class PolicySet(ReadOnly):
     @property
     def hash(self) -> str:
         """SHA-256 of the set's canonical content; two sets with the same hash decide identically."""
-        from surefoot.policyset.file import content_hash
-
-        return content_hash(self)
+        digest: str = _FILES["content_hash"](self)
+        return digest
 
     def save(self, path: Any) -> None:
         """Write one file; see :mod:`surefoot.policyset.file`."""
-        from surefoot.policyset.file import save
-
-        save(self, path)
+        _FILES["save"](self, path)
 
     @staticmethod
     def load(path: Any) -> PolicySet:
@@ -675,6 +674,16 @@ class PolicySet(ReadOnly):
         Raises:
             PolicySetError: damaged, truncated, hostile, or written by an incompatible version.
         """
-        from surefoot.policyset.file import load
+        found: PolicySet = _FILES["load"](path)
+        return found
 
-        return load(path)
+
+_FILES: dict[str, Callable[..., Any]] = {}
+
+
+def provide_files(**operations: Callable[..., Any]) -> None:
+    """Tell policy sets how they are hashed, written and read.
+
+    :mod:`surefoot.policyset.file` knows how and imports this module, which must not import it in turn. It is imported with the package.
+    """
+    _FILES.update(operations)
