@@ -19,7 +19,7 @@ import pytest
 from surefoot.errors import InvalidInput, MissingExtra
 from surefoot.gym.family import GymFamily
 from surefoot.gym.lagrange import Multipliers
-from tests.gym.press import press
+from tests.gym.press import Press, press
 
 
 class Tensor:
@@ -55,9 +55,35 @@ class FlattenExtractor:
     pass
 
 
-class VecEnv:
-    def __init__(self, num_envs: int, observation_space: Any, action_space: Any) -> None:
-        self.num_envs, self.observation_space, self.action_space = num_envs, observation_space, action_space
+class DummyVecEnv:
+    """Environments in lockstep; the next episode begins where one ends. Seeds are those of the first episodes."""
+
+    def __init__(self, makers: list[Any]) -> None:
+        self.envs = [make() for make in makers]
+        self.num_envs = len(self.envs)
+        self.observation_space, self.action_space = self.envs[0].observation_space, self.envs[0].action_space
+
+    def reset(self) -> Any:
+        return np.stack([env.reset()[0] for env in self.envs])
+
+    def step_async(self, actions: Any) -> None:
+        self.actions = actions
+
+    def step_wait(self) -> Any:
+        rows: list[Any] = []
+        for env, action in zip(self.envs, self.actions):
+            seen, reward, terminated, truncated, info = env.step(action)
+            info["TimeLimit.truncated"] = truncated and not terminated
+            if terminated or truncated:
+                info["terminal_observation"] = seen
+                seen, _ = env.reset()
+            rows.append((seen, reward, terminated or truncated, info))
+        seen, rewards, dones, infos = zip(*rows)
+        return np.stack(seen), np.array(rewards, dtype=np.float32), np.array(dones), list(infos)
+
+    def close(self) -> None:
+        for env in self.envs:
+            env.close()
 
 
 class VecNormalize:
@@ -121,7 +147,7 @@ FAKES = {
     "stable_baselines3": {"PPO": PPO},
     "stable_baselines3.common": {},
     "stable_baselines3.common.callbacks": {"BaseCallback": BaseCallback},
-    "stable_baselines3.common.vec_env": {"VecEnv": VecEnv, "VecNormalize": VecNormalize},
+    "stable_baselines3.common.vec_env": {"DummyVecEnv": DummyVecEnv, "VecNormalize": VecNormalize},
 }
 
 
@@ -142,14 +168,15 @@ def small(sb3: Any, **more: Any) -> Any:
 
 
 def envs_of(sb3: Any, family: GymFamily, tasks: Any, conditioned: bool = True) -> Any:
+    """Two environments that go through a list of tasks, and what they share."""
     listed = np.asarray(tasks, dtype=float)
     order = iter(np.tile(listed, (1000, 1)))
-    multipliers = Multipliers.start(family.criterion, family.support, listed, 1.0, 0.1)
-    return sb3.TaskVecEnv(family, lambda: next(order), 2, multipliers, 7, conditioned)
+    course = sb3.Course(lambda: next(order), Multipliers.start(family.criterion, family.support, listed, 1.0, 0.1), 7)
+    return DummyVecEnv([lambda k=k: sb3.TaskEnv(family, course, 7 + k, conditioned) for k in range(2)]), course
 
 
 def test_episodes_are_cut_at_the_horizon_and_rewards_are_penalised(sb3: Any) -> None:
-    envs = envs_of(sb3, press(), [[0.5], [1.5]])
+    envs, course = envs_of(sb3, press(), [[0.5], [1.5]])
     inputs = envs.reset()
     assert inputs.shape == (2, 2)
     factors = inputs[:, 1]
@@ -162,18 +189,44 @@ def test_episodes_are_cut_at_the_horizon_and_rewards_are_penalised(sb3: Any) -> 
         np.testing.assert_allclose(rewards, wanted, atol=0.05 * 0.06 + 1e-6)
     assert [info["TimeLimit.truncated"] for info in infos] == [True, True]
     assert all(info["terminal_observation"][1] == factor for info, factor in zip(infos, factors))
-    for (task, total, costs, steps), factor in zip(envs.finished, factors):
+    for (task, total, costs, steps), factor in zip(course.finished, factors):
         assert (task[0], steps) == (factor, 10)
         assert total == pytest.approx(6.0)
         assert costs[0] == pytest.approx(10 * factor * 0.36, abs=0.6)
 
 
+def test_a_terminated_episode_is_no_time_limit(sb3: Any) -> None:
+    class Ending(Press):
+        def step(self, action: Any) -> Any:
+            return (*super().step(action)[:2], True, False, {"cost": 0.5})
+
+    family = replace(press(), make=lambda z: Ending(float(z[0])))
+    envs, course = envs_of(sb3, family, [[0.5], [1.5]])
+    envs.reset()
+    envs.step_async(np.full((2, 1), 0.6))
+    _, _, dones, infos = envs.step_wait()
+    assert dones.all() and not any(info["TimeLimit.truncated"] for info in infos)
+    assert [(episode[1], episode[2].tolist(), episode[3]) for episode in course.finished] == [(0.6, [0.5], 1)] * 2
+
+
+def test_every_environment_of_a_fresh_task_is_seeded_by_the_run(sb3: Any) -> None:
+    first, second = (envs_of(sb3, press(), [[0.5], [1.5]])[0] for _ in range(2))
+    for envs in (first, second):
+        envs.reset()
+    for _ in range(25):
+        seen = []
+        for envs in (first, second):
+            envs.step_async(np.full((2, 1), 0.6))
+            seen.append(envs.step_wait()[0])
+        np.testing.assert_array_equal(seen[0], seen[1])
+
+
 def test_an_unconditioned_policy_does_not_see_the_task(sb3: Any) -> None:
-    assert envs_of(sb3, press(), [[0.5], [1.5]], conditioned=False).reset().shape == (2, 1)
+    assert envs_of(sb3, press(), [[0.5], [1.5]], conditioned=False)[0].reset().shape == (2, 1)
 
 
 def test_a_task_is_fresh_in_every_episode(sb3: Any) -> None:
-    envs = envs_of(sb3, press(), [[0.5], [0.7], [0.9], [1.1], [1.3]])
+    envs, _ = envs_of(sb3, press(), [[0.5], [0.7], [0.9], [1.1], [1.3]])
     seen = [envs.reset()[:, 1]]
     for _ in range(2):
         for _ in range(10):
@@ -189,12 +242,12 @@ def test_reward_only_families_use_the_rewards_of_the_task(sb3: Any) -> None:
         family.name, family.parameter_names, family.support, family.criterion, family.sampler, family.make,
         rewards=lambda z, obs, action, after, reward, info: reward * z[:, 0] / 2.0,
     )  # fmt: skip
-    envs = envs_of(sb3, shared, [[0.5], [1.5]])
+    envs, course = envs_of(sb3, shared, [[0.5], [1.5]])
     factors = envs.reset()[:, 1]
     for _ in range(10):
         envs.step_async(np.full((2, 1), 0.2))
         envs.step_wait()
-    np.testing.assert_allclose([episode[1] for episode in envs.finished], factors)
+    np.testing.assert_allclose([episode[1] for episode in course.finished], factors)
 
 
 def test_training_conditioned_on_the_task(sb3: Any) -> None:

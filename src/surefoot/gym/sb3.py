@@ -16,6 +16,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -28,11 +29,12 @@ from surefoot.gym.lagrange import Multipliers, Trained, evaluate_trained, step_c
 from surefoot.gym.policies import from_sb3
 
 try:
+    import gymnasium
     import torch
     from gymnasium.spaces import Box
     from stable_baselines3 import PPO
     from stable_baselines3.common.callbacks import BaseCallback
-    from stable_baselines3.common.vec_env import VecEnv, VecNormalize
+    from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 except ModuleNotFoundError as error:
     raise MissingExtra(error.name or "stable_baselines3", "sb3") from error
 
@@ -45,132 +47,105 @@ EPSILON = 1e-8
 """Added to variances by the normalisation of Stable-Baselines3."""
 
 
-class TaskVecEnv(VecEnv):  # type: ignore[misc]
-    """Environments in lockstep, each with a fresh task per episode; rewards are penalised, costs are remembered.
+class Course:
+    """What the environments of a run share: where tasks come from, what costs weigh, which episodes ended.
+
+    Args:
+        draw: the task (p,) of the next episode.
+        multipliers: of the tasks; replaced after every batch.
+        seed: of environments that are made anew.
 
     Attributes:
-        multipliers: replaced after every batch.
         finished: (parameters, return, costs, steps) of the episodes that ended since it was last emptied.
     """
 
-    def __init__(
-        self,
-        family: GymFamily,
-        draw: Callable[[], FloatArray],
-        n: int,
-        multipliers: Multipliers,
-        seed: int,
-        conditioned: bool,
-    ) -> None:
-        self._family, self._draw, self._conditioned = family, draw, conditioned
-        self.multipliers = multipliers
+    def __init__(self, draw: Callable[[], FloatArray], multipliers: Multipliers, seed: int) -> None:
+        self.draw, self.multipliers = draw, multipliers
         self.finished: list[tuple[FloatArray, float, FloatArray, int]] = []
-        self._shared = family.rewards is not None
-        self._tasks = np.stack([draw() for _ in range(n)])
-        self._envs = [family.make(task) for task in self._tasks]
-        self._seeds: list[int | None] = [seed + k for k in range(n)]
-        self._chance = np.random.default_rng(seed)
-        space = self._envs[0].observation_space
-        width = int(np.prod(space.shape)) + (len(family.parameter_names) if conditioned else 0)
-        super().__init__(n, Box(-np.inf, np.inf, (width,), np.float64), self._envs[0].action_space)
-        self._latest = np.zeros((n, int(np.prod(space.shape))))
-        self._weights = multipliers.at(self._tasks)
-        self._returns, self._costs = np.zeros(n), np.zeros((n, family.criterion.n_constraints))
-        self._steps = np.zeros(n, dtype=np.int64)
+        self._rng = np.random.default_rng(seed)
 
-    def reset(self) -> FloatArray:
-        for k in range(self.num_envs):
-            self._begin(k)
-        return self._inputs()
+    def fresh_seed(self) -> int:
+        """For a new environment, which would draw one from the operating system otherwise."""
+        return int(self._rng.integers(2**31))
 
-    def _begin(self, k: int) -> None:
+
+class TaskEnv(gymnasium.Env[FloatArray, Any]):
+    """A fresh task in every episode; rewards are penalised, the horizon cuts, costs are remembered.
+
+    Args:
+        family: the tasks.
+        course: shared with the other environments of the run.
+        seed: of the first episode, where ``reset`` is given none.
+        conditioned: whether the task's parameters are part of the observation.
+    """
+
+    def __init__(self, family: GymFamily, course: Course, seed: int, conditioned: bool) -> None:
+        self._family, self._course, self._conditioned = family, course, conditioned
+        self._seed: int | None = seed
+        self._task = course.draw()
+        self._env = family.make(self._task)
+        width = int(np.prod(self._env.observation_space.shape)) + (len(family.parameter_names) if conditioned else 0)
+        self.observation_space = Box(-np.inf, np.inf, (width,), np.float64)
+        self.action_space = self._env.action_space
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[FloatArray, dict[str, Any]]:
         """A fresh task and a fresh start."""
-        self._tasks[k] = self._draw()
-        if not self._shared:
-            self._envs[k].close()
-            self._envs[k] = self._family.make(self._tasks[k])
-            # A new environment needs a seed of its own, or it would draw one from the operating system.
-            self._seeds[k] = int(self._chance.integers(2**31))
-        observation, _ = self._envs[k].reset(seed=self._seeds[k])
-        if self._shared:
-            self._seeds[k] = None
-        self._latest[k] = np.asarray(observation).ravel()
-        self._weights[k] = self.multipliers.at(self._tasks[k])[0]
-        self._returns[k], self._costs[k], self._steps[k] = 0.0, 0.0, 0
+        self._task = self._course.draw()
+        if self._family.shared:
+            seed, self._seed = self._seed if seed is None else seed, None
+        else:
+            self._env.close()
+            self._env, seed = self._family.make(self._task), self._course.fresh_seed()
+        observation, _ = self._env.reset(seed=seed)
+        self._latest = np.asarray(observation, dtype=np.float64).ravel()
+        self._penalty = self._course.multipliers.at(self._task)[0]
+        self._return, self._costs, self._steps = 0.0, np.zeros(self._family.n_constraints), 0
+        return self._input(), {}
 
-    def _inputs(self) -> FloatArray:
-        return np.hstack([self._latest, self._tasks]) if self._conditioned else self._latest.copy()
+    def _input(self) -> FloatArray:
+        """What the policy sees; an array of its own."""
+        return np.concatenate([self._latest, self._task]) if self._conditioned else self._latest.copy()
 
-    def step_async(self, actions: Any) -> None:
-        self._actions = actions
-
-    def step_wait(self) -> tuple[FloatArray, FloatArray, Any, list[dict[str, Any]]]:
-        n = self.num_envs
-        rewards, dones = np.zeros(n), np.zeros(n, dtype=bool)
-        infos: list[dict[str, Any]] = [{} for _ in range(n)]
-        for k in range(n):
-            rewards[k], dones[k] = self._step(k, infos[k])
-        return self._inputs(), rewards.astype(np.float32), dones, infos
-
-    def _step(self, k: int, info_out: dict[str, Any]) -> tuple[float, bool]:
-        """One step of one environment; starts the next episode where this one ends."""
-        criterion, task = self._family.criterion, self._tasks[k]
-        before = self._latest[k].copy()
-        after, reward, costs, terminated, truncated, info = step_costs(
-            self._family, self._envs[k], before, self._actions[k]
-        )
+    def step(self, action: Any) -> tuple[FloatArray, float, bool, bool, dict[str, Any]]:
+        """A step of the task, its reward less what its costs weigh."""
+        criterion, before = self._family.criterion, self._latest.copy()
+        after, reward, costs, terminated, truncated, info = step_costs(self._family, self._env, before, action)
         if self._family.rewards is not None:
-            reward = float(self._family.rewards(task[None], before, self._actions[k], after, reward, info)[0])
-        weight = criterion.discount ** self._steps[k]
-        self._returns[k] += weight * reward
-        self._costs[k] += weight * costs
-        self._steps[k] += 1
-        self._latest[k] = np.asarray(after).ravel()
-        over = criterion.horizon is not None and self._steps[k] >= criterion.horizon
-        done = bool(terminated or truncated or over)
-        penalised = float(reward - self._weights[k] @ costs)
-        if done:
-            self.finished.append((task.copy(), float(self._returns[k]), self._costs[k].copy(), int(self._steps[k])))
-            info_out["terminal_observation"] = self._inputs()[k]
-            info_out["TimeLimit.truncated"] = not terminated
-            self._begin(k)
-        return penalised, done
+            reward = float(self._family.rewards(self._task[None], before, action, after, reward, info)[0])
+        weight = criterion.discount**self._steps
+        self._return += weight * reward
+        self._costs = self._costs + weight * costs
+        self._steps += 1
+        self._latest = np.asarray(after, dtype=np.float64).ravel()
+        cut = bool(truncated or (criterion.horizon is not None and self._steps >= criterion.horizon))
+        if terminated or cut:
+            self._course.finished.append((self._task.copy(), self._return, self._costs, self._steps))
+        return self._input(), float(reward - self._penalty @ costs), bool(terminated), cut, {}
 
     def close(self) -> None:
-        for env in self._envs:
-            env.close()
-
-    def get_attr(self, attr_name: str, indices: Any = None) -> list[Any]:
-        return [None] * self.num_envs if attr_name == "render_mode" else [getattr(env, attr_name) for env in self._envs]
-
-    def set_attr(self, attr_name: str, value: Any, indices: Any = None) -> None:
-        for env in self._envs:
-            setattr(env, attr_name, value)
-
-    def env_method(self, method_name: str, *args: Any, indices: Any = None, **kwargs: Any) -> list[Any]:
-        return [getattr(env, method_name)(*args, **kwargs) for env in self._envs]
-
-    def env_is_wrapped(self, wrapper_class: Any, indices: Any = None) -> list[bool]:
-        return [False] * self.num_envs
+        """Close the task."""
+        self._env.close()
 
 
 class Ascent(BaseCallback):  # type: ignore[misc]
     """Moves the multipliers after every batch, and tells what is going on."""
 
-    def __init__(self, envs: TaskVecEnv, tell: Callable[[dict[str, float]], None] | None) -> None:
+    def __init__(self, course: Course, tell: Callable[[dict[str, float]], None] | None) -> None:
         super().__init__()
-        self._envs, self._tell = envs, tell
+        self._course, self._tell = course, tell
 
     def _on_step(self) -> bool:
         return True
 
     def _on_rollout_end(self) -> None:
-        finished, self._envs.finished = self._envs.finished, []
+        finished, self._course.finished = self._course.finished, []
         if not finished:
             return
         tasks = np.stack([episode[0] for episode in finished])
         costs = np.stack([episode[2] for episode in finished])
-        self._envs.multipliers = self._envs.multipliers.ascend(tasks, costs)
+        self._course.multipliers = self._course.multipliers.ascend(tasks, costs)
         if self._tell is not None:
             self._tell(
                 {
@@ -178,7 +153,7 @@ class Ascent(BaseCallback):  # type: ignore[misc]
                     "return": float(np.mean([episode[1] for episode in finished])),
                     "cost": float(costs.sum(axis=1).mean()),
                     "length": float(np.mean([episode[3] for episode in finished])),
-                    "multiplier": float(self._envs.multipliers.at(tasks).mean()),
+                    "multiplier": float(self._course.multipliers.at(tasks).mean()),
                     "deviation": float(self.model.policy.log_std.detach().exp().mean())
                     if hasattr(self.model.policy, "log_std")
                     else 0.0,
@@ -254,15 +229,15 @@ class PPOLagrangian:
         multipliers = Multipliers.start(
             family.criterion, family.support, listed, self.share, self.multiplier_rate, self.multiplier_start
         )
-        envs = TaskVecEnv(
-            family, _drawer(family, listed, rng), self.environments, multipliers, int(rng.integers(2**30)), sees
-        )
+        first = int(rng.integers(2**30))
+        course = Course(_drawer(family, listed, rng), multipliers, first)
+        envs = DummyVecEnv([partial(TaskEnv, family, course, first + k, sees) for k in range(self.environments)])
         normalised = VecNormalize(envs, gamma=family.criterion.discount, clip_obs=10.0, epsilon=EPSILON)
         model = self._model(normalised, family.criterion.discount, int(rng.integers(2**30)))
         if start is not None:
             _load(model, normalised, start)
         began = time.monotonic()
-        model.learn(total_timesteps=steps, callback=Ascent(envs, tell))
+        model.learn(total_timesteps=steps, callback=Ascent(course, tell))
         seconds = time.monotonic() - began
         policy = from_sb3(model)
         envs.close()
