@@ -461,7 +461,7 @@ def test_whatever_fails_while_writing_costs_the_memory_not_the_journal(
         raise MemoryError
 
     with monkeypatch.context() as patched:
-        patched.setattr("surefoot.journal.store.Transaction.append", fail)
+        patched.setattr("surefoot.journal.transaction.Transaction.append", fail)
         with pytest.raises(MemoryError):
             plant.ask()
     assert plant._state is None

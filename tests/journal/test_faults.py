@@ -231,7 +231,7 @@ def test_a_clock_that_runs_backwards_changes_nothing(
             passed = timedelta(hours=direction * next(ticks))  # type: ignore[call-overload]
             return (datetime(2026, 1, 1, tzinfo=UTC) + passed).isoformat(timespec="microseconds")
 
-        monkeypatch.setattr("surefoot.journal.store.now", clock)
+        monkeypatch.setattr("surefoot.journal.transaction.now", clock)
         with open_plant(disk / f"{name}.db", tiny_set) as plant:
             drive(plant, truth, 40)
         with open_plant(disk / f"{name}.db", tiny_set) as plant:

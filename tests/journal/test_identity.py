@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 
 from surefoot import InvalidInput, JournalError, JournalUnavailable, PolicySet
-from surefoot.journal import Deployment, marks, store
+from surefoot.journal import Deployment, high_water_marks, sqlite_file
 from surefoot.journal.deployment import _cache
 from surefoot.journal.removal import belongings, remove
+from surefoot.journal.seals import sealed
 from tests.journal.plants import BACKENDS, HAS_POSTGRES, Plant, drive, keep_snapshot, open_plant
 
 
@@ -161,17 +162,19 @@ def test_an_anchor_remembers_what_marks_forget(
     url, place = new_url(backend), disk / "elsewhere.txt"
     with open_plant(url, tiny_set, anchor=place) as plant:
         drive(plant, Plant(tiny_set), 2)
-        for path in [keeps.path for keeps in plant._store._kept()]:
+        for path in [keeper.path for keeper in plant._store.identity.keepers()]:
             assert path.exists()
     shutil.copy(place, disk / "early")
     with open_plant(url, tiny_set, anchor=f"file://{place}") as plant:
         drive(plant, Plant(tiny_set), 1)
-        mark = plant._store._mark
+        mark = plant._store.identity.mark
     text = place.read_text(encoding="ascii")
     assert text > (disk / "early").read_text(encoding="ascii")
     words = text.split()
     later = str(int(words[1]) + 5).zfill(20)
-    place.write_text(f"{words[0]} {later} {words[2]} {marks._checksum(int(later), f'{words[0]} {words[2]}')}\n")
+    place.write_text(
+        f"{words[0]} {later} {words[2]} {high_water_marks._checksum(int(later), f'{words[0]} {words[2]}')}\n"
+    )
     assert mark is not None
     mark.path.unlink()
     with pytest.raises(JournalError, match=r"its end is lost.*elsewhere\.txt"):
@@ -257,12 +260,12 @@ def test_a_snapshot_of_somebody_else_is_not_believed_and_not_lost(
 
 def test_a_secret_that_others_can_read_is_none(disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SUREFOOT_STATE", str(disk))
-    first = marks.sealed("j", 1, "d", b"body")
-    assert first == marks.sealed("j", 1, "d", b"body") != marks.sealed("k", 1, "d", b"body")
+    first = sealed("j", 1, "d", b"body")
+    assert first == sealed("j", 1, "d", b"body") != sealed("k", 1, "d", b"body")
     (disk / "snapshot-key").chmod(0o644)
-    assert marks.sealed("j", 1, "d", b"body") != first
+    assert sealed("j", 1, "d", b"body") != first
     monkeypatch.setenv("SUREFOOT_STATE", "/proc/nowhere")
-    assert len(marks.sealed("j", 1, "d", b"body")[1]) == 32
+    assert len(sealed("j", 1, "d", b"body")[1]) == 32
 
 
 def test_a_journal_that_ends_in_a_report_leaves_a_snapshot(disk: Path, tiny_set: PolicySet) -> None:
@@ -335,7 +338,7 @@ def test_a_journal_on_a_disk_that_cannot_be_written_is_read(
     file = disk / "plant.db"
     driven(file, tiny_set, 3)
     before = {path.name: path.stat().st_mtime_ns for path in disk.iterdir()}
-    monkeypatch.setattr(store.os, "access", lambda path, mode: False)
+    monkeypatch.setattr(sqlite_file.os, "access", lambda path, mode: False)
     with Deployment.open(file, create=False) as plant:
         assert plant.status().episodes == 3
         assert plant.verify().ok

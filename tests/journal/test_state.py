@@ -349,7 +349,7 @@ def test_a_snapshot_that_cannot_be_written_is_no_error(
     def refuse(*arguments: Any) -> None:
         raise JournalError("full")
 
-    monkeypatch.setattr("surefoot.journal.store.Transaction.keep_snapshot", refuse)
+    monkeypatch.setattr("surefoot.journal.transaction.Transaction.keep_snapshot", refuse)
     with open_plant(disk / "plant.db", tiny_set) as plant:
         drive(plant, Plant(tiny_set), 2)
         keep_snapshot(plant)

@@ -13,9 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from surefoot import InvalidInput, JournalError, JournalUnavailable, MissingExtra, PolicySet
-from surefoot.journal import Deployment, store
+from surefoot.journal import Deployment
 from surefoot.journal.deployment import _cache
-from surefoot.journal.events import Entry, Event, canonical, chained, parse
+from surefoot.journal.events import canonical, chained, parse
+from surefoot.journal.file_lock import FairFileLock
+from surefoot.journal.rows import index_of
 from surefoot.journal.store import Store
 from tests.journal.plants import Plant, drive, keep_snapshot, open_plant
 
@@ -89,7 +91,7 @@ def test_another_format_is_refused(journal: Path, tiny_set: PolicySet) -> None:
 def test_a_policy_set_that_was_not_kept_must_be_brought(
     disk: Path, tiny_set: PolicySet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store, "LARGEST_SET", 10)
+    monkeypatch.setattr("surefoot.journal.transaction.LARGEST_SET", 10)
     open_plant(disk / "plant.db", tiny_set).close()
     with pytest.raises(InvalidInput, match="does not keep it"):
         Deployment.open(disk / "plant.db")
@@ -213,23 +215,20 @@ def test_any_text_has_a_digest_and_parts_cannot_trade_places(kind: str, at: str,
     assert digest != chained(digest, 1, kind, at, body)
 
 
-def test_entries_and_events_are_found_by_what_they_say() -> None:
-    assert store.indexed(Entry("asked", {"first": 3, "draws": [0, 1], "request": "k"})) == {
-        "first": 3,
-        "last": 4,
-        "request": "k",
-    }
-    assert store.indexed(Entry("told", {"ids": [7]})) == {"first": 7, "last": None, "request": None}
-    assert store.indexed(Event(1, "", "told", {"ids": [7, 5]})) == {"first": 5, "last": 7, "request": None}
-    assert store.indexed(Entry("paused", {"reason": "x"})) == {"first": None, "last": None, "request": None}
+def test_events_are_found_by_what_they_say() -> None:
+    assert index_of("asked", {"first": 3, "draws": [0, 1], "request": "k"}) == (3, 4, "k")
+    assert index_of("asked", {"first": 3, "draws": [0]}) == (3, None, None)
+    assert index_of("told", {"ids": [7]}) == (7, None, None)
+    assert index_of("lost", {"ids": [7, 5]}) == (5, 7, None)
+    assert index_of("paused", {"reason": "x"}) == (None, None, None)
 
 
 # ------------------------------------------------------------------------------------------------------------ whose turn
 
 
 def test_the_file_lock_decides_the_order_only(disk: Path, tiny_set: PolicySet) -> None:
-    other = store._FairFileLock(str(disk / "plant.db-queue"))
-    with open_plant(disk / "plant.db", tiny_set, lock_seconds=0.01) as plant, other.turn():
+    other = FairFileLock(str(disk / "plant.db-queue"))
+    with open_plant(disk / "plant.db", tiny_set, lock_seconds=0.01) as plant, other.turn(60.0):
         assert not plant._store._file_lock._acquired(0.0)
         assert plant.ask().id == 0
     other.close()
@@ -239,9 +238,9 @@ def test_turns_are_taken_one_after_the_other(disk: Path) -> None:
     inside, most = [], []
 
     def work() -> None:
-        file_lock = store._FairFileLock(str(disk / "queue"))
+        file_lock = FairFileLock(str(disk / "queue"))
         for _ in range(20):
-            with file_lock.turn():
+            with file_lock.turn(60.0):
                 inside.append(1)
                 most.append(len(inside))
                 inside.pop()

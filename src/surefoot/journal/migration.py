@@ -36,7 +36,7 @@ def migrate(connection: sa.Connection) -> None:
     """
     if not is_old(connection):
         return
-    from surefoot.journal.store import METADATA
+    from surefoot.journal.tables import METADATA
 
     found = sa.inspect(connection)
     present = [name for name in OLD if found.has_table(name)]
@@ -56,7 +56,8 @@ def migrate(connection: sa.Connection) -> None:
 
 
 def _copy(connection: sa.Connection, deployment: int, name: str) -> None:
-    from surefoot.journal.store import DEPLOYMENTS, EVENTS, SHIFT, row_of
+    from surefoot.journal.rows import row_of
+    from surefoot.journal.tables import DEPLOYMENTS, EVENTS, SHIFT
 
     fresh = {"id": deployment, "name": name, "key": secrets.token_hex(16)}
     connection.execute(DEPLOYMENTS.insert(), fresh)

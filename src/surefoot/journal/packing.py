@@ -1,20 +1,24 @@
-"""Bodies as few bytes, and back to the same text: what a database keeps, while digests are over the canonical text.
+"""Bodies of events in few bytes. Unpacking gives back the same canonical text, byte for byte, which is what digests cover.
 
-    text = canonical(body)        what the chain of digests covers        pack(kind, body)  ->  bytes        unpack(bytes)  ->  body, text again
+    text = canonical(body)        pack(kind, body, text)  ->  bytes        unpack(bytes)  ->  body, text
 
-Two events per episode are nearly all of a journal, so ``asked`` and ``told`` have layouts of their own: numbers of fixed width instead of digits,
-nothing that the columns beside the body (number of the event, first episode, request) say already. Everything else is JSON, deflated against a fixed
-dictionary where that is shorter. What does not come back as the same text, byte for byte, is stored as JSON: packing can lose nothing.
+Nearly all of a journal is two events per episode, so ``asked`` and ``told`` have binary layouts: numbers of fixed width instead of digits, and
+nothing that the columns beside the body (number of the event, first episode, request) say already. Every other body is JSON, deflated against a
+fixed dictionary where that is shorter. :func:`pack` unpacks what it made; a body whose text does not come back is stored as JSON. So packing loses
+nothing.
 
-The first byte says which layout. Layouts and the dictionary are part of the format: whoever changes one adds a new first byte.
+The first byte names the layout. Layouts and the dictionary are part of the format: a new layout gets a new first byte.
 
     0x01 JSON     the text
     0x02 deflated the text, raw deflate with DICTIONARY
     0x10 asked    flags, [by], first - settled, plan, draws
     0x11 told     flags, [by], n, [ids - first], reward (n float64), costs (n I float64), [initial_state], [signals], [transitions]
 
-Whole numbers are lists of one width: a byte (width | 16 k for k < 15 numbers, else 240 | width, and eight bytes of k), then k numbers of 1, 2, 4 or
-8 bytes. All is little-endian.
+A list of whole numbers has one width: a byte (width | 16 k for k < 15 numbers, else 240 | width and eight bytes of k), then k numbers of 1, 2, 4 or
+8 bytes. Everything is little-endian.
+
+An episode that was asked or told alone is the most common body. :func:`_single_asked` and :func:`_single_told` read it with one ``struct`` call; the
+general reader gives the same for the same bytes (tested), and reads everything else.
 """
 
 from __future__ import annotations
@@ -22,11 +26,14 @@ from __future__ import annotations
 import sys
 import zlib
 from array import array
+from functools import lru_cache
+from math import isfinite
+from struct import Struct
 from typing import Any
 
 from surefoot.journal.events import canonical, parse_text
 
-__all__ = ["Found", "pack", "unpack"]
+__all__ = ["Found", "pack", "unpack", "unpack_body"]
 
 JSON, DEFLATED, ASKED, TOLD = 0x01, 0x02, 0x10, 0x11
 BY, REQUEST, STATES, SIGNALS, MOVES, IN_ORDER = 1, 2, 4, 8, 16, 32
@@ -59,10 +66,12 @@ def pack(kind: str, body: dict[str, Any], text: str) -> bytes:
     """
     try:
         found = _asked(body) if kind == "asked" else _told(body) if kind == "told" else None
-        if found is not None and _again(found, body) == text:
-            return found
+        if found is not None:
+            first = body["first"] if kind == "asked" else min(body["ids"])
+            if unpack(found, first, body.get("request"))[1] == text:
+                return found
     except (TypeError, ValueError, LookupError, OverflowError, AttributeError):
-        pass  # no body that this library makes; it is kept as it is
+        pass  # this library makes no such body; it is stored as JSON
     plain = text.encode("ascii")
     squeezer = zlib.compressobj(9, zlib.DEFLATED, -15, zdict=DICTIONARY)
     small = squeezer.compress(plain) + squeezer.flush()
@@ -70,25 +79,51 @@ def pack(kind: str, body: dict[str, Any], text: str) -> bytes:
 
 
 def unpack(data: bytes, first: int | None, request: str | None) -> Found:
-    """The body and its text; ``first`` and ``request`` are the columns beside it.
+    """The body and its text.
+
+    Args:
+        data: of :func:`pack`.
+        first, request: the columns beside it.
 
     Raises:
-        ValueError: no bytes that :func:`pack` makes.
+        ValueError: :func:`pack` makes no such bytes.
     """
-    layout = data[0] if data else 0
-    if layout in (ASKED, TOLD):
-        try:
-            body = _layout(data, first, request)
-        except (LookupError, TypeError, OverflowError) as error:
-            raise ValueError(f"a body that ends early or says what cannot be ({error})") from error
+    if data and data[0] in (ASKED, TOLD):
+        body = _single(data, first)
+        if body is not None:
+            return body, _text_of_single(body)
+        body = _layout(data, first, request)
         return body, canonical(body)
-    if layout == JSON:
-        text = data[1:].decode("ascii")
-    elif layout == DEFLATED:
-        text = _inflated(data[1:]).decode("ascii")
-    else:
-        raise ValueError(f"an unknown layout {layout:#x}")
+    text = _json(data)
     return parse_text(text), text
+
+
+def unpack_body(data: bytes, first: int | None, request: str | None) -> dict[str, Any]:
+    """The body alone, for a reader that computes its text and its digest itself.
+
+    Args:
+        data, first, request: as in :func:`unpack`.
+
+    Raises:
+        ValueError: :func:`pack` makes no such bytes; or they hold a text that is not canonical, which the reader's own text would hide.
+    """
+    if data and data[0] in (ASKED, TOLD):
+        body = _single(data, first)
+        return _layout(data, first, request) if body is None else body
+    text = _json(data)
+    body = parse_text(text)
+    if canonical(body) != text:
+        raise ValueError("a text that is not canonical")
+    return body
+
+
+def _json(data: bytes) -> str:
+    layout = data[0] if data else 0
+    if layout == JSON:
+        return data[1:].decode("ascii")
+    if layout == DEFLATED:
+        return _inflated(data[1:]).decode("ascii")
+    raise ValueError(f"an unknown layout {layout:#x}")
 
 
 def _inflated(data: bytes) -> bytes:
@@ -102,18 +137,16 @@ def _inflated(data: bytes) -> bytes:
     return found
 
 
-def _again(data: bytes, body: dict[str, Any]) -> str:
-    """The text that reading gives."""
-    first = body["first"] if data[0] == ASKED else min(body["ids"])
-    return canonical(_layout(data, first, body.get("request")))
-
-
 def _layout(data: bytes, first: int | None, request: str | None) -> dict[str, Any]:
+    """The body of a binary layout."""
     if first is None:
         raise ValueError("a body whose first episode is not indexed")
-    reader = _Reader(data)
-    body = _read_asked(reader, first, request) if data[0] == ASKED else _read_told(reader, first)
-    reader.end()
+    try:
+        reader = _Reader(data)
+        body = _read_asked(reader, first, request) if data[0] == ASKED else _read_told(reader, first)
+        reader.end()
+    except (LookupError, TypeError, OverflowError) as error:
+        raise ValueError(f"a body that ends early or says what cannot be ({error})") from error
     return body
 
 
@@ -183,6 +216,79 @@ def _rows(values: list[Any], n: int, width: int) -> list[list[Any]]:
     return [values[k * width : (k + 1) * width] for k in range(n)]
 
 
+# ------------------------------------------------------------------------------------------------------ single episodes
+
+
+def _single(data: bytes, first: int | None) -> dict[str, Any] | None:
+    """The body of an episode that was asked or told alone; ``None`` where the general reader must look."""
+    if type(first) is not int:
+        return None
+    return _single_asked(data, first) if data[0] == ASKED else _single_told(data, first)
+
+
+def _single_asked(data: bytes, first: int) -> dict[str, Any] | None:
+    """One draw, by nobody in particular and without a request key."""
+    layout = _ASKED_LAYOUTS.get((data[:3], len(data)))
+    if layout is None:
+        return None
+    ahead, plan, head, draw = layout[0].unpack(data)
+    return {"first": first, "plan": plan, "settled": first - ahead, "draws": [draw]} if head == layout[1] else None
+
+
+_ASKED_LAYOUTS = {
+    (bytes([ASKED, 0, pair | 2 << 4]), 4 + 2 * pair + draw): (Struct(f"<3x2{CODES[pair]}B{CODES[draw]}"), draw | 1 << 4)
+    for pair in CODES
+    for draw in CODES
+}
+"""By the first three bytes and the length: the fields, and what the byte before the draw must be. Keys differ by the width of the pair (first -
+settled, plan) and of the draw."""
+
+
+def _single_told(data: bytes, first: int) -> dict[str, Any] | None:
+    """One report with nothing but reward, costs and, perhaps, an initial state."""
+    layout = _told_layout(data[:5], len(data))
+    if layout is None:
+        return None
+    values, head = layout
+    if head is None:
+        reward, *costs = values.unpack(data)
+        body = {"ids": [first], "reward": [reward], "costs": [costs]}
+    else:
+        reward, *costs, found, state = values.unpack(data)
+        if found != head:
+            return None
+        body = {"ids": [first], "reward": [reward], "costs": [costs], "initial_state": [state]}
+    return body if isfinite(reward) and all(map(isfinite, costs)) else None
+
+
+@lru_cache(256)
+def _told_layout(head: bytes, size: int) -> tuple[Struct, int | None] | None:
+    """The fields of a report of one episode, and what the byte before its initial state must be.
+
+    Args:
+        head: the first five bytes.
+        size: of the whole.
+    """
+    if len(head) < 5 or head[2:4] != bytes([1 | 2 << 4, 1]) or head[1] not in (IN_ORDER, IN_ORDER | STATES):
+        return None
+    reals = 1 + head[4]
+    left = size - 5 - 8 * reals
+    if head[1] == IN_ORDER:
+        return (Struct(f"<5x{reals}d"), None) if left == 0 else None
+    width = left - 1
+    return (Struct(f"<5x{reals}dB{CODES[width]}"), width | 1 << 4) if width in CODES else None
+
+
+def _text_of_single(body: dict[str, Any]) -> str:
+    """The canonical text of a body that :func:`_single` made."""
+    first = body.get("first")
+    if first is not None:
+        return f'{{"draws":[{body["draws"][0]}],"first":{first},"plan":{body["plan"]},"settled":{body["settled"]}}}'
+    costs, state = ",".join(map(repr, body["costs"][0])), body.get("initial_state")
+    middle = "" if state is None else f'"initial_state":[{state[0]}],'
+    return f'{{"costs":[[{costs}]],"ids":[{body["ids"][0]}],{middle}"reward":[{body["reward"][0]!r}]}}'
+
+
 # --------------------------------------------------------------------------------------------------------------- parts
 
 
@@ -210,23 +316,25 @@ def _text(value: str) -> bytes:
 
 
 class _Reader:
-    """Walks through bytes; never past their end."""
+    """Reads bytes from front to back, never beyond their end."""
 
     def __init__(self, data: bytes) -> None:
         self._data, self._at = data, 1
 
     def byte(self) -> int:
-        """One."""
-        return self._take(1)[0]
+        """The next byte."""
+        found = self._data[self._at]
+        self._at += 1
+        return found
 
     def most(self, n: int) -> int:
-        """A number of things that take a byte each at least."""
+        """``n``, of which each takes at least a byte."""
         if n > len(self._data):
             raise ValueError("a body that ends early")
         return n
 
     def whole(self, n: int | None = None) -> list[int]:
-        """Whole numbers, n of them."""
+        """The next list of whole numbers, which must be ``n`` where that is given."""
         head = self.byte()
         k = head >> 4
         if k == MANY:
@@ -237,16 +345,19 @@ class _Reader:
         return self._array(CODES[width], k, width)
 
     def reals(self, n: int) -> list[float]:
-        """n of them."""
-        return self._array("d", n, 8)
+        """The next ``n`` real numbers."""
+        found = self._array("d", n, 8)
+        if not all(map(isfinite, found)):
+            raise ValueError("numbers that are not finite")
+        return found
 
     def text(self) -> str:
-        """A text."""
+        """The next text."""
         (size,) = self.whole(1)
         return self._take(size).decode("utf-8")
 
     def end(self) -> None:
-        """Nothing may be left."""
+        """Check that nothing is left."""
         if self._at != len(self._data):
             raise ValueError("bytes behind the end of a body")
 

@@ -17,7 +17,8 @@ import sqlalchemy as sa
 
 from surefoot.errors import InvalidInput, JournalError
 from surefoot.journal.stops import SECONDS
-from surefoot.journal.store import DEPLOYMENTS, EVENTS, POLICY_SETS, SHIFT, SNAPSHOTS, Store, Transaction
+from surefoot.journal.store import Store, Transaction
+from surefoot.journal.tables import DEPLOYMENTS, EVENTS, POLICY_SETS, SHIFT, SNAPSHOTS
 
 __all__ = ["Belongings", "belongings", "remove"]
 

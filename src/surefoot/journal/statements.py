@@ -1,0 +1,78 @@
+"""The statements of every operation, compiled once per database dialect instead of once per execution."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from surefoot.journal.tables import DEPLOYMENTS, EVENTS, SHIFT
+
+__all__ = ["IDENTITY", "INSERT", "PAGE"]
+
+
+class Prepared:
+    """A statement whose text is kept per dialect.
+
+    Args:
+        statement: of SQLAlchemy, with named parameters.
+        columns: that an INSERT fills.
+    """
+
+    def __init__(self, statement: Any, columns: Sequence[str] | None = None) -> None:
+        self._statement, self._columns = statement, columns
+        self._texts: dict[str, tuple[str, list[tuple[str, Any]] | None]] = {}
+
+    def run(self, connection: sa.Connection, values: Any) -> sa.CursorResult[Any]:
+        """Execute with the parameters of one row (a dict) or of several (a list of dicts)."""
+        text, order = self._texts.get(connection.dialect.name) or self._compiled(connection.dialect)
+        if order is not None:
+            several = isinstance(values, list)
+            values = [_placed(row, order) for row in values] if several else _placed(values, order)
+        result: sa.CursorResult[Any] = connection.exec_driver_sql(text, values)
+        return result
+
+    def _compiled(self, dialect: sa.Dialect) -> tuple[str, list[tuple[str, Any]] | None]:
+        found = self._statement.compile(dialect=dialect, column_keys=self._columns)
+        order = [(name, found.params.get(name)) for name in found.positiontup] if found.positional else None
+        self._texts[dialect.name] = str(found), order
+        return self._texts[dialect.name]
+
+
+def _placed(values: dict[str, Any], order: list[tuple[str, Any]]) -> tuple[Any, ...]:
+    """Parameters by position; those that are not given have the values that the statement was made with."""
+    return tuple([values.get(name, usual) for name, usual in order])
+
+
+_ROW = (
+    EVENTS.c.number,
+    EVENTS.c.at,
+    EVENTS.c.kind,
+    EVENTS.c.body,
+    EVENTS.c.digest,
+    EVENTS.c.first,
+    EVENTS.c.last,
+    EVENTS.c.request,
+)
+_NAMED: sa.BindParameter[str] = sa.bindparam("named")
+_AFTER: sa.BindParameter[int] = sa.bindparam("after")
+_END: sa.BindParameter[int] = sa.bindparam("end")
+_LIMIT: sa.BindParameter[int] = sa.bindparam("many")
+_SEEN: sa.BindParameter[int] = sa.bindparam("seen")
+_LAST_SEEN = sa.select(EVENTS.c.digest).where(
+    EVENTS.c.number == DEPLOYMENTS.c.id * sa.literal_column(str(2**SHIFT)) + _SEEN
+)
+
+PAGE = Prepared(
+    sa.select(*_ROW).where(EVENTS.c.number > _AFTER, EVENTS.c.number < _END).order_by(EVENTS.c.number).limit(_LIMIT)
+)
+"""At most ``many`` rows with numbers between ``after`` and ``end``, both left out."""
+INSERT = Prepared(EVENTS.insert(), [column.name for column in EVENTS.columns])
+"""Rows of events."""
+IDENTITY = Prepared(
+    sa.select(
+        DEPLOYMENTS.c.id, DEPLOYMENTS.c.key, _LAST_SEEN.correlate(DEPLOYMENTS).scalar_subquery().label("digest")
+    ).where(DEPLOYMENTS.c.name == _NAMED)
+)
+"""Id and key of the deployment ``named``, and the digest of its event ``seen``."""
