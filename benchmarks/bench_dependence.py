@@ -53,7 +53,7 @@ def families(names: list[str]) -> list[tuple[GymFamily, list[Any]]]:
         if name == "gridworld":
             found.append((tabular_family(NoisyGridworld(), horizon=40), []))
         else:
-            from surefoot.gym.locomotion import locomotion
+            from surefoot.experiments.locomotion.families import locomotion
 
             found.append((locomotion(name), []))
     return found

@@ -42,7 +42,7 @@ def chosen(name: str) -> tuple[GymFamily, Any]:
     if name == "tabular":
         family = tabular_family(NoisyGridworld(), 100)
     else:
-        from surefoot.gym.locomotion import locomotion
+        from surefoot.experiments.locomotion.families import locomotion
 
         family = locomotion(name)
     return family, family.sample(1, np.random.default_rng(0))[0]

@@ -292,7 +292,7 @@ def test_a_seed_decides_everything(sb3: Any) -> None:
 
 @pytest.mark.parametrize("safe_steps", [100, 0])
 def test_a_library_is_trained_from_its_recipe(safe_steps: int, sb3: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from surefoot.gym import library
+    from surefoot.experiments.locomotion import library
 
     tiny = {"environments": 2, "batch_steps": 16}
     changes: dict[str, Any] = {
@@ -313,8 +313,8 @@ def test_a_library_is_trained_from_its_recipe(safe_steps: int, sb3: Any, monkeyp
 
 
 def test_what_did_not_help_is_not_kept() -> None:
+    from surefoot.experiments.locomotion.library import _merit
     from surefoot.gym.lagrange import Trained
-    from surefoot.gym.library import _merit
 
     def report(reward: float, cost: float) -> Trained:
         return Trained(
@@ -351,7 +351,7 @@ def test_arguments_are_checked(sb3: Any, change: dict[str, Any], message: str) -
         ("surefoot.gym.sb3", "torch", "sb3"),
         ("surefoot.gym.sb3", "stable_baselines3", "sb3"),
         ("surefoot.gym.cma", "cma", "cma"),
-        ("surefoot.gym.locomotion", "gymnasium", "mujoco"),
+        ("surefoot.experiments.locomotion.families", "gymnasium", "mujoco"),
     ],
 )
 def test_a_missing_extra_is_named(module: str, missing: str, extra: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -365,7 +365,7 @@ def test_a_missing_extra_is_named(module: str, missing: str, extra: str, monkeyp
 
 
 def test_a_body_needs_mujoco(monkeypatch: pytest.MonkeyPatch) -> None:
-    from surefoot.gym import locomotion
+    from surefoot.experiments.locomotion import families as locomotion
 
     monkeypatch.setitem(sys.modules, "mujoco", None)
     locomotion._template.cache_clear()

@@ -59,7 +59,7 @@ def test_families_of_ours_conform(family: Callable[[], GymFamily]) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["hopper", "half_cheetah"])
 def test_bodies_conform(name: str) -> None:
-    from surefoot.gym import locomotion
+    from surefoot.experiments.locomotion import families as locomotion
 
     assert broken_rules(suite_of(getattr(locomotion, name))) == {}
 

@@ -39,9 +39,9 @@ from surefoot.experiments.comparison import (
     new_directory,
     write_comparison,
 )
+from surefoot.experiments.locomotion.families import locomotion
+from surefoot.experiments.locomotion.library import DAMAGED_ARRAYS, load_library, train_library
 from surefoot.gym.family import GymFamily
-from surefoot.gym.library import DAMAGED_ARRAYS, load_library, train_library
-from surefoot.gym.locomotion import locomotion
 from surefoot.gym.pipeline import train_simulated
 from surefoot.gym.play import BLOCK, EpisodeCache, Trace, evaluate_policy, play_gym
 from surefoot.gym.values import Widths
@@ -156,7 +156,7 @@ def reproduce(
 
     Args:
         out: new directory.
-        env: a name in :data:`surefoot.gym.locomotion.LOCOMOTION`.
+        env: a name in :data:`surefoot.experiments.locomotion.families.LOCOMOTION`.
         agents: names of rows.
         tasks: fresh test tasks.
         repeats: how often each test task is met, with chance of its own.
@@ -216,7 +216,7 @@ def _check(
 
 def shipped(name: str) -> Any:
     """Context manager for the path of a file that ships with the library."""
-    return resources.as_file(resources.files("surefoot.gym") / "data" / name)
+    return resources.as_file(resources.files("surefoot.experiments.locomotion") / "data" / name)
 
 
 def make_policy_set(

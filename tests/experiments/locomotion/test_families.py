@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from surefoot.errors import InvalidInput
-from surefoot.gym.locomotion import (
+from surefoot.experiments.locomotion.families import (
     BODIES,
     LOCOMOTION,
     PlanarRunner,
@@ -141,3 +141,13 @@ def test_what_does_not_exist_is_refused(call: Any, message: str) -> None:
 
 def test_no_body_is_left_untested() -> None:
     assert set(BODIES) == {"hopper", "half-cheetah"}
+
+
+def test_the_old_home_of_the_families_still_works_and_warns() -> None:
+    from surefoot.gym import locomotion as old
+
+    with pytest.warns(DeprecationWarning, match=r"experiments\.locomotion\.families\.hopper"):
+        found = old.hopper
+    assert found is hopper
+    with pytest.raises(AttributeError):
+        getattr(old, "no_such_family")  # noqa: B009

@@ -15,10 +15,10 @@ from surefoot.controllers import LinearPolicy
 from surefoot.experiments.comparison import fresh_tasks
 from surefoot.experiments.locomotion import DEFAULT_AGENTS, reproduce
 from surefoot.experiments.locomotion import run as module
+from surefoot.experiments.locomotion.families import locomotion
+from surefoot.experiments.locomotion.library import load_library
 from surefoot.experiments.locomotion.run import Judgement, _digest, make_judgement
 from surefoot.gym import GymFamily, Widths, train_simulated
-from surefoot.gym.library import load_library
-from surefoot.gym.locomotion import locomotion
 from surefoot.report.figures import figure4
 from surefoot.report.table import render_table
 from tests.gym.toys import CRITERION, WEIGHT, gains, make

@@ -10,8 +10,8 @@ import pytest
 
 from surefoot.controllers import MLPPolicy
 from surefoot.errors import InvalidInput
-from surefoot.gym.library import RECIPES, Library, load_library, read_library, save_library
-from surefoot.gym.locomotion import locomotion
+from surefoot.experiments.locomotion.families import locomotion
+from surefoot.experiments.locomotion.library import RECIPES, Library, load_library, read_library, save_library
 from surefoot.gym.rollout import rollout
 
 
@@ -107,7 +107,9 @@ def test_damaged_files_are_refused_and_never_a_traceback(tmp_path: Path) -> None
         ("hopper-policies.npz", lambda p: read_library("hopper", p)),
         ("hopper-judged.npz", Judgement.load),
     ):
-        good = np.frombuffer((resources.files("surefoot.gym") / "data" / name).read_bytes(), dtype=np.uint8)
+        good = np.frombuffer(
+            (resources.files("surefoot.experiments.locomotion") / "data" / name).read_bytes(), dtype=np.uint8
+        )
         for k in range(60):
             bad = good.copy()
             # The ends hold the archive's own structure.

@@ -153,8 +153,8 @@ def train_library(
         MissingExtra: no Stable-Baselines3, or no MuJoCo.
     """
     recipe = _recipe(name)
+    from surefoot.experiments.locomotion.families import locomotion
     from surefoot.gym.lagrange import evaluate_trained
-    from surefoot.gym.locomotion import locomotion
     from surefoot.gym.sb3 import PPOLagrangian
 
     def steps(count: int) -> int:
@@ -248,7 +248,9 @@ def read_library(name: str, path: str | Path | None = None) -> Library:
     _recipe(name)
     if path is not None:
         return _read(Path(path))
-    with resources.as_file(resources.files("surefoot.gym") / "data" / f"{name}-policies.npz") as shipped:
+    with resources.as_file(
+        resources.files("surefoot.experiments.locomotion") / "data" / f"{name}-policies.npz"
+    ) as shipped:
         return _read(shipped)
 
 
