@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from surefoot import InvalidInput, JournalError, JournalUnavailable, MissingExtra, PolicySet
+from surefoot.audit import verify
 from surefoot.journal import Deployment
 from surefoot.journal.deployment import _cache
-from surefoot.journal.events import canonical, chained, parse
+from surefoot.journal.events import Event, canonical, chained, parse
 from surefoot.journal.file_lock import FairFileLock
 from surefoot.journal.rows import index_of
 from surefoot.journal.store import Store
@@ -37,37 +40,45 @@ def journal(disk: Path, tiny_set: PolicySet) -> Path:
     return disk / "plant.db"
 
 
-@pytest.mark.parametrize(
-    ("statement", "complaint"),
-    [
-        ("UPDATE events SET body = CAST(substr(body, 1, 9) || 'A' || substr(body, 11) AS BLOB) WHERE number = 6", "event 6 must match its digest"),
-        ("UPDATE events SET body = substr(body, 1, 12) WHERE number = 6", "event 6 must hold"),
-        ("UPDATE events SET body = CAST(body || '0' AS BLOB) WHERE number = 6", "event 6 must hold"),
-        ("UPDATE events SET at = at + 1 WHERE number = 2", "event 2 must match its digest"),
-        ("UPDATE events SET at = 'yesterday' WHERE number = 2", "event 2 must hold"),
-        ("UPDATE events SET at = NULL WHERE number = 2", "event 2 must hold"),
-        ("UPDATE events SET kind = 6 WHERE number = 2", "event 2 must match its digest"),
-        ("UPDATE events SET kind = 99 WHERE number = 2", "event 2 must hold"),
-        ("UPDATE events SET kind = 0 WHERE number = 2", "event 2 must hold"),
-        ("UPDATE events SET digest = 'x' WHERE number = 4", "event 4 must match its digest"),
-        ("DELETE FROM events WHERE number = 5", "event 5 must follow"),
-        ("DELETE FROM events WHERE number = 1", "event 1 must"),
-        ("UPDATE events SET first = 3 WHERE number = 4", "event 4 must match its digest"),
-        ("UPDATE events SET first = NULL WHERE number = 4", "event 4 must hold"),
-        ("UPDATE events SET last = 7 WHERE number = 3", "event 3 must be indexed"),
-        ("UPDATE events SET request = 'mine' WHERE number = 3", "event 3 must be indexed"),
-        ("UPDATE events SET body = x'ff' WHERE number = 4", "event 4 must hold"),
-        ("UPDATE events SET body = x'' WHERE number = 4", "event 4 must hold"),
-        ("UPDATE events SET body = 5 WHERE number = 4", "event 4 must hold"),
-        ("UPDATE events SET body = CAST(x'ff' AS TEXT) WHERE number = 4", "sound journal"),
-        ("UPDATE deployments SET name = 'another'", "its end is lost"),
-        ("ALTER TABLE events DROP COLUMN request", "sound journal|no such column"),
-        ("DROP TABLE events", "its end is lost"),
-        ("ALTER TABLE events RENAME TO old; CREATE VIEW events AS WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i AS "
-         "number, 0 AS at, 1 AS kind, x'01' AS body, x'' AS digest, 1 AS first, 1 AS last, '' AS request FROM n", "got a view"),
-        ("CREATE TRIGGER more AFTER INSERT ON events BEGIN DELETE FROM events; END", "got a trigger"),
-    ],
-)  # fmt: skip
+EDITS = [
+    ("UPDATE events SET body = CAST(substr(body, 1, 9) || 'A' || substr(body, 11) AS BLOB) WHERE number = 6", "event 6 must match its digest"),
+    ("UPDATE events SET body = substr(body, 1, 12) WHERE number = 6", "event 6 must hold"),
+    ("UPDATE events SET body = CAST(body || '0' AS BLOB) WHERE number = 6", "event 6 must hold"),
+    ("UPDATE events SET at = at + 1 WHERE number = 2", "event 2 must match its digest"),
+    ("UPDATE events SET at = 'yesterday' WHERE number = 2", "event 2 must hold"),
+    ("UPDATE events SET at = NULL WHERE number = 2", "event 2 must hold"),
+    ("UPDATE events SET kind = 6 WHERE number = 2", "event 2 must match its digest"),
+    ("UPDATE events SET kind = 99 WHERE number = 2", "event 2 must hold"),
+    ("UPDATE events SET kind = 0 WHERE number = 2", "event 2 must hold"),
+    ("UPDATE events SET digest = 'x' WHERE number = 4", "event 4 must match its digest"),
+    ("DELETE FROM events WHERE number = 5", "event 5 must follow"),
+    ("DELETE FROM events WHERE number = 1", "event 1 must"),
+    ("UPDATE events SET first = 3 WHERE number = 4", "event 4 must match its digest"),
+    ("UPDATE events SET first = NULL WHERE number = 4", "event 4 must hold"),
+    ("UPDATE events SET last = 7 WHERE number = 3", "event 3 must be indexed"),
+    ("UPDATE events SET request = 'mine' WHERE number = 3", "event 3 must be indexed"),
+    ("UPDATE events SET body = x'ff' WHERE number = 4", "event 4 must hold"),
+    ("UPDATE events SET body = x'' WHERE number = 4", "event 4 must hold"),
+    ("UPDATE events SET body = 5 WHERE number = 4", "event 4 must hold"),
+    ("UPDATE events SET body = CAST(x'ff' AS TEXT) WHERE number = 4", "sound journal"),
+    ("UPDATE events SET number = 90 WHERE number = 5; UPDATE events SET number = 5 WHERE number = 6; UPDATE events SET number = 6 WHERE number = 90",
+     "event 5 must match its digest"),
+    ("UPDATE events SET number = number + 1000; UPDATE events SET number = number - 999 WHERE number > 1005; UPDATE events SET number "
+     "= number - 1000 WHERE number > 1000; INSERT INTO events SELECT 6, at, kind, body, digest, first, last, request FROM events WHERE number = 5",
+     "event 6 must match its digest|its end is lost"),
+    ("INSERT INTO events SELECT number + 1, at, kind, body, digest, first, last, request FROM events ORDER BY "
+     "number DESC LIMIT 1", "must match its digest"),
+    ("UPDATE deployments SET name = 'another'", "its end is lost"),
+    ("ALTER TABLE events DROP COLUMN request", "sound journal|no such column"),
+    ("DROP TABLE events", "its end is lost"),
+    ("ALTER TABLE events RENAME TO old; CREATE VIEW events AS WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i AS "
+     "number, 0 AS at, 1 AS kind, x'01' AS body, x'' AS digest, 1 AS first, 1 AS last, '' AS request FROM n", "got a view"),
+    ("CREATE TRIGGER more AFTER INSERT ON events BEGIN DELETE FROM events; END", "got a trigger"),
+]  # fmt: skip
+"""Statements that edit a journal from outside, and what is said when it is opened."""
+
+
+@pytest.mark.parametrize(("statement", "complaint"), EDITS)
 def test_what_was_edited_is_refused(journal: Path, tiny_set: PolicySet, statement: str, complaint: str) -> None:
     if "DROP COLUMN" in statement:
         edit(journal, "DROP INDEX events_by_key")
@@ -76,6 +87,59 @@ def test_what_was_edited_is_refused(journal: Path, tiny_set: PolicySet, statemen
     with pytest.raises(JournalError) as caught:
         Deployment.open(journal, tiny_set, create=False)
     assert any(part in str(caught.value) for part in complaint.split("|"))
+
+
+def for_an_audit(store: Store) -> Iterator[Event]:
+    """Events as an audit reads them: it computes their digests itself."""
+    with store.reading() as transaction:
+        seq = 0
+        while page := transaction.page(seq, chain=False):
+            yield from page
+            seq = page[-1].seq
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        statement
+        for statement, _ in EDITS
+        if "events SET" in statement or "FROM events WHERE" in statement or "INSERT INTO" in statement
+    ],
+)
+def test_what_was_edited_is_noticed_by_an_audit_that_alone_checks_digests(
+    journal: Path, tiny_set: PolicySet, statement: str
+) -> None:
+    with closing(Store(journal, "default")) as store:
+        before = list(for_an_audit(store))
+        assert verify(tiny_set, before).ok
+        with open_plant(journal, tiny_set) as plant:
+            assert before == list(plant.events())
+    edit(journal, statement)
+    with closing(Store(journal, "default")) as store:
+        found = verify(tiny_set, for_an_audit(store))
+    assert not found.ok and found.first_disagreement is not None
+    if "body =" in statement and "substr(body, 11)" in statement:
+        assert "event 6 breaks the chain of digests" in found.first_disagreement
+
+
+def test_a_text_that_says_the_same_in_other_words_is_noticed_by_an_audit(journal: Path, tiny_set: PolicySet) -> None:
+    """The audit's own text of the body would have the right digest."""
+    with closing(Store(journal, "default")) as store:
+        first = next(for_an_audit(store))
+    text = canonical(first.body).replace(":", ": ", 1)
+    edit(journal, f"UPDATE events SET body = x'01{text.encode().hex()}' WHERE number = 1")
+    with closing(Store(journal, "default")) as store:
+        found = verify(tiny_set, for_an_audit(store))
+    assert not found.ok and "canonical" in str(found.first_disagreement)
+
+
+def test_what_is_read_unchecked_counts_as_seen_by_nobody(journal: Path) -> None:
+    with closing(Store(journal, "default")) as store, store.reading() as transaction:
+        assert len(transaction.page(0, chain=False)) == len(transaction.page(0, "", many=100)) > 5
+        assert transaction.read_to[0] > 5
+    with closing(Store(journal, "default")) as store, store.reading() as transaction:
+        transaction.page(0, chain=False)
+        assert transaction.read_to == (0, "")
 
 
 def test_another_format_is_refused(journal: Path, tiny_set: PolicySet) -> None:

@@ -17,6 +17,6 @@ from surefoot.journal.deployment import Deployment, Ticket, Tickets
 from surefoot.journal.events import Event
 from surefoot.journal.settings import Settings
 from surefoot.journal.status import DeploymentStatus
-from surefoot.journal.stops import Stop
+from surefoot.journal.stop_requests import Stop
 
 __all__ = ["Deployment", "DeploymentStatus", "Event", "Settings", "Stop", "Ticket", "Tickets", "Verification"]

@@ -1,9 +1,9 @@
-"""Events: what a journal consists of.
+"""The events of a journal: their kinds, their text and their chain of digests.
 
     digest_k = SHA-256(digest_{k-1}, k, kind_k, at_k, body_k),        digest_0 = ""
 
-The chain makes every event vouch for all before it: an event that was edited, dropped or reordered breaks it from there on. Bodies are
-canonical JSON (sorted keys, no spaces, ASCII, shortest floats that read back exactly), so equal contents have equal bytes.
+Each digest covers all events before it: an event that was edited, dropped or reordered breaks the chain from there on. Bodies are canonical JSON
+(sorted keys, no spaces, ASCII, shortest floats that read back exactly), so that equal contents have equal bytes.
 
 ========== =====================================================================================================================
 kind       body
@@ -89,6 +89,7 @@ INERT = frozenset({"degraded", "held"})
 
 
 EPOCH, MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
+_EPOCH = EPOCH.replace(tzinfo=None)
 _ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
@@ -120,10 +121,10 @@ class Event:
 
 
 def canonical(body: dict[str, Any]) -> str:
-    """The one JSON text of ``body``; floats read back exactly.
+    """The canonical JSON text of ``body``; floats read back exactly.
 
     Raises:
-        JournalError: NaN or infinity, which JSON lacks.
+        JournalError: the body holds NaN or infinity, which JSON lacks.
     """
     try:
         return _ENCODER.encode(body)
@@ -135,7 +136,7 @@ def parse(seq: int, text: str) -> dict[str, Any]:
     """The body of event ``seq``.
 
     Raises:
-        JournalError: no JSON object.
+        JournalError: the text is no JSON object.
     """
     try:
         return parse_text(text)
@@ -146,10 +147,10 @@ def parse(seq: int, text: str) -> dict[str, Any]:
 
 
 def parse_text(text: str) -> dict[str, Any]:
-    """The JSON object that ``text`` is.
+    """The JSON object of ``text``.
 
     Raises:
-        TypeError, ValueError: it is none.
+        TypeError, ValueError: the text is no JSON object.
     """
     try:
         body = json.loads(text)
@@ -163,12 +164,12 @@ def parse_text(text: str) -> dict[str, Any]:
 def chained(previous: str, seq: int, kind: str, at: str, body: str) -> str:
     """Digest of an event and, through ``previous``, of all before it."""
     text = f"{previous}\n{seq}\n{kind}\n{at}\n{body}"
-    # Text that UTF-8 cannot hold was not written by this module; it must give some digest, not an error.
+    # This module writes no text that UTF-8 cannot hold. Such a text must get a digest that does not match, not an error.
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def now() -> str:
-    """The wall clock; only people read it."""
+    """A time stamp of the wall clock, which nothing depends on."""
     return datetime.now(UTC).isoformat(timespec="microseconds")
 
 
@@ -188,4 +189,5 @@ def stamp(found: int) -> str:
     Raises:
         OverflowError: outside of what calendars hold.
     """
-    return (EPOCH + found * MICROSECOND).isoformat(timespec="microseconds")
+    # Without a time zone: a tenth of reading an event would go into asking for its offset.
+    return (_EPOCH + timedelta(0, 0, found)).isoformat(timespec="microseconds") + "+00:00"

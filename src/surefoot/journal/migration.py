@@ -1,9 +1,9 @@
-"""Tables of earlier versions of the library, rewritten as today's: the same events, texts and digests, in other rows.
+"""Journals in an earlier format, rewritten in today's tables: the same events, texts and digests, in other rows.
 
     format 1   events(deployment, seq, at, kind, body, digest, first, last, request) as text, deployments(name), snapshots(deployment, ...)
 
-All of it happens in the transaction that creates tables, so that a crash or an event that does not match its digest leaves the journal as it was.
-Snapshots are dropped: they are folded again.
+Everything happens in the transaction that creates the tables. A crash, or an event that does not match its digest, leaves the journal as it was.
+Snapshots are dropped: they are caches, and are made anew.
 """
 
 from __future__ import annotations
@@ -15,11 +15,15 @@ import sqlalchemy as sa
 
 from surefoot.errors import JournalError
 from surefoot.journal.events import Entry, canonical, chained, parse
+from surefoot.journal.rows import row_of
+from surefoot.journal.tables import DEPLOYMENTS, EVENTS, METADATA, SHIFT
 
 __all__ = ["is_old", "migrate"]
 
 CHUNK = 2000
+"""Events read at once."""
 OLD = ("events", "deployments", "snapshots")
+"""The tables of format 1."""
 
 
 def is_old(connection: sa.Connection) -> bool:
@@ -36,13 +40,11 @@ def migrate(connection: sa.Connection) -> None:
     """
     if not is_old(connection):
         return
-    from surefoot.journal.tables import METADATA
-
     found = sa.inspect(connection)
     present = [name for name in OLD if found.has_table(name)]
     for index in ("events_by_episode", "events_by_request"):
         connection.exec_driver_sql(f"DROP INDEX IF EXISTS {index}")
-    if connection.dialect.name == "postgresql":  # where primary keys have names of their own, which the new tables take
+    if connection.dialect.name == "postgresql":  # there primary keys have names, and the new tables need the same names
         for name in present:
             connection.exec_driver_sql(f"ALTER TABLE {name} DROP CONSTRAINT {name}_pkey")
     for name in present:
@@ -56,9 +58,16 @@ def migrate(connection: sa.Connection) -> None:
 
 
 def _copy(connection: sa.Connection, deployment: int, name: str) -> None:
-    from surefoot.journal.rows import row_of
-    from surefoot.journal.tables import DEPLOYMENTS, EVENTS, SHIFT
+    """Copy the events of one deployment, each checked against its digest.
 
+    Args:
+        connection: to the database.
+        deployment: its new id.
+        name: of the deployment.
+
+    Raises:
+        JournalError: an event is missing or does not match its digest.
+    """
     fresh = {"id": deployment, "name": name, "key": secrets.token_hex(16)}
     connection.execute(DEPLOYMENTS.insert(), fresh)
     query = sa.text(
@@ -81,7 +90,7 @@ def _copy(connection: sa.Connection, deployment: int, name: str) -> None:
             digest, entry = row.digest, Entry(row.kind, parse(seq, row.body))
             if canonical(entry.body) != row.body:
                 raise JournalError(
-                    f"event {seq} must be in the one text of its body, got another; restore the journal from a copy"
+                    f"event {seq} must hold the canonical text of its body, got another; restore the journal from a copy"
                 )
             rows.append(row_of((deployment << SHIFT) + seq, row.at, entry, row.body, digest))
         connection.execute(EVENTS.insert(), rows)

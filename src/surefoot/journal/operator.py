@@ -1,14 +1,14 @@
-"""What people may do to a deployment's plan, and the agent that lets them.
+"""An operator's instructions for a deployment, and the agent that obeys them.
 
-Let w be the agent's certified mixture. What is played is
+Let w be the mixture that the agent certified. What is played instead:
 
-* after *abort*: the safe policy, for good;
-* with *approval*: w if it raises no weight off the safe policy above what was approved; else w waits, and the mixture that was approved last is
-  played if it still satisfies every row, else the safe policy;
-* under a *cap* c: ``w_j min(1, c / (1 - w_0))`` off the safe policy, the rest on the safe policy: a convex combination of two mixtures that satisfy
-  every row, hence one that does.
+* after an *abort*: the safe policy, for good;
+* where plans need *approval*: w if it raises no weight off the safe policy above what was approved. Otherwise w waits, and the mixture that was
+  approved last is played if it still satisfies every row; if not, the safe policy;
+* under an *exposure limit* c (``cap``): ``w_j min(1, c / (1 - w_0))`` off the safe policy and the rest on the safe policy. This is a convex
+  combination of two mixtures that satisfy every row, hence satisfies them too.
 
-Whatever comes out is verified against the rows (:func:`surefoot.deploy.planner.verify`) before it is played. Letters: J policies, 0 is safe.
+Every result is verified against the rows (:func:`surefoot.deploy.planner.verify`) before it is played. Letters: J policies, 0 is safe.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ __all__ = ["Operator", "SupervisedAgent", "scaled"]
 
 @dataclass(frozen=True, eq=False)
 class Operator:
-    """Standing instructions.
+    """The instructions in force.
 
     Attributes:
-        approve: whether new plans wait.
+        approve: whether new plans wait for approval.
         paused, aborted: the reason, or ``None``.
-        cap: bound on the total weight off the safe policy.
-        approved: (J,) weights that somebody approved last, or ``None``.
+        cap: the exposure limit, a bound on the total weight off the safe policy.
+        approved: (J,) the weights that were approved last, or ``None``.
         approved_plan: number of the event that proposed them, or 0.
-        recovering: what was held while the journal could not be followed is being worked in, and the safe policy is played.
+        recovering: whether events that were held while the journal could not be replayed are being replayed; meanwhile the safe policy is played.
     """
 
     approve: bool = False
@@ -49,7 +49,7 @@ class Operator:
     recovering: bool = False
 
     def play(self, proposed: Plan, program: Program) -> tuple[Plan, Plan | None]:
-        """What is played instead of ``proposed``, and what waits for approval."""
+        """The plan that is played instead of ``proposed``, and the plan that waits for approval, if any."""
         if self.aborted is not None:
             return safe_plan(program, f"aborted: {self.aborted}"), None
         if self.recovering:
@@ -60,11 +60,12 @@ class Operator:
         return self._capped(chosen, program), waiting
 
     def _within(self, weights: FloatArray) -> bool:
-        """Whether no weight off the safe policy exceeds what was approved."""
+        """Whether every weight off the safe policy is at most the approved one."""
         limit = np.zeros(weights.size) if self.approved is None else self.approved
         return bool((weights[1:] <= limit[1:]).all())
 
     def _meanwhile(self, program: Program) -> Plan:
+        """The plan that is played while another one waits."""
         if self.approved is None:
             return safe_plan(program, "a plan waits for its first approval")
         if self.approved[list(program.barred)].any() or not verify(self.approved, program.rows, program.limits):
@@ -73,6 +74,7 @@ class Operator:
         return plan_of(self.approved, program, reasons)
 
     def _capped(self, chosen: Plan, program: Program) -> Plan:
+        """``chosen`` under the exposure limit."""
         weights = scaled(chosen.weights, self.cap)
         if weights is chosen.weights:
             return chosen
@@ -84,7 +86,7 @@ class Operator:
 
 
 def scaled(weights: FloatArray, cap: float) -> FloatArray:
-    """Weights (J,) with at most ``cap`` off the safe policy, each in proportion."""
+    """Weights (J,) of which at most ``cap`` are off the safe policy; those are scaled in proportion."""
     off = float(weights[1:].sum())
     if off <= cap:
         return weights
@@ -94,18 +96,18 @@ def scaled(weights: FloatArray, cap: float) -> FloatArray:
 
 
 def plan_of(weights: FloatArray, program: Program, reasons: dict[int, str]) -> Plan:
-    """A plan with these verified weights."""
+    """A plan with weights (J,) that were verified."""
     bounds = np.einsum("j,hji->hi", weights, program.rows).max(axis=0, initial=-np.inf)
     return Plan(weights, bounds, float(program.objective @ weights), True, reasons)
 
 
 class SupervisedAgent(CertifiedAgent):
-    """A certified agent that follows an operator and keeps a list of what it did.
+    """A certified agent that obeys an operator and lists its own decisions.
 
     Attributes:
-        operator: standing instructions.
+        operator: the instructions in force.
         waiting: the plan that waits for approval, or ``None``.
-        fresh: (kind, text) of what happened since somebody emptied the list.
+        fresh: (kind, text) of the decisions since the list was last emptied.
     """
 
     def __init__(self, policy_set: PolicySet, operator: Operator, **settings: Any) -> None:
@@ -115,16 +117,16 @@ class SupervisedAgent(CertifiedAgent):
         super().__init__(policy_set, **settings)
 
     def steer(self, **changes: Any) -> None:
-        """New instructions; they take effect at once."""
+        """Change instructions, which take effect at once."""
         self.operator = replace(self.operator, **changes)
         self._stale = True
 
     def expect(self, pending: dict[int, int], opened: int) -> None:
-        """Take these episodes (policy by id) of ``opened`` for the pending ones: for :meth:`check` alone."""
+        """Set the pending episodes (policy by id) of ``opened`` that were asked. Serves :meth:`check` alone."""
         self._tracker._pending, self._tracker.opened = dict(pending), opened
 
     def check(self, **report: Any) -> None:
-        """Refuse what :meth:`tell` would refuse of the same arguments; nothing moves.
+        """Raise what :meth:`tell` would raise for the same arguments; nothing changes.
 
         Raises:
             InvalidReport: see :class:`~surefoot.deploy.agent.Agent`.
@@ -132,11 +134,11 @@ class SupervisedAgent(CertifiedAgent):
         self._checked(**report)
 
     def pause(self, reason: str | None) -> None:
-        """Note a pause or its end; no plan depends on it."""
+        """Record a pause (its reason) or its end (``None``); no plan depends on it."""
         self.operator = replace(self.operator, paused=reason)
 
     def approve(self, plan: int) -> None:
-        """The waiting plan, proposed by event ``plan``, may be played.
+        """Approve the waiting plan, which event ``plan`` proposed.
 
         Raises:
             ConflictError: no plan waits.
@@ -146,7 +148,7 @@ class SupervisedAgent(CertifiedAgent):
         self.steer(approved=self.waiting.weights, approved_plan=plan)
 
     def certifies(self, weights: FloatArray, bounds: FloatArray) -> bool:
-        """Whether a mixture may be played now, and ``bounds`` (I,) are its certified costs; the safe policy always may."""
+        """Whether weights (J,) may be played now and ``bounds`` (I,) are their certified costs; the safe policy always may."""
         program = self._program()
         mine = plan_of(weights, program, {}).bounds
         stopped = self._alarm is not None or self.ramping or bool(weights[list(program.barred)].any())
@@ -158,37 +160,37 @@ class SupervisedAgent(CertifiedAgent):
         )
 
     def adopt(self, plan: Plan, waiting: Plan | None) -> None:
-        """Play this plan until the next one is made."""
+        """Play ``plan`` until the next one is made."""
         self._stale, self._plan, self.waiting = False, plan, waiting
 
     @property
     def ceilings(self) -> FloatArray:
-        """(I,) declared or derived largest episode costs."""
+        """(I,) the largest cost of an episode, declared or derived."""
         return self._ceilings.copy()
 
     @property
     def unramped(self) -> bool:
-        """Whether reality is not compared with simulation: no ramp, and nothing is ever barred."""
+        """Whether real returns are not compared with simulation: there is no ramp, and no policy is ever barred."""
         return self._ramp is None
 
     @property
     def settled(self) -> int:
-        """Episodes, in ask order, whose evidence has taken effect."""
+        """How many episodes, in ask order, have evidence that took effect."""
         return self._buffer.settled
 
     @property
     def target(self) -> int:
-        """The policy that is to be proved safe, or 0."""
+        """The policy that the agent tries to prove safe, or 0."""
         return self._target
 
     @property
     def noted(self) -> tuple[str, ...]:
-        """What happened to the evidence."""
+        """Notes on evidence that was lost or limited."""
         return tuple(self._evidence.notes)
 
     @property
     def pending(self) -> int:
-        """Episodes asked and neither told nor lost."""
+        """How many episodes were asked and neither told nor lost."""
         return self._tracker.pending
 
     def is_pending(self, episode: int) -> bool:
@@ -196,7 +198,7 @@ class SupervisedAgent(CertifiedAgent):
         return episode in self._tracker._pending
 
     def log_wealth(self) -> FloatArray:
-        """(N,) log of every cell's e-process; meaningless for cells that are out for good."""
+        """(N,) log of every cell's e-process; NaN for cells that are eliminated for good."""
         return np.where(self._evidence.watched, self._evidence.log_wealth(), np.nan)
 
     def _make_plan(self) -> Plan:

@@ -1,9 +1,10 @@
-"""A deployment taken away for good, with everything that belongs to it.
+"""Remove a deployment for good, with everything that belongs to it.
 
-    SQLite       its rows; <file>-mark-..., <file>-stops-...; with the last deployment <file>, <file>-wal, <file>-shm, <file>-queue as well
-    PostgreSQL   its rows; the mark in this user's state folder (other clients keep theirs, which nobody meets again: a new journal has a new key)
+    SQLite       its rows; <file>-mark-..., <file>-stops-...; with the last deployment also <file>, <file>-wal, <file>-shm and <file>-queue
+    PostgreSQL   its rows; the mark in this user's state folder. Other clients keep their marks, which match nothing: a new journal has a new key
 
-Beside a file that is gone already its mark refuses a new beginning: removing takes that away too. Keys of snapshots and anchors are the user's.
+Where the SQLite file was deleted already, its mark still forbids a new deployment there. Removing the deployment deletes the mark as well. The key
+that seals snapshots, and anchors, belong to the user and stay.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from surefoot.errors import InvalidInput, JournalError
-from surefoot.journal.stops import SECONDS
+from surefoot.journal.stop_requests import SECONDS
 from surefoot.journal.store import Store, Transaction
 from surefoot.journal.tables import DEPLOYMENTS, EVENTS, POLICY_SETS, SHIFT, SNAPSHOTS
 
@@ -25,14 +26,14 @@ __all__ = ["Belongings", "belongings", "remove"]
 
 @dataclass(frozen=True)
 class Belongings:
-    """What goes with a deployment.
+    """What belongs to a deployment.
 
     Attributes:
         name: of the deployment.
-        shown: where it lies.
-        events: how many it has.
-        others: deployments in the same database, which stay.
-        files: that go.
+        shown: name of the database for people.
+        events: how many the deployment has.
+        others: names of other deployments in the same database, which stay.
+        files: files and folders that are deleted.
     """
 
     name: str
@@ -43,18 +44,18 @@ class Belongings:
 
     @property
     def text(self) -> str:
-        """For people."""
+        """A description for people."""
         stays = f"; stays: {', '.join(map(repr, self.others))}" if self.others else ""
         files = "".join(f"\n  {path}" for path in self.files)
         return f"deployment {self.name!r} in {self.shown} with {self.events} events{stays}{files}"
 
 
 def belongings(url: str | os.PathLike[str], name: str = "default") -> Belongings:
-    """What :func:`remove` would take away.
+    """What :func:`remove` would remove.
 
     Raises:
-        InvalidInput: nothing.
-        JournalError: it cannot be read.
+        InvalidInput: there is nothing to remove.
+        JournalError: the journal cannot be read.
     """
     store = Store(url, name, SECONDS)
     try:
@@ -70,14 +71,14 @@ def belongings(url: str | os.PathLike[str], name: str = "default") -> Belongings
 
 
 def remove(url: str | os.PathLike[str], name: str = "default") -> Belongings:
-    """Take a deployment away; whoever still works on it is refused from now on.
+    """Remove a deployment. Processes that still work on it are refused from then on.
 
     Returns:
-        What is gone.
+        What was removed.
 
     Raises:
-        InvalidInput: there is none.
-        JournalError: it cannot be read, or is held by somebody else.
+        InvalidInput: there is no such deployment.
+        JournalError: the journal cannot be read, or others hold its lock.
     """
     found = belongings(url, name)
     store = Store(url, name)
@@ -98,7 +99,7 @@ def remove(url: str | os.PathLike[str], name: str = "default") -> Belongings:
 
 
 def _counted(transaction: Transaction) -> tuple[int, tuple[str, ...]]:
-    """Events, and other deployments."""
+    """How many events the deployment has, and the names of the others."""
     if not transaction.exists():
         return 0, ()
     transaction.located()
@@ -131,7 +132,7 @@ def _remove_rows(transaction: Transaction) -> None:
 
 
 def _policy_sets(transaction: Transaction) -> tuple[set[str] | None, str | None]:
-    """Hashes that others use, ``None`` where that cannot be read, and that of this deployment."""
+    """Hashes of the policy sets of other deployments (``None`` where they cannot be read), and of this one."""
     found: dict[str, str] = {}
     try:
         for name in transaction.run(sa.select(DEPLOYMENTS.c.name)).scalars().all():

@@ -1,7 +1,7 @@
-"""Where a deployment stands, for programs and for people.
+"""The status of a deployment, as values for programs and as text for people.
 
-What is certified is always the *mixture*: one policy is drawn per episode, and expected costs are bounded over that draw. A single draw may be a
-policy that alone would exceed the limit, and leaving out draws that one does not like voids the bound.
+A certificate is always about a *mixture*: one policy is drawn per episode, and expected costs are bounded over that draw. A single draw may be a
+policy that alone would exceed the limit, and discarding draws selectively voids the bound.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 from surefoot.journal.degraded import Outline
 from surefoot.journal.settings import Settings
 from surefoot.journal.state import DeploymentState
-from surefoot.journal.stops import Stop
+from surefoot.journal.stop_requests import Stop
 from surefoot.policyset.schema import PolicySet
 
 __all__ = ["DeploymentStatus"]
@@ -21,30 +21,30 @@ __all__ = ["DeploymentStatus"]
 
 @dataclass(frozen=True)
 class DeploymentStatus:
-    """A moment of a deployment; all values are plain.
+    """A deployment at one moment; all values are plain.
 
     Attributes:
         name: of the deployment.
         state: ``"running"``, ``"paused"``, ``"aborted"``, ``"alarm"`` (the safe policy is played for good) or ``"degraded"`` (the safe policy is
             played until the fault is mended).
         why: the reason of a pause, an abort or an alarm; else empty.
-        seq: the last event.
-        episodes, pending: asked so far; of these neither told nor lost.
-        weights: policy index to weight of what is played now; 0 is the safe policy.
-        reasons: policy index to why.
+        seq: number of the last event.
+        episodes, pending: how many were asked so far; how many of these were neither told nor lost.
+        weights: policy index to weight in the mixture that is played now; 0 is the safe policy.
+        reasons: policy index to the reason for its weight.
         plan: number of the event that recorded this mixture; ``approve`` takes it.
         certified_costs, cost_limits: by name of the constraint.
         certified: ``False`` after an alarm: then the safe policy's cost is what the user assumed.
-        cells_left, cells: surviving hypotheses, and all.
-        cap: bound on the weight off the safe policy.
+        cells_left, cells: how many cells are not eliminated, and how many there are.
+        cap: the exposure limit, a bound on the weight off the safe policy.
         waiting: weights of a plan that waits for approval, or ``None``.
-        trust, delta: the promise.
+        trust, delta: trust level and error probability of the guarantee.
         ledger: name to part of delta.
-        next: what is being learned.
-        notes: limitations that set in, flags, deviations.
-        policy_set: hash.
-        degraded: why the journal cannot be followed, or empty; then the safe policy is played, whatever ``state`` says, and what rests on the
-            evidence is unknown: no cell counts as left, nothing is certified.
+        next: what the agent is learning.
+        notes: limitations, flags, deviations.
+        policy_set: hash of the policy set.
+        degraded: why the journal cannot be replayed, or empty. While it cannot, the safe policy is played, whatever ``state`` says, and what rests on
+            the evidence is unknown: no cell counts as left, nothing is certified.
     """
 
     name: str
@@ -73,7 +73,7 @@ class DeploymentStatus:
 
     @staticmethod
     def of(projection: DeploymentState, name: str, stops: Sequence[Stop] = ()) -> DeploymentStatus:
-        """Read a state.
+        """The status of a deployment whose journal was replayed.
 
         Args:
             fold: of the journal.
@@ -122,12 +122,12 @@ class DeploymentStatus:
         fault: tuple[int, str],
         stops: Sequence[Stop],
     ) -> DeploymentStatus:
-        """What can be said of a journal that cannot be followed.
+        """The status of a deployment whose journal cannot be replayed.
 
         Args:
             outline: what was read of it.
             policy_set, settings, name: of the deployment.
-            fault: the event that cannot be followed, and why.
+            fault: number of the event that cannot be replayed, and why.
             stops: requests that are in effect and not yet in the journal.
         """
         criterion, (event, why) = policy_set.criterion, fault
@@ -165,7 +165,7 @@ class DeploymentStatus:
         )
 
     def with_stops(self, stops: Sequence[Stop]) -> DeploymentStatus:
-        """An earlier status, with requests that are in effect by now."""
+        """This earlier status, with stop requests that came into effect since."""
         paused, aborted = (self.why if self.state == state else None for state in ("paused", "aborted"))
         state, why = _last_word(paused, aborted, stops)
         late = (
@@ -181,7 +181,7 @@ class DeploymentStatus:
         )
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values that JSON can hold."""
+        """The same as plain values that JSON can hold."""
         found = {name: getattr(self, name) for name in self.__dataclass_fields__}
         for name in ("weights", "reasons", "waiting"):
             part = found[name]
@@ -190,7 +190,7 @@ class DeploymentStatus:
 
     @property
     def statement(self) -> str:
-        """What is promised, in one sentence."""
+        """The guarantee, in one sentence."""
         rests = {
             "cells": "the real task lies in some cell of the policy set",
             "envelope": "no library policy costs more in reality than in the worst cell, and the safe policy has its margin",

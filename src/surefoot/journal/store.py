@@ -6,7 +6,7 @@ What a store guarantees:
 * **One writer at a time.** A writer holds the lock of the whole deployment from before it reads until its commit, so that what it appends follows
   from *all* events before it: ``BEGIN IMMEDIATE`` on SQLite, ``SELECT ... FOR UPDATE`` of the deployment's row on PostgreSQL.
 * **Nobody waits for ever.** No lock is waited for longer than ``lock_seconds``. A pause and an abort must not wait at all: they are left as stop
-  requests without the lock (:mod:`surefoot.journal.stops`).
+  requests without the lock (:mod:`surefoot.journal.stop_requests`).
 * **It is still the same journal.** Every transaction checks that (:mod:`surefoot.journal.identity`); on SQLite also that the path still names the
   file, and its log, that is open (:mod:`surefoot.journal.sqlite_file`), before it begins and before anything is acknowledged.
 
@@ -30,8 +30,9 @@ from surefoot.errors import JournalError, JournalUnavailable
 from surefoot.journal.engine import explained, make_engine, parse_url, set_busy_timeout
 from surefoot.journal.file_lock import FairFileLock
 from surefoot.journal.identity import Identity, check_head
+from surefoot.journal.migration import is_old, migrate
 from surefoot.journal.sqlite_file import BUSY_SECONDS, SQLiteFile
-from surefoot.journal.stops import TABLES, FileStops, Stops, TableStops
+from surefoot.journal.stop_requests import TABLES, FileStops, Stops, TableStops
 from surefoot.journal.tables import METADATA, check_schema
 from surefoot.journal.transaction import Transaction
 
@@ -75,7 +76,7 @@ class Store:
         self.stops: Stops = (
             TableStops(self.url, name)
             if self._sqlite_file is None
-            else FileStops(self.file, name, readable=self._sqlite_file.read_only)
+            else FileStops(self.file, name, read_only=self._sqlite_file.read_only)
         )
         self._process = os.getpid()
 
@@ -223,15 +224,11 @@ class Store:
 
     def outdated(self) -> bool:
         """Whether the tables are of an earlier format; :meth:`create` rewrites them."""
-        from surefoot.journal.migration import is_old
-
         with self._transaction(write=False) as transaction:
             return is_old(transaction.connection)
 
     def create(self) -> None:
         """Make the tables, if there are none; those of an earlier format are rewritten, all or none."""
-        from surefoot.journal.migration import migrate
-
         if self._sqlite_file is not None:
             self._sqlite_file.creating = True
             self._drop()

@@ -9,7 +9,7 @@
 bytes. ``first`` and ``last`` are the smallest and the largest episode id in the body (``last`` only where it differs), ``request`` is the caller's
 key. They serve to find an event, and the packed body leaves them out. How an event becomes a row: :mod:`surefoot.journal.rows`.
 
-The table of stop requests is separate, because it is written without any lock: :mod:`surefoot.journal.stops`.
+The table of stop requests is separate, because it is written without any lock: :mod:`surefoot.journal.stop_requests`.
 *Budget*: 200 bytes of file per episode that is asked and told alone, with one cost and its initial state.
 """
 

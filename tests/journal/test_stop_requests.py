@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from surefoot import JournalUnavailable, PausedError, PolicySet
 from surefoot.journal import Deployment, Stop
-from surefoot.journal.stops import FileStops, TableStops
+from surefoot.journal.stop_requests import FileStops, TableStops
 from tests.journal.plants import BACKENDS, Plant, drive, open_plant
 
 NewUrl = Callable[[str], str]
