@@ -222,6 +222,11 @@ def import_circles(edges: dict[str, set[str]]) -> list[list[str]]:
     return sorted(part for part in found if len(part) > 1)
 
 
+def test_no_module_imports_itself_through_others() -> None:
+    sources = {module: (ROOT / module).read_text(encoding="utf-8") for module in MODULES}
+    assert import_circles(import_graph(sources)) == []
+
+
 @pytest.mark.parametrize(
     ("sources", "circles"),
     [
