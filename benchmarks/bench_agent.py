@@ -29,11 +29,12 @@ import numpy as np
 
 from surefoot import Criterion, PolicySet, Simulator, TabularCMDP, evaluate, train
 from surefoot.arrays import FloatArray
+from surefoot.cmdp.simulate import transition_rows
 from surefoot.deploy.certified import CertifiedAgent
+from surefoot.deploy.trace import batch_sizes
 from surefoot.tasks import NoisyGridworld
 from surefoot.text_table import text_table
 
-FIRST_BATCH, GROWTH, LARGEST_BATCH = 10, 1.1, 100
 WARM_UP = 600
 
 
@@ -110,9 +111,8 @@ class Plant:
     def run(self, agent: Any, episodes: int, seed: int, profile: cProfile.Profile | None = None) -> float:
         """Play; returns the seconds spent inside the agent."""
         counting = "transitions" in agent.wants
-        played, size, inside = 0, float(FIRST_BATCH), 0.0
-        while played < episodes:
-            n = min(int(size), episodes - played)
+        played, inside = 0, 0.0
+        for n in batch_sizes(episodes):
             if profile is not None:
                 profile.enable()
             mark = time.thread_time()
@@ -122,7 +122,7 @@ class Plant:
                 profile.disable()
             groups = np.zeros(n, dtype=np.int64) if counting else None
             seen = self._simulator.run(batch.policy_index, seed=seed, first_episode=played, groups=groups)
-            rows = None if seen.transitions is None else self._rows(seen.transitions[0])
+            rows = None if seen.transitions is None else transition_rows(self._task, seen.transitions[0])
             if profile is not None:
                 profile.enable()
             mark = time.thread_time()
@@ -131,13 +131,7 @@ class Plant:
             if profile is not None:
                 profile.disable()
             played += n
-            size = min(size * GROWTH, float(LARGEST_BATCH))
         return inside
-
-    def _rows(self, counts: Any) -> Any:
-        seen = np.flatnonzero(counts)
-        states, actions = np.divmod(self._task.rows[seen], self._task.n_actions)
-        return np.stack([states, actions, self._task.successors[seen], counts[seen]], axis=1)
 
 
 def measure(case: Case, episodes: int, noise: float, profiled: bool) -> list[dict[str, Any]]:

@@ -36,7 +36,7 @@ from surefoot.errors import InvalidInput
 from surefoot.kernels import kernel
 from surefoot.policy import as_tables
 
-__all__ = ["Episodes", "Simulator", "Visits", "simulate"]
+__all__ = ["Episodes", "Simulator", "Visits", "simulate", "transition_rows"]
 
 DEFAULT_TAIL = 1e-9
 THREAD_EPISODES = 4096
@@ -449,3 +449,10 @@ def _credit(visits, path, weights, t, gain, slot, resting, at, weight, discount,
         for f in range(ahead.size):
             ahead[f] = gain[e, f] + discount * ahead[f]
             to_go[f, s, a] += weights[k] * ahead[f]
+
+
+def transition_rows(task: TabularCMDP, counts: IntArray) -> IntArray:
+    """(m, 4) rows ``(s, a, s', count)`` from counts (E,) of a task's stored transitions; what ``tell`` takes."""
+    seen = np.flatnonzero(counts)
+    states, actions = np.divmod(task.rows[seen], task.n_actions)
+    return np.stack([states, actions, task.successors[seen], counts[seen]], axis=1)

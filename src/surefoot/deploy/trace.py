@@ -9,7 +9,7 @@ Letters: T batches, I constraints, K episodes.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -17,11 +17,20 @@ import numpy as np
 
 from surefoot.arrays import FloatArray, IntArray
 
-__all__ = ["FIRST_BATCH", "GROWTH", "LARGEST_BATCH", "VIOLATION_TOLERANCE", "Player", "Trace", "record"]
+__all__ = [
+    "FIRST_BATCH",
+    "GROWTH",
+    "LARGEST_BATCH",
+    "VIOLATION_TOLERANCE",
+    "Player",
+    "Trace",
+    "ask_in_batches",
+    "batch_sizes",
+    "record",
+]
 
 VIOLATION_TOLERANCE = 1e-6
-"""Excess relative to a limit that counts as none."""
-"""Excess over a limit up to which rounding of an exact optimum is not called a violation."""
+"""Excess, relative to the limit, a limit up to which rounding of an exact optimum is not called a violation."""
 FIRST_BATCH, GROWTH, LARGEST_BATCH = 10, 1.1, 100
 
 
@@ -73,6 +82,35 @@ class Trace:
         return int(np.diff(self.ends, prepend=0)[bad].sum())
 
 
+def batch_sizes(episodes: int, *, largest_batch: int = LARGEST_BATCH) -> Iterator[int]:
+    """Sizes of the batches that K episodes are asked in: 10, then a tenth more each time up to ``largest_batch``; the last one is what is left.
+
+    >>> list(batch_sizes(60))
+    [10, 11, 12, 13, 14]
+    """
+    asked, size = 0, float(FIRST_BATCH)
+    while asked < episodes:
+        n = min(int(size), episodes - asked)
+        yield n
+        asked, size = asked + n, min(size * GROWTH, float(largest_batch))
+
+
+def ask_in_batches(agent: Player, episodes: int, *, largest_batch: int = LARGEST_BATCH) -> Iterator[tuple[Any, int]]:
+    """Ask for K episodes, batch by batch; each batch comes with the number of episodes asked before it.
+
+    The caller runs a batch and tells what it saw before it takes the next one. Who stops taking stops asking.
+
+    Args:
+        agent: is asked.
+        episodes: K.
+        largest_batch: episodes that share one mixture, at most.
+    """
+    asked = 0
+    for n in batch_sizes(episodes, largest_batch=largest_batch):
+        yield agent.ask(n), asked
+        asked += n
+
+
 def record(
     agent: Player,
     episodes: int,
@@ -80,7 +118,7 @@ def record(
     *,
     largest_batch: int = LARGEST_BATCH,
 ) -> Trace:
-    """Let an agent play K episodes. Batches start at 10 and grow by a tenth up to ``largest_batch``.
+    """Let an agent play K episodes, in the batches of :func:`ask_in_batches`.
 
     Args:
         agent: asks and is told.
@@ -89,22 +127,19 @@ def record(
             episodes (n,), when so many were played before.
         largest_batch: episodes that share one mixture, at most.
     """
-    began, inside = time.perf_counter(), 0.0
-    ends, deployed, weight, played, size = [], [], [], 0, float(FIRST_BATCH)
-    while played < episodes:
-        mark = time.perf_counter()
-        batch = agent.ask(min(int(size), episodes - played))
+    began = mark = time.perf_counter()
+    inside, ends, deployed, weight = 0.0, [], [], []
+    for batch, played in ask_in_batches(agent, episodes, largest_batch=largest_batch):
         inside += time.perf_counter() - mark
         index = np.asarray(batch.policy_index)
         values, outcome = meet(index, played)
         mark = time.perf_counter()
         agent.tell(batch.ids, **outcome)
         inside += time.perf_counter() - mark
-        played += index.size
-        ends.append(played)
+        ends.append(played + index.size)
         deployed.append(batch.weights @ values)
         weight.append(1.0 - batch.weights[0])
-        size = min(size * GROWTH, float(largest_batch))
+        mark = time.perf_counter()
     scores = np.asarray(deployed)
     return Trace(
         ends=np.asarray(ends, dtype=np.int64),

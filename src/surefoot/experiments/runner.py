@@ -16,12 +16,12 @@ import numpy as np
 from surefoot.arrays import FloatArray, IntArray
 from surefoot.cmdp.evaluate import evaluate_many
 from surefoot.cmdp.model import TabularCMDP
-from surefoot.cmdp.simulate import Episodes, Simulator
+from surefoot.cmdp.simulate import Episodes, Simulator, transition_rows
 from surefoot.deploy.agent import Agent
-from surefoot.deploy.trace import FIRST_BATCH, GROWTH, LARGEST_BATCH, VIOLATION_TOLERANCE, Trace, record
+from surefoot.deploy.trace import LARGEST_BATCH, VIOLATION_TOLERANCE, Trace, record
 from surefoot.policy import Policy, TabularPolicy
 
-__all__ = ["FIRST_BATCH", "GROWTH", "LARGEST_BATCH", "VIOLATION_TOLERANCE", "Trace", "play"]
+__all__ = ["LARGEST_BATCH", "VIOLATION_TOLERANCE", "Trace", "play"]
 
 
 def play(agent: Agent, task: TabularCMDP, episodes: int, seed: int, *, largest_batch: int = LARGEST_BATCH) -> Trace:
@@ -63,8 +63,8 @@ class _Stage:
         outcome = self._simulator.run(
             policy_index, seed=seed, first_episode=first, groups=groups, visits=self._crediting
         )
-        counts = _transitions(self._task, outcome.transitions) if self._counting else None
-        more: dict[str, Any] = {"transitions": counts}
+        counts = outcome.transitions
+        more: dict[str, Any] = {"transitions": None if counts is None else transition_rows(self._task, counts[0])}
         if self._crediting:
             more["visits"] = outcome.visits
         return outcome, more
@@ -74,12 +74,3 @@ def _table(policy: object) -> FloatArray:
     if not isinstance(policy, TabularPolicy):
         raise TypeError(f"tabular tasks run tabular policies, got {type(policy).__name__}")
     return policy.table
-
-
-def _transitions(task: TabularCMDP, counts: IntArray | None) -> IntArray:
-    """(m, 4) rows ``(s, a, s', count)`` of what was seen."""
-    if counts is None:
-        return np.zeros((0, 4), dtype=np.int64)
-    seen = np.flatnonzero(counts[0])
-    states, actions = np.divmod(task.rows[seen], task.n_actions)
-    return np.stack([states, actions, task.successors[seen], counts[0, seen]], axis=1)

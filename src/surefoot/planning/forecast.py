@@ -27,7 +27,7 @@ import numpy as np
 from surefoot.arrays import check_integer, check_real
 from surefoot.deploy.certified import CertifiedAgent
 from surefoot.deploy.ramp import RAMP
-from surefoot.deploy.trace import FIRST_BATCH, GROWTH, LARGEST_BATCH
+from surefoot.deploy.trace import ask_in_batches
 from surefoot.errors import AssumptionError, InvalidInput
 from surefoot.parallel import map_tasks
 from surefoot.planning.plants import SurrogatePlant
@@ -208,10 +208,8 @@ def deploy_once(
     reward = plant.values[:, 0]
     gain = max(best - float(reward[0]), 0.0)
     reached: dict[str, int | None] = {"half": None, "optimal": None}
-    asked, size, missing = 0, float(FIRST_BATCH), 1.0
-    while asked < settings.episodes and None in reached.values():
-        n = min(int(size), settings.episodes - asked)
-        batch = agent.ask(n)
+    missing = 1.0
+    for batch, asked in ask_in_batches(agent, settings.episodes):
         lack = best - float(batch.weights @ reward)
         goals = {"half": batch.weights[0] <= 0.5, "optimal": lack <= settings.eps * gain + 1e-9}
         for name, there in goals.items():
@@ -228,7 +226,8 @@ def deploy_once(
             transitions=told,
             signals=seen.signals,
         )
-        asked, size = asked + n, min(size * GROWTH, float(LARGEST_BATCH))
+        if None not in reached.values():
+            break
     return {**reached, "gained": 1.0 - missing, "alarm": agent.alarm}
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from surefoot.arrays import FloatArray, IntArray
 from surefoot.cmdp.evaluate import evaluate_many
 from surefoot.cmdp.model import TabularCMDP
-from surefoot.cmdp.simulate import Simulator
+from surefoot.cmdp.simulate import Simulator, transition_rows
 from surefoot.planning.fit import ROUGH_PULL, fit_start
 from surefoot.planning.predictions import center_values, conditional_middles, outcome_ranges
 from surefoot.policyset.schema import PolicySet
@@ -70,12 +70,7 @@ class Rollouts:
         """See :class:`SurrogatePlant`."""
         groups = np.zeros(policy_index.size, dtype=np.int64)
         seen = self._simulator.run(policy_index, seed=seed, first_episode=first, groups=groups)
-        counts = (
-            np.zeros(self._task.successors.size, dtype=np.int64) if seen.transitions is None else seen.transitions[0]
-        )
-        used = np.flatnonzero(counts)
-        states, actions = np.divmod(self._task.rows[used], self._task.n_actions)
-        rows = np.stack([states, actions, self._task.successors[used], counts[used]], axis=1)
+        rows = None if seen.transitions is None else transition_rows(self._task, seen.transitions[0])
         return Outcome(seen.returns, seen.costs, seen.initial_states, rows)
 
 

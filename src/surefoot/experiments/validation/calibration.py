@@ -35,13 +35,12 @@ from scipy.sparse import csr_matrix
 
 from surefoot.arrays import FloatArray, IntArray
 from surefoot.cmdp.model import TabularCMDP
-from surefoot.cmdp.simulate import Simulator
+from surefoot.cmdp.simulate import Simulator, transition_rows
 from surefoot.deploy.evidence import Evidence, EvidenceKind
 from surefoot.deploy.reorder import Told
 from surefoot.deploy.returns import PredictionTable
-from surefoot.experiments.runner import FIRST_BATCH, GROWTH, LARGEST_BATCH
+from surefoot.deploy.trace import batch_sizes
 from surefoot.experiments.validation.scenarios import TaskSampler, World
-from surefoot.experiments.validation.trial import transition_rows
 from surefoot.experiments.validation.truth import library_tables
 from surefoot.policy import Mixture
 from surefoot.policyset.schema import KernelBoxes, PolicySet
@@ -203,16 +202,6 @@ def log_wealths(evidence: Evidence, kind: EvidenceKind, cell: int) -> dict[str, 
     return {name: found[name] for name in (kind, "transitions") if name in found} if "transitions" in found else found
 
 
-def _sizes(episodes: int) -> list[int]:
-    """The experiment runner's batches."""
-    sizes: list[int] = []
-    size = float(FIRST_BATCH)
-    while sum(sizes) < episodes:
-        sizes.append(min(int(size), episodes - sum(sizes)))
-        size = min(size * GROWTH, float(LARGEST_BATCH))
-    return sizes
-
-
 def _watch_task(
     policy_set: PolicySet,
     cell: int,
@@ -226,7 +215,7 @@ def _watch_task(
     if policy_set.cells.kernel is not None:
         watches.append(_Watch(policy_set, "all", cell))
     first = 0
-    for n in _sizes(episodes):
+    for n in batch_sizes(episodes):
         index = mixture.draw(n, rng)
         seen = simulator.run(index, seed=seed, first_episode=first, groups=np.zeros(n, dtype=np.int64))
         counts = None if seen.transitions is None else transition_rows(simulator.cmdp, seen.transitions[0])
@@ -245,7 +234,7 @@ def _watch_outcomes(
     means = vertex_means(table, null.cell, null.towards, rng)
     narrow, together = rng.random(2) < 0.5
     watch, first = _Watch(policy_set, "returns", null.cell), 0
-    for n in _sizes(episodes):
+    for n in batch_sizes(episodes):
         index = mixture.draw(n, rng)
         column = rng.integers(table.states.size, size=n) if by_state else np.full(n, table.states.size)
         outcomes = two_point(means[index, :, column], table.low, table.high, bool(narrow), bool(together), rng)

@@ -19,12 +19,11 @@ import numpy as np
 
 from surefoot.arrays import FloatArray, IntArray
 from surefoot.cmdp.evaluate import evaluate_many
-from surefoot.cmdp.model import TabularCMDP
-from surefoot.cmdp.simulate import Episodes, Simulator
+from surefoot.cmdp.simulate import Episodes, Simulator, transition_rows
+from surefoot.deploy.trace import LARGEST_BATCH, ask_in_batches
 from surefoot.deploy.tracker import Batch
 from surefoot.errors import SurefootError
 from surefoot.experiments.registry import AgentContext, make_agent
-from surefoot.experiments.runner import FIRST_BATCH, GROWTH, LARGEST_BATCH
 from surefoot.experiments.validation.delivery import ADVERSARIES, OVERDUE, OVERDUE_EPISODES, Adversary
 from surefoot.experiments.validation.scenarios import SCENARIOS, World
 from surefoot.experiments.validation.truth import Truth, assumption_holds, cause_of, library_tables
@@ -167,15 +166,11 @@ def _play(world: World, site: _Site, job: Job, settings: TrialSettings) -> Outco
 
 
 def _converse(agent: Any, judge: _Judge, plant: _Plant, episodes: int) -> None:
-    played, size = 0, float(FIRST_BATCH)
-    largest = float(LARGEST_BATCH if plant.adversary is None else plant.adversary.largest_batch)
-    while played < episodes:
-        batch = agent.ask(min(int(size), episodes - played))
-        judge.asked(batch, played)
-        played += len(batch)
-        plant.perform(batch, played)
-        judge.told(played)
-        size = min(size * GROWTH, largest)
+    largest = LARGEST_BATCH if plant.adversary is None else plant.adversary.largest_batch
+    for batch, asked in ask_in_batches(agent, episodes, largest_batch=largest):
+        judge.asked(batch, asked)
+        plant.perform(batch, asked + len(batch))
+        judge.told(asked + len(batch))
 
 
 class _Judge:
@@ -301,13 +296,6 @@ class _Plant:
         declare = getattr(self._agent, "lost", None)
         if declare is not None:
             declare(ids)
-
-
-def transition_rows(task: TabularCMDP, counts: IntArray) -> IntArray:
-    """(m, 4) rows ``(s, a, s', count)`` from counts (E,) of stored transitions."""
-    seen = np.flatnonzero(counts)
-    states, actions = np.divmod(task.rows[seen], task.n_actions)
-    return np.stack([states, actions, task.successors[seen], counts[seen]], axis=1)
 
 
 def _part(outcome: Episodes, where: IntArray) -> Episodes:
