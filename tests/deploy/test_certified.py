@@ -506,6 +506,29 @@ def test_how_reports_are_delivered_changes_nothing_in_the_end(trust: str, delive
     assert_same(left, right, exact=False)
 
 
+@pytest.mark.parametrize("trust", TRUSTS)
+def test_one_report_may_span_several_asks(trust: str) -> None:
+    """Every episode counts by the bets that were fixed when *it* was asked, whichever report brings it."""
+
+    def told(together: bool) -> CertifiedAgent:
+        one, rng = agent(trust=trust, evidence="returns", seed=1), np.random.default_rng(3)
+        early, first = one.ask(40), one.ask(10)
+        one.tell(early.ids, *outcomes(40, rng))
+        second = one.ask(10)  # what was told meanwhile has changed the bets
+        rewards, costs = outcomes(20, rng)
+        if together:
+            order = np.random.default_rng(4).permutation(20)
+            one.tell(np.concatenate([first.ids, second.ids])[order], rewards[order], costs[order])
+        else:
+            one.tell(first.ids, rewards[:10], costs[:10])
+            one.tell(second.ids, rewards[10:], costs[10:])
+        return one
+
+    left, right = state(told(False)), state(told(True))
+    left["numbers"], right["numbers"] = left["numbers"][:4], right["numbers"][:4]
+    assert_same(left, right, exact=False)
+
+
 def test_asking_one_by_one_draws_what_a_batch_draws() -> None:
     one, two = agent(trust="envelope", seed=5), agent(trust="envelope", seed=5)
     batch = one.ask(60)

@@ -111,6 +111,22 @@ def test_senseless_numbers_are_refused(wrong: Any) -> None:
         agent(ramp=wrong)
 
 
+@pytest.mark.parametrize("trust", ["cells", "envelope"])
+@pytest.mark.parametrize("wrong", [10.1, -0.1, 1e12])
+def test_returns_out_of_their_range_end_no_ramp(trust: str, wrong: float) -> None:
+    """Costs that come with an impossible return count; nothing is compared with simulation, so the safe policy alone goes on."""
+    one = agent(trust=trust, ramp=20)
+    for _ in range(3):
+        batch = one.ask(20)
+        assert set(batch.policy_index.tolist()) == {0}
+        one.tell(batch.ids, np.full(20, wrong), np.full((20, 1), 0.75))
+    assert one.ramping and one.alarm is None and one.barred == ()
+    assert any("60 are lost" in note for note in one.status().notes)
+    good = one.ask(20)
+    one.tell(good.ids, np.full(20, 2.5), np.full((20, 1), 0.75))
+    assert not one.ramping
+
+
 # --------------------------------------------------------------------------------------------- the bets are e-processes
 
 

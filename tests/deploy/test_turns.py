@@ -153,3 +153,37 @@ def test_a_copy_is_free_and_agents_without_evidence_take_turns_too() -> None:
         other.start()
         other.join()
     assert free == [False] and fixed.ask().id == 0
+
+
+def test_an_operation_inside_another_is_a_part_of_it() -> None:
+    """The turn ends with the outer one, and a change that the inner one made counts as the outer one's."""
+    turns, order = Turns(), []
+
+    def other() -> None:
+        try:
+            with turns:
+                order.append("other")
+        except AgentBroken:
+            order.append("refused")
+
+    thread = threading.Thread(target=other)
+    with pytest.raises(RuntimeError), turns:
+        with turns:
+            turns.changes()
+        thread.start()
+        order.append("outer")
+        raise RuntimeError("broke off")
+    thread.join()
+    assert order == ["outer", "refused"]  # the other thread waited for the outer operation
+    assert turns.broken == "RuntimeError: broke off"
+    with pytest.raises(AgentBroken), turns:
+        order.append("never")
+
+
+def test_the_interrupt_handler_is_given_back_by_the_outer_operation() -> None:
+    turns, before = Turns(), signal.getsignal(signal.SIGINT)
+    with turns:
+        with turns:
+            pass
+        assert signal.getsignal(signal.SIGINT) != before
+    assert signal.getsignal(signal.SIGINT) == before
