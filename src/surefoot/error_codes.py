@@ -43,7 +43,7 @@ class Code(NamedTuple):
     """What a code means.
 
     Attributes:
-        errors: classes of the errors that carry it.
+        errors: classes of the errors that carry it; none where it is an answer of the HTTP service only.
         cause: what was found.
         remedy: what to do about it.
     """
@@ -73,7 +73,8 @@ AREAS: Mapping[str, str] = MappingProxyType(
         "JOURNAL": "Journals",
         "ANCHOR": "Anchors of journals",
         "REPLAY": "Replaying a journal",
-        "SERVICE": "The HTTP service",
+        "SERVICE": "Starting the HTTP service",
+        "HTTP": "Requests to the HTTP service",
         "RECORD": "Files that experiments wrote",
         "OUTPUT": "Files and folders to be written",
         "EXTRA": "Optional dependencies",
@@ -485,6 +486,11 @@ CATALOGUE: Mapping[str, Code] = MappingProxyType(
         "SF-REPORT-UNKNOWN": Code(
             (InvalidReport,), "The episode was never asked for.", "Use the ids that `ask()` returned."
         ),
+        "SF-REPORT-UNCHECKED": Code(
+            (InvalidReport,),
+            "A report reached the agent that no tracker had checked.",
+            "Let `EpisodeTracker.check` make it.",
+        ),
         "SF-REPORT-DISTINCT": Code(
             (InvalidReport,), "An episode stands twice in one report.", "Tell every episode once."
         ),
@@ -723,6 +729,39 @@ CATALOGUE: Mapping[str, Code] = MappingProxyType(
             "The token file can be read by others, or belongs to somebody else.",
             "Run `chmod 600` on a file of your own.",
         ),
+        # HTTP
+        "SF-HTTP-REQUEST": Code((), "The request cannot be understood.", "Send HTTP as its rules say."),
+        "SF-HTTP-ADDRESS": Code(
+            (), "There is no such address, or nothing of that number.", "Take an address from `/openapi.json`."
+        ),
+        "SF-HTTP-METHOD": Code((), "The address does not take this method.", "Use the one in `/openapi.json`."),
+        "SF-HTTP-HOST": Code(
+            (),
+            "Without a token only the loopback is served, and the request names another host.",
+            "Use localhost, or set a token.",
+        ),
+        "SF-HTTP-TOKEN": Code(
+            (), "The token is missing or wrong.", "Send `Authorization: Bearer` with the service's token."
+        ),
+        "SF-HTTP-ROLE": Code((), "The bearer of the token may not do this.", "Use the token of a role that may."),
+        "SF-HTTP-KEY": Code(
+            (),
+            "The idempotency key is missing, or is not UTF-8.",
+            "Send a new key with every request, and the same one to repeat it.",
+        ),
+        "SF-HTTP-TYPE": Code((), "The body is not said to be JSON.", "Set `Content-Type: application/json`."),
+        "SF-HTTP-JSON": Code((), "The body is no JSON, or holds a key twice.", "Mend it."),
+        "SF-HTTP-BODY": Code((), "The body is no object.", "Put it in braces."),
+        "SF-HTTP-UNKNOWN": Code((), "The body holds a field that is not known.", "Check its spelling."),
+        "SF-HTTP-MISSING": Code((), "The body lacks a field.", "Add it."),
+        "SF-HTTP-LARGE": Code((), "The body is too large.", "Report fewer episodes at once."),
+        "SF-HTTP-SLOW": Code((), "The request took too long to arrive.", "Send it at once."),
+        "SF-HTTP-DISCONNECTED": Code(
+            (), "The client went away before its body was complete.", "Send the request again."
+        ),
+        "SF-HTTP-RATE": Code((), "Requests come too fast.", "Wait as long as `Retry-After` says."),
+        "SF-HTTP-BUSY": Code((), "Too much is asked at once.", "Repeat the request as it was, after `Retry-After`."),
+        "SF-HTTP-INTERNAL": Code((), "The service failed.", "Look into its log, and try again."),
         # RECORD
         "SF-RECORD-MISSING": Code(
             (InvalidInput,),
@@ -759,7 +798,9 @@ def page() -> str:
         lines += [f"## {title}", "", "| code | error | cause | remedy |", "|---|---|---|---|"]
         for code, (errors, cause, remedy) in CATALOGUE.items():
             if code.split("-")[1] == area:
-                lines.append(f"| `{code}` | {', '.join(f'`{e.__name__}`' for e in errors)} | {cause} | {remedy} |")
+                lines.append(
+                    f"| `{code}` | {', '.join(f'`{e.__name__}`' for e in errors) or 'HTTP'} | {cause} | {remedy} |"
+                )
         lines.append("")
     return "\n".join(lines).rstrip() + "\n"
 

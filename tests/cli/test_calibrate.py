@@ -30,11 +30,11 @@ def test_the_chosen_row_is_marked_and_written(tmp_path: Path, capsys: pytest.Cap
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        (["--agents", "nobody"], "error: agent must be one of"),
-        (["--agents", "dope:theory"], "error: preset of dope must be one of"),
-        (["--agents", "dope", "--family", "mars"], "error: family must be one of"),
-        (["--agents", "dope", "--episodes", "0"], "error: episodes must be an integer >= 1, got 0"),
-        (["--agents", "dope", "--delta", "0"], "error: delta must be a number in (0, 1), got 0"),
+        (["--agents", "nobody"], "error SF-ARGUMENT-CHOICE: agent "),
+        (["--agents", "dope:theory"], "error SF-ARGUMENT-CHOICE: preset of dope "),
+        (["--agents", "dope", "--family", "mars"], "error SF-ARGUMENT-CHOICE: family "),
+        (["--agents", "dope", "--episodes", "0"], "error SF-ARGUMENT-RANGE: episodes "),
+        (["--agents", "dope", "--delta", "0"], "error SF-ARGUMENT-RANGE: delta "),
     ],
 )
 def test_wrong_lines_are_refused_before_anything_is_trained(

@@ -70,7 +70,7 @@ def test_a_page_that_is_there_is_replaced(plant: Path, tmp_path: Path, capsys: p
     ("arguments", "status", "message"),
     [
         (["--name", "other"], 2, "name must be that of a deployment"),
-        (["--name", "line", "--out", "nowhere/page.html"], 2, "out must be a file that can be written"),
+        (["--name", "line", "--out", "nowhere/page.html"], 2, "SF-OUTPUT-WRITE: out "),
         (["--name", "line", "--policy-name", "fast"], 2, "--policy-name must look like 3=fast"),
     ],
 )

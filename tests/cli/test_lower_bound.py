@@ -31,7 +31,7 @@ def test_tables_figure_and_logs(folder: Path, capsys: pytest.CaptureFixture[str]
     assert {p.name for p in Path("a").iterdir()} == {"summary.json", "lower-bound.png", "runs"}
     again = run([*TINY, "--out", "a"], capsys)
     assert (again.status, again.out) == (2, "")
-    assert "out must be a new directory" in again.err
+    assert "SF-OUTPUT-EXISTS: out " in again.err
 
 
 def test_json_needs_no_matplotlib_without_figures(
@@ -48,13 +48,13 @@ def test_json_needs_no_matplotlib_without_figures(
 @pytest.mark.parametrize(
     ("extra", "message"),
     [
-        (["--accuracies", "a,b"], "accuracies must be numbers with commas between them, got 'a,b'; e.g. 0.2,0.1"),
-        (["--base", "1,2"], "base must be 4 numbers with commas between them, got '1,2'"),
-        (["--task-counts", "2.5,4"], "task-counts must hold whole numbers of tasks, got 2.5"),
-        (["--horizons", "8"], "horizon must have two levels or more"),
-        (["--delta", "0.5"], "delta must be a number in (0, 0.333333), got 0.5"),
-        (["--agents", "sage"], "agent must be one of"),
-        (["--margins", "9,0.5"], "margin must be a number in (0, 0.8], got 9"),
+        (["--accuracies", "a,b"], "SF-ARGUMENT-SYNTAX: accuracies "),
+        (["--base", "1,2"], "SF-ARGUMENT-SYNTAX: base "),
+        (["--task-counts", "2.5,4"], "SF-ARGUMENT-TYPE: task-counts "),
+        (["--horizons", "8"], "SF-ARGUMENT-EMPTY: horizon "),
+        (["--delta", "0.5"], "SF-ARGUMENT-RANGE: delta "),
+        (["--agents", "sage"], "SF-ARGUMENT-CHOICE: agent "),
+        (["--margins", "9,0.5"], "SF-ARGUMENT-RANGE: margin "),
     ],
 )
 def test_errors_are_told_in_one_line(

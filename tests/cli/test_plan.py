@@ -40,8 +40,8 @@ def test_json_for_programs(path: Path, capsys: pytest.CaptureFixture[str]) -> No
     ("arguments", "message"),
     [
         (["--trust", "moon"], "Invalid value for '--trust'"),
-        (["--runs", "0"], "runs must be an integer >= 1, got 0"),
-        (["--cost-ceiling", "1", "--cost-ceiling", "2", "--trust", "data"], "cost_ceilings must have shape (1)"),
+        (["--runs", "0"], "SF-ARGUMENT-RANGE: runs "),
+        (["--cost-ceiling", "1", "--cost-ceiling", "2", "--trust", "data"], "SF-ARGUMENT-SHAPE: cost_ceilings "),
     ],
 )
 def test_mistakes_exit_with_two(

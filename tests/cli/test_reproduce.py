@@ -72,7 +72,7 @@ def test_figures_and_a_table_come_with_it_and_nothing_is_written_over(
     assert all(before[folder / path] for path in written)
     again = run([*TINY, "--out", "a"], capsys)
     assert (again.status, again.out) == (2, "")
-    assert "out must be a new directory, got a, which exists" in again.err
+    assert "SF-OUTPUT-EXISTS: out " in again.err
     assert before == {path: path.read_bytes() for path in (folder / "a").rglob("*") if path.is_file()}
 
 

@@ -160,14 +160,14 @@ def test_the_token_is_no_argument(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--host", "0.0.0.0"], "host must be the loopback where there is no token, got '0.0.0.0'"),
-        (["--host", "plant.example"], "host must be the loopback where there is no token"),
-        (["--host", "127.0.0.1.example"], "host must be the loopback"),
+        (["--host", "0.0.0.0"], "SF-SERVICE-OPEN: host "),
+        (["--host", "plant.example"], "SF-SERVICE-OPEN: host "),
+        (["--host", "127.0.0.1.example"], "SF-SERVICE-OPEN: host "),
         (["--name", "other"], "name must be that of a deployment"),
-        (["--token-file", "nowhere"], "token file must be readable"),
-        (["--port", "70000"], "port must be an integer >= 0 and <= 65535, got 70000"),
-        (["--rate", "0"], "rate must be a number in (0, inf]"),
-        (["--max-body", "600000000"], "body_bytes must be an integer >= 1 and <= 67108864"),
+        (["--token-file", "nowhere"], "SF-SERVICE-TOKEN-READ: token file "),
+        (["--port", "70000"], "SF-ARGUMENT-RANGE: port "),
+        (["--rate", "0"], "SF-ARGUMENT-RANGE: rate "),
+        (["--max-body", "600000000"], "SF-ARGUMENT-RANGE: body_bytes "),
     ],
 )
 def test_it_refuses_to_start_and_says_why(
@@ -185,7 +185,7 @@ def test_an_address_that_is_taken_is_told(database: Path, capsys: pytest.Capture
         taken.listen()
         port = taken.getsockname()[1]
         result = run(["serve", str(database), "--port", str(port)], capsys)
-    assert (result.status, "host and port must be an address" in result.err) == (2, True), result.err
+    assert (result.status, "SF-SERVICE-ADDRESS: " in result.err) == (2, True), result.err
 
 
 def test_a_certificate_needs_its_key(

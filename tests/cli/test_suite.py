@@ -25,7 +25,7 @@ def test_the_table_and_the_logs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     assert {p.name for p in Path("a").iterdir()} == {"summary.json", "lake", "inventory"}
     again = run([*TINY, "--out", "a"], capsys)
     assert (again.status, again.out) == (2, "")
-    assert "out must be a new directory" in again.err
+    assert "SF-OUTPUT-EXISTS: out " in again.err
 
 
 @pytest.mark.slow
@@ -38,9 +38,9 @@ def test_json_is_the_summary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ca
 @pytest.mark.parametrize(
     ("extra", "message"),
     [
-        (["--families", "pond"], "family must be one of"),
-        (["--agents", "sage"], "agent must be one of"),
-        (["--tasks", "0"], "tasks must be an integer >= 1, got 0"),
+        (["--families", "pond"], "SF-ARGUMENT-CHOICE: family "),
+        (["--agents", "sage"], "SF-ARGUMENT-CHOICE: agent "),
+        (["--tasks", "0"], "SF-ARGUMENT-RANGE: tasks "),
     ],
 )
 def test_errors_are_told_in_one_line(

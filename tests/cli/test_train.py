@@ -77,4 +77,4 @@ def test_a_file_with_one_flipped_byte_is_refused(
     (folder / "a.sf").write_bytes(data)
     shown = run(["show", "a.sf"], capsys)
     assert (shown.status, shown.out) == (2, "")
-    assert shown.err.startswith("error: ")
+    assert shown.err.startswith("error SF-POLICYSET-")

@@ -67,9 +67,9 @@ def test_a_broken_agent_exits_with_four_and_json_is_the_file(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--scenarios", "family,moon"), "scenarios must be among family, edges"),
-        (("--agent", "sage"), "agent must be one of"),
-        (("--runs", "0"), "runs must be an integer >= 1, got 0"),
+        (("--scenarios", "family,moon"), "SF-ARGUMENT-CHOICE: scenarios "),
+        (("--agent", "sage"), "SF-ARGUMENT-CHOICE: agent "),
+        (("--runs", "0"), "SF-ARGUMENT-RANGE: runs "),
         (("--family", "moon"), "Invalid value for '--family'"),
         (("--policy-set", "nowhere.sf"), "nowhere.sf"),
     ],

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from surefoot import InvalidInput
 from surefoot.experiments.calibrate import (
     MULTIPLIERS,
     Search,
@@ -21,6 +20,7 @@ from surefoot.experiments.calibrate import (
 from surefoot.experiments.comparison import fresh_tasks
 from surefoot.tasks import NoisyGridworld
 from surefoot.tasks.gridworld import PUBLISHED_NOISES
+from tests.refusals import refused
 
 WORLD = NoisyGridworld()
 TINY = Search(multipliers=(1e-5, 1.0), tasks=2, episodes=300, cells=5, policies=3, policy_set_tasks=60)
@@ -94,33 +94,33 @@ def test_the_answer_does_not_depend_on_the_company(entries: dict[str, Any]) -> N
 
 
 @pytest.mark.parametrize(
-    ("agents", "message"),
+    ("agents", "refusal"),
     [
-        (["dope", "dope"], "agents must be distinct names"),
-        ([], "agents must be distinct names"),
-        (["nobody"], "agent must be one of"),
-        (["safe-pce"], 'preset of safe-pce must be "theory" or "published", got \'calibrated=1e-05\''),
-        (["dope:theory"], "preset of dope must be one of"),
+        (["dope", "dope"], ("SF-ARGUMENT-DISTINCT", "agents")),
+        ([], ("SF-ARGUMENT-DISTINCT", "agents")),
+        (["nobody"], ("SF-ARGUMENT-CHOICE", "agent")),
+        (["safe-pce"], ("SF-ARGUMENT-CHOICE", "preset of safe-pce", '"theory"', '"published"', "'calibrated=1e-05'")),
+        (["dope:theory"], ("SF-ARGUMENT-CHOICE", "preset of dope")),
     ],
 )
-def test_agents_without_a_multiplier_are_refused(agents: list[str], message: str) -> None:
-    with pytest.raises(InvalidInput, match=message):
+def test_agents_without_a_multiplier_are_refused(agents: list[str], refusal: tuple[str, ...]) -> None:
+    with refused(*refusal):
         calibrate(WORLD, agents, TINY, progress=False)
 
 
 @pytest.mark.parametrize(
-    ("settings", "message"),
+    ("settings", "refusal"),
     [
-        ({"multipliers": ()}, "multipliers must hold at least one number"),
-        ({"multipliers": (1.0, 0.0)}, r"multipliers\[1\] must be a number in \(0,"),
-        ({"tasks": 0}, "tasks must be an integer >= 1, got 0"),
-        ({"episodes": 0}, "episodes must be an integer >= 1, got 0"),
-        ({"delta": 0.0}, r"delta must be a number in \(0, 1\), got 0"),
-        ({"seed": -1}, "seed must be an integer >= 0, got -1"),
+        ({"multipliers": ()}, ("SF-ARGUMENT-EMPTY", "multipliers")),
+        ({"multipliers": (1.0, 0.0)}, ("SF-ARGUMENT-RANGE", "multipliers[1]", "0")),
+        ({"tasks": 0}, ("SF-ARGUMENT-RANGE", "tasks", "1", "0")),
+        ({"episodes": 0}, ("SF-ARGUMENT-RANGE", "episodes", "1", "0")),
+        ({"delta": 0.0}, ("SF-ARGUMENT-RANGE", "delta", "(0, 1)", "0")),
+        ({"seed": -1}, ("SF-ARGUMENT-RANGE", "seed", "0", "-1")),
     ],
 )
-def test_wrong_settings_are_refused(settings: dict[str, Any], message: str) -> None:
-    with pytest.raises(InvalidInput, match=message):
+def test_wrong_settings_are_refused(settings: dict[str, Any], refusal: tuple[str, ...]) -> None:
+    with refused(*refusal):
         Search(**settings)
 
 
@@ -138,16 +138,24 @@ def test_entries_are_merged_and_others_stay(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", ["", "[]", "{", '{"schema": 2, "families": {}}', '{"schema": 1, "families": []}', "\xff"]
+    ("content", "code"),
+    [
+        ("", "SF-RECORD-UNREADABLE"),
+        ("[]", "SF-RECORD-FIELD"),
+        ("{", "SF-RECORD-UNREADABLE"),
+        ('{"schema": 2, "families": {}}', "SF-RECORD-SCHEMA"),
+        ('{"schema": 1, "families": []}', "SF-RECORD-SCHEMA"),
+        ("\xff", "SF-RECORD-UNREADABLE"),
+    ],
 )
-def test_a_file_that_is_no_table_is_left_alone(tmp_path: Path, content: str) -> None:
+def test_a_file_that_is_no_table_is_left_alone(tmp_path: Path, content: str, code: str) -> None:
     path = tmp_path / "table.json"
     path.write_bytes(content.encode("latin-1"))
-    with pytest.raises(InvalidInput, match=r"table.json.*; choose another file"):
+    with refused(code, "table.json"):
         merge(path, "one", {})
     assert path.read_bytes() == content.encode("latin-1")
 
 
 def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InvalidInput, match=r"out must be a JSON file that can be read and written, got .*nowhere"):
+    with refused("SF-RECORD-UNREADABLE", "out"):
         merge(tmp_path / "nowhere" / "table.json", "one", {})

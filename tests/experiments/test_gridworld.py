@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from surefoot import InvalidInput, OutputExists, PolicySet, solve
+from surefoot import OutputExists, PolicySet, solve
 from surefoot.experiments.comparison import compare, new_directory, write_comparison
 from surefoot.experiments.gridworld import reproduce
 from surefoot.experiments.gridworld.run import test_tasks as tasks_called
 from surefoot.tasks import NoisyGridworld
 from surefoot.tasks.gridworld import PUBLISHED_NOISES
+from tests.refusals import refused
 
 WORLD = NoisyGridworld()
 SMALL: dict[str, Any] = {
@@ -99,7 +100,7 @@ def test_workers_do_not_change_the_comparison(gridworld_set: PolicySet, tmp_path
 def test_a_directory_is_never_written_over(run: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
     out, _ = run
     before = (out / "summary.json").read_bytes()
-    with pytest.raises(OutputExists, match=r"out must be a new directory, got .*, which exists; choose another name"):
+    with refused("SF-OUTPUT-EXISTS", "out"):
         reproduce(out, **SMALL)
     assert (out / "summary.json").read_bytes() == before
     (tmp_path / "file").write_text("x")
@@ -117,31 +118,31 @@ def test_fresh_tasks_come_from_the_family_and_the_published_ones_are_fixed() -> 
 
 
 @pytest.mark.parametrize(
-    ("changes", "message"),
+    ("changes", "refusal"),
     [
         (
             {"tasks": "fresh:0"},
-            'tasks must be "published", "published:R" or "fresh:N" with R, N >= 1, got \'fresh:0\'; e.g. fresh:100',
+            ("SF-ARGUMENT-SYNTAX", "tasks", '"published"', '"published:R"', '"fresh:N"', "1", "'fresh:0'"),
         ),
-        ({"tasks": "fresh"}, 'tasks must be "published", "published:R" or "fresh:N"'),
-        ({"tasks": "fresh:-3"}, 'tasks must be "published", "published:R" or "fresh:N"'),
-        ({"tasks": "published:0"}, 'tasks must be "published", "published:R" or "fresh:N"'),
-        ({"tasks": "all"}, 'tasks must be "published", "published:R" or "fresh:N" .* got \'all\''),
-        ({"episodes": 0}, "episodes must be an integer >= 1, got 0"),
-        ({"agents": ()}, r"agents must be distinct names, got \[\]"),
-        ({"agents": ("pce", "pce")}, r"agents must be distinct names, got \['pce', 'pce'\]; list every agent once"),
-        ({"family": "wide"}, 'variant must be "truncated" or "published", got \'wide\''),
+        ({"tasks": "fresh"}, ("SF-ARGUMENT-SYNTAX", "tasks", '"published"', '"published:R"', '"fresh:N"')),
+        ({"tasks": "fresh:-3"}, ("SF-ARGUMENT-SYNTAX", "tasks", '"published"', '"published:R"', '"fresh:N"')),
+        ({"tasks": "published:0"}, ("SF-ARGUMENT-SYNTAX", "tasks", '"published"', '"published:R"', '"fresh:N"')),
+        ({"tasks": "all"}, ("SF-ARGUMENT-SYNTAX", "tasks", '"published"', '"published:R"', '"fresh:N"', "'all'")),
+        ({"episodes": 0}, ("SF-ARGUMENT-RANGE", "episodes", "1", "0")),
+        ({"agents": ()}, ("SF-ARGUMENT-DISTINCT", "agents", "[]")),
+        ({"agents": ("pce", "pce")}, ("SF-ARGUMENT-DISTINCT", "agents", "['pce', 'pce']")),
+        ({"family": "wide"}, ("SF-ARGUMENT-CHOICE", "variant", '"truncated"', '"published"', "'wide'")),
     ],
 )
 def test_bad_arguments_are_refused_before_anything_is_written(
-    changes: dict[str, Any], message: str, tmp_path: Path
+    changes: dict[str, Any], refusal: tuple[str, ...], tmp_path: Path
 ) -> None:
-    with pytest.raises(InvalidInput, match=message):
+    with refused(*refusal):
         reproduce(tmp_path / "out", **(SMALL | changes))
     assert not (tmp_path / "out").exists()
 
 
 def test_an_unknown_agent_is_refused_before_training(tmp_path: Path) -> None:
-    with pytest.raises(InvalidInput, match="agent must be one of"):
+    with refused("SF-ARGUMENT-CHOICE", "agent"):
         reproduce(tmp_path / "out", **(SMALL | {"agents": ("always-safe", "sage")}))
     assert not (tmp_path / "out").exists()

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize_scalar
 
-from surefoot import PCE, CertifiedAgent, InvalidInput, OutputExists, SafePCE, evaluate_many
+from surefoot import PCE, CertifiedAgent, SafePCE, evaluate_many
 from surefoot.experiments.lower_bound import FACTORS, Levels, reproduce
 from surefoot.experiments.lower_bound.analytic import (
     cover_radius,
@@ -26,6 +26,7 @@ from surefoot.experiments.lower_bound.run import Setting, _enough, _Good, _settl
 from surefoot.experiments.runner import Trace
 from surefoot.stats import hoeffding
 from surefoot.tasks import HardInstance
+from tests.refusals import refused
 
 SMALL = HardInstance(depth=1, margin=0.2, accuracy=0.07, discount=0.6, ratio=1.8)
 LEVELS = Levels(
@@ -92,7 +93,7 @@ def test_the_floor_is_the_change_of_measure_over_the_cheapest_spread_of_errors()
         told_apart, bounds=(1e-9, 2.0 * delta - 1e-9), method="bounded", options={"xatol": 1e-10}
     ).fun
     assert information_floor(family, delta) == pytest.approx(best / entry, rel=1e-4)
-    with pytest.raises(InvalidInput, match=r"delta must be a number in \(0, 0.5\), got 0.5"):
+    with refused("SF-ARGUMENT-RANGE", "delta", "(0, 0.5)", "0.5"):
         information_floor(family, 0.5)
 
 
@@ -221,32 +222,32 @@ def test_workers_change_nothing(run: tuple[Path, dict[str, Any]], tmp_path: Path
 
 
 @pytest.mark.parametrize(
-    ("changes", "message"),
+    ("changes", "refusal"),
     [
-        ({"agents": ("sage",)}, "agent must be one of .* got 'sage'"),
-        ({"agents": ()}, "agents must be distinct names"),
-        ({"runs": 0}, "runs must be an integer >= 1, got 0"),
-        ({"workers": 0}, "workers must be an integer >= 1, got 0"),
-        ({"shortest": 0}, "shortest must be an integer >= 1, got 0"),
-        ({"share": 0.0}, r"share must be a number in \(0, inf\], got 0"),
-        ({"delta": 0.4}, r"delta must be a number in \(0, 0.333333\), got 0.4"),
+        ({"agents": ("sage",)}, ("SF-ARGUMENT-CHOICE", "agent", "'sage'")),
+        ({"agents": ()}, ("SF-ARGUMENT-DISTINCT", "agents")),
+        ({"runs": 0}, ("SF-ARGUMENT-RANGE", "runs", "1", "0")),
+        ({"workers": 0}, ("SF-ARGUMENT-RANGE", "workers", "1", "0")),
+        ({"shortest": 0}, ("SF-ARGUMENT-RANGE", "shortest", "1", "0")),
+        ({"share": 0.0}, ("SF-ARGUMENT-RANGE", "share", "(0, inf]", "0")),
+        ({"delta": 0.4}, ("SF-ARGUMENT-RANGE", "delta", "(0, 0.333333)", "0.4")),
         (
             {"levels": Levels(accuracy=(0.1, 0.1))},
-            r"accuracy must have two levels or more for a slope, got \[0.1, 0.1\]",
+            ("SF-ARGUMENT-EMPTY", "accuracy", "[0.1, 0.1]"),
         ),
-        ({"levels": Levels(horizon=(2.0, 3.0))}, r"scale must be a number in \(0, 0.125\], got 0.4"),
-        ({"levels": Levels(horizon=(1.0, 3.0))}, r"horizon must be a number in \(1, inf\], got 1"),
-        ({"levels": Levels(tasks=(1, 4))}, "tasks must be an integer >= 2, got 1"),
+        ({"levels": Levels(horizon=(2.0, 3.0))}, ("SF-ARGUMENT-RANGE", "scale", "(0, 0.125]", "0.4")),
+        ({"levels": Levels(horizon=(1.0, 3.0))}, ("SF-ARGUMENT-RANGE", "horizon", "(1, inf]", "1")),
+        ({"levels": Levels(tasks=(1, 4))}, ("SF-ARGUMENT-RANGE", "tasks", "2", "1")),
     ],
 )
 def test_bad_arguments_are_refused_before_anything_is_written(
-    changes: dict[str, Any], message: str, tmp_path: Path
+    changes: dict[str, Any], refusal: tuple[str, ...], tmp_path: Path
 ) -> None:
-    with pytest.raises(InvalidInput, match=message):
+    with refused(*refusal):
         reproduce(tmp_path / "out", **(TINY | changes))
     assert not (tmp_path / "out").exists()
 
 
 def test_a_directory_is_never_written_over(run: tuple[Path, dict[str, Any]]) -> None:
-    with pytest.raises(OutputExists, match="out must be a new directory"):
+    with refused("SF-OUTPUT-EXISTS", "out"):
         reproduce(run[0], **TINY)

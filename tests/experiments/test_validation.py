@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from surefoot import InvalidInput, OutputExists
+from surefoot import OutputExists
 from surefoot.cmdp.evaluate import evaluate, evaluate_many
 from surefoot.deploy.certified import CertifiedAgent
 from surefoot.experiments.validation import SCENARIOS, validate
@@ -23,6 +23,7 @@ from surefoot.experiments.validation.trial import Job, Outcome, TrialSettings, p
 from surefoot.experiments.validation.truth import Truth, assumption_holds, cause_of, library_tables
 from surefoot.report.validation import render_validation
 from tests.experiments.validation_worlds import WORLD, points, small_atlas, small_set, small_world, with_mutants
+from tests.refusals import refused
 
 pytestmark = pytest.mark.slow
 
@@ -91,24 +92,24 @@ def test_results_depend_neither_on_workers_nor_on_when_they_were_made(done: Any,
 
 
 @pytest.mark.parametrize(
-    ("changes", "message"),
+    ("changes", "refusal"),
     [
-        ({"agents": []}, r"agents must be distinct names, got \[\]"),
-        ({"agents": ["always-safe", "always-safe"]}, "agents must be distinct names"),
-        ({"agents": ["sage"]}, "agent must be one of .* got 'sage'"),
-        ({"scenarios": ("family", "moon")}, "scenarios must be among family, edges, .* got 'moon'; list some of them"),
-        ({"scenarios": ()}, "scenarios must be among .* got none"),
-        ({"runs": 0}, "runs must be an integer >= 1, got 0"),
-        ({"episodes": 0}, "episodes must be an integer >= 1"),
-        ({"calibration_runs": -1}, "calibration_runs must be an integer >= 0, got -1"),
-        ({"delta": 1.0}, r"delta must be a number in \(0, 1\), got 1"),
+        ({"agents": []}, ("SF-ARGUMENT-DISTINCT", "agents", "[]")),
+        ({"agents": ["always-safe", "always-safe"]}, ("SF-ARGUMENT-DISTINCT", "agents")),
+        ({"agents": ["sage"]}, ("SF-ARGUMENT-CHOICE", "agent", "'sage'")),
+        ({"scenarios": ("family", "moon")}, ("SF-ARGUMENT-CHOICE", "scenarios", "'moon'")),
+        ({"scenarios": ()}, ("SF-ARGUMENT-CHOICE", "scenarios")),
+        ({"runs": 0}, ("SF-ARGUMENT-RANGE", "runs", "1", "0")),
+        ({"episodes": 0}, ("SF-ARGUMENT-RANGE", "episodes", "1")),
+        ({"calibration_runs": -1}, ("SF-ARGUMENT-RANGE", "calibration_runs", "0", "-1")),
+        ({"delta": 1.0}, ("SF-ARGUMENT-RANGE", "delta", "(0, 1)", "1")),
     ],
 )
 def test_bad_arguments_are_refused_before_anything_is_made(
-    changes: dict[str, Any], message: str, tmp_path: Path
+    changes: dict[str, Any], refusal: tuple[str, ...], tmp_path: Path
 ) -> None:
     arguments = {"agents": ["always-safe"], "policy_set": small_set()} | SMALL | changes
-    with pytest.raises(InvalidInput, match=message):
+    with refused(*refusal):
         validate(tmp_path / "out", WORLD, arguments.pop("agents"), **arguments)
     assert not (tmp_path / "out").exists()
 
@@ -312,7 +313,7 @@ def test_outside_tasks_lie_in_no_cell_and_missing_ones_are_an_error() -> None:
     np.testing.assert_array_equal(atlas.outside(), [[0.41]])
     net = TaskSampler(small_world()).outside()
     assert (net > 0.38).all() and len(net) >= 4
-    with pytest.raises(InvalidInput, match="outside needs tasks that lie in no cell, found none"):
+    with refused("SF-ARGUMENT-EMPTY", "outside"):
         TaskSampler(replace(small_world(), outside=points(0.3))).outside()
 
 
@@ -342,9 +343,9 @@ def test_rare_catastrophes_leave_hardly_any_margin_and_a_heavy_tail() -> None:
     limit = float(family.criterion.cost_limits[0])
     assert costs.max() > 20 * limit
     assert (costs == 0.0).mean() > 0.5
-    with pytest.raises(InvalidInput, match="base must have a method safe_policy, got object"):
+    with refused("SF-POLICY-KIND", "base", "object"):
         RareCatastrophes(object())
-    with pytest.raises(InvalidInput, match="margin must be a number in"):
+    with refused("SF-ARGUMENT-RANGE", "margin"):
         RareCatastrophes(WORLD, margin=0.0)
 
 

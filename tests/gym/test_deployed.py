@@ -14,7 +14,6 @@ import pytest
 
 import surefoot as sf
 from surefoot.controllers import LinearPolicy
-from surefoot.errors import InvalidInput, PolicySetError, SimulationError
 from surefoot.gym.check import check_family
 from surefoot.gym.deployed import as_deployed, check_memory, owned
 from surefoot.gym.family import Signal
@@ -25,6 +24,7 @@ from surefoot.policyset import codec, register_controller, register_policy
 from surefoot.policyset.codec import rebuilt
 from tests.gym.test_pipeline import LIBRARY, trained
 from tests.gym.toys import HORIZON, Batched, Constant, Noisy, coins
+from tests.refusals import refused
 
 GROWTH = 0.1
 FAMILY = coins(signals=(Signal("last action", 0.0, 1.0, lambda o, a, n, r, i: float(a[0]), "last"),))
@@ -170,9 +170,7 @@ def test_a_memory_that_episodes_share_is_an_error_of_check_and_training(make: An
     library = [LIBRARY[0], make()]
     (problem,) = [p for p in check_family(coins(), library=library).problems if "alone" in p]
     assert problem.startswith("policy 1 of coins (") and "give it reset()" in problem
-    with pytest.raises(
-        SimulationError, match=r"policy 1 of coins .* must act in an episode alone as it does beside other"
-    ):
+    with refused("SF-SIMULATION-MEMORY", "policy 1 of coins"):
         trained(library=[LIBRARY[0], make()], holdout=0)
 
 
@@ -182,7 +180,7 @@ def test_what_cannot_be_copied_is_refused_with_the_remedy() -> None:
             super().__init__()
             self.lock = threading.Lock()
 
-    with pytest.raises(InvalidInput, match=r"got a Locked that cannot be copied .* give it a method for_episode\(\)"):
+    with refused("SF-POLICY-INSTANCE", "Locked", "for_episode()"):
         for_episode(Locked())
     assert any("Locked that cannot be copied" in p for p in check_family(coins(), policy=Locked()).problems)
 
@@ -217,7 +215,7 @@ def test_what_keeps_no_memory_is_shared_and_not_tested() -> None:
         def predict(self, observation: Any, *, deterministic: bool = True, rng: Any = None) -> Any:
             return np.asarray(Outside.shared(observation)), None
 
-    with pytest.raises(SimulationError, match="policy 1 of coins"):
+    with refused("SF-SIMULATION-MEMORY", "policy 1 of coins"):
         trained(library=[linear, Remembering([[0.0, 0.0]], [0.1], 0.0, 1.0)], holdout=0)
 
 
@@ -258,9 +256,7 @@ def test_a_file_forgets_what_a_controller_had_done_and_what_was_not_registered()
     register_controller("counting", Counting, ["growth"])
     used = Counting()
     used.predict(np.zeros(2))
-    with pytest.raises(
-        SimulationError, match=r"must act as it does when a policy-set file has rebuilt it, got \[0\.1\] alone"
-    ):
+    with refused("SF-SIMULATION-MEMORY", "file", "[0.1]"):
         trained(library=[LIBRARY[0], used], holdout=0)
     assert check_memory(coins(), [0.5], Counting(), 1, seed=0) == []
 
@@ -288,10 +284,7 @@ def test_functions_objects_and_classes_are_deployed_by_name(tmp_path: Path) -> N
         assert plant.verify().ok
     assert codec.described(read.policies[0]) == ("registered", {"name": "plain"})
     del codec._NAMED["special"]
-    with pytest.raises(
-        PolicySetError,
-        match=r"policies\.1: name must be registered in this process, got 'special' where called, counting, plain is; call .*register_policy",
-    ):
+    with refused("SF-POLICY-UNREGISTERED", "policies.1", "'special'", "called, counting, plain", "register_policy"):
         sf.PolicySet.load(tmp_path / "set.sf")
 
 
@@ -299,18 +292,18 @@ def test_functions_objects_and_classes_are_deployed_by_name(tmp_path: Path) -> N
 def test_a_name_stands_for_one_policy() -> None:
     register_policy("closure", random_draws)
     register_policy("closure", random_draws)
-    with pytest.raises(InvalidInput, match="name must stand for one policy, and a policy have one name"):
+    with refused("SF-POLICY-REGISTRATION", "name"):
         register_policy("closure", closure())
-    with pytest.raises(InvalidInput, match="got 'closure' for the same policy"):
+    with refused("SF-POLICY-REGISTRATION", "'closure'"):
         register_policy("another", random_draws)
     for name in ("", "x" * 81):
-        with pytest.raises(InvalidInput, match="name must have 1 to 80 characters"):
+        with refused("SF-POLICY-REGISTRATION", "name", "1", "80"):
             register_policy(name, Counting)
     for thing in (5, type("Nothing", (), {})):
-        with pytest.raises(InvalidInput, match="policy must be a function or have predict"):
+        with refused("SF-POLICY-REGISTRATION", "policy"):
             register_policy("thing", thing)
     assert rebuilt(FunctionPolicy(random_draws)).function is random_draws
     # A class by name is made without arguments: what its object was made with is lost, and training says so.
     register_policy("counting", Counting)
-    with pytest.raises(SimulationError, match="when a policy-set file has rebuilt it"):
+    with refused("SF-SIMULATION-MEMORY", "file"):
         trained(library=[LIBRARY[0], Counting(0.2)], holdout=0)

@@ -11,7 +11,7 @@ import pytest
 
 import surefoot as sf
 from surefoot.criterion import Criterion
-from surefoot.errors import InvalidInput, SimulationError
+from surefoot.errors import SimulationError
 from surefoot.gym.adapters import tabular_env
 from surefoot.gym.episode import EpisodeReport, run_episode
 from surefoot.gym.family import Signal
@@ -21,6 +21,7 @@ from tests.gym.test_deployed import Counting
 from tests.gym.test_pipeline import LIBRARY, trained
 from tests.gym.test_rollout import change
 from tests.gym.toys import CRITERION, DISCOUNT, HORIZON, MEAN_COIN, WEIGHT, Coins, Constant, Noisy, coins, make
+from tests.refusals import refused
 
 SIGNALS = (
     MEAN_COIN,
@@ -65,7 +66,7 @@ def test_seed_and_id_decide_an_episode_and_that_of_a_policy_that_draws() -> None
 
     assert run(3, 0) == run(3, 0) and len({run(3, 0), run(3, 1), run(4, 0)}) == 3
     assert len({run(None, 0) for _ in range(40)}) > 1
-    with pytest.raises(InvalidInput, match="seed must be an integer >= 0"):
+    with refused("SF-ARGUMENT-RANGE", "seed", "0"):
         run(-1, 0)
 
 
@@ -80,9 +81,7 @@ def test_costs_come_from_where_simulation_takes_them() -> None:
 def test_an_end_of_its_own_is_an_end_and_a_cut_is_none() -> None:
     early = run_episode(change(terminated=True)([0.5]), ticket(Constant(0.0)), CRITERION, seed=1)
     assert early.steps == 3 and early.reward == pytest.approx(0.3 * (1 + DISCOUNT + DISCOUNT**2))
-    with pytest.raises(
-        SimulationError, match=r"truncated must not come before step 4, got it after 3 steps \(episode 0, step 3\)"
-    ):
+    with refused("SF-SIMULATION-END", "truncated", "4", "it after 3 steps (episode 0, step 3)"):
         run_episode(change(truncated=True)([0.5]), ticket(Constant(0.0)), CRITERION, seed=1)
 
 
@@ -95,9 +94,7 @@ def test_without_a_horizon_what_is_cut_off_counts_as_the_worst() -> None:
     ended = run_episode(change(terminated=True)([0.5]), ticket(Constant(0.0)), rule, steps=30)
     assert ended.costs == pytest.approx([0.0])
     for criterion, steps in ((rule, None), (CRITERION, 3)):
-        with pytest.raises(
-            InvalidInput, match="steps must be given where the criterion has no horizon, and only there"
-        ):
+        with refused("SF-ARGUMENT-COMBINATION", "steps"):
             run_episode(make([0.5]), ticket(Constant(0.0)), criterion, steps=steps)
 
 
@@ -121,9 +118,9 @@ def test_nothing_doubtful_is_reported(fields: dict[str, Any], message: str) -> N
 
 def test_a_signal_that_is_no_number_and_a_policy_that_raises_are_named() -> None:
     family = coins(signals=(Signal("odd", 0.0, 1.0, lambda o, a, n, r, i: float("nan")),))
-    with pytest.raises(SimulationError, match="signal 'odd' must be finite, got nan"):
+    with refused("SF-SIMULATION-FINITE", "'odd'", "nan"):
         run_episode(make([0.5]), ticket(Constant(0.5)), family)
-    with pytest.raises(SimulationError, match="policy must not raise, got ZeroDivisionError"):
+    with refused("SF-SIMULATION-RAISED", "policy", "ZeroDivisionError"):
         run_episode(make([0.5]), ticket(SimpleNamespace(predict=lambda o: 1 / 0)), CRITERION)
 
 

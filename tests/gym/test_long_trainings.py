@@ -12,12 +12,12 @@ import pytest
 
 import surefoot as sf
 from surefoot.controllers import LinearPolicy
-from surefoot.errors import InvalidInput, SimulationError
 from surefoot.gym.pipeline import train_simulated
 from surefoot.gym.rollout import RolloutWorker
 from surefoot.gym.values import Widths, estimate, interval_ends
 from surefoot.gym.workload import least_episodes
 from tests.gym.toys import CRITERION, HORIZON, WEIGHT, Coins, coins, shared_coins
+from tests.refusals import refused
 
 pytestmark = pytest.mark.slow
 
@@ -74,9 +74,7 @@ def test_a_budget_that_cannot_show_a_margin_is_refused_before_anything_is_simula
 ) -> None:
     family, library = free(limit=6.0, top=60.0)
     monkeypatch.setattr(RolloutWorker, "run", lambda *_, **__: pytest.fail("an episode was run"))
-    with pytest.raises(
-        InvalidInput, match=r"any margin below the limits \[6.0\] .* got 60: .* use max_episodes=(\d+) or more"
-    ) as caught:
+    with refused("SF-TRAINING-BUDGET", "[6.0]", "60") as caught:
         train_simulated(family, library, tasks=4, holdout=3, max_episodes=60, progress=False)
     named = int(str(caught.value).split("max_episodes=")[1].split(" ")[0])
     assert 60 < named < 400
@@ -96,7 +94,7 @@ def test_the_named_budget_suffices_and_one_less_does_not() -> None:
     }
     found = train_simulated(family, library, max_episodes=least, **options)
     assert 0.0 < found.safe_margin < 0.1
-    with pytest.raises(InvalidInput, match=f"use max_episodes={least} or more"):
+    with refused("SF-TRAINING-BUDGET", f"max_episodes={least}"):
         train_simulated(family, library, max_episodes=least - 1, **options)
     # The pipeline's own rule agrees: without the check the margin is refused after all that work.
     upper = interval_ends(np.zeros((least - 1, 1)), np.zeros(1), family.ranges()[1][1:2], 0.1 / 4)[1]
@@ -107,7 +105,7 @@ def test_a_stated_margin_and_a_limit_of_zero_are_part_of_it() -> None:
     family, _ = free(limit=6.0, top=60.0)
     any_, two, all_ = (least_episodes(family, 2, alpha=0.1, margin=m, slack=0.52) for m in (None, 3.0, 6.0))
     assert any_ is not None and two is not None and any_ < two and all_ is None
-    with pytest.raises(InvalidInput, match="no number of episodes will do"):
+    with refused("SF-TRAINING-HOPELESS"):
         train_simulated(*free(limit=0.0, top=60.0), tasks=4, holdout=3, progress=False)
 
 
@@ -181,21 +179,18 @@ def test_a_failed_episode_stands_with_the_worst_it_could_have_been() -> None:
 
 
 def test_too_many_failures_are_an_error_that_names_where_and_what() -> None:
-    with pytest.raises(
-        SimulationError,
-        match=r"share of 0.02 .* may fail .* got \d+ of \d+ .* for policy 0 at \[.*first: step raised FloatingPointError",
-    ):
+    with refused("SF-SIMULATION-FAILURES", "0.02", "0"):
         train_simulated(tripping("raise", 0.05), LIBRARY, **QUICK)
-    with pytest.raises(SimulationError, match=r"step must not raise, got FloatingPointError"):
+    with refused("SF-SIMULATION-RAISED", "step", "FloatingPointError"):
         estimate(tripping("raise", 0.05), [[0.5]], LIBRARY, alpha=0.1, seed=1)
-    with pytest.raises(SimulationError, match="32 of 32"):
+    with refused("SF-SIMULATION-FAILURES", "32", "32"):
         estimate(tripping("reset", 1.0), [[0.5]], LIBRARY, alpha=0.1, seed=1, failed_share=0.9)
 
 
 def test_what_breaks_a_rule_is_no_failure() -> None:
     """A cost above its bound would become a wrong certificate: it stays an error, however few there are."""
     family = replace(coins(), cost=lambda *_: 1.5)
-    with pytest.raises(SimulationError, match=r"criterion\.cost_bounds"):
+    with refused("SF-SIMULATION-RANGE", "criterion.cost_bounds"):
         estimate(family, [[0.5]], LIBRARY, alpha=0.1, seed=1, failed_share=0.5)
 
 
@@ -281,9 +276,7 @@ def test_other_numbers_of_cells_use_what_is_there(tmp_path: Path, monkeypatch: p
 def test_a_folder_of_another_training_is_refused(changes: dict[str, Any], name: str, tmp_path: Path) -> None:
     train_simulated(coins(), LIBRARY, **QUICK, checkpoint=tmp_path)
     given = {"family": coins(), "library": LIBRARY, **QUICK, **changes}
-    with pytest.raises(
-        InvalidInput, match=f"belongs to a training with {name} .* call it as it was called, or name another folder"
-    ):
+    with refused("SF-TRAINING-RESUMED", name):
         train_simulated(given.pop("family"), given.pop("library"), **given, checkpoint=tmp_path)
 
 
@@ -297,11 +290,11 @@ def test_damaged_files_are_simulated_again_and_other_folders_left_alone(tmp_path
     assert train_simulated(coins(), LIBRARY, **QUICK, checkpoint=kept).hash == whole.hash
     other.mkdir()
     (other / "notes.txt").write_text("mine")
-    with pytest.raises(InvalidInput, match="new or empty folder"):
+    with refused("SF-TRAINING-FOLDER"):
         train_simulated(coins(), LIBRARY, **QUICK, checkpoint=other)
     assert [path.name for path in other.iterdir()] == ["notes.txt"]
     (kept / "training.json").write_text("{")
-    with pytest.raises(InvalidInput, match=r"readable training\.json"):
+    with refused("SF-RECORD-UNREADABLE", "training.json"):
         train_simulated(coins(), LIBRARY, **QUICK, checkpoint=kept)
 
 

@@ -9,11 +9,11 @@ import pytest
 
 import surefoot as sf
 from surefoot.deploy.tracker import Batch
-from surefoot.errors import InvalidInput
 from surefoot.gym.play import EpisodeCache, Trace, evaluate_policy, play_gym
 from surefoot.gym.rollout import rollout
 from tests.gym.test_pipeline import ACTIONS, LIBRARY, trained
 from tests.gym.toys import CRITERION, MEAN_COIN, Noisy, coins, exact, shared_coins
+from tests.refusals import refused
 
 FAMILY = coins(signals=(MEAN_COIN,))
 WORTH = np.stack(exact(0.5, np.array(ACTIONS)), axis=1)
@@ -134,12 +134,12 @@ def test_judging_agrees_with_exact_values() -> None:
 
 
 def test_what_does_not_fit_is_refused() -> None:
-    with pytest.raises(InvalidInput, match=r"parameters must name one task of coins, .* got shape \(2, 1\)"):
+    with refused("SF-ARGUMENT-SHAPE", "parameters", "shape (2, 1)"):
         EpisodeCache(coins(), [[0.1], [0.2]], LIBRARY, seed=0)
     cache = EpisodeCache(coins(), [0.1], LIBRARY[:2], seed=0)
-    with pytest.raises(InvalidInput, match="bank must hold the agent's 3 policies, got 2"):
+    with refused("SF-ARGUMENT-MISMATCH", "bank", "3", "2"):
         play_gym(Recorder(), cache, episodes=1, seed=0, values=WORTH[:2])
-    with pytest.raises(InvalidInput, match="values must have shape"):
+    with refused("SF-ARGUMENT-SHAPE", "values"):
         play_gym(Recorder(), cache, episodes=1, seed=0, values=WORTH)
-    with pytest.raises(InvalidInput, match="task must be an integer >= 0 and <= 0"):
+    with refused("SF-ARGUMENT-RANGE", "task", "0", "0"):
         play_gym(Recorder(), cache, episodes=1, seed=0, values=WORTH[:2], task=1)

@@ -13,6 +13,7 @@ from surefoot.planning import fit
 from surefoot.planning.plants import Draws, Rollouts
 from surefoot.planning.surrogate import FIDELITY, fit_surrogate
 from surefoot.policyset.schema import SignalPredictions
+from tests.refusals import refused
 
 FAMILY = sf.tasks.NoisyGridworld()
 
@@ -125,7 +126,8 @@ def test_bounded_least_squares_agrees_with_scipy(seed: int) -> None:
 
 @pytest.mark.parametrize("spread", [0.0, 1.0, float("nan"), "wide"])
 def test_a_spread_out_of_range_is_refused(deploy_set: sf.PolicySet, spread: float) -> None:
-    with pytest.raises(sf.InvalidInput, match=r"spread must be a number in \(0, 1\)"):
+    code = "SF-ARGUMENT-TYPE" if isinstance(spread, str) else "SF-ARGUMENT-RANGE"
+    with refused(code, "spread", "(0, 1)"):
         fit_surrogate(deploy_set, spread)
 
 

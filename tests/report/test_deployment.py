@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from surefoot.errors import InvalidInput
 from surefoot.report.deployment import render
+from tests.refusals import refused
 from tests.report.journals import OPENED, Line, Story
 
 VOID = {"meta", "path"}
@@ -212,19 +213,19 @@ def test_an_unknown_kind_is_listed_as_it_is() -> None:
 
 
 @pytest.mark.parametrize(
-    ("lines", "message"),
+    ("lines", "refusal"),
     [
-        ([], "event 1 must be as a deployment's journal holds it"),
-        (running().lines[1:], "event 2 must be .* the first event must open the deployment"),
-        ([*running().lines, running().lines[0]], "event 1 must be .* opened once"),
-        (running().add("planned", weights={"x": 1.0}).lines, "event 9 must be"),
-        (running().add("asked", draws=[]).lines, "event 9 must be .* KeyError 'first'"),
-        (running().plan({0: 1.0}, [1.0, 2.0]).lines, "event 9 must be .* every constraint"),
-        ([Line(1, "", "opened", {**OPENED, "settings": {}})], "event 1 must be .* KeyError"),
+        ([], ("SF-RECORD-FIELD", "1")),
+        (running().lines[1:], ("SF-RECORD-FIELD", "2", "event")),
+        ([*running().lines, running().lines[0]], ("SF-RECORD-FIELD", "1")),
+        (running().add("planned", weights={"x": 1.0}).lines, ("SF-RECORD-FIELD", "9")),
+        (running().add("asked", draws=[]).lines, ("SF-RECORD-FIELD", "9", "'first'")),
+        (running().plan({0: 1.0}, [1.0, 2.0]).lines, ("SF-RECORD-FIELD", "9")),
+        ([Line(1, "", "opened", {**OPENED, "settings": {}})], ("SF-RECORD-FIELD", "1")),
     ],
 )
-def test_events_that_no_journal_holds_are_refused(lines: list[Line], message: str) -> None:
-    with pytest.raises(InvalidInput, match=message):
+def test_events_that_no_journal_holds_are_refused(lines: list[Line], refusal: tuple[str, ...]) -> None:
+    with refused(*refusal):
         render(lines)
 
 

@@ -15,11 +15,11 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
-from surefoot.errors import InvalidInput, MissingExtra
 from surefoot.report.figures import MOST_BANDS, compose_figure2, figure2
 from surefoot.report.gridworld_figure import compose_figure1, figure1
 from surefoot.report.records import read_curves, read_landscape, read_summary
 from surefoot.report.style import KNOWN, SPARE, label_of, styles_of
+from tests.refusals import refused
 from tests.report.runs import AGENTS, write_run
 
 
@@ -147,12 +147,12 @@ def test_pyplot_is_not_loaded(tmp_path: Path) -> None:
 def test_without_matplotlib_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_run(tmp_path)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(MissingExtra, match=r'pip install "surefoot\[figures\]"'):
+    with refused("SF-EXTRA-MISSING", '"surefoot[figures]"'):
         figure2(tmp_path)
 
 
 def test_a_directory_without_logs_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InvalidInput, match="name a directory that a finished experiment wrote"):
+    with refused("SF-RECORD-MISSING"):
         figure1(tmp_path)
 
 

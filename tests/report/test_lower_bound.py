@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from surefoot import InvalidInput
 from surefoot.report.lower_bound import read_lower_bound, render_lower_bound
 from surefoot.report.lower_bound_figure import compose_lower_bound, draw_lower_bound
+from tests.refusals import refused
 
 
 def setting(accuracy: float, tasks: int, measured: float | None, computed: float) -> dict[str, Any]:
@@ -93,17 +93,25 @@ def test_it_is_written_beside_its_log(tmp_path: Path) -> None:
     assert path.stat().st_size > 20_000
 
 
-@pytest.mark.parametrize("content", ["{", "[]", '{"schema": 1, "experiment": "suite"}', '{"schema": 2, "experiment": "lower-bound"}'])  # fmt: skip
-def test_other_files_are_refused(content: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("content", "code"),
+    [
+        ("{", "SF-RECORD-UNREADABLE"),
+        ("[]", "SF-RECORD-FIELD"),
+        ('{"schema": 1, "experiment": "suite"}', "SF-RECORD-SCHEMA"),
+        ('{"schema": 2, "experiment": "lower-bound"}', "SF-RECORD-SCHEMA"),
+    ],
+)
+def test_other_files_are_refused(content: str, code: str, tmp_path: Path) -> None:
     (tmp_path / "summary.json").write_text(content)
-    with pytest.raises(InvalidInput, match="run surefoot reproduce lower-bound again"):
+    with refused(code, "surefoot reproduce lower-bound"):
         read_lower_bound(tmp_path)
 
 
 def test_a_missing_file_is_refused_and_so_is_another_summary(tmp_path: Path) -> None:
-    with pytest.raises(InvalidInput, match=r"summary.json is missing; run surefoot reproduce lower-bound again"):
+    with refused("SF-RECORD-MISSING", "summary.json"):
         read_lower_bound(tmp_path)
-    with pytest.raises(InvalidInput, match="summary must be a lower-bound run of schema 1"):
+    with refused("SF-RECORD-FIELD", "summary", "1"):
         render_lower_bound({"schema": 1, "experiment": "suite"})
 
 

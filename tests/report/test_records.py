@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from surefoot.errors import InvalidInput
 from surefoot.report.records import Summary, curve_path, read_curves, read_landscape, read_summary
+from tests.refusals import refused
 from tests.report.runs import write_run
 
 
@@ -31,7 +31,7 @@ def test_one_cost_per_task_will_do_for_one_constraint_only(tmp_path: Path) -> No
     raw = write_run(tmp_path / "run")
     assert Summary.of(raw).agents[0].max_cost.shape == (3, 1)
     raw["cost_limits"] = [1.5, 0.2]
-    with pytest.raises(InvalidInput, match=r"max_cost must have shape \(3, 2\), got \(3,\)"):
+    with refused("SF-ARGUMENT-SHAPE", "(3, 2)", "(3,)"):
         Summary.of(raw)
 
 
@@ -53,24 +53,24 @@ def test_assumptions_come_in_several_forms(
 
 
 @pytest.mark.parametrize(
-    ("path", "value", "message"),
+    ("path", "value", "refusal"),
     [
-        (["schema"], 2, r"summary.schema must be 1, got 2; use the matching version"),
-        (["agents"], {}, r"summary.agents must not be empty"),
-        (["tasks"], [], r"summary.tasks must not be empty"),
-        (["cost_limits"], [float("nan")], r"summary.cost_limits\[0\] must be finite"),
-        (["agents", "pce", "regret"], {}, r"summary.agents\['pce'\].regret must hold at least one checkpoint"),
-        (["agents", "pce", "regret"], {"10": [1.0]}, r"regret\[10\] must have shape \(3\), got \(1,\)"),
-        (["agents", "pce", "violating_episodes"], ["x", 1, 2], r"violating_episodes must hold real numbers"),
+        (["schema"], 2, ("SF-RECORD-SCHEMA", "summary.schema", "1", "2")),
+        (["agents"], {}, ("SF-RECORD-FIELD", "summary.agents")),
+        (["tasks"], [], ("SF-RECORD-FIELD", "summary.tasks")),
+        (["cost_limits"], [float("nan")], ("SF-ARGUMENT-FINITE", "summary.cost_limits[0]")),
+        (["agents", "pce", "regret"], {}, ("SF-RECORD-FIELD", "summary.agents['pce'].regret")),
+        (["agents", "pce", "regret"], {"10": [1.0]}, ("SF-ARGUMENT-SHAPE", "(3)", "(1,)")),
+        (["agents", "pce", "violating_episodes"], ["x", 1, 2], ("SF-ARGUMENT-TYPE",)),
     ],
 )
-def test_a_broken_summary_is_refused(tmp_path: Path, path: list[str], value: Any, message: str) -> None:
+def test_a_broken_summary_is_refused(tmp_path: Path, path: list[str], value: Any, refusal: tuple[str, ...]) -> None:
     raw = write_run(tmp_path / "run")
     parent = raw
     for key in path[:-1]:
         parent = parent[key]
     parent[path[-1]] = value
-    with pytest.raises(InvalidInput, match=message):
+    with refused(*refusal):
         Summary.of(raw)
 
 
@@ -78,25 +78,23 @@ def test_a_broken_summary_is_refused(tmp_path: Path, path: list[str], value: Any
 def test_a_missing_key_is_named(tmp_path: Path, key: str) -> None:
     raw = write_run(tmp_path / "run")
     del raw[key]
-    with pytest.raises(InvalidInput, match=f"summary must have the key '{key}'"):
+    with refused("SF-RECORD-FIELD", "summary", f"'{key}'"):
         Summary.of(raw)
 
 
-@pytest.mark.parametrize(
-    ("text", "message"), [("{", "must be readable JSON"), ("[]", "must hold a JSON object, got list")]
-)
-def test_a_file_that_is_no_summary_is_refused(tmp_path: Path, text: str, message: str) -> None:
+@pytest.mark.parametrize(("text", "refusal"), [("{", ("SF-RECORD-UNREADABLE",)), ("[]", ("SF-RECORD-FIELD", "list"))])
+def test_a_file_that_is_no_summary_is_refused(tmp_path: Path, text: str, refusal: tuple[str, ...]) -> None:
     (tmp_path / "summary.json").write_text(text)
-    with pytest.raises(InvalidInput, match=message):
+    with refused(*refusal):
         read_summary(tmp_path)
 
 
 def test_missing_files_are_named(tmp_path: Path) -> None:
-    with pytest.raises(InvalidInput, match=r"summary.json is missing"):
+    with refused("SF-RECORD-MISSING", "summary.json"):
         read_summary(tmp_path)
-    with pytest.raises(InvalidInput, match=r"figure1.npz is missing"):
+    with refused("SF-RECORD-MISSING", "figure1.npz"):
         read_landscape(tmp_path)
-    with pytest.raises(InvalidInput, match=r"pce.npz is missing"):
+    with refused("SF-RECORD-MISSING", "pce.npz"):
         read_curves(tmp_path, "pce", tasks=3, constraints=1)
 
 
@@ -105,19 +103,19 @@ def test_damaged_and_hostile_arrays_are_refused(tmp_path: Path) -> None:
     path = curve_path(tmp_path, "pce")
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(InvalidInput, match="must be an npz archive of plain arrays"):
+    with refused("SF-RECORD-UNREADABLE", "pce.npz"):
         read_curves(tmp_path, "pce", tasks=3, constraints=1)
     np.savez(path, episodes=np.array([{"an": "object"}], dtype=object), allow_pickle=True)
-    with pytest.raises(InvalidInput, match="must be an npz archive of plain arrays"):
+    with refused("SF-RECORD-UNREADABLE", "pce.npz"):
         read_curves(tmp_path, "pce", tasks=3, constraints=1)
 
 
 def test_curves_of_the_wrong_shape_are_refused(tmp_path: Path) -> None:
     write_run(tmp_path)
-    with pytest.raises(InvalidInput, match=r"pce.npz:regret must have shape \(4, 50\), got \(3, 50\)"):
+    with refused("SF-ARGUMENT-SHAPE", "pce.npz:regret", "(4, 50)", "(3, 50)"):
         read_curves(tmp_path, "pce", tasks=4, constraints=1)
     np.savez(curve_path(tmp_path, "pce"), episodes=np.arange(3))
-    with pytest.raises(InvalidInput, match="lacks an array"):
+    with refused("SF-RECORD-FIELD", "pce.npz", "regret"):
         read_curves(tmp_path, "pce", tasks=3, constraints=1)
 
 
@@ -126,7 +124,7 @@ def test_a_landscape_of_the_wrong_shape_is_refused(tmp_path: Path) -> None:
     with np.load(tmp_path / "figure1.npz") as archive:
         arrays = dict(archive)
     np.savez(tmp_path / "figure1.npz", **{**arrays, "safe_value": np.zeros(2)})
-    with pytest.raises(InvalidInput, match=r"figure1.npz:safe_value must have shape \(11,\), got \(2,\)"):
+    with refused("SF-RECORD-FIELD", "figure1.npz:safe_value", "(11,)", "(2,)"):
         read_landscape(tmp_path)
 
 

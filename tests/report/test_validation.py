@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from surefoot import InvalidInput
 from surefoot.report.validation import read_validation, render_validation
 from surefoot.report.validation_figure import compose_validation, draw_validation
+from tests.refusals import refused
 
 
 def rate(count: int, runs: int, interval: tuple[float, float]) -> dict[str, Any]:
@@ -78,15 +78,15 @@ def test_the_figure_shows_the_promise_hollow_measured_rows_and_the_diagonal() ->
 
 @pytest.mark.slow
 def test_files_are_read_checked_and_drawn(tmp_path: Path) -> None:
-    with pytest.raises(InvalidInput, match=r"validation.json is missing; run surefoot validate again"):
+    with refused("SF-RECORD-MISSING", "validation.json"):
         read_validation(tmp_path)
     log = tmp_path / "validation.json"
     log.write_text("[1]")
-    with pytest.raises(InvalidInput, match="must hold a JSON object, got list; run surefoot validate again"):
+    with refused("SF-RECORD-FIELD", "list"):
         read_validation(tmp_path)
     for content in ('{"schema": 2, "experiment": "validation"}', '{"schema": 1, "experiment": "gridworld"}'):
         log.write_text(content)
-        with pytest.raises(InvalidInput, match=r"a validation run of schema 1, got .*; run surefoot validate again"):
+        with refused("SF-RECORD-FIELD", "1"):
             read_validation(tmp_path)
     log.write_text(json.dumps(SUMMARY))
     assert read_validation(tmp_path) == SUMMARY

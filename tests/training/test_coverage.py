@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from surefoot import InvalidInput, TabularCMDP, distance, evaluate
+from surefoot import TabularCMDP, distance, evaluate
 from surefoot.tasks import NoisyGridworld
 from surefoot.training import CMDPDistance, ParameterDistance, ValueDistance
 from surefoot.training.coverage import joint_support, kernel_rows
 from tests.models import random_cmdp, random_policy
+from tests.refusals import refused
 from tests.training.families import Blend
 
 
@@ -49,7 +50,7 @@ def test_parameter_distance_scales_each_parameter() -> None:
     first, second = np.array([[0.0, 0.0]]), np.array([[1.0, 10.0], [3.0, 1.0]])
     assert ParameterDistance().distances(Blend(), first, second).tolist() == [[10.0, 3.0]]
     assert ParameterDistance(np.array([1.0, 20.0])).distances(Blend(), first, second).tolist() == [[1.0, 3.0]]
-    with pytest.raises(InvalidInput, match=r"scales must have shape \(2\), got \(3,\)"):
+    with refused("SF-ARGUMENT-SHAPE", "scales", "(2)", "(3,)"):
         ParameterDistance(np.ones(3)).distances(Blend(), first, second)
 
 
@@ -95,9 +96,7 @@ def test_tasks_of_different_shapes_are_refused() -> None:
             )
 
     points = np.array([[0.1, 0.0], [0.9, 0.0]])
-    with pytest.raises(
-        InvalidInput, match=r"tasks of a family must share \(S, A, I\), got \[\(3, 2, 2\), \(4, 2, 2\)\]"
-    ):
+    with refused("SF-FAMILY-SIZES", "family", "(S, A, I)", "[(3, 2, 2), (4, 2, 2)]"):
         CMDPDistance().distances(Odd(), points, points)
 
 

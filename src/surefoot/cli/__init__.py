@@ -105,5 +105,5 @@ def main(arguments: list[str] | None = None) -> None:
             sys.exit(MENDABLE)
         if not isinstance(error, SurefootError):
             raise
-        click.echo(printable(f"error: {error}"), err=True)
+        click.echo(printable(f"error {error.code}: {error}"), err=True)
         sys.exit(ASSUMPTION if isinstance(error, AssumptionError) else MENDABLE)

@@ -96,5 +96,5 @@ def _replace(out: Path, page: str) -> None:
         if temporary is not None and os.path.exists(temporary):
             os.unlink(temporary)
         raise InvalidInput(
-            f"out must be a file that can be written, got {out} ({error}); choose another place"
+            f"out must be a file that can be written, got {out} ({error}); choose another place", code="SF-OUTPUT-WRITE"
         ) from error

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
 from surefoot.cli.printing import printable
+
+if TYPE_CHECKING:
+    from surefoot.errors import SurefootError
 
 __all__ = ["ASSUMPTION", "CONFLICT", "DISAGREES", "INTERRUPTED", "JOURNAL", "MENDABLE", "PAUSED", "leave_with"]
 
@@ -20,14 +23,16 @@ MENDABLE, ASSUMPTION, DISAGREES, PAUSED, CONFLICT, JOURNAL = 2, 3, 4, 5, 6, 7
 INTERRUPTED = 130
 
 
-def leave_with(error: Exception, as_json: bool) -> NoReturn:
+def leave_with(error: SurefootError, as_json: bool) -> NoReturn:
     """Report an error on the stream that fits, and leave with its status."""
     from surefoot.errors import AssumptionError, ConflictError, JournalError, PausedError
 
     kinds = ((AssumptionError, ASSUMPTION), (PausedError, PAUSED), (ConflictError, CONFLICT), (JournalError, JOURNAL))
     status = next((status for kind, status in kinds if isinstance(error, kind)), MENDABLE)
     if as_json:
-        click.echo(json.dumps({"error": type(error).__name__, "message": str(error), "status": status}))
+        click.echo(
+            json.dumps({"error": type(error).__name__, "code": error.code, "message": str(error), "status": status})
+        )
     else:
-        click.echo(printable(f"error: {error}"), err=True)
+        click.echo(printable(f"error {error.code}: {error}"), err=True)
     sys.exit(status)

@@ -271,7 +271,9 @@ def _numbers(name: str, given: str, size: int | None = None) -> tuple[float, ...
         values = ()
     if not values or (size is not None and len(values) != size):
         wanted = "numbers" if size is None else f"{size} numbers"
-        raise InvalidInput(f"{name} must be {wanted} with commas between them, got {given!r}; e.g. 0.2,0.1")
+        raise InvalidInput(
+            f"{name} must be {wanted} with commas between them, got {given!r}; e.g. 0.2,0.1", code="SF-ARGUMENT-SYNTAX"
+        )
     return values
 
 
@@ -279,7 +281,9 @@ def _whole(name: str, value: float) -> int:
     from surefoot.errors import InvalidInput
 
     if not value.is_integer():
-        raise InvalidInput(f"{name} must hold whole numbers of tasks, got {value:g}; e.g. 4,8,16")
+        raise InvalidInput(
+            f"{name} must hold whole numbers of tasks, got {value:g}; e.g. 4,8,16", code="SF-ARGUMENT-TYPE"
+        )
     return int(value)
 
 

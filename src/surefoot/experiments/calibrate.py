@@ -74,7 +74,9 @@ class Search:
             self, "delta", check_real("delta", self.delta, low=0.0, high=1.0, open_low=True, open_high=True)
         )
         if not self.multipliers:
-            raise InvalidInput("multipliers must hold at least one number, got none; e.g. 1e-3, 1")
+            raise InvalidInput(
+                "multipliers must hold at least one number, got none; e.g. 1e-3, 1", code="SF-ARGUMENT-EMPTY"
+            )
         largest = float(np.finfo(float).max)
         checked = [
             check_real(f"multipliers[{index}]", m, low=0.0, high=largest, open_low=True)
@@ -164,12 +166,15 @@ def merge(path: Path, family_name: str, entries: dict[str, Any]) -> dict[str, An
             table = read_object(path, remedy="choose another file")
         if table.get("schema") != SCHEMA or not isinstance(table.get("families"), dict):
             raise InvalidInput(
-                f"out must be a table of multipliers of schema {SCHEMA}, got {path}; choose another file"
+                f"out must be a table of multipliers of schema {SCHEMA}, got {path}; choose another file",
+                code="SF-RECORD-SCHEMA",
             )
         table["families"].setdefault(family_name, {}).update(entries)
         path.write_text(json.dumps(table, indent=1, sort_keys=True, allow_nan=False) + "\n", encoding="utf-8")
     except InvalidInput:
         raise
     except (OSError, ValueError) as error:
-        raise InvalidInput(f"out must be a JSON file that can be read and written, got {path}: {error}") from error
+        raise InvalidInput(
+            f"out must be a JSON file that can be read and written, got {path}: {error}", code="SF-RECORD-UNREADABLE"
+        ) from error
     return table

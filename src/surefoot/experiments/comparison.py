@@ -49,7 +49,9 @@ def check_comparison(agents: Sequence[str], episodes: int) -> None:
     """
     episodes = check_integer("episodes", episodes, low=1)
     if not agents or len(set(agents)) < len(agents):
-        raise InvalidInput(f"agents must be distinct names, got {list(agents)}; list every agent once")
+        raise InvalidInput(
+            f"agents must be distinct names, got {list(agents)}; list every agent once", code="SF-ARGUMENT-DISTINCT"
+        )
     check_agents(agents)
 
 

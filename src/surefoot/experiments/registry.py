@@ -67,7 +67,8 @@ def _parameters(argument: str) -> list[float]:
         return [float(part) for part in argument.split(",")]
     except ValueError:
         raise InvalidInput(
-            f"robust-fixed needs the parameters of a task, got {argument!r}; e.g. robust-fixed:0.36"
+            f"robust-fixed needs the parameters of a task, got {argument!r}; e.g. robust-fixed:0.36",
+            code="SF-ARGUMENT-SYNTAX",
         ) from None
 
 
@@ -93,7 +94,8 @@ def _check_certified(argument: str) -> None:
     trust, _, evidence = argument.partition(":")
     if trust not in ("", "cells", "envelope", "data") or evidence not in ("", "all", "returns"):
         raise InvalidInput(
-            f"certified takes cells, envelope or data, then :all or :returns, got {argument!r}; e.g. certified:cells:returns"
+            f"certified takes cells, envelope or data, then :all or :returns, got {argument!r}; e.g. certified:cells:returns",
+            code="SF-ARGUMENT-SYNTAX",
         )
 
 
@@ -109,13 +111,16 @@ def _certified(context: AgentContext, argument: str) -> Agent:
 
 def _preset(name: str, value: str) -> str:
     if value not in ("theory", "published"):
-        raise InvalidInput(f'preset of {name} must be "theory" or "published", got {value!r}; e.g. {name}:theory')
+        raise InvalidInput(
+            f'preset of {name} must be "theory" or "published", got {value!r}; e.g. {name}:theory',
+            code="SF-ARGUMENT-CHOICE",
+        )
     return value
 
 
 def _refuse_argument(name: str, argument: str) -> None:
     if argument:
-        raise InvalidInput(f"{name} takes no argument, got {argument!r}; write {name}")
+        raise InvalidInput(f"{name} takes no argument, got {argument!r}; write {name}", code="SF-ARGUMENT-SYNTAX")
 
 
 @dataclass(frozen=True)
@@ -186,7 +191,8 @@ def check_agents(names: Sequence[str]) -> None:
     for name in names:
         if name.partition(":")[0] not in AGENTS:
             raise InvalidInput(
-                f"agent must be one of {', '.join(sorted(AGENTS))}, got {name!r}; add :argument where needed"
+                f"agent must be one of {', '.join(sorted(AGENTS))}, got {name!r}; add :argument where needed",
+                code="SF-ARGUMENT-CHOICE",
             )
         key, _, argument = name.partition(":")
         AGENTS[key].check(argument)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from surefoot.arrays import FloatArray
+from surefoot.errors import AssumptionError
 from surefoot.gym.simulated import SimulatedValues
 from surefoot.gym.values import Estimates
 from surefoot.policyset.schema import AssumptionReport
@@ -44,13 +45,16 @@ class Offenders:
             clauses.append(f"{where}: the safe policy {what}")
         return "; ".join(clauses) + ("; ..." if len(self.found) > SHOWN else "")
 
-    def refusal(self, values: Estimates) -> str:
-        """Message of the error that strict training raises."""
+    def refusal(self, values: Estimates) -> AssumptionError:
+        """The error that strict training raises."""
         wide = float(values.widths[:, 0, 1 : 1 + self.run.limits.size].max(initial=0.0))
-        return (
+        return AssumptionError(
             f"{self.run.family.name} breaks the assumption that one policy is feasible with margin in every task, or simulation is too short to "
             f"show that it holds, in {len(self.found)} tasks: {self._describe()} (cost intervals up to {wide:.3g} wide); raise max_episodes or "
-            "narrow widths, bring a safer policy, narrow the family, or train with strict=False to leave such tasks uncovered"
+            "narrow widths, bring a safer policy, narrow the family, or train with strict=False to leave such tasks uncovered",
+            code="SF-ASSUMPTION-MARGIN"
+            if all(margin > 0.0 for *_, margin in self.found)
+            else "SF-ASSUMPTION-INFEASIBLE",
         )
 
     def report(self, margin: float, kept: float) -> AssumptionReport:

@@ -137,7 +137,7 @@ class _Maker:
         self.good = np.flatnonzero(run.keeps_margin(self.margins))
         offenders.add(drawn.tasks, self.values)
         if offenders.found and (strict or not self.good.size):
-            raise AssumptionError(offenders.refusal(self.values))
+            raise offenders.refusal(self.values)
         self.oracle, self.distances = _distances(
             run.family, oracle, drawn.tasks[self.good], self.values.take(self.good)
         )
@@ -177,7 +177,10 @@ def _distances(
         spread = parameters.std(axis=0)
         oracle = ParameterDistance(np.where(spread > 0.0, spread, 1.0), "parameter distance, in standard deviations")
     if isinstance(oracle, str):
-        raise InvalidInput(f"cover must be values, parameters or a coverage oracle, got {oracle!r}; choose one")
+        raise InvalidInput(
+            f"cover must be values, parameters or a coverage oracle, got {oracle!r}; choose one",
+            code="SF-ARGUMENT-CHOICE",
+        )
     return oracle.name, oracle.distances(family, parameters, parameters)
 
 
@@ -227,7 +230,8 @@ def _margin(run: SimulatedValues, boxes: Boxes, strict: bool) -> tuple[float, fl
     if kept <= 0.0 and strict:
         raise AssumptionError(
             f"the safe policy must keep a margin in every cell, got {kept:.4g} in the widest one of {run.family.name}; raise max_episodes, narrow "
-            "widths, use more cells, or bring a safer policy"
+            "widths, use more cells, or bring a safer policy",
+            code="SF-ASSUMPTION-WIDEST",
         )
     return (kept if run.margin is None else run.margin), kept
 

@@ -72,7 +72,7 @@ class FamilyCheck:
             SimulationError: with the whole text.
         """
         if self.problems:
-            raise SimulationError(self.text)
+            raise SimulationError(self.text, code="SF-SIMULATION-CHECK")
 
 
 def check_family(
@@ -125,7 +125,8 @@ def _sample(family: GymFamily, tasks: int, seed: int) -> FloatArray:
     first, again = (family.sample(tasks, np.random.default_rng(seed)) for _ in range(2))
     if not np.array_equal(first, again):
         raise SimulationError(
-            f"sampler of {family.name} must draw from the generator it is given, got other tasks for the same seed; use rng alone"
+            f"sampler of {family.name} must draw from the generator it is given, got other tasks for the same seed; use rng alone",
+            code="SF-FAMILY-RANDOM",
         )
     return first
 

@@ -54,7 +54,8 @@ class Checkpoint:
         if self.folder.exists() and (not self.folder.is_dir() or any(self.folder.iterdir())):
             raise InvalidInput(
                 f"checkpoint must be a new or empty folder, or one that this training made, got {self.folder}, which holds something else; name "
-                "another"
+                "another",
+                code="SF-TRAINING-FOLDER",
             )
         self.folder.mkdir(parents=True, exist_ok=True)
         self._write(self._index, (json.dumps(wanted, indent=1) + "\n").encode())
@@ -65,7 +66,8 @@ class Checkpoint:
             if there.get(name) != wanted.get(name):
                 raise InvalidInput(
                     f"checkpoint {self.folder} belongs to a training with {name} {_short(there.get(name))}, got {_short(wanted.get(name))}; call it "
-                    "as it was called, or name another folder"
+                    "as it was called, or name another folder",
+                    code="SF-TRAINING-RESUMED",
                 )
 
     def get(self, key: dict[str, Any]) -> list[Estimated] | None:

@@ -102,7 +102,8 @@ def tune(
     deviation = check_real("deviation", deviation, low=0.0, open_low=True)
     if not 0.0 < share <= 1.0:
         raise InvalidInput(
-            f"share must lie in (0, 1], got {share}; it is the part of the limit that the search may use"
+            f"share must lie in (0, 1], got {share}; it is the part of the limit that the search may use",
+            code="SF-ARGUMENT-RANGE",
         )
     began, steps = time.monotonic(), 0
     rng = np.random.default_rng(seed)
@@ -154,7 +155,8 @@ def _search(
 ) -> Any:
     if len(start) < 2:
         raise InvalidInput(
-            f"start must have at least 2 entries, got {len(start)}; CMA-ES needs a plane, add a second parameter"
+            f"start must have at least 2 entries, got {len(start)}; CMA-ES needs a plane, add a second parameter",
+            code="SF-ARGUMENT-LENGTH",
         )
     options: dict[str, Any] = {"seed": seed, "verbose": -9, "maxiter": generations}
     if population is not None:

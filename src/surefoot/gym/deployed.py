@@ -50,7 +50,9 @@ def as_deployed(policy: Any) -> Any:
 def owned(library: Sequence[Any]) -> tuple[Any, ...]:
     """The library as a policy set keeps it: as deployed, and copies, so that whoever goes on using an object changes nothing that was measured."""
     if not len(library):
-        raise InvalidInput("library must hold at least the safe policy, got none; put it first")
+        raise InvalidInput(
+            "library must hold at least the safe policy, got none; put it first", code="SF-ARGUMENT-EMPTY"
+        )
     return tuple(as_deployed(_own(policy)) for policy in library)
 
 

@@ -94,7 +94,8 @@ def _horizon(rule: Criterion, steps: int | None) -> int:
     if steps is None or rule.horizon is not None:
         raise InvalidInput(
             f"steps must be given where the criterion has no horizon, and only there, got steps {steps} and horizon {rule.horizon}; say where an "
-            "episode is cut"
+            "episode is cut",
+            code="SF-ARGUMENT-COMBINATION",
         )
     return check_integer("steps", steps, low=1)
 
@@ -117,7 +118,8 @@ class _Play:
             raise
         except Exception as error:
             raise SimulationError(
-                f"{self.doing} must not raise, got {type(error).__name__}: {error} ({self._where()}); do not report this episode"
+                f"{self.doing} must not raise, got {type(error).__name__}: {error} ({self._where()}); do not report this episode",
+                code="SF-SIMULATION-RAISED",
             ) from error
 
     def _run(self, seed: int | None) -> EpisodeReport:
@@ -137,7 +139,12 @@ class _Play:
             self.doing = "step"
             result = self.env.step(action)
             if not isinstance(result, tuple) or len(result) not in (5, 6):
-                self._refuse("step", "return five entries, or six with the cost after the reward", repr(result)[:60])
+                self._refuse(
+                    "SF-SIMULATION-API",
+                    "step",
+                    "return five entries, or six with the cost after the reward",
+                    repr(result)[:60],
+                )
             seen, earned, over, cut, info = result[0], result[1], bool(result[-3]), bool(result[-2]), result[-1]
             weight = self.rule.discount**self.step
             reward += weight * self._number("reward", earned, ())[()]
@@ -147,7 +154,12 @@ class _Play:
                 counts[int(before), int(action), int(seen)] += 1
             self.step += 1
             if cut and not over and self.step < self.horizon:
-                self._refuse("truncated", f"not come before step {self.horizon}", f"it after {self.step} steps")
+                self._refuse(
+                    "SF-SIMULATION-END",
+                    "truncated",
+                    f"not come before step {self.horizon}",
+                    f"it after {self.step} steps",
+                )
         if not over and self.rule.horizon is None:
             tail = self.rule.discount**self.step / (1.0 - self.rule.discount)
             reward, costs = reward + tail * self.rule.reward_bounds[0], costs + tail * np.asarray(self.rule.cost_bounds)
@@ -172,7 +184,9 @@ class _Play:
         if cost is None and self.rule.n_constraints == 0:
             return np.zeros(0)
         if cost is None:
-            self._refuse("cost", 'be in info["cost"], or the third entry of a step of six', "nothing")
+            self._refuse(
+                "SF-SIMULATION-COST", "cost", 'be in info["cost"], or the third entry of a step of six', "nothing"
+            )
         return np.asarray(self._number("cost", cost, (self.rule.n_constraints,)))
 
     def _number(self, name: str, value: Any, shape: tuple[int, ...]) -> Any:
@@ -184,7 +198,8 @@ class _Play:
         except (TypeError, ValueError):
             array = np.full((), np.nan)
         if array.shape != shape or not np.isfinite(array).all():
-            self._refuse(name, f"hold {math.prod(shape)} finite numbers", repr(value)[:60])
+            code = "SF-SIMULATION-FINITE" if array.shape == shape else "SF-SIMULATION-SHAPE"
+            self._refuse(code, name, f"hold {math.prod(shape)} finite numbers", repr(value)[:60])
         return array
 
     def _note(self, before: Any, action: Any, after: Any, reward: Any, info: Any) -> None:
@@ -194,15 +209,16 @@ class _Play:
             self.doing = f"signal {signal.name!r}"
             value = float(signal.of(before, action, after, given, info))
             if not math.isfinite(value):
-                self._refuse(self.doing, "be finite", f"{value:g}")
+                self._refuse("SF-SIMULATION-FINITE", self.doing, "be finite", f"{value:g}")
             values.append(value)
 
     def _where(self) -> str:
         return f"episode {self.ticket.id}, step {self.step}"
 
-    def _refuse(self, name: str, rule: str, got: str) -> Any:
+    def _refuse(self, code: str, name: str, rule: str, got: str) -> Any:
         raise SimulationError(
-            f"{name} must {rule}, got {got} ({self._where()}); do not report this episode: while it is pending it counts as the worst"
+            f"{name} must {rule}, got {got} ({self._where()}); do not report this episode: while it is pending it counts as the worst",
+            code=code,
         )
 
 

@@ -60,7 +60,8 @@ class Signal:
         _check_callable(f"of of signal {self.name!r}", self.of)
         if self.reduce not in REDUCTIONS:
             raise InvalidInput(
-                f"reduce of signal {self.name!r} must be one of {', '.join(REDUCTIONS)}, got {self.reduce!r}; choose one"
+                f"reduce of signal {self.name!r} must be one of {', '.join(REDUCTIONS)}, got {self.reduce!r}; choose one",
+                code="SF-ARGUMENT-CHOICE",
             )
 
 
@@ -106,7 +107,8 @@ class GymFamily:
         object.__setattr__(self, "support", _check_support(self.support, len(self.parameter_names)))
         if self.criterion.horizon is None:
             raise InvalidInput(
-                "criterion.horizon must be given for simulated tasks, got None; say after how many steps an episode ends"
+                "criterion.horizon must be given for simulated tasks, got None; say after how many steps an episode ends",
+                code="SF-ARGUMENT-MISSING",
             )
         for field in ("sampler", "make"):
             _check_callable(field, getattr(self, field))
@@ -115,7 +117,9 @@ class GymFamily:
                 _check_callable(field, getattr(self, field))
         names = [signal.name for signal in self.signals]
         if len(set(names)) < len(names):
-            raise InvalidInput(f"signals must have names of their own, got {names}; rename one")
+            raise InvalidInput(
+                f"signals must have names of their own, got {names}; rename one", code="SF-ARGUMENT-DISTINCT"
+            )
         self._check_bounds()
 
     def _check_bounds(self) -> None:
@@ -125,7 +129,8 @@ class GymFamily:
         (low, high), ceilings = self.criterion.return_range, self.criterion.cost_ceilings
         if len(self.bounds.cost_ceilings) != self.n_constraints:
             raise InvalidInput(
-                f"bounds.cost_ceilings must hold {self.n_constraints} entries, got {len(self.bounds.cost_ceilings)}; give one per constraint"
+                f"bounds.cost_ceilings must hold {self.n_constraints} entries, got {len(self.bounds.cost_ceilings)}; give one per constraint",
+                code="SF-ARGUMENT-LENGTH",
             )
         declared = np.asarray(self.bounds.cost_ceilings)
         wide = (
@@ -138,7 +143,8 @@ class GymFamily:
         if wide:
             raise InvalidInput(
                 f"bounds must lie inside what the criterion implies, returns {low:g}..{high:g} and costs up to {ceilings.tolist()}, "
-                f"and not be empty, got {self.bounds}; narrow them"
+                f"and not be empty, got {self.bounds}; narrow them",
+                code="SF-FAMILY-BOUNDS",
             )
 
     @property
@@ -191,12 +197,14 @@ class GymFamily:
             array = np.asarray(parameters, dtype=np.float64)
         except (TypeError, ValueError) as error:
             raise InvalidInput(
-                f"{source} of {self.name} must give numbers, got {type(parameters).__name__}; fix the family"
+                f"{source} of {self.name} must give numbers, got {type(parameters).__name__}; fix the family",
+                code="SF-FAMILY-SAMPLE",
             ) from error
         if array.ndim != 2 or array.shape[1] != self.n_parameters or (n is not None and len(array) != n):
             raise InvalidInput(
                 f"{source} of {self.name} must give shape ({rows}, {self.n_parameters}), got {array.shape}; "
-                "one row per task, one column per parameter"
+                "one row per task, one column per parameter",
+                code="SF-FAMILY-SAMPLE",
             )
         outside = ~((array >= self.support[:, 0]) & (array <= self.support[:, 1]) & np.isfinite(array))
         if outside.any():
@@ -204,7 +212,8 @@ class GymFamily:
             low, high = self.support[column]
             raise InvalidInput(
                 f"{source} of {self.name} must keep {self.parameter_names[column]} in its support [{low:g}, {high:g}], "
-                f"got {array[row, column]:g} in row {row}; clip it, or widen support"
+                f"got {array[row, column]:g} in row {row}; clip it, or widen support",
+                code="SF-FAMILY-SAMPLE",
             )
         return freeze(array)
 
@@ -215,12 +224,14 @@ def _room(end: float) -> float:
 
 def _check_name(what: str, value: Any) -> None:
     if not isinstance(value, str) or not value:
-        raise InvalidInput(f"{what} must be a non-empty string, got {value!r}; name it")
+        raise InvalidInput(f"{what} must be a non-empty string, got {value!r}; name it", code="SF-ARGUMENT-TEXT")
 
 
 def _check_callable(what: str, value: Any) -> None:
     if not callable(value):
-        raise InvalidInput(f"{what} must be callable, got {type(value).__name__}; pass a function")
+        raise InvalidInput(
+            f"{what} must be callable, got {type(value).__name__}; pass a function", code="SF-ARGUMENT-TYPE"
+        )
 
 
 def _check_support(support: Any, p: int) -> FloatArray:
@@ -228,10 +239,14 @@ def _check_support(support: Any, p: int) -> FloatArray:
         array = np.asarray(support, dtype=np.float64).reshape(p, 2)
     except (TypeError, ValueError) as error:
         raise InvalidInput(
-            f"support must have shape ({p}, 2), one row (low, high) per parameter, got {np.shape(support)}; check the names too"
+            f"support must have shape ({p}, 2), one row (low, high) per parameter, got {np.shape(support)}; check the names too",
+            code="SF-ARGUMENT-SHAPE",
         ) from error
     bad = ~(array[:, 0] <= array[:, 1])
     if bad.any():
         (row,) = first_where(bad)
-        raise InvalidInput(f"support[{row}] must be (low, high) with low <= high, got {array[row].tolist()}; swap them")
+        raise InvalidInput(
+            f"support[{row}] must be (low, high) with low <= high, got {array[row].tolist()}; swap them",
+            code="SF-ARGUMENT-ORDER",
+        )
     return freeze(array)

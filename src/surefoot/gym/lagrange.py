@@ -73,11 +73,13 @@ class Multipliers:
         """
         if not 0.0 < share <= 1.0:
             raise InvalidInput(
-                f"share must lie in (0, 1], got {share}; it is the part of the limit that training may use"
+                f"share must lie in (0, 1], got {share}; it is the part of the limit that training may use",
+                code="SF-ARGUMENT-RANGE",
             )
         if (criterion.cost_limits <= 0.0).any():
             raise InvalidInput(
-                "cost_limits must be > 0 for training with multipliers, got 0; allow a little cost and train below it"
+                "cost_limits must be > 0 for training with multipliers, got 0; allow a little cost and train below it",
+                code="SF-ARGUMENT-RANGE",
             )
         features = 1 + 2 * len(support) if tasks is None else len(tasks)
         weights = np.zeros((criterion.n_constraints, features))
@@ -186,7 +188,8 @@ def step_costs(
     if cost is None:
         raise SimulationError(
             f'cost of {family.name} must be in info["cost"], got an info with {", ".join(sorted(map(str, info))[:6]) or "nothing"}; put it there, '
-            "return steps of six, or give the family cost="
+            "return steps of six, or give the family cost=",
+            code="SF-SIMULATION-COST",
         )
     return (
         after,

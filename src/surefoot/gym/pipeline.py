@@ -145,7 +145,9 @@ def train_simulated(
     if margin is not None:
         margin = check_real("margin", margin, low=0.0, open_low=True)
     if seams not in ("interpolate", "simulate"):
-        raise InvalidInput(f"seams must be one of interpolate, simulate, got {seams!r}; choose one")
+        raise InvalidInput(
+            f"seams must be one of interpolate, simulate, got {seams!r}; choose one", code="SF-ARGUMENT-CHOICE"
+        )
     lineage = Lineage.after(previous, family.name, delta=delta, seed=seed)
     alpha = _training_level(family, miss, delta, holdout)
     failed_share = check_real("failed_share", failed_share, low=0.0, high=1.0, open_high=True)
@@ -156,9 +158,9 @@ def train_simulated(
     drawn = DrawnTasks.of(family, family.sample(tasks, sample_rng), outside)
     for j, policy in enumerate(run.policies):
         for problem in check_memory(family, drawn.tasks[0], policy, j, seed=seed):
-            raise SimulationError(problem)
+            raise SimulationError(problem, code="SF-SIMULATION-MEMORY")
     for problem in ignored(family, run.policies, seed=seed):
-        raise SimulationError(problem)
+        raise SimulationError(problem, code="SF-FAMILY-RESET")
     if checkpoint is not None:
         run.checkpoint = Checkpoint(checkpoint, run.settings(drawn.tasks[0]))
     if progress:

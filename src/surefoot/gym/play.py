@@ -62,7 +62,8 @@ class EpisodeCache:
         if points.ndim != 2 or points.shape[1] != family.n_parameters or (len(points) > 1 and not family.shared):
             raise InvalidInput(
                 f"parameters must name one task of {family.name}, or several that differ in the reward only, got shape {np.shape(parameters)}; "
-                "make a bank for every task"
+                "make a bank for every task",
+                code="SF-ARGUMENT-SHAPE",
             )
         self.parameters = points
         self._blocks: dict[tuple[int, int], tuple[FloatArray, FloatArray]] = {}
@@ -168,7 +169,8 @@ def play_gym(
     worth = as_floats("values", values, (len(cache.policies), 1 + n_constraints))
     if len(agent.policies) != len(cache.policies):
         raise InvalidInput(
-            f"bank must hold the agent's {len(agent.policies)} policies, got {len(cache.policies)}; make it for agent.policies"
+            f"bank must hold the agent's {len(agent.policies)} policies, got {len(cache.policies)}; make it for agent.policies",
+            code="SF-ARGUMENT-MISMATCH",
         )
     reader = _Reader(cache, seed, task, first_block)
 

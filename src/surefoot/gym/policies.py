@@ -33,7 +33,8 @@ def from_sb3(model: Any) -> MLPPolicy:
     """
     if not hasattr(model, "policy") or not hasattr(model, "action_space"):
         raise InvalidInput(
-            f"model must be a Stable-Baselines3 model, got {type(model).__name__}; pass the model, not its policy"
+            f"model must be a Stable-Baselines3 model, got {type(model).__name__}; pass the model, not its policy",
+            code="SF-POLICY-MODEL",
         )
     _check_flat(model)
     modules, squash = _actor(model.policy)
@@ -57,12 +58,15 @@ def _check_flat(model: Any) -> None:
     """Raise unless observations are vectors that the network reads as they are."""
     policy, space = model.policy, type(model.observation_space).__name__
     if hasattr(policy, "lstm_actor"):
-        raise InvalidInput("model must have no memory, got a recurrent policy; train it with MlpPolicy")
+        raise InvalidInput(
+            "model must have no memory, got a recurrent policy; train it with MlpPolicy", code="SF-POLICY-RECURRENT"
+        )
     source = policy if getattr(policy, "features_extractor", None) is not None else getattr(policy, "actor", None)
     extractor = type(getattr(source, "features_extractor", None)).__name__
     if space != "Box" or extractor != "FlattenExtractor":
         raise InvalidInput(
-            f"model must read vectors with a multilayer perceptron, got observations {space} through {extractor}; train it with MlpPolicy on a Box"
+            f"model must read vectors with a multilayer perceptron, got observations {space} through {extractor}; train it with MlpPolicy on a Box",
+            code="SF-POLICY-NETWORK",
         )
 
 
@@ -72,7 +76,8 @@ def _actor(policy: Any) -> tuple[list[Any], bool]:
         return [policy.mlp_extractor.policy_net, policy.action_net], bool(getattr(policy, "squash_output", False))
     if not hasattr(policy, "actor"):
         raise InvalidInput(
-            f"model must have an actor, got {type(policy).__name__}; export PPO, A2C, TRPO, SAC, TD3 or DDPG"
+            f"model must have an actor, got {type(policy).__name__}; export PPO, A2C, TRPO, SAC, TD3 or DDPG",
+            code="SF-POLICY-ACTOR",
         )
     if hasattr(policy.actor, "latent_pi"):
         return [policy.actor.latent_pi, policy.actor.mu], True
@@ -93,7 +98,8 @@ def _unrolled(modules: list[Any]) -> tuple[list[Any], list[str]]:
                 activations.append(ACTIVATION_OF[name])
             elif name != "Flatten":
                 raise InvalidInput(
-                    f"model must consist of linear layers with tanh or ReLU, got {name}; retrain it with such a network"
+                    f"model must consist of linear layers with tanh or ReLU, got {name}; retrain it with such a network",
+                    code="SF-POLICY-NETWORK",
                 )
     return layers, activations
 
@@ -102,7 +108,8 @@ def _one(activations: list[str]) -> str:
     kinds = set(activations)
     if len(kinds) > 1:
         raise InvalidInput(
-            f"model must use one activation throughout, got {', '.join(sorted(kinds))}; retrain it with one"
+            f"model must use one activation throughout, got {', '.join(sorted(kinds))}; retrain it with one",
+            code="SF-POLICY-NETWORK",
         )
     return kinds.pop() if kinds else "tanh"
 
@@ -117,12 +124,14 @@ def _range(space: Any) -> tuple[FloatArray | None, FloatArray | None]:
     if name == "Discrete":
         if int(getattr(space, "start", 0)) != 0:
             raise InvalidInput(
-                f"action_space must count from 0, got start {space.start}; shift the actions in a wrapper"
+                f"action_space must count from 0, got start {space.start}; shift the actions in a wrapper",
+                code="SF-POLICY-ACTIONS",
             )
         return None, None
     if name != "Box" or len(space.shape) != 1:
         raise InvalidInput(
-            f"action_space must be a one-dimensional Box or Discrete, got {space}; flatten it in a wrapper"
+            f"action_space must be a one-dimensional Box or Discrete, got {space}; flatten it in a wrapper",
+            code="SF-POLICY-ACTIONS",
         )
     return np.asarray(space.low, dtype=np.float64), np.asarray(space.high, dtype=np.float64)
 

@@ -137,7 +137,10 @@ def rollout(
     parts = 1 if workers == 1 else max(1, -(-workers * BLOCKS // len(policies)))
     numbers = list(range(len(policies))) if indices is None else [int(j) for j in indices]
     if len(numbers) != len(policies):
-        raise InvalidInput(f"indices must hold {len(policies)} positions, got {len(numbers)}; give one per policy")
+        raise InvalidInput(
+            f"indices must hold {len(policies)} positions, got {len(numbers)}; give one per policy",
+            code="SF-ARGUMENT-LENGTH",
+        )
     edges = np.linspace(0, episodes, min(parts, episodes) + 1).astype(int)
     units = [(j, int(a), int(b - a)) for j in range(len(policies)) for a, b in itertools.pairwise(edges)]
     if workers == 1:
@@ -186,11 +189,13 @@ class RolloutWorker:
         self.parameters = np.asarray(parameters, dtype=np.float64)
         if self.parameters.shape != (family.n_parameters,):
             raise InvalidInput(
-                f"parameters must have shape ({family.n_parameters},), got {self.parameters.shape}; name one task"
+                f"parameters must have shape ({family.n_parameters},), got {self.parameters.shape}; name one task",
+                code="SF-ARGUMENT-SHAPE",
             )
         if rewards_at is not None and not family.shared:
             raise InvalidInput(
-                f"rewards_at must be None for {family.name}, whose tasks differ in more than the reward, got {np.shape(rewards_at)}; run each task"
+                f"rewards_at must be None for {family.name}, whose tasks differ in more than the reward, got {np.shape(rewards_at)}; run each task",
+                code="SF-ARGUMENT-COMBINATION",
             )
         points = None if not family.shared else self.parameters[None] if rewards_at is None else rewards_at
         self.rewards_at = None if points is None else np.asarray(points, dtype=np.float64)
@@ -223,17 +228,20 @@ class RolloutWorker:
             raise
         except Exception as error:
             raise SimulationError(
-                f"make of {where} must return an environment, got {type(error).__name__}: {error}; call it alone with these parameters"
+                f"make of {where} must return an environment, got {type(error).__name__}: {error}; call it alone with these parameters",
+                code="SF-SIMULATION-RAISED",
             ) from error
         for name in ("reset", "step", "close", "action_space", "observation_space"):
             if not hasattr(env, name):
                 raise SimulationError(
-                    f"make of {where} must return a Gymnasium environment, got {type(env).__name__} without {name}; subclass gymnasium.Env"
+                    f"make of {where} must return a Gymnasium environment, got {type(env).__name__} without {name}; subclass gymnasium.Env",
+                    code="SF-SIMULATION-API",
                 )
         if not hasattr(env.observation_space, "shape") or env.observation_space.shape is None:
             raise SimulationError(
                 f"observation_space of {where} must be an array space, got {type(env.observation_space).__name__}; "
-                "wrap it in gymnasium.wrappers.FlattenObservation"
+                "wrap it in gymnasium.wrappers.FlattenObservation",
+                code="SF-SIMULATION-API",
             )
         return env
 
@@ -315,7 +323,8 @@ class _Run:
             raise
         except Exception as error:
             raise SimulationError(
-                f"{self.doing} must not raise, got {type(error).__name__}: {error} ({self._where(self.slot)}); run it alone to see why"
+                f"{self.doing} must not raise, got {type(error).__name__}: {error} ({self._where(self.slot)}); run it alone to see why",
+                code="SF-SIMULATION-RAISED",
             ) from error
         returns, *rest = self.out
         returns, (costs, signals, lengths, first) = returns[:, 0] if self.worker.single else returns, rest
@@ -349,7 +358,14 @@ class _Run:
                 continue
             break
         if not isinstance(result, tuple) or len(result) != 2:
-            self._refuse("reset", "return (observation, info)", type(result).__name__, slot, "follow Gymnasium's API")
+            self._refuse(
+                "SF-SIMULATION-API",
+                "reset",
+                "return (observation, info)",
+                type(result).__name__,
+                slot,
+                "follow Gymnasium's API",
+            )
         self.returns[slot], self.costs[slot] = 0.0, 0.0
         self.signals[slot] = [-np.inf if s.reduce == "max" else 0.0 for s in self.family.signals]
         self._see(slot, result[0])
@@ -394,13 +410,21 @@ class _Run:
 
     def _see(self, slot: int, observation: Any) -> None:
         if observation is self.observations[slot] and isinstance(observation, np.ndarray) and observation.ndim:
-            self._refuse("observation", "be a fresh array every step", "the same object", slot, "return a copy")
+            self._refuse(
+                "SF-SIMULATION-API",
+                "observation",
+                "be a fresh array every step",
+                "the same object",
+                slot,
+                "return a copy",
+            )
         if isinstance(observation, np.ndarray):
             shape = observation.shape
         else:
             shape = () if isinstance(observation, int | float) else np.shape(observation)
         if shape != self.shape:
             self._refuse(
+                "SF-SIMULATION-SHAPE",
                 "observation",
                 f"have shape {self.space.shape}",
                 str(shape),
@@ -413,13 +437,16 @@ class _Run:
         try:
             self.seen[slot] = observation
         except (TypeError, ValueError, OverflowError):
-            self._refuse("observation", "hold numbers", repr(observation)[:60], slot, "fix the environment")
+            self._refuse(
+                "SF-SIMULATION-TYPE", "observation", "hold numbers", repr(observation)[:60], slot, "fix the environment"
+            )
 
     def _check_seen(self, slots: list[int]) -> None:
         fine = np.isfinite(self.seen) if len(slots) == len(self.seen) else np.isfinite(self.seen[slots])
         if not fine.all():
             slot = slots[int(np.argmin(fine.reshape(len(slots), -1).all(axis=1)))]
             self._refuse(
+                "SF-SIMULATION-FINITE",
                 "observation",
                 "be finite",
                 np.array2string(self.seen[slot], threshold=8),
@@ -448,6 +475,7 @@ class _Run:
                 ended.append(slot)
                 if not last and not self.low <= 0.0 <= self.high:
                     self._refuse(
+                        "SF-SIMULATION-END",
                         "reward_bounds",
                         "contain 0, the reward after an early end",
                         str((self.low, self.high)),
@@ -456,6 +484,7 @@ class _Run:
                     )
             elif truncated:
                 self._refuse(
+                    "SF-SIMULATION-END",
                     "truncated",
                     f"not come before step {family.horizon}, criterion.horizon",
                     f"it after {self.steps[slot]} steps",
@@ -506,6 +535,7 @@ class _Run:
             after, reward, cost, terminated, truncated, info = result
         else:
             self._refuse(
+                "SF-SIMULATION-API",
                 "step",
                 "return (observation, reward, terminated, truncated, info), or six with the cost after the reward",
                 f"{size} entries" if isinstance(result, tuple) else type(result).__name__,
@@ -514,11 +544,32 @@ class _Run:
             )
         # Plain flags are the rule, and this runs for every step.
         if terminated is not False and terminated is not True and not isinstance(terminated, np.bool_):
-            self._refuse("terminated", "be True or False", repr(terminated)[:60], slot, "convert it with bool()")
+            self._refuse(
+                "SF-SIMULATION-TYPE",
+                "terminated",
+                "be True or False",
+                repr(terminated)[:60],
+                slot,
+                "convert it with bool()",
+            )
         if truncated is not False and truncated is not True and not isinstance(truncated, np.bool_):
-            self._refuse("truncated", "be True or False", repr(truncated)[:60], slot, "convert it with bool()")
+            self._refuse(
+                "SF-SIMULATION-TYPE",
+                "truncated",
+                "be True or False",
+                repr(truncated)[:60],
+                slot,
+                "convert it with bool()",
+            )
         if not isinstance(info, dict):
-            self._refuse("info", "be a dict", type(info).__name__, slot, "return {} where there is nothing to say")
+            self._refuse(
+                "SF-SIMULATION-TYPE",
+                "info",
+                "be a dict",
+                type(info).__name__,
+                slot,
+                "return {} where there is nothing to say",
+            )
         return after, reward, cost, bool(terminated), bool(truncated), info
 
     def _cost(self, before: Any, action: Any, after: Any, cost: Any, info: dict[str, Any], slot: int) -> Any:
@@ -530,6 +581,7 @@ class _Run:
         if cost is None:
             keys = ", ".join(sorted(map(str, info))[:6]) or "nothing"
             self._refuse(
+                "SF-SIMULATION-COST",
                 "cost",
                 'be in info["cost"]',
                 f"an info with {keys}",
@@ -546,7 +598,9 @@ class _Run:
             value = float(signal.of(before, action, after, reward, info))
             self._finite_or_gone(self.doing, value)
             if not math.isfinite(value):
-                self._refuse(self.doing, "be finite", f"{value:g}", slot, "fix what computes it")
+                self._refuse(
+                    "SF-SIMULATION-FINITE", self.doing, "be finite", f"{value:g}", slot, "fix what computes it"
+                )
             if signal.reduce in ("mean", "sum"):
                 self.signals[slot, x] += value
             elif signal.reduce == "last" or value > self.signals[slot, x]:
@@ -562,7 +616,14 @@ class _Run:
             table = self._table("rewards", terms, live, (self.returns.shape[1],))
             if not np.isfinite(plain).all():
                 slot = live[int(np.argmin(np.isfinite(plain)))]
-                self._refuse("reward", "be finite", str(plain[live.index(slot)]), slot, "fix the environment")
+                self._refuse(
+                    "SF-SIMULATION-FINITE",
+                    "reward",
+                    "be finite",
+                    str(plain[live.index(slot)]),
+                    slot,
+                    "fix the environment",
+                )
         else:
             table = plain.reshape(size, 1)
         low, high = self.low - ROOM * (1.0 + abs(self.low)), self.high + ROOM * (1.0 + abs(self.high))
@@ -571,6 +632,7 @@ class _Run:
             k, t = (int(i) for i in np.argwhere(~fine)[0])
             name = f"rewards[{t}]" if terms else "reward"
             self._refuse(
+                "SF-SIMULATION-RANGE",
                 name,
                 f"lie in criterion.reward_bounds [{self.low:g}, {self.high:g}]",
                 f"{table[k, t]:g}",
@@ -586,6 +648,7 @@ class _Run:
                 top = self.family.criterion.cost_bounds[i]
                 name = self.family.criterion.cost_names[i]
                 self._refuse(
+                    "SF-SIMULATION-RANGE",
                     f"cost[{i}] ({name})",
                     f"lie in [0, {top:g}], criterion.cost_bounds",
                     f"{sums[k, i]:g}",
@@ -609,8 +672,9 @@ class _Run:
             except (TypeError, ValueError):
                 fits = False
             if not fits:
+                kind = "SF-SIMULATION-TYPE" if shape == () else "SF-SIMULATION-SHAPE"
                 wanted = "be a number" if shape == () else f"hold {size} numbers" if size > 1 else "be one number"
-                self._refuse(name, wanted, repr(row)[:60], slot, "fix what computes it")
+                self._refuse(kind, name, wanted, repr(row)[:60], slot, "fix what computes it")
         return np.array([np.reshape(np.asarray(row, dtype=np.float64), shape) for row in rows])
 
     def _end(self, slot: int) -> None:
@@ -637,6 +701,7 @@ class _Run:
             if not fine.all():
                 index = first_where(~fine)
                 self._refuse(
+                    "SF-SIMULATION-RANGE",
                     f"{name} of the episode",
                     f"lie in [{low:g}, {high:g}], {whose}",
                     f"{values[index]:g}",
@@ -650,8 +715,8 @@ class _Run:
         row, steps = slot if isinstance(slot, tuple) else (int(self.episode[slot]), int(self.steps[slot]))
         return f"{self.family.name} at {self.worker.parameters.tolist()}, policy {self.index}, episode {self.first + row}, step {steps}"
 
-    def _refuse(self, name: str, rule: str, got: str, slot: int | tuple[int, int], remedy: str) -> NoReturn:
-        raise SimulationError(f"{name} must {rule}, got {got} ({self._where(slot)}); {remedy}")
+    def _refuse(self, code: str, name: str, rule: str, got: str, slot: int | tuple[int, int], remedy: str) -> NoReturn:
+        raise SimulationError(f"{name} must {rule}, got {got} ({self._where(slot)}); {remedy}", code=code)
 
 
 class _Actor:
@@ -665,7 +730,8 @@ class _Actor:
         if not callable(self.batch) and not callable(getattr(policy, "predict", None)) and not callable(policy):
             raise SimulationError(
                 f"policy {run.index} must have predict(observation) or be callable, got {type(policy).__name__} ({run.family.name}); "
-                "wrap it in a function"
+                "wrap it in a function",
+                code="SF-SIMULATION-POLICY",
             )
         if callable(getattr(policy, "reset", None)) or not callable(self.batch):
             self.batch = None
@@ -698,7 +764,12 @@ class _Actor:
             actions = self.batch(seen)
             if len(actions) != len(live):
                 run._refuse(
-                    "act_batch", f"return {len(live)} actions", f"{len(actions)}", live[0], "one row per observation"
+                    "SF-SIMULATION-SHAPE",
+                    "act_batch",
+                    f"return {len(live)} actions",
+                    f"{len(actions)}",
+                    live[0],
+                    "one row per observation",
                 )
         else:
             actions = [self._one(slot) for slot in live]
@@ -712,7 +783,14 @@ class _Actor:
             return policy(observation)
         answer = policy.predict(observation, rng=self.rngs[slot]) if self.takes_rng else policy.predict(observation)
         if not isinstance(answer, tuple) or len(answer) != 2:
-            self.run._refuse("predict", "return (action, state)", type(answer).__name__, slot, "return (action, None)")
+            self.run._refuse(
+                "SF-SIMULATION-API",
+                "predict",
+                "return (action, state)",
+                type(answer).__name__,
+                slot,
+                "return (action, None)",
+            )
         return answer[0]
 
     def _check(self, live: list[int], actions: Any) -> None:
@@ -723,7 +801,12 @@ class _Actor:
             fine = self._discrete(action) if self.discrete else self.space.contains(action)
             if not fine:
                 self.run._refuse(
-                    "action", f"be in the action space {self.space}", repr(action)[:60], slot, "fix the policy"
+                    "SF-SIMULATION-RANGE",
+                    "action",
+                    f"be in the action space {self.space}",
+                    repr(action)[:60],
+                    slot,
+                    "fix the policy",
                 )
 
     def _discrete(self, action: Any) -> bool:
@@ -735,15 +818,25 @@ class _Actor:
         shape = self.space.shape
         for slot, action in zip(live, actions):
             if np.shape(action) != shape:
-                self.run._refuse("action", f"have shape {shape}", str(np.shape(action)), slot, "fix the policy")
+                self.run._refuse(
+                    "SF-SIMULATION-SHAPE",
+                    "action",
+                    f"have shape {shape}",
+                    str(np.shape(action)),
+                    slot,
+                    "fix the policy",
+                )
         try:
             array = np.asarray(actions, dtype=np.float64)
         except (TypeError, ValueError):
-            self.run._refuse("action", "hold numbers", repr(actions)[:60], live[0], "fix the policy")
+            self.run._refuse(
+                "SF-SIMULATION-TYPE", "action", "hold numbers", repr(actions)[:60], live[0], "fix the policy"
+            )
         fine = (array >= self.low) & (array <= self.high)
         if not fine.all():
             k = int(np.argmin(fine.reshape(len(live), -1).all(axis=1)))
             self.run._refuse(
+                "SF-SIMULATION-RANGE",
                 "action",
                 f"lie in the action space {_short(self.space)}",
                 np.array2string(array[k], threshold=8),

@@ -289,7 +289,8 @@ def _load(model: Any, normalised: Any, start: MLPPolicy) -> None:
     shapes = [tuple(layer.weight.shape) for layer in own]
     if shapes != [weight.shape for weight in start.weights]:
         raise InvalidInput(
-            f"start must have layers of shapes {shapes}, got {[weight.shape for weight in start.weights]}; set hidden alike"
+            f"start must have layers of shapes {shapes}, got {[weight.shape for weight in start.weights]}; set hidden alike",
+            code="SF-ARGUMENT-SHAPE",
         )
     with torch.no_grad():
         for layer, weight, bias in zip(own, start.weights, start.biases):

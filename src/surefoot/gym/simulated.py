@@ -61,7 +61,8 @@ class DrawnTasks:
         far = np.zeros((0, family.n_parameters)) if outside is None else np.asarray(outside, dtype=np.float64)
         if far.ndim != 2 or far.shape[1] != family.n_parameters or not np.isfinite(far).all():
             raise InvalidInput(
-                f"outside must have shape (M, {family.n_parameters}) and be finite, got {far.shape}; one row per task"
+                f"outside must have shape (M, {family.n_parameters}) and be finite, got {far.shape}; one row per task",
+                code="SF-ARGUMENT-SHAPE",
             )
         return DrawnTasks(parameters, extrapolated, hosts, far)
 
@@ -109,7 +110,8 @@ class SimulatedValues:
         raise InvalidInput(
             f"max_episodes must be large enough to show {stated} below the limits {limits} with costs of up to {ranges} per episode, got "
             f"{budget.max_episodes}: even if no episode of the safe policy cost anything, its interval would reach too far; {remedy}, or declare "
-            "tighter bounds= on the family"
+            "tighter bounds= on the family",
+            code="SF-TRAINING-HOPELESS" if least is None else "SF-TRAINING-BUDGET",
         )
 
     def workload(self, drawn: DrawnTasks, holdout: int) -> Workload:

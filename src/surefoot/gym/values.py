@@ -95,7 +95,8 @@ def _positive(name: str, value: Any, size: int) -> FloatArray:
     array = as_floats(name, np.broadcast_to(np.asarray(value), (size,)) if np.ndim(value) == 0 else value, (size,))
     if (array <= 0.0).any():
         raise InvalidInput(
-            f"{name} must be positive, got {array.tolist()}; no number of episodes makes an interval that narrow"
+            f"{name} must be positive, got {array.tolist()}; no number of episodes makes an interval that narrow",
+            code="SF-ARGUMENT-RANGE",
         )
     return array
 
@@ -159,7 +160,8 @@ def interval(values: Any, low: float, high: float, alpha: float) -> tuple[float,
     array = as_floats("values", values, (None,))
     if not array.size or array.min() < low or array.max() > high:
         raise InvalidInput(
-            f"values must be at least one number in [{low:g}, {high:g}], got {array.size} numbers; check the range"
+            f"values must be at least one number in [{low:g}, {high:g}], got {array.size} numbers; check the range",
+            code="SF-ARGUMENT-RANGE",
         )
     ends = interval_ends(np.ascontiguousarray(array[:, None]), np.array([low]), np.array([high]), alpha)
     return float(ends[0, 0]), float(ends[1, 0])
@@ -393,7 +395,8 @@ def _check_failures(plan: _Plan, worker: RolloutWorker, index: int, seen: Rollou
         raise SimulationError(
             f"at most a share of {plan.failed_share:g} of a policy's episodes in a task may fail (failed_share), got {failed} of {n} "
             f"({failed / n:.1%}) for policy {index} at {worker.parameters.tolist()} of {worker.family.name}; first: {seen.failure}; mend the "
-            "simulator, or raise failed_share: every failed episode counts as the worst and as the best that it could have been"
+            "simulator, or raise failed_share: every failed episode counts as the worst and as the best that it could have been",
+            code="SF-SIMULATION-FAILURES",
         )
 
 

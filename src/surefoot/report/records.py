@@ -131,13 +131,19 @@ class Summary:
             InvalidInput: another schema, a key missing, or an array of the wrong shape.
         """
         if raw.get("schema") != SCHEMA:
-            raise InvalidInput(f"summary.schema must be {SCHEMA}, got {raw.get('schema')!r}; use the matching version")
+            raise InvalidInput(
+                f"summary.schema must be {SCHEMA}, got {raw.get('schema')!r}; use the matching version",
+                code="SF-RECORD-SCHEMA",
+            )
         limits = as_floats("summary.cost_limits", _get(raw, "cost_limits", "summary"), (None,))
         tasks = tuple(_get(raw, "tasks", "summary"))
         agents = _get(raw, "agents", "summary").items()
         for name, entries in (("tasks", tasks), ("agents", agents)):
             if not entries:
-                raise InvalidInput(f"summary.{name} must not be empty, got none; run the experiment with at least one")
+                raise InvalidInput(
+                    f"summary.{name} must not be empty, got none; run the experiment with at least one",
+                    code="SF-RECORD-FIELD",
+                )
         return cls(
             experiment=str(_get(raw, "experiment", "summary")),
             seed=check_integer("summary.seed", _get(raw, "seed", "summary"), low=0),
@@ -212,7 +218,8 @@ def check_kind(raw: Mapping[str, Any], experiment: str, *, remedy: str) -> None:
     found = (raw.get("experiment"), raw.get("schema"))
     if found != (experiment, SCHEMA):
         raise InvalidInput(
-            f"summary must be a {experiment} run of schema {SCHEMA}, got {found[0]!r} of schema {found[1]!r}; {remedy}"
+            f"summary must be a {experiment} run of schema {SCHEMA}, got {found[0]!r} of schema {found[1]!r}; {remedy}",
+            code="SF-RECORD-FIELD",
         )
 
 
@@ -233,7 +240,9 @@ def read_curves(directory: Path | str, agent: str, *, tasks: int, constraints: i
     flat, deep = (tasks, length), (tasks, length, constraints)
     shapes = {"episodes": (length,), "regret": flat, "cost": deep, "reward": flat, "weight": flat}
     if length == 0:
-        raise InvalidInput(f"{path}:episodes must hold at least one entry, got none; record the run again")
+        raise InvalidInput(
+            f"{path}:episodes must hold at least one entry, got none; record the run again", code="SF-RECORD-FIELD"
+        )
     return Curves(**{name: as_floats(f"{path.name}:{name}", arrays[name], shape) for name, shape in shapes.items()})
 
 
@@ -251,7 +260,10 @@ def read_landscape(directory: Path | str) -> Landscape:
     lines = {name: freeze(np.asarray(arrays[name], dtype=np.float64)) for name in names}
     for name, line in lines.items():
         if line.shape != noise.shape:
-            raise InvalidInput(f"figure1.npz:{name} must have shape {noise.shape}, got {line.shape}; record it again")
+            raise InvalidInput(
+                f"figure1.npz:{name} must have shape {noise.shape}, got {line.shape}; record it again",
+                code="SF-RECORD-FIELD",
+            )
     width, height = int(arrays["width"]), int(arrays["height"])
     kinds = as_floats("figure1.npz:policy_noise", arrays["policy_noise"], (None,))
     return Landscape(
@@ -270,12 +282,17 @@ def _read_arrays(path: Path, names: Sequence[str]) -> dict[str, Any]:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             return {name: archive[name] for name in names}
     except FileNotFoundError as error:
-        raise InvalidInput(f"{path} is missing; name a directory that a finished experiment wrote") from error
+        raise InvalidInput(
+            f"{path} is missing; name a directory that a finished experiment wrote", code="SF-RECORD-MISSING"
+        ) from error
     except KeyError as error:
-        raise InvalidInput(f"{path} lacks an array: {error.args[0]}; record the run again") from error
+        raise InvalidInput(
+            f"{path} lacks an array: {error.args[0]}; record the run again", code="SF-RECORD-FIELD"
+        ) from error
     except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
         raise InvalidInput(
-            f"{path} must be an npz archive of plain arrays, got {error}; record the run again"
+            f"{path} must be an npz archive of plain arrays, got {error}; record the run again",
+            code="SF-RECORD-UNREADABLE",
         ) from error
 
 
@@ -288,7 +305,9 @@ def _agent(name: str, raw: Mapping[str, Any], tasks: int, constraints: int) -> A
     checkpoints = _get(raw, "regret", where).items()
     regret = {_checkpoint(f"{where}.regret", k): per_task(f"regret[{k}]", values) for k, values in checkpoints}
     if not regret:
-        raise InvalidInput(f"{where}.regret must hold at least one checkpoint, got none; record the run again")
+        raise InvalidInput(
+            f"{where}.regret must hold at least one checkpoint, got none; record the run again", code="SF-RECORD-FIELD"
+        )
     return AgentRecord(
         name=name,
         regret=regret,
@@ -310,7 +329,9 @@ def _max_cost(name: str, value: Any, tasks: int, constraints: int) -> FloatArray
 def _checkpoint(name: str, key: str) -> int:
     """A number of episodes; keys of JSON are text."""
     if not key.isdecimal():
-        raise InvalidInput(f"{name} must have numbers of episodes as keys, got {key!r}; record the run again")
+        raise InvalidInput(
+            f"{name} must have numbers of episodes as keys, got {key!r}; record the run again", code="SF-RECORD-FIELD"
+        )
     return int(key)
 
 

@@ -36,6 +36,20 @@ RULES = {
 }
 """Pydantic's kinds of errors that the models of requests can lead to, as rules."""
 
+REPORT_CODES = {
+    "SF-REPORT-FINITE": ("finite_number",),
+    "SF-REPORT-RANGE": ("greater_than_equal", "less_than_equal"),
+    "SF-REPORT-SHAPE": ("too_short", "too_long"),
+}
+"""Codes of rules about reports; every other rule is about types."""
+ARGUMENT_CODES = {
+    "SF-ARGUMENT-FINITE": ("finite_number",),
+    "SF-ARGUMENT-RANGE": ("greater_than_equal", "less_than_equal"),
+    "SF-ARGUMENT-TEXT": ("string_unicode", "string_too_short", "string_too_long"),
+    "SF-ARGUMENT-LENGTH": ("too_short", "too_long"),
+}
+"""The same for other requests."""
+
 
 def parsed(body: bytes) -> Any:
     """The JSON in a body; an empty one is an empty object.
@@ -95,7 +109,9 @@ def _refusal(
     remedy = f"send it like {json.dumps(examples[0])}" if examples else "mend it"
     status, error = model.refusal
     stays = "; the episodes stay pending" if error == "InvalidReport" else ""
-    return Refusal(status, error, f"{path} must be {rule}, got {_shown(value)}; {remedy}{stays}")
+    codes, usual = (REPORT_CODES, "SF-REPORT-TYPE") if stays else (ARGUMENT_CODES, "SF-ARGUMENT-TYPE")
+    code = next((code for code, kinds in codes.items() if kind in kinds), usual)
+    return Refusal(status, error, f"{path} must be {rule}, got {_shown(value)}; {remedy}{stays}", code=code)
 
 
 def _shown(value: Any) -> str:

@@ -1,6 +1,7 @@
 """Errors as answers: status and JSON body of everything that is refused or fails.
 
-A body is ``{"error": kind, "message": text}``. The kind is for programs: the name of the library's exception, or of the rule of HTTP that was broken.
+A body is ``{"error": kind, "code": code, "message": text}``. Kind and code are for programs: the name of the library's exception or of the rule of
+HTTP that was broken, and a code of :mod:`surefoot.error_codes`, which says more exactly which rule it was.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from surefoot import errors
 from surefoot.errors import (
     AssumptionError,
     ConflictError,
@@ -22,7 +24,7 @@ from surefoot.errors import (
     PausedError,
     SurefootError,
 )
-from surefoot.service.guard import Refusal
+from surefoot.service.guard import Refusal, code_of_kind
 from surefoot.service.models import Error
 
 __all__ = ["EVERYWHERE", "HEADERS", "STATUSES", "handlers", "responses", "status_of"]
@@ -87,9 +89,13 @@ def responses(statuses: Iterable[int]) -> dict[int | str, dict[str, Any]]:
 def _response(description: str, kind: str, message: str) -> dict[str, Any]:
     # Given in full, for FastAPI would say that a page's errors are pages.
     schema = {"$ref": f"#/components/schemas/{Error.__name__}"}
+    library = getattr(errors, kind, None)
+    code = code_of_kind(kind) if library is None else library.code
     return {
         "description": description,
-        "content": {"application/json": {"schema": schema, "example": {"error": kind, "message": message}}},
+        "content": {
+            "application/json": {"schema": schema, "example": {"error": kind, "code": code, "message": message}}
+        },
     }
 
 
@@ -114,13 +120,14 @@ def handlers(addresses: Iterable[str]) -> dict[Any, Any]:
 
 async def _failed(request: Request, error: Exception) -> Response:
     status = status_of(error) if isinstance(error, SurefootError) else 500
-    return _answer(status, type(error).__name__, str(error), {"retry-after": "1"} if status == 503 else {})
+    code = error.code if isinstance(error, SurefootError) else code_of_kind("InternalError")
+    return _answer(status, type(error).__name__, str(error), {"retry-after": "1"} if status == 503 else {}, code)
 
 
 async def _refused(request: Request, error: Exception) -> Response:
     if not isinstance(error, Refusal):
         raise error
-    return _answer(error.status, error.kind, error.message, dict(error.headers))
+    return _answer(error.status, error.kind, error.message, dict(error.headers), error.code)
 
 
 async def _unexpected(request: Request, error: Exception) -> Response:
@@ -128,5 +135,6 @@ async def _unexpected(request: Request, error: Exception) -> Response:
     return _answer(500, "InternalError", "the service failed; its log says more, try again", {})
 
 
-def _answer(status: int, kind: str, message: str, headers: Any) -> Response:
-    return JSONResponse({"error": kind, "message": message}, status, {**HEADERS, **headers})
+def _answer(status: int, kind: str, message: str, headers: Any, code: str | None = None) -> Response:
+    body = {"error": kind, "code": code or code_of_kind(kind), "message": message}
+    return JSONResponse(body, status, {**HEADERS, **headers})

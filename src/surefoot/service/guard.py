@@ -23,7 +23,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from surefoot.arrays import check_integer, check_real
 from surefoot.service.token import Token, bearer
 
-__all__ = ["BEARER", "CONNECTION", "Guard", "Limits", "Refusal", "is_loopback", "refusal_body"]
+__all__ = ["BEARER", "CONNECTION", "Guard", "Limits", "Refusal", "code_of_kind", "is_loopback", "refusal_body"]
 
 LOG = logging.getLogger("surefoot.service")
 
@@ -32,6 +32,35 @@ LARGEST_BODY = 2**26
 BEARER, CONNECTION = "surefoot.bearer", "surefoot.connection"
 """Keys of a request's scope and state: who sent it, and the connection that it came through."""
 ANYBODY = Token("", "owner")
+
+CODES = {
+    "Disconnected": "SF-HTTP-DISCONNECTED",
+    "Forbidden": "SF-HTTP-ROLE",
+    "InternalError": "SF-HTTP-INTERNAL",
+    "InvalidBody": "SF-HTTP-BODY",
+    "InvalidJSON": "SF-HTTP-JSON",
+    "InvalidKey": "SF-HTTP-KEY",
+    "MethodNotAllowed": "SF-HTTP-METHOD",
+    "MissingField": "SF-HTTP-MISSING",
+    "MissingKey": "SF-HTTP-KEY",
+    "NoSuchEpisode": "SF-REPORT-UNKNOWN",
+    "NoSuchPolicy": "SF-HTTP-ADDRESS",
+    "NotFound": "SF-HTTP-ADDRESS",
+    "NotJSON": "SF-HTTP-TYPE",
+    "TooBusy": "SF-HTTP-BUSY",
+    "TooLarge": "SF-HTTP-LARGE",
+    "TooManyRequests": "SF-HTTP-RATE",
+    "TooSlow": "SF-HTTP-SLOW",
+    "Unauthorized": "SF-HTTP-TOKEN",
+    "UnknownField": "SF-HTTP-UNKNOWN",
+    "WrongHost": "SF-HTTP-HOST",
+}
+"""Codes of the rules of HTTP and of requests, by the kind of the refusal."""
+
+
+def code_of_kind(kind: str) -> str:
+    """The code of a refusal of this kind."""
+    return CODES.get(kind, "SF-HTTP-REQUEST")
 
 
 @dataclass(frozen=True)
@@ -79,13 +108,16 @@ class Refusal(Exception):
 
     Attributes:
         status: of HTTP.
-        kind, message: for the body.
+        kind, code, message: for the body; without a code that of the kind stands.
         headers: further ones.
     """
 
-    def __init__(self, status: int, kind: str, message: str, headers: Iterable[tuple[str, str]] = ()) -> None:
+    def __init__(
+        self, status: int, kind: str, message: str, headers: Iterable[tuple[str, str]] = (), *, code: str | None = None
+    ) -> None:
         super().__init__(message)
         self.status, self.kind, self.message, self.headers = status, kind, message, tuple(headers)
+        self.code = code or code_of_kind(kind)
 
 
 class _Bucket:
@@ -267,13 +299,13 @@ def _replayed(body: bytes, receive: Receive) -> Receive:
     return again
 
 
-def refusal_body(kind: str, message: str) -> bytes:
-    """The JSON of a refusal."""
-    return json.dumps({"error": kind, "message": message}).encode()
+def refusal_body(kind: str, message: str, code: str | None = None) -> bytes:
+    """The JSON of a refusal; without a code that of the kind stands."""
+    return json.dumps({"error": kind, "code": code or code_of_kind(kind), "message": message}).encode()
 
 
 async def _refuse(refusal: Refusal, send: Send) -> None:
-    body = refusal_body(refusal.kind, refusal.message)
+    body = refusal_body(refusal.kind, refusal.message, refusal.code)
     headers: list[tuple[bytes, bytes]] = [
         (b"content-type", b"application/json"),
         (b"content-length", str(len(body)).encode()),

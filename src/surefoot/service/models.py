@@ -254,6 +254,10 @@ class Error(Answer):
     """Every answer but 200. Nothing was changed, unless the status is 503: then whether it was shows on the next try."""
 
     error: str = Field(description="Kind, for programs.", examples=["InvalidReport"])
+    code: str = Field(
+        description="Which rule was broken, for programs: a code of surefoot's list of errors.",
+        examples=["SF-REPORT-TYPE"],
+    )
     message: str = Field(
         description="For people: the name of the field, the rule, the value, and what to do about it.",
         examples=["reward must be a number, got '30'; send it like 3.2; the episodes stay pending"],

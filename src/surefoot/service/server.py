@@ -65,10 +65,14 @@ def serve(
     port = check_integer("port", port, low=0, high=65535)
     if not token and not is_loopback(host):
         raise InvalidInput(
-            f"host must be the loopback where there is no token, got {host!r}; put a token into {VARIABLE} or a file (--token-file)"
+            f"host must be the loopback where there is no token, got {host!r}; put a token into {VARIABLE} or a file (--token-file)",
+            code="SF-SERVICE-OPEN",
         )
     if (tls_certificate is None) != (tls_key is None):
-        raise InvalidInput("tls_certificate and tls_key must be given together, got one of them; add the other")
+        raise InvalidInput(
+            "tls_certificate and tls_key must be given together, got one of them; add the other",
+            code="SF-ARGUMENT-COMBINATION",
+        )
     limits = _affordable(Limits() if limits is None else limits)
     listening = _bound(host, port)
     config = uvicorn.Config(
@@ -153,6 +157,7 @@ def _bound(host: str, port: int) -> socket.socket:
         if listening is not None:
             listening.close()
         raise InvalidInput(
-            f"host and port must be an address of this machine that is free, got {host}:{port} ({error}); choose another"
+            f"host and port must be an address of this machine that is free, got {host}:{port} ({error}); choose another",
+            code="SF-SERVICE-ADDRESS",
         ) from error
     return listening

@@ -73,24 +73,34 @@ def _from_file(path: Path) -> str:
             _check_file(path, os.fstat(file.fileno()))
             text = file.read(LARGEST_FILE + 1).decode("ascii", "replace")
     except OSError as error:
-        raise InvalidInput(f"token file must be readable, got {error}; name another file") from error
+        raise InvalidInput(
+            f"token file must be readable, got {error}; name another file", code="SF-SERVICE-TOKEN-READ"
+        ) from error
     if len(text) > LARGEST_FILE:
-        raise InvalidInput(f"token file must hold at most {LARGEST_FILE} bytes, got more in {path}; name another file")
+        raise InvalidInput(
+            f"token file must hold at most {LARGEST_FILE} bytes, got more in {path}; name another file",
+            code="SF-SERVICE-TOKEN-FILE",
+        )
     return text
 
 
 def _check_file(path: Path, found: os.stat_result) -> None:
     if not stat.S_ISREG(found.st_mode):
-        raise InvalidInput(f"token file must be a plain file, got a pipe, device or folder at {path}; name a file")
+        raise InvalidInput(
+            f"token file must be a plain file, got a pipe, device or folder at {path}; name a file",
+            code="SF-SERVICE-TOKEN-FILE",
+        )
     if os.name != "posix":
         return
     if found.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
         raise InvalidInput(
-            f"token file must be closed to others, got mode {stat.S_IMODE(found.st_mode):o} of {path}; run: chmod 600 {path}"
+            f"token file must be closed to others, got mode {stat.S_IMODE(found.st_mode):o} of {path}; run: chmod 600 {path}",
+            code="SF-SERVICE-TOKEN-RIGHTS",
         )
     if found.st_uid not in (os.geteuid(), 0):
         raise InvalidInput(
-            f"token file must belong to whoever runs this or to root, got user {found.st_uid} for {path}; copy it to a file of your own"
+            f"token file must belong to whoever runs this or to root, got user {found.st_uid} for {path}; copy it to a file of your own",
+            code="SF-SERVICE-TOKEN-RIGHTS",
         )
 
 
@@ -103,7 +113,8 @@ def _listed(path: Path, text: str) -> tuple[Token, ...]:
     for what, values in (("name", [token.name for token in found]), ("token", [token.text for token in found])):
         if len(set(values)) < len(values):
             raise InvalidInput(
-                f"every {what} in {path} must stand once, got one twice; give each bearer one of their own"
+                f"every {what} in {path} must stand once, got one twice; give each bearer one of their own",
+                code="SF-ARGUMENT-DISTINCT",
             )
     return found
 
@@ -113,12 +124,14 @@ def _line(path: Path, number: int, line: str) -> Token:
     if len(words) != 3 or words[0] not in ROLES:
         raise InvalidInput(
             f"line {number} of {path} must read ROLE NAME TOKEN with a role of {', '.join(ROLES)} and a token of {SHORTEST} to {LONGEST} printable "
-            f"ASCII characters, got {len(words)} words; separate them by spaces"
+            f"ASCII characters, got {len(words)} words; separate them by spaces",
+            code="SF-SERVICE-TOKEN-LINE",
         )
     role, name, text = words
     if len(name) > LONGEST_NAME or not name.isascii() or not name.isprintable():
         raise InvalidInput(
-            f"the name in line {number} of {path} must be 1 to {LONGEST_NAME} printable ASCII characters, got others; shorten it"
+            f"the name in line {number} of {path} must be 1 to {LONGEST_NAME} printable ASCII characters, got others; shorten it",
+            code="SF-SERVICE-TOKEN-LINE",
         )
     return Token(_checked(f"the token in line {number} of {path}", text), role, name)
 
@@ -129,7 +142,8 @@ def _checked(name: str, token: str) -> str:
     if not printable or not SHORTEST <= len(token) <= LONGEST:
         raise InvalidInput(
             f"{name} must be {SHORTEST} to {LONGEST} printable ASCII characters without spaces, got {len(token)} characters; make one with: "
-            "python -c 'import secrets; print(secrets.token_urlsafe(32))'"
+            "python -c 'import secrets; print(secrets.token_urlsafe(32))'",
+            code="SF-SERVICE-TOKEN",
         )
     return token
 

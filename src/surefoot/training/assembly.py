@@ -110,7 +110,8 @@ def build_cells(
     ]
     if not alive:
         raise AssumptionError(
-            f"no sampled task of {family.name} is feasible together with the safe policy; raise the cost limits or bring another one"
+            f"no sampled task of {family.name} is feasible together with the safe policy; raise the cost limits or bring another one",
+            code="SF-ASSUMPTION-INFEASIBLE",
         )
     centers = cover.centers[alive]
     library, owner = _library(cover.to_centers[np.ix_(centers, np.asarray(alive))], policies)
@@ -119,7 +120,7 @@ def build_cells(
     measured = run.measure(parameters, "evaluating policies", tables, layout, sampled.optima)
     offenders = [Offender.of(parameters[k], m) for k, m in enumerate(measured) if not run.accepts(m)]
     if offenders and strict:
-        raise AssumptionError(refusal(family, offenders))
+        raise refusal(family, offenders)
     boxes, assignment = Boxes(len(centers), layout), cover.to_centers[:, alive].argmin(axis=1)
     for k, m in enumerate(measured):
         if run.accepts(m):

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from surefoot.arrays import FloatArray
+from surefoot.errors import AssumptionError
 from surefoot.policyset.schema import AssumptionReport
 from surefoot.solvers.linear_program import solve
 from surefoot.tasks.family import TabularFamily
@@ -60,13 +61,15 @@ class Offender:
         return f"{where}: no policy is feasible, the least attainable cost is {costs}"
 
 
-def refusal(family: TabularFamily, offenders: list[Offender]) -> str:
-    """Message of the error that strict training raises."""
+def refusal(family: TabularFamily, offenders: list[Offender]) -> AssumptionError:
+    """The error that strict training raises."""
     shown = "; ".join(o.describe(tuple(family.parameter_names)) for o in offenders[:SHOWN])
     more = f" (and {len(offenders) - SHOWN} more)" if len(offenders) > SHOWN else ""
-    return (
+    margin = all(o.feasible and o.safe_margin > 0.0 for o in offenders)
+    return AssumptionError(
         f"{family.name} breaks the assumption that one policy is feasible with margin in every task: {shown}{more}; "
-        "narrow the family, raise the limits, bring another safe policy, or train with strict=False to leave such tasks uncovered"
+        "narrow the family, raise the limits, bring another safe policy, or train with strict=False to leave such tasks uncovered",
+        code="SF-ASSUMPTION-MARGIN" if margin else "SF-ASSUMPTION-INFEASIBLE",
     )
 
 

@@ -80,10 +80,13 @@ def checked_cells(cells: Any, holdout: int) -> int | Literal["auto"]:
     """
     if isinstance(cells, str):
         if cells != "auto":
-            raise InvalidInput(f'cells must be a number >= 1 or "auto", got {cells!r}; write cells="auto"')
+            raise InvalidInput(
+                f'cells must be a number >= 1 or "auto", got {cells!r}; write cells="auto"', code="SF-ARGUMENT-CHOICE"
+            )
         if not holdout:
             raise InvalidInput(
-                'holdout must be at least 1 with cells="auto", got 0; the choice is made for a hold-out to pass'
+                'holdout must be at least 1 with cells="auto", got 0; the choice is made for a hold-out to pass',
+                code="SF-TRAINING-HOLDOUT",
             )
         return "auto"
     return check_integer("cells", cells, low=1)
@@ -121,7 +124,8 @@ def choose_cells(
     if allowed < 0:
         raise InvalidInput(
             f"holdout must be at least {trials_without_failure(p_max, level)} to show p_max={p_max:g} at error {level:.3g} (this look), got "
-            f"{holdout}; raise holdout or p_max"
+            f"{holdout}; raise holdout or p_max",
+            code="SF-TRAINING-HOLDOUT",
         )
     tried: dict[int, tuple[int, float]] = {}
 
@@ -145,7 +149,8 @@ def choose_cells(
         raise AssumptionError(
             f'cells="auto" found no number of cells whose hold-out would show p_max={p_max:g} (of {tasks} training tasks left out, so many lie in '
             f"no cell, by number of cells: {listed}); use more training tasks (tasks={2 * tasks} or more), or raise p_max or holdout. The hold-out "
-            "was not drawn: no look is spent"
+            "was not drawn: no look is spent",
+            code="SF-ASSUMPTION-CELLS",
         )
     return CellsChoice(best, p_max, level, tasks, rows)
 

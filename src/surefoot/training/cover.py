@@ -145,5 +145,6 @@ def subroutine3(
         n_tasks *= 2
     raise InvalidInput(
         f"delta={delta:g} at radius={radius:g} needs more than max_tasks={max_tasks} tasks; "
-        "raise delta, the radius or max_tasks, or give the number of cells and rely on the hold-out certificate"
+        "raise delta, the radius or max_tasks, or give the number of cells and rely on the hold-out certificate",
+        code="SF-TRAINING-COVER",
     )

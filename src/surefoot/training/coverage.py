@@ -139,7 +139,10 @@ def kernel_rows(cmdp: TabularCMDP, keys: IntArray) -> tuple[FloatArray, bool]:
 def _check_shapes(cmdps: list[TabularCMDP]) -> None:
     shapes = {(m.n_states, m.n_actions, m.n_constraints) for m in cmdps}
     if len(shapes) > 1:
-        raise InvalidInput(f"tasks of a family must share (S, A, I), got {sorted(shapes)}; fix the family's cmdp()")
+        raise InvalidInput(
+            f"tasks of a family must share (S, A, I), got {sorted(shapes)}; fix the family's cmdp()",
+            code="SF-FAMILY-SIZES",
+        )
 
 
 def _kernel_distances(first: list[TabularCMDP], second: list[TabularCMDP]) -> FloatArray:

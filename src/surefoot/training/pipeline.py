@@ -102,7 +102,8 @@ def train(
     cells = checked_cells(cells, holdout)
     if cells == "auto" and (tasks is None or radius is not None):
         raise InvalidInput(
-            'cells must be a number where radius or tasks=None decides on the cover, got "auto"; leave radius out'
+            'cells must be a number where radius or tasks=None decides on the cover, got "auto"; leave radius out',
+            code="SF-ARGUMENT-COMBINATION",
         )
     if policies is not None:
         policies = check_integer("policies", policies, low=1)
@@ -156,7 +157,10 @@ def _cover(
     """Sampled tasks (T, p), their cover, their distances (T, T) where the sample was not doubled, and how many samples were drawn."""
     if tasks is None:
         if radius is None:
-            raise InvalidInput("radius must be given when tasks is None, got None; pass the radius of the cover")
+            raise InvalidInput(
+                "radius must be given when tasks is None, got None; pass the radius of the cover",
+                code="SF-ARGUMENT-MISSING",
+            )
         parameters, _, cover, rounds = subroutine3(family, oracle, radius=radius, delta=delta, rng=rng)
         return parameters, cover, None, rounds
     parameters = sample_tasks(family, check_integer("tasks", tasks, low=2), rng)

@@ -158,7 +158,8 @@ def _task(family: TabularFamily, parameters: FloatArray) -> TabularCMDP:
         if not kept:
             raise InvalidInput(
                 f"{name} of the task at {np.asarray(parameters).tolist()} must be {wanted}, as the criterion of {family.name} says, got {got}; "
-                "make criterion and cmdp() agree"
+                "make criterion and cmdp() agree",
+                code="SF-FAMILY-CRITERION",
             )
     return cmdp
 
@@ -185,6 +186,7 @@ def sample_tasks(family: TabularFamily, n: int, rng: np.random.Generator) -> Flo
     parameters = np.asarray(family.sample(n, rng), dtype=np.float64)
     if parameters.ndim != 2 or len(parameters) != n or not np.isfinite(parameters).all():
         raise InvalidInput(
-            f"{family.name}.sample({n}) must return {n} rows of finite parameters, got shape {parameters.shape}; fix the family"
+            f"{family.name}.sample({n}) must return {n} rows of finite parameters, got shape {parameters.shape}; fix the family",
+            code="SF-FAMILY-SAMPLE",
         )
     return parameters

@@ -105,7 +105,8 @@ def test_tasks(world: NoisyGridworld, tasks: str, seed: int) -> FloatArray:
     if kind == "fresh" and number.isdecimal() and int(number) > 0:
         return fresh_tasks(world, int(number), seed)
     raise InvalidInput(
-        f'tasks must be "published", "published:R" or "fresh:N" with R, N >= 1, got {tasks!r}; e.g. fresh:100'
+        f'tasks must be "published", "published:R" or "fresh:N" with R, N >= 1, got {tasks!r}; e.g. fresh:100',
+        code="SF-ARGUMENT-SYNTAX",
     )
 
 

@@ -158,7 +158,9 @@ class PlanarRunner(gymnasium.Env[Any, Any]):
 
     def __init__(self, body: str, target: float, scales: FloatArray | None = None) -> None:
         if body not in BODIES:
-            raise InvalidInput(f"body must be one of {', '.join(BODIES)}, got {body!r}; choose one of these")
+            raise InvalidInput(
+                f"body must be one of {', '.join(BODIES)}, got {body!r}; choose one of these", code="SF-ARGUMENT-CHOICE"
+            )
         self._body, self._target = BODIES[body], float(target)
         model = _template(self._body.file)
         import mujoco
@@ -168,7 +170,8 @@ class PlanarRunner(gymnasium.Env[Any, Any]):
             factors = as_floats("scales", scales, (4,))
             if (factors <= 0.0).any():
                 raise InvalidInput(
-                    f"scales must be > 0, got {factors.tolist()}; they multiply mass, friction, damping and gravity"
+                    f"scales must be > 0, got {factors.tolist()}; they multiply mass, friction, damping and gravity",
+                    code="SF-ARGUMENT-RANGE",
                 )
             model = _scaled(model, factors)
             self._grip = 2.0 * GROUND_FRICTION * float(factors[1]) * GRAVITY * float(factors[3])
@@ -327,5 +330,7 @@ def locomotion(name: str) -> GymFamily:
         InvalidInput: there is none of that name.
     """
     if name not in LOCOMOTION:
-        raise InvalidInput(f"name must be one of {', '.join(LOCOMOTION)}, got {name!r}; choose one of these")
+        raise InvalidInput(
+            f"name must be one of {', '.join(LOCOMOTION)}, got {name!r}; choose one of these", code="SF-ARGUMENT-CHOICE"
+        )
     return LOCOMOTION[name]()

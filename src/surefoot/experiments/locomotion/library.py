@@ -210,7 +210,9 @@ def _merit(report: Trained) -> tuple[float, float]:
 
 def _recipe(name: str) -> Recipe:
     if name not in RECIPES:
-        raise InvalidInput(f"name must be one of {', '.join(RECIPES)}, got {name!r}; choose one of these")
+        raise InvalidInput(
+            f"name must be one of {', '.join(RECIPES)}, got {name!r}; choose one of these", code="SF-ARGUMENT-CHOICE"
+        )
     return RECIPES[name]
 
 
@@ -220,7 +222,8 @@ def save_library(path: str | Path, library: Library) -> None:
     for j, policy in enumerate(library.policies):
         if policy.low is None or policy.squash or policy.activation != "tanh":
             raise InvalidInput(
-                f"policies[{j}] must be clipped, with tanh layers, got another kind; keep it in a policy set instead"
+                f"policies[{j}] must be clipped, with tanh layers, got another kind; keep it in a policy set instead",
+                code="SF-POLICY-KIND",
             )
         for k, (weight, bias) in enumerate(zip(policy.weights, policy.biases)):
             arrays[f"{j}.weights.{k}"], arrays[f"{j}.biases.{k}"] = _narrow(weight), bias
@@ -262,7 +265,8 @@ def _read(path: Path) -> Library:
         return Library(tuple(_policy(arrays, j) for j in range(len(parameters))), freeze(parameters))
     except DAMAGED_ARRAYS as error:
         raise InvalidInput(
-            f"path must be a library of policies, got {path}: {error}; train it again with train_library"
+            f"path must be a library of policies, got {path}: {error}; train it again with train_library",
+            code="SF-RECORD-UNREADABLE",
         ) from error
 
 

@@ -134,7 +134,9 @@ class Judgement:
                 parts = {name: file[name] for name in Judgement.__dataclass_fields__}
             return Judgement(**{**parts, "episodes": int(parts["episodes"]), "policies": str(parts["policies"])})
         except DAMAGED_ARRAYS as error:
-            raise InvalidInput(f"path must be a judgement, got {path}: {error}; make it again") from error
+            raise InvalidInput(
+                f"path must be a judgement, got {path}: {error}; make it again", code="SF-RECORD-UNREADABLE"
+            ) from error
 
 
 def reproduce(
@@ -201,13 +203,18 @@ def _check(
     if judged is not None:
         judged = check_integer("judged", judged, low=100)
     if source not in ("shipped", "cells", "all"):
-        raise InvalidInput(f"source must be one of shipped, cells, all, got {source!r}; choose one")
+        raise InvalidInput(
+            f"source must be one of shipped, cells, all, got {source!r}; choose one", code="SF-ARGUMENT-CHOICE"
+        )
     if not agents or len(set(agents)) < len(agents):
-        raise InvalidInput(f"agents must be distinct names, got {list(agents)}; list every agent once")
+        raise InvalidInput(
+            f"agents must be distinct names, got {list(agents)}; list every agent once", code="SF-ARGUMENT-DISTINCT"
+        )
     for name in agents:
         if name not in FIXED and name not in LEARNERS:
             raise InvalidInput(
-                f"agent must be one of {', '.join([*FIXED, *LEARNERS])}, got {name!r}; choose among these"
+                f"agent must be one of {', '.join([*FIXED, *LEARNERS])}, got {name!r}; choose among these",
+                code="SF-ARGUMENT-CHOICE",
             )
 
 
@@ -227,7 +234,8 @@ def make_policy_set(
         with shipped(f"{family.name}.sf") as path:
             if not path.exists():
                 raise InvalidInput(
-                    f"source must be cells or all for {family.name}, got 'shipped', and no cells ship with it; on the command line: --train cells"
+                    f"source must be cells or all for {family.name}, got 'shipped', and no cells ship with it; on the command line: --train cells",
+                    code="SF-ARGUMENT-COMBINATION",
                 )
             return PolicySet.load(path)
     library = load_library(family.name) if source == "cells" else train_library(family.name, seed=seed).policies

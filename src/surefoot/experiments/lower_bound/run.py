@@ -119,7 +119,10 @@ class Levels:
         for factor in FACTORS:
             values = getattr(self, factor)
             if len(set(values)) < 2:
-                raise InvalidInput(f"{factor} must have two levels or more for a slope, got {list(values)}; add some")
+                raise InvalidInput(
+                    f"{factor} must have two levels or more for a slope, got {list(values)}; add some",
+                    code="SF-ARGUMENT-EMPTY",
+                )
             found[factor] = [replace(self.base, **{factor: value}) for value in dict.fromkeys(values)]
         return found
 

@@ -55,7 +55,9 @@ class RareCatastrophes:
                 self, name, check_real(name, getattr(self, name), low=0.0, high=1.0, open_low=True, open_high=True)
             )
         if not callable(getattr(self.base, "safe_policy", None)):
-            raise InvalidInput(f"base must have a method safe_policy, got {type(self.base).__name__}; add one")
+            raise InvalidInput(
+                f"base must have a method safe_policy, got {type(self.base).__name__}; add one", code="SF-POLICY-KIND"
+            )
 
     @property
     def name(self) -> str:

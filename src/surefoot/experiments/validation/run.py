@@ -172,12 +172,16 @@ def _check(
         check_integer(name, value, low=low)
     delta = check_real("delta", delta, low=0.0, high=1.0, open_low=True, open_high=True)
     if not agents or len(set(agents)) < len(agents):
-        raise InvalidInput(f"agents must be distinct names, got {list(agents)}; list every agent once")
+        raise InvalidInput(
+            f"agents must be distinct names, got {list(agents)}; list every agent once", code="SF-ARGUMENT-DISTINCT"
+        )
     check_agents(agents)
     unknown = [name for name in scenarios if name not in SCENARIOS]
     if unknown or not scenarios:
         got = repr(unknown[0]) if unknown else "none"
-        raise InvalidInput(f"scenarios must be among {', '.join(SCENARIOS)}, got {got}; list some of them")
+        raise InvalidInput(
+            f"scenarios must be among {', '.join(SCENARIOS)}, got {got}; list some of them", code="SF-ARGUMENT-CHOICE"
+        )
 
 
 def _world(

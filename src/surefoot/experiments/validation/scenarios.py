@@ -90,7 +90,8 @@ class TaskSampler:
         self._centers = world.policy_set.cells.parameters
         if not self._centers.shape[1]:
             raise InvalidInput(
-                "cells must have parameters to find tasks between them, got none; use scenario family only"
+                "cells must have parameters to find tasks between them, got none; use scenario family only",
+                code="SF-ARGUMENT-MISMATCH",
             )
         self._edges: dict[int, tuple[FloatArray, list[int]]] = {}
         scale = self._centers.std(axis=0)
@@ -125,7 +126,8 @@ class TaskSampler:
         kept = [point for point in candidates if self._is_outside(point)]
         if not kept:
             raise InvalidInput(
-                "outside needs tasks that lie in no cell, found none; give some, or leave the scenario out"
+                "outside needs tasks that lie in no cell, found none; give some, or leave the scenario out",
+                code="SF-ARGUMENT-EMPTY",
             )
         return np.asarray(kept)
 

@@ -46,5 +46,6 @@ def render(
         return str(render_template("deployment.html.j2", **sections(model, verified)))
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         raise InvalidInput(
-            f"event {seq} must be as a deployment's journal holds it, got: {type(error).__name__} {error}; pass all events, verify the journal"
+            f"event {seq} must be as a deployment's journal holds it, got: {type(error).__name__} {error}; pass all events, verify the journal",
+            code="SF-RECORD-FIELD",
         ) from error
