@@ -107,7 +107,7 @@ def test_the_text_names_its_assumptions(found: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("call", "refusal"),
     [
-        (lambda s: forecast(s, ("moon",)), ("SF-ARGUMENT-DISTINCT", "trust")),
+        (lambda s: forecast(s, ("moon",)), ("SF-ARGUMENT-CHOICE", "trust", "cells, envelope, data", "moon")),
         (lambda s: forecast(s, ()), ("SF-ARGUMENT-DISTINCT", "trust")),
         (lambda s: forecast(s, ("data", "data")), ("SF-ARGUMENT-DISTINCT", "trust")),
         (lambda s: forecast(s, workers=0), ("SF-ARGUMENT-RANGE", "workers", "1")),
