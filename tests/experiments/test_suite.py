@@ -88,7 +88,7 @@ def test_the_table_has_agents_down_and_families_across(run: tuple[Path, dict[str
     assert lines[2].split() == ["agent", "inventory", "lake"]
     (oracle,) = [text for text in lines if text.startswith("oracle ")]
     assert oracle.split() == ["oracle", "0.000", "0/2", "0.00", "0.000", "0/2", "0.00"]
-    with refused("SF-RECORD-FIELD", "summary", "1"):
+    with refused("SF-RECORD-SCHEMA", "summary", "schema 1"):
         render_suite({"schema": 1, "experiment": "gridworld"})
 
 

@@ -215,13 +215,13 @@ def test_an_unknown_kind_is_listed_as_it_is() -> None:
 @pytest.mark.parametrize(
     ("lines", "refusal"),
     [
-        ([], ("SF-RECORD-FIELD", "1")),
-        (running().lines[1:], ("SF-RECORD-FIELD", "2", "event")),
-        ([*running().lines, running().lines[0]], ("SF-RECORD-FIELD", "1")),
-        (running().add("planned", weights={"x": 1.0}).lines, ("SF-RECORD-FIELD", "9")),
-        (running().add("asked", draws=[]).lines, ("SF-RECORD-FIELD", "9", "'first'")),
-        (running().plan({0: 1.0}, [1.0, 2.0]).lines, ("SF-RECORD-FIELD", "9")),
-        ([Line(1, "", "opened", {**OPENED, "settings": {}})], ("SF-RECORD-FIELD", "1")),
+        ([], ("SF-RECORD-FIELD", "event 1")),
+        (running().lines[1:], ("SF-RECORD-FIELD", "event 2")),
+        ([*running().lines, running().lines[0]], ("SF-RECORD-FIELD", "event 1")),
+        (running().add("planned", weights={"x": 1.0}).lines, ("SF-RECORD-FIELD", "event 9")),
+        (running().add("asked", draws=[]).lines, ("SF-RECORD-FIELD", "event 9", "'first'")),
+        (running().plan({0: 1.0}, [1.0, 2.0]).lines, ("SF-RECORD-FIELD", "event 9")),
+        ([Line(1, "", "opened", {**OPENED, "settings": {}})], ("SF-RECORD-FIELD", "event 1")),
     ],
 )
 def test_events_that_no_journal_holds_are_refused(lines: list[Line], refusal: tuple[str, ...]) -> None:

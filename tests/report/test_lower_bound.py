@@ -111,7 +111,7 @@ def test_other_files_are_refused(content: str, code: str, tmp_path: Path) -> Non
 def test_a_missing_file_is_refused_and_so_is_another_summary(tmp_path: Path) -> None:
     with refused("SF-RECORD-MISSING", "summary.json"):
         read_lower_bound(tmp_path)
-    with refused("SF-RECORD-FIELD", "summary", "1"):
+    with refused("SF-RECORD-SCHEMA", "summary", "schema 1"):
         render_lower_bound({"schema": 1, "experiment": "suite"})
 
 

@@ -86,7 +86,7 @@ def test_files_are_read_checked_and_drawn(tmp_path: Path) -> None:
         read_validation(tmp_path)
     for content in ('{"schema": 2, "experiment": "validation"}', '{"schema": 1, "experiment": "gridworld"}'):
         log.write_text(content)
-        with refused("SF-RECORD-FIELD", "1"):
+        with refused("SF-RECORD-SCHEMA", "validation", "schema 1"):
             read_validation(tmp_path)
     log.write_text(json.dumps(SUMMARY))
     assert read_validation(tmp_path) == SUMMARY

@@ -219,7 +219,7 @@ def check_kind(raw: Mapping[str, Any], experiment: str, *, remedy: str) -> None:
     if found != (experiment, SCHEMA):
         raise InvalidInput(
             f"summary must be a {experiment} run of schema {SCHEMA}, got {found[0]!r} of schema {found[1]!r}; {remedy}",
-            code="SF-RECORD-FIELD",
+            code="SF-RECORD-SCHEMA",
         )
 
 
