@@ -35,20 +35,28 @@ def parse_url(url: Any) -> sa.URL:
     text = os.fspath(url) if isinstance(url, str | os.PathLike) else ""
     if not isinstance(text, str) or not text or "\0" in text:
         raise InvalidInput(
-            f"url must be a database URL or a path, got {text!r}; e.g. plant.db or postgresql://host/name"
+            f"url must be a database URL or a path, got {text!r}; e.g. plant.db or postgresql://host/name",
+            code="SF-JOURNAL-URL",
         )
     if "://" not in text:
         return sa.URL.create("sqlite", database=absolute(text))
     try:
         found = sa.make_url(text)
     except (SQLAlchemyError, ValueError) as error:
-        raise InvalidInput("url must be a database URL or a path, got one that cannot be read; check it") from error
+        raise InvalidInput(
+            "url must be a database URL or a path, got one that cannot be read; check it", code="SF-JOURNAL-URL"
+        ) from error
     if found.drivername in ("postgresql", "postgres"):
         found = found.set(drivername="postgresql+psycopg")
     if found.get_backend_name() not in ("sqlite", "postgresql"):
-        raise InvalidInput(f"url must name SQLite or PostgreSQL, got {found.get_backend_name()}; use one of them")
+        raise InvalidInput(
+            f"url must name SQLite or PostgreSQL, got {found.get_backend_name()}; use one of them",
+            code="SF-JOURNAL-URL",
+        )
     if found.get_backend_name() == "sqlite" and found.database in (None, "", ":memory:"):
-        raise InvalidInput("url must name a file, got a database in memory, which survives nothing; give a path")
+        raise InvalidInput(
+            "url must name a file, got a database in memory, which survives nothing; give a path", code="SF-JOURNAL-URL"
+        )
     return found
 
 
@@ -93,9 +101,12 @@ def explained(shown: str, error: Exception) -> JournalError:
     """
     text = str(error.orig if isinstance(error, DBAPIError) else error).strip().split("\n")[0]
     if any(sign in text for sign in DAMAGE) and "disk I/O" not in text:
-        return JournalError(f"{shown} must be a sound journal, got: {text}; restore it from a copy")
+        return JournalError(
+            f"{shown} must be a sound journal, got: {text}; restore it from a copy", code="SF-JOURNAL-UNSOUND"
+        )
     return JournalUnavailable(
-        f"{shown} must be reachable and writable, got: {text}; mend that and try again (every operation may be repeated)"
+        f"{shown} must be reachable and writable, got: {text}; mend that and try again (every operation may be repeated)",
+        code="SF-JOURNAL-UNAVAILABLE",
     )
 
 

@@ -129,7 +129,9 @@ def canonical(body: dict[str, Any]) -> str:
     try:
         return _ENCODER.encode(body)
     except ValueError as error:
-        raise JournalError(f"an event must hold finite numbers, got {error}; nothing was recorded") from error
+        raise JournalError(
+            f"an event must hold finite numbers, got {error}; nothing was recorded", code="SF-JOURNAL-FINITE"
+        ) from error
 
 
 def parse(seq: int, text: str) -> dict[str, Any]:
@@ -142,7 +144,8 @@ def parse(seq: int, text: str) -> dict[str, Any]:
         return parse_text(text)
     except (TypeError, ValueError) as error:
         raise JournalError(
-            f"event {seq} must hold a JSON object, got {ascii(text)[:80]} ({error}); restore the journal from a copy"
+            f"event {seq} must hold a JSON object, got {ascii(text)[:80]} ({error}); restore the journal from a copy",
+            code="SF-JOURNAL-EVENT",
         ) from error
 
 

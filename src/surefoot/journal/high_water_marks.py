@@ -128,20 +128,24 @@ class Anchor:
             return NO_EVENT
         except OSError as error:
             raise JournalUnavailable(
-                f"anchor must be readable, got {self.path} ({error}); mend that, or leave it out"
+                f"anchor must be readable, got {self.path} ({error}); mend that, or leave it out",
+                code="SF-ANCHOR-UNAVAILABLE",
             ) from error
         except (ValueError, IndexError) as error:
             raise JournalError(
-                f"anchor must hold the last event of a journal, got {self.path} with other contents; name another file"
+                f"anchor must hold the last event of a journal, got {self.path} with other contents; name another file",
+                code="SF-ANCHOR-DAMAGED",
             ) from error
         if check != _checksum(seq, f"{journal} {digest}"):
             raise JournalError(
-                f"anchor must be whole, got {self.path}, which does not match its checksum; restore or delete it"
+                f"anchor must be whole, got {self.path}, which does not match its checksum; restore or delete it",
+                code="SF-ANCHOR-DAMAGED",
             )
         if journal != self._journal:
             raise JournalError(
                 f"anchor must belong to this journal, got {self.path}, which was written for another (or the deployment was begun anew); "
-                "name another file"
+                "name another file",
+                code="SF-ANCHOR-OTHER",
             )
         return seq, digest
 
@@ -160,7 +164,8 @@ class Anchor:
                 os.close(descriptor)
         except OSError as error:
             raise JournalUnavailable(
-                f"anchor must be writable, got {self.path} ({error}); the operation is recorded, mend that and repeat it"
+                f"anchor must be writable, got {self.path} ({error}); the operation is recorded, mend that and repeat it",
+                code="SF-ANCHOR-UNAVAILABLE",
             ) from error
 
     def close(self) -> None:
@@ -176,7 +181,8 @@ def _path(place: str | os.PathLike[str]) -> Path:
     parts = urlsplit(text)
     if parts.scheme != "file" or parts.netloc not in ("", "localhost"):
         raise InvalidInput(
-            f"anchor must be a path or a file:// URL, got {ascii(text)[:80]}; mount the place as a folder"
+            f"anchor must be a path or a file:// URL, got {ascii(text)[:80]}; mount the place as a folder",
+            code="SF-ANCHOR-URL",
         )
     return Path(unquote(parts.path))
 

@@ -60,7 +60,8 @@ class Identity:
         if row is None or (int(row.id), str(row.key)) != self.which:
             raise JournalError(
                 f"{self._shown} must stay the journal it was when it was opened, got {'none' if row is None else 'another'}: the database was "
-                "replaced; nothing was recorded. Restore it, or open it again if that was meant"
+                "replaced; nothing was recorded. Restore it, or open it again if that was meant",
+                code="SF-JOURNAL-REPLACED",
             )
         if seq and (row.digest is None or bytes(row.digest).hex() != digest):
             raise _cut_short(seq, None if row.digest is None else "", None)
@@ -103,7 +104,8 @@ class Identity:
         if self._anchor is not None and self._anchor.path.exists():
             raise JournalError(
                 f"anchor must be a new file for a new deployment, got {self._anchor.path}, which remembers another; name another file, "
-                "or restore the journal"
+                "or restore the journal",
+                code="SF-ANCHOR-TAKEN",
             )
 
 
@@ -131,5 +133,6 @@ def _cut_short(seq: int, found: str | None, path: Path | None) -> JournalError:
     anew = " (to begin anew: surefoot deploy remove)" if found is None and path is not None else ""
     return JournalError(
         f"the journal must hold event {seq}, which was acknowledged, got {'none' if found is None else 'another'}: its end is lost (a truncated "
-        f"file, an older copy). Restore it{begun}{anew}"
+        f"file, an older copy). Restore it{begun}{anew}",
+        code="SF-JOURNAL-CUT",
     )

@@ -85,12 +85,14 @@ def _copy(connection: sa.Connection, deployment: int, name: str) -> None:
             ):
                 raise JournalError(
                     f"event {seq} must follow and match its digest, got another: the journal was edited or damaged and cannot be brought to this "
-                    "version's format; restore it from a copy"
+                    "version's format; restore it from a copy",
+                    code="SF-JOURNAL-EDITED",
                 )
             digest, entry = row.digest, Entry(row.kind, parse(seq, row.body))
             if canonical(entry.body) != row.body:
                 raise JournalError(
-                    f"event {seq} must hold the canonical text of its body, got another; restore the journal from a copy"
+                    f"event {seq} must hold the canonical text of its body, got another; restore the journal from a copy",
+                    code="SF-JOURNAL-EDITED",
                 )
             rows.append(row_of((deployment << SHIFT) + seq, row.at, entry, row.body, digest))
         connection.execute(EVENTS.insert(), rows)

@@ -114,7 +114,8 @@ def _found(store: Store, events: int, others: tuple[str, ...]) -> Belongings:
     files = tuple(path for path in paths if path.exists())
     if not events and (others or not files):
         raise InvalidInput(
-            f"name must be that of a deployment in {store.shown}, got {store.name!r}; nothing of it is left"
+            f"name must be that of a deployment in {store.shown}, got {store.name!r}; nothing of it is left",
+            code="SF-DEPLOYMENT-UNKNOWN",
         )
     return Belongings(store.name, store.shown, events, others, files)
 

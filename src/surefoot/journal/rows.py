@@ -63,13 +63,15 @@ def read_rows(rows: Iterable[Any], base: int, seq: int, digest: str | None, *, c
         seq += 1
         if number - base != seq:
             raise JournalError(
-                f"event {seq} must follow event {seq - 1}, got {number - base}; restore the journal from a copy"
+                f"event {seq} must follow event {seq - 1}, got {number - base}; restore the journal from a copy",
+                code="SF-JOURNAL-EDITED",
             )
         moment, kind, body, text = _unpacked(seq, at, code, data, first, request, with_text=chain)
         held = recorded.hex() if isinstance(recorded, bytes) else ""
         if chain and (digest is None or chained(digest, seq, kind, moment, text) != held):
             raise JournalError(
-                f"event {seq} must match its digest, got another: it or one before it was edited or damaged; restore the journal from a copy"
+                f"event {seq} must match its digest, got another: it or one before it was edited or damaged; restore the journal from a copy",
+                code="SF-JOURNAL-EDITED",
             )
         digest = held
         _check_index(seq, kind, body, (first, last, request))
@@ -101,7 +103,8 @@ def _unpacked(
         return moment, kind, body, text
     except (LookupError, TypeError, ValueError, OverflowError) as error:
         raise JournalError(
-            f"event {seq} must hold what its kind can hold, got {ascii(data)[:60]} ({error}); restore the journal from a copy"
+            f"event {seq} must hold what its kind can hold, got {ascii(data)[:60]} ({error}); restore the journal from a copy",
+            code="SF-JOURNAL-EVENT",
         ) from error
 
 
@@ -128,5 +131,6 @@ def _check_index(seq: int, kind: str, body: dict[str, Any], columns: Index) -> N
         right = False
     if not right:
         raise JournalError(
-            f"event {seq} must be indexed as its body says, got another; restore the journal from a copy"
+            f"event {seq} must be indexed as its body says, got another; restore the journal from a copy",
+            code="SF-JOURNAL-EDITED",
         )

@@ -61,10 +61,13 @@ class SQLiteFile:
         except OSError as error:
             if self.creating:
                 return
-            raise JournalUnavailable(f"{self.path} must be a journal, got: {error.strerror}; restore it") from error
+            raise JournalUnavailable(
+                f"{self.path} must be a journal, got: {error.strerror}; restore it", code="SF-JOURNAL-UNAVAILABLE"
+            ) from error
         if not stat.S_ISREG(mode):
             raise InvalidInput(
-                f"url must be the path of a file, got {self.path}, which is a folder, a pipe or a device"
+                f"url must be the path of a file, got {self.path}, which is a folder, a pipe or a device",
+                code="SF-JOURNAL-URL",
             )
 
     def connect(self) -> sqlite3.Connection:
@@ -122,5 +125,6 @@ def absolute(path: str) -> str:
         return os.path.abspath(path)
     except OSError as error:
         raise InvalidInput(
-            f"url must be a path that can be found, got {path!r} in a folder that was deleted; change to another folder"
+            f"url must be a path that can be found, got {path!r} in a folder that was deleted; change to another folder",
+            code="SF-JOURNAL-URL",
         ) from error

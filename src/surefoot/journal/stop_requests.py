@@ -147,7 +147,8 @@ class FileStops:
         """See :class:`Stops`."""
         if self._read_only:
             raise JournalUnavailable(
-                f"{self.folder.parent} must be writable, got a readonly database; open it to write"
+                f"{self.folder.parent} must be writable, got a readonly database; open it to write",
+                code="SF-JOURNAL-STOP",
             )
         key = _key()
         try:
@@ -160,7 +161,9 @@ class FileStops:
                     if attempt == 2:  # another process removed the empty folder each time
                         raise
         except OSError as error:
-            raise JournalUnavailable(f"{self.folder} must be writable to leave a stop request, got: {error}") from error
+            raise JournalUnavailable(
+                f"{self.folder} must be writable to leave a stop request, got: {error}", code="SF-JOURNAL-STOP"
+            ) from error
 
     def _write(self, key: str, text: str) -> None:
         hidden = self.folder / f".{key}"
@@ -182,7 +185,7 @@ class FileStops:
             return {}
         except OSError as error:
             raise JournalUnavailable(
-                f"{self.folder} must be readable, got: {error}; stop requests may lie there"
+                f"{self.folder} must be readable, got: {error}; stop requests may lie there", code="SF-JOURNAL-STOP"
             ) from error
         found: Kept = {}
         for key in keys:
@@ -256,7 +259,7 @@ class TableStops:
                 connection.execute(STOPS.insert(), row)
         except SQLAlchemyError as error:
             raise JournalUnavailable(
-                f"the table stops must take a stop request, got: {str(error).splitlines()[0]}"
+                f"the table stops must take a stop request, got: {str(error).splitlines()[0]}", code="SF-JOURNAL-STOP"
             ) from error
 
     def pending(self, connection: sa.Connection | None = None) -> Kept:
@@ -267,7 +270,7 @@ class TableStops:
                     return self.pending(own)
             except SQLAlchemyError as error:
                 raise JournalUnavailable(
-                    f"the table stops must be readable, got: {str(error).splitlines()[0]}"
+                    f"the table stops must be readable, got: {str(error).splitlines()[0]}", code="SF-JOURNAL-STOP"
                 ) from error
         if not self._exists(connection):
             return {}

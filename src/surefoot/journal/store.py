@@ -140,7 +140,10 @@ class Store:
     @contextmanager
     def _transaction(self, *, write: bool, lock: bool = False, wait: float | None = None) -> Iterator[Transaction]:
         if os.getpid() != self._process:
-            raise JournalError("a journal must be used by the process that opened it, got a fork; open it again there")
+            raise JournalError(
+                "a journal must be used by the process that opened it, got a fork; open it again there",
+                code="SF-JOURNAL-FORK",
+            )
         try:
             transaction = self._begin(write, lock, self.lock_seconds if wait is None else wait)
             with transaction.context:
@@ -217,7 +220,8 @@ class Store:
             self._drop()
             raise JournalError(
                 f"{self.file} must stay where it is while it is in use, and was deleted or replaced (or its log was); {so}. Restore it, or "
-                "open it again if that was meant"
+                "open it again if that was meant",
+                code="SF-JOURNAL-REPLACED",
             )
 
     # ----------------------------------------------------------------------------------------------------------- creation
@@ -258,7 +262,9 @@ class Store:
                 if "locked" not in str(error):
                     raise explained(self.shown, error) from error
             time.sleep(0.02)
-        raise JournalUnavailable(f"{self.shown} must support a write-ahead log, and does not; use a local disk")
+        raise JournalUnavailable(
+            f"{self.shown} must support a write-ahead log, and does not; use a local disk", code="SF-JOURNAL-LOG"
+        )
 
     def refuse_rest(self) -> None:
         """Refuse to begin a new deployment where an acknowledged one was lost.

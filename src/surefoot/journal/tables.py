@@ -108,5 +108,6 @@ def check_schema(connection: sa.Connection) -> None:
     for kind, name, table in cursor.execute("SELECT type, name, tbl_name FROM sqlite_master").fetchall():
         if (kind == "view" and name in names) or (kind == "trigger" and table in names):
             raise JournalError(
-                f"{ascii(name)[:60]} must be no part of a journal, got a {kind}; the file was edited: restore the journal from a copy"
+                f"{ascii(name)[:60]} must be no part of a journal, got a {kind}; the file was edited: restore the journal from a copy",
+                code="SF-JOURNAL-EDITED",
             )
