@@ -50,6 +50,7 @@ def suite_of(url: Callable[[], str], make: type[Store] = Store) -> type[StorageS
     return Mine
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_the_store_of_the_journal_conforms(backend: str, new_url: Callable[[str], str]) -> None:
     assert broken_rules(suite_of(lambda: new_url(backend))) == {}
