@@ -19,7 +19,17 @@ import pytest
 
 TIERS = [
     ["errors", "version"],  # anything may raise, and say which version it is
-    ["arrays", "deprecation", "error_codes", "json_reading", "kernels", "progress", "text_table"],
+    [
+        "arrays",
+        "assumptions",
+        "deprecation",
+        "error_codes",
+        "json_reading",
+        "kernels",
+        "progress",
+        "stateful",
+        "text_table",
+    ],
     ["blas", "highs", "parallel", "policy", "controllers", "criterion", "stats"],
     ["cmdp"],
     ["solvers"],

@@ -23,13 +23,11 @@ from surefoot.audit.opening import Disagreement
 from surefoot.audit.single_bets import e_variables
 from surefoot.audit.walk import Audit
 from surefoot.audit.wealth import CellWealth
-from surefoot.deploy import certified
+from surefoot.deploy import objective, tuning
 from surefoot.deploy.bounds import CostBounds
-from surefoot.deploy.certified import CertifiedAgent
-from surefoot.deploy.evidence import FINAL, Evidence
+from surefoot.deploy.evidence.mixture import FINAL, Evidence
+from surefoot.deploy.evidence.transitions import log_ratios
 from surefoot.deploy.monitor import Monitor
-from surefoot.deploy.posterior import CellPosterior
-from surefoot.deploy.transitions import log_ratios
 from surefoot.journal import Event, Settings, events
 from surefoot.journal.events import COMMANDS
 from surefoot.journal.reports import Report
@@ -119,36 +117,38 @@ def test_an_honest_journal_passes(kind: str, mode: str, cost: float) -> None:
 
 
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(certified, "DECIDED", 1e9)
+    monkeypatch.setattr(tuning, "TUNING", replace(tuning.TUNING, decided=1e9))
 
 
 def hesitant(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(certified, "DECIDED", -1e9)
+    monkeypatch.setattr(tuning, "TUNING", replace(tuning.TUNING, decided=-1e9))
 
 
 def perverse(monkeypatch: pytest.MonkeyPatch) -> None:
     """The second best."""
-    honest = CertifiedAgent._promises
+    honest = objective.promises
 
-    def swapped(self: CertifiedAgent, cells: Any) -> Any:
-        found = honest(self, cells)
+    def swapped(policy_set: PolicySet, cells: Any) -> Any:
+        found = honest(policy_set, cells)
         best, next_ = np.argsort(found.sum(axis=0))[-1], np.argsort(found.sum(axis=0))[-2]
         order = np.arange(found.shape[1])
         order[best], order[next_] = next_, best
         return found[:, order]
 
-    monkeypatch.setattr(CertifiedAgent, "_promises", swapped)
+    monkeypatch.setattr(objective, "promises", swapped)
 
 
 def contrary(monkeypatch: pytest.MonkeyPatch) -> None:
     """It aims at what promises least, and plays that once nothing is left to prove."""
-    honest = CertifiedAgent._look_again
+    honest = objective.Objective.update
 
-    def look(self: CertifiedAgent, guess: CellPosterior) -> None:
-        honest(self, guess)
-        self._objective = -self._objective
+    def update(self: objective.Objective, settled: int, barred: tuple[int, ...]) -> tuple[bool, str | None]:
+        found = honest(self, settled, barred)
+        if found[0]:
+            self.returns = -self.returns
+        return found
 
-    monkeypatch.setattr(CertifiedAgent, "_look_again", look)
+    monkeypatch.setattr(objective.Objective, "update", update)
 
 
 @pytest.mark.parametrize(
@@ -481,14 +481,11 @@ def test_wealth_of_cells_agrees(rng: np.random.Generator) -> None:
         fixed = (ours.bets(), theirs.bets())
         assert (fixed[0] is None) == (fixed[1] is None)
         if fixed[0] is not None and fixed[1] is not None:
-            assert np.allclose(fixed[0], fixed[1], rtol=1e-9)
+            assert np.allclose(fixed[0], fixed[1]["joint"], rtol=1e-9)
         body = {**MISSING, **truth.batch(list(range(first, first + 10)), draws)}
         report = Report.of(**body, n_constraints=1)
         ours.settle(Group(report.body(), draws), [fixed[0]] * 10)
-        from surefoot.deploy.reorder import Told
-
-        outcomes = np.column_stack([report.reward, report.costs])
-        told = Told(report.ids, np.array(draws), outcomes, report.initial_state, report.transitions, report.signals)
+        told = replace(report, drawn=np.array(draws))
         theirs.settle(told, [(fixed[1], np.arange(10))])
         if first % 60 == 50:
             ours.forfeit(2, fixed[0])
@@ -497,7 +494,7 @@ def test_wealth_of_cells_agrees(rng: np.random.Generator) -> None:
 
 
 def teste_variables_agree_and_are_bounded_over_the_box(rng: np.random.Generator) -> None:
-    from surefoot.deploy.alternatives import choose_alternatives
+    from surefoot.deploy.evidence.alternatives import choose_alternatives
 
     cells = box_cells(rng, cells=5, outside=3)
     kernel, outside = cells.kernel, cells.outside

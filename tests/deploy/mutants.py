@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from surefoot.arrays import FloatArray, IntArray
-from surefoot.deploy.returns import LARGEST_LOSS
-from surefoot.deploy.transitions import encode
+from surefoot.deploy.evidence.joint import LARGEST_LOSS
+from surefoot.deploy.evidence.transitions import encode
 from surefoot.policyset.schema import Cells, KernelBoxes
 from tests.deploy.worlds import random_member
 

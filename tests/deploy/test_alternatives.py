@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from surefoot import PolicySet
-from surefoot.deploy.alternatives import choose_alternatives
+from surefoot.deploy.evidence.alternatives import choose_alternatives
 from surefoot.policyset.schema import OutsideTasks
 from tests.deploy.worlds import hand_made
 from tests.strategies import random_policy_set

@@ -16,18 +16,11 @@ from surefoot import AssumptionError, InvalidInput, InvalidReport, PolicySet, ev
 from surefoot.arrays import FloatArray
 from surefoot.cmdp.model import TabularCMDP
 from surefoot.deploy import reorder
-from surefoot.deploy.certified import (
-    BOUNDS_SHARE,
-    FIRST_LOOK,
-    KAPPA,
-    LOOK_AGAIN,
-    MOST_KAPPA,
-    STALLED,
-    TARGET_SLACK,
-    WARM_UP,
-    CertifiedAgent,
-)
+from surefoot.deploy.certified import CertifiedAgent
+from surefoot.deploy.objective import promises
 from surefoot.deploy.planner import largest_weight, verify
+from surefoot.deploy.trust import BOUNDS_SHARE, trust_level
+from surefoot.deploy.tuning import TUNING
 from surefoot.policyset.schema import AssumptionReport, Certificate, Look, SignalPredictions
 from surefoot.stats.binomial import clopper_pearson_upper, rate_test, trials_without_failure
 from surefoot.tasks import NoisyGridworld
@@ -35,6 +28,7 @@ from tests.deploy.worlds import Valves, hand_made, play_batches
 
 TRUSTS = ("cells", "envelope", "data")
 LIMIT, CEILING, MARGIN = 1.5, 10.0, 0.5
+KAPPA = trust_level("cells").exploration
 
 
 def three_cells(**parts: Any) -> PolicySet:
@@ -363,8 +357,8 @@ def test_when_every_cell_is_dead_the_starts_are_dropped_and_the_safe_policy_is_p
 def set_wealth(one: CertifiedAgent, log_wealth: list[float]) -> None:
     """Put the cells' wealth where it is wanted, as if the episodes had done it, and let it take effect."""
     evidence = one._evidence
-    evidence._joint.log_wealth[:] = (np.asarray(log_wealth) - np.log(evidence.weights.joint))[:, None]
-    one._after_evidence()
+    evidence.kinds["joint"].log_wealth[:] = (np.asarray(log_wealth) - np.log(evidence.weights["joint"]))[:, None]
+    one._review()
 
 
 def test_while_every_cell_may_still_come_back_data_bounds_decide_and_no_alarm_is_raised() -> None:
@@ -410,16 +404,22 @@ def test_a_report_that_never_comes_is_given_up_and_memory_stays_bounded(
 
 def test_exploration_doubles_while_nothing_changes_among_the_cells() -> None:
     one, found = agent(), []
-    for settled in (STALLED, 2 * STALLED - 1, 2 * STALLED, 4 * STALLED, 1000 * STALLED):
+    for settled in (
+        TUNING.stalled,
+        2 * TUNING.stalled - 1,
+        2 * TUNING.stalled,
+        4 * TUNING.stalled,
+        1000 * TUNING.stalled,
+    ):
         one._buffer.settled = settled
-        one._after_evidence()
+        one._review()
         found.append(one._kappa)
         program = one._program()
         assert program.kappa == one._kappa
         assert one.plan.weights[program.candidate] >= 0.999 * one._kappa * largest_weight(program)
-    assert found == [KAPPA["cells"], KAPPA["cells"], 2 * KAPPA["cells"], 4 * KAPPA["cells"], MOST_KAPPA]
+    assert found == [KAPPA, KAPPA, 2 * KAPPA, 4 * KAPPA, TUNING.most_exploration]
     set_wealth(one, [-1.0, -1.0, 50.0])
-    assert one._kappa == KAPPA["cells"], "a change among the cells starts anew"
+    assert one._kappa == KAPPA, "a change among the cells starts anew"
 
 
 def test_envelope_starts_are_dropped_even_if_another_alarm_came_first() -> None:
@@ -561,13 +561,13 @@ def test_bets_are_fixed_when_an_episode_is_asked() -> None:
         one.tell(first.ids, *outcomes(30, np.random.default_rng(0)))
         if not early:
             second = one.ask(1)
-        before = one._evidence._joint.log_wealth.copy()
+        before = one._evidence.kinds["joint"].log_wealth.copy()
         one.tell(second.ids, [7.9], [[0.0]])
-        totals.append(one._evidence._joint.log_wealth - before)
+        totals.append(one._evidence.kinds["joint"].log_wealth - before)
     assert np.abs(totals[0] - totals[1]).max() > 1e-6, "thirty residuals change the scale of later bets"
     fresh = agent(evidence="returns", seed=1)
     fresh.tell(fresh.ask(1).ids, [7.9], [[0.0]])
-    np.testing.assert_allclose(totals[1], fresh._evidence._joint.log_wealth, atol=1e-12)
+    np.testing.assert_allclose(totals[1], fresh._evidence.kinds["joint"].log_wealth, atol=1e-12)
 
 
 @pytest.mark.parametrize("trust", TRUSTS)
@@ -618,7 +618,9 @@ def test_memory_does_not_grow_with_the_number_of_episodes(deploy_set: PolicySet)
     for episodes in (2000, 18_000):
         play_batches(one, task, episodes, seed=0, batch=200)
         sizes.append(footprint(one))
-        assert not one._tracker._pending and not one._bets and one._buffer.waiting == 0 and not one._buffer._groups
+        assert (
+            not one._tracker._pending and not one._bets.asked and one._buffer.waiting == 0 and not one._buffer._groups
+        )
     assert sizes[1] <= sizes[0]
 
 
@@ -670,11 +672,11 @@ def test_the_status_says_in_plain_words_where_things_stand(rng: np.random.Genera
     two = agent(trust="data", margin=0.2)
     # Until something is proved, the ceiling of 100 leaves room for two thousandths of anything else.
     assert "policy 0 with weight 0.998 (the safe policy makes room; limited by the data bounds)" in two.status().text
-    assert f"which policy is worth proving safe, from at most {WARM_UP} episodes" in two.status().text
-    run(two, WARM_UP, rng)
+    assert f"which policy is worth proving safe, from at most {TUNING.warm_up} episodes" in two.status().text
+    run(two, TUNING.warm_up, rng)
     assert "proving policy" in two.status().text
     status = two.status()
-    assert (status.cells, status.episodes, status.pending, status.alarm) == (3, WARM_UP, 0, None)
+    assert (status.cells, status.episodes, status.pending, status.alarm) == (3, TUNING.warm_up, 0, None)
 
 
 def test_events_name_what_happened(deploy_set: PolicySet) -> None:
@@ -700,16 +702,16 @@ def twins() -> PolicySet:
 @pytest.mark.parametrize("trust", ["envelope", "data"])
 def test_a_target_is_chosen_once_and_judged_by_later_episodes_only(trust: str, rng: np.random.Generator) -> None:
     one = agent(trust=trust)
-    assert FIRST_LOOK == 20
+    assert TUNING.first_update == 20
     run(one, 15, rng, batch=1)
-    assert one._target == 0 and one._bounds.selections == 1
+    assert one._objective.target == 0 and one._bounds.selections == 1
     late = one.ask(3)
-    run(one, WARM_UP, rng)
-    assert one._target == 0, "evidence stops at the first episode that is missing"
+    run(one, TUNING.warm_up, rng)
+    assert one._objective.target == 0, "evidence stops at the first episode that is missing"
     opened = one.status().episodes
     one.tell(late.ids, *outcomes(3, rng))
-    assert one._target > 0 and one._bounds.selections == 2
-    assert one._bounds._since[one._target] == opened
+    assert one._objective.target > 0 and one._bounds.selections == 2
+    assert one._bounds._since[one._objective.target] == opened
     assert [e.kind for e in one.events].count("target") == 1
     run(one, 2000, rng)
     assert one._bounds.selections == 2
@@ -718,35 +720,35 @@ def test_a_target_is_chosen_once_and_judged_by_later_episodes_only(trust: str, r
 def test_while_the_task_is_in_doubt_no_target_is_chosen_until_the_end_of_the_warm_up(rng: np.random.Generator) -> None:
     """Under the safe policy alone, to which the ceiling forces the agent, the twins look the same."""
     one = agent(twins(), trust="data", cost_ceilings=[1e6])
-    while one.status().episodes < WARM_UP:
-        assert one._target == 0
+    while one.status().episodes < TUNING.warm_up:
+        assert one._objective.target == 0
         run(one, 10, rng, batch=10)
-    assert one._target > 0
+    assert one._objective.target > 0
 
 
 def test_a_target_is_the_policy_that_promises_most_within_the_limits(rng: np.random.Generator) -> None:
     """Mixed with the safe policy as far as the limits require, on average over the posterior: 5.5 at full weight, 9 at a quarter, 5.3."""
     reward, cost = np.array([[3.0, 5.5, 9.0, 5.3]] * 2), np.array([[1.0, 1.2, 2.7, 1.0]] * 2)[:, :, None]
     one = agent(hand_made(reward, cost, limits=(LIMIT,), ceilings=(CEILING,)), trust="data")
-    share = ((1 - TARGET_SLACK) * LIMIT - 1.0) / 1.7
-    np.testing.assert_allclose(one._promises(np.array([1])), [[5.5, share * 9 + (1 - share) * 3, 5.3]])
-    run(one, FIRST_LOOK + 30, rng)
-    assert one._target == 1
+    share = ((1 - TUNING.target_slack) * LIMIT - 1.0) / 1.7
+    np.testing.assert_allclose(promises(one._set, np.array([1])), [[5.5, share * 9 + (1 - share) * 3, 5.3]])
+    run(one, TUNING.first_update + 30, rng)
+    assert one._objective.target == 1
 
 
 def test_where_the_safe_policy_costs_nearly_the_limit_a_target_has_a_quarter_of_what_is_left() -> None:
     """1.46 of 1.5: policies at 1.47 fill a quarter of the rest and count in full, those at 1.48 half."""
     reward, cost = np.array([[3.0, 4.0, 6.0]] * 2), np.array([[1.46, 1.47, 1.48]] * 2)[:, :, None]
     one = agent(hand_made(reward, cost, limits=(LIMIT,), ceilings=(CEILING,), margin=0.04), trust="data")
-    np.testing.assert_allclose(one._promises(np.array([0])), [[4.0, 4.5]])
+    np.testing.assert_allclose(promises(one._set, np.array([0])), [[4.0, 4.5]])
 
 
 @pytest.mark.parametrize("trust", ["envelope", "data"])
 def test_no_target_is_chosen_while_nothing_promises_a_gain(trust: str, rng: np.random.Generator) -> None:
     flat = hand_made(np.full((2, 3), 4.0), np.ones((2, 3, 1)), limits=(LIMIT,), ceilings=(CEILING,))
     one = agent(flat, trust=trust)
-    run(one, 2 * WARM_UP, rng)
-    assert one._target == 0 and one._bounds.selections == 1
+    run(one, 2 * TUNING.warm_up, rng)
+    assert one._objective.target == 0 and one._bounds.selections == 1
 
 
 @pytest.mark.parametrize("trust", ["envelope", "data"])
@@ -770,14 +772,14 @@ def test_an_absurd_cost_raises_the_alarm_and_breaks_nothing(
     with np.errstate(all="ignore"):
         one.tell(one.ask().id, 4.0, [huge, huge])
     assert one.alarm is not None and "declared ceiling" in one.alarm
-    meet(WARM_UP + 200)
+    meet(TUNING.warm_up + 200)
     assert one.plan.weights.tolist() == [1.0, 0.0] and np.isfinite(one.plan.value)
 
 
 def test_the_aim_follows_the_guess_and_the_rows_stay_what_they_are(rng: np.random.Generator) -> None:
     """Both policies are certified from the start; which is played follows from returns, also after the target was chosen."""
     one = agent(twins(), trust="envelope", monitor_delta=1e-300)  # no alarm: what happens is beyond all cells
-    np.testing.assert_allclose(one._objective, [3.0, 5.0, 5.0])
+    np.testing.assert_allclose(one._objective.returns, [3.0, 5.0, 5.0])
 
     def meet(means: tuple[float, float, float], episodes: int) -> None:
         for _ in range(episodes // 10):
@@ -786,9 +788,9 @@ def test_the_aim_follows_the_guess_and_the_rows_stay_what_they_are(rng: np.rando
             one.tell(asked.ids, np.clip(reward, 0.0, 10.0), outcomes(10, rng, 1.2)[1])
 
     meet((3.0, 6.0, 4.0), 50)
-    assert one.plan.weights[1] > 0.99 and one._target == 1
+    assert one.plan.weights[1] > 0.99 and one._objective.target == 1
     meet((3.0, 4.0, 6.0), 1000)  # the guess is not made once and for all
-    assert one.plan.weights[2] > 0.99 and one._target == 1
+    assert one.plan.weights[2] > 0.99 and one._objective.target == 1
     rows = one._program().rows
     np.testing.assert_array_equal(rows, one.bounds[None])
     assert verify(one.plan.weights, rows, np.array([LIMIT]))
@@ -797,24 +799,26 @@ def test_the_aim_follows_the_guess_and_the_rows_stay_what_they_are(rng: np.rando
 @pytest.mark.slow
 def test_looks_become_rarer(rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
     one, looks = agent(trust="envelope"), []
-    look = one._look_again
-    monkeypatch.setattr(one, "_look_again", lambda guess: (looks.append(one._buffer.settled), look(guess)))
+    posterior = one._objective.posterior
+    assert posterior is not None
+    look = posterior.posterior
+    monkeypatch.setattr(posterior, "posterior", lambda: (looks.append(one._buffer.settled), look())[1])
     run(one, 3000, rng, batch=1)
     assert looks[:4] == [20, 22, 25, 28]
-    assert all(b <= max(a + 1, math.ceil(LOOK_AGAIN * a)) for a, b in pairwise(looks))
-    assert WARM_UP in looks and 45 < len(looks) < 60 and looks[-1] > 2700
+    assert all(b <= max(a + 1, math.ceil(TUNING.update_growth * a)) for a, b in pairwise(looks))
+    assert TUNING.warm_up in looks and 45 < len(looks) < 60 and looks[-1] > 2700
 
 
 def test_under_data_only_what_is_proved_is_played(rng: np.random.Generator) -> None:
     """With a ceiling of 10, a margin of .5 and nothing proved: at most .5 / 9 of the target."""
     one = agent(trust="data", cost_ceilings=[CEILING])
-    while one._target == 0:
+    while one._objective.target == 0:
         run(one, 10, rng, mean=0.8, batch=10)
     # The bound of the safe policy may have improved on d - xi by then, which makes more room.
     room = LIMIT - one.bounds[0, 0]
-    assert abs(one.plan.weights[one._target] - room / (CEILING - one.bounds[0, 0])) < 1e-5
+    assert abs(one.plan.weights[one._objective.target] - room / (CEILING - one.bounds[0, 0])) < 1e-5
     run(one, 20_000, rng, mean=0.8)
-    assert one.plan.weights[one._target] > 0.9
+    assert one.plan.weights[one._objective.target] > 0.9
 
 
 # Safety and learning on real tasks, judged by exact values.
@@ -897,7 +901,7 @@ def test_under_cells_the_own_policy_of_the_most_promising_cell_stays_in_play(dep
         extra = rows[:, candidate] - rows[:, 0]
         with np.errstate(divide="ignore", invalid="ignore"):
             alpha = np.where(extra > 0, (1.5 - rows[:, 0]) / extra, 1.0).min()
-        assert one.plan.weights[candidate] >= KAPPA["cells"] * min(1.0, alpha) * 0.999 - 1e-9
+        assert one.plan.weights[candidate] >= KAPPA * min(1.0, alpha) * 0.999 - 1e-9
         play_batches(one, task, 100, seed=len(active))
 
 
@@ -956,7 +960,7 @@ def test_a_library_of_the_safe_policy_alone_is_played(rng: np.random.Generator) 
     alone = hand_made(np.full((2, 1), 4.0), np.ones((2, 1, 1)), own=[0, 0])
     for trust in TRUSTS:
         one = agent(alone, trust=trust)
-        run(one, WARM_UP + 100, rng)
+        run(one, TUNING.warm_up + 100, rng)
         assert one.plan.weights.tolist() == [1.0]
 
 

@@ -158,8 +158,8 @@ def test_a_small_difference_is_found_because_a_doubted_policy_runs_beside_the_sa
     shares = play(one, means, 4000, rng)
     assert one.barred and shares[0] > 400
     blind = CertifiedAgent(vague(), seed=1)
-    assert blind._comparison is not None
-    blind._comparison.doubt = lambda settled: False  # type: ignore[method-assign]
+    assert blind._reality.comparison is not None
+    blind._reality.comparison.doubt = lambda settled: False  # type: ignore[method-assign]
     play(blind, means, 4000, rng)
     assert not blind.barred
 

@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 
 from surefoot import PolicySet, Simulator
 from surefoot.arrays import FloatArray, IntArray
-from surefoot.deploy.evidence import CHEAPER_SHARE, FINAL, RETURN, Evidence, EvidenceKind, Weights
+from surefoot.deploy.evidence import FINAL, RETURN, Evidence
+from surefoot.deploy.evidence.alternatives import CHEAPER_SHARE
+from surefoot.deploy.evidence.base import evidence_shares
 from surefoot.policyset.schema import KernelBoxes, SignalPredictions
 from surefoot.stats.binomial import rate_test
 from surefoot.tasks import NoisyGridworld
@@ -44,7 +46,7 @@ def world(**parts: Any) -> PolicySet:
     return hand_made(reward, cost, width=0.25, limits=(2.5,), ceilings=(6.0,), margin=0.5, by_state=by_state, **parts)
 
 
-def evidence(policy_set: PolicySet, kind: EvidenceKind = "returns", delta: float = DELTA) -> Evidence:
+def evidence(policy_set: PolicySet, kind: str = "returns", delta: float = DELTA) -> Evidence:
     return Evidence(policy_set, kind, delta, np.asarray(policy_set.bounds.cost_ceilings))
 
 
@@ -55,11 +57,11 @@ def settle(found: Evidence, group: Any, bets: FloatArray | None = None) -> None:
 
 @pytest.mark.parametrize("kind", ["all", "returns"])
 @pytest.mark.parametrize("has_kernel", [True, False])
-def test_shares_sum_to_one_and_all_are_positive_that_are_used(kind: EvidenceKind, has_kernel: bool) -> None:
-    shares = Weights.of(kind, has_kernel)
-    assert abs(shares.transitions + shares.joint + shares.separate - 1.0) < 1e-12
-    assert min(shares.joint, shares.separate) > 0.0
-    assert (shares.transitions > 0.0) == (kind == "all" and has_kernel)
+def test_shares_sum_to_one_and_all_are_positive_that_are_used(kind: str, has_kernel: bool) -> None:
+    shares = evidence_shares(kind, has_kernel)
+    assert abs(sum(shares.values()) - 1.0) < 1e-12 and min(shares.values()) > 0.0
+    assert {"joint", "separate"} <= set(shares) <= {"joint", "separate", "transitions"}
+    assert ("transitions" in shares) == (kind == "all" and has_kernel)
 
 
 @pytest.mark.parametrize(
@@ -84,7 +86,7 @@ def truths(found: Evidence, cell: int, where: str, by_state: bool, rng: np.rando
     return edge
 
 
-def null_run(policy_set: PolicySet, kind: EvidenceKind, where: str, by_state: bool, seed: int) -> bool:
+def null_run(policy_set: PolicySet, kind: str, where: str, by_state: bool, seed: int) -> bool:
     """Whether a true cell is refuted."""
     rng = np.random.default_rng([seed, 7])
     cell = seed % 3
@@ -131,7 +133,7 @@ def _counts(row: list[FloatArray], rng: np.random.Generator) -> IntArray:
         ("all", "edge", False),
     ],
 )
-def test_a_true_cell_is_refuted_at_most_at_its_level(kind: EvidenceKind, where: str, by_state: bool) -> None:
+def test_a_true_cell_is_refuted_at_most_at_its_level(kind: str, where: str, by_state: bool) -> None:
     policy_set = world(kernel=kernel() if kind == "all" else None)
     refuted = sum(null_run(policy_set, kind, where, by_state, seed) for seed in range(RUNS))
     assert rate_test(refuted, RUNS, DELTA) > 1e-3
@@ -275,7 +277,7 @@ def test_initial_states_change_the_bets_when_they_are_told_from_the_start() -> N
         group = random_group(rng, first)
         settle(one, group)
         settle(two, told(group.policy_index, group.outcomes, first=first, states=np.zeros(BATCH, dtype=int)))
-    assert not np.allclose(one._joint.log_wealth, two._joint.log_wealth)
+    assert not np.allclose(one.kinds["joint"].log_wealth, two.kinds["joint"].log_wealth)
 
 
 def test_nothing_is_bet_jointly_before_a_report_has_settled_how() -> None:
@@ -283,22 +285,22 @@ def test_nothing_is_bet_jointly_before_a_report_has_settled_how() -> None:
     found, rng = evidence(world()), np.random.default_rng(0)
     assert found.bets() is None
     settle(found, random_group(rng, 0, states=np.zeros(BATCH, dtype=int)))
-    assert (found._joint.log_wealth == 0.0).all()
+    assert (found.kinds["joint"].log_wealth == 0.0).all()
     settle(found, random_group(rng, BATCH, states=np.zeros(BATCH, dtype=int)))
-    assert (found._joint.log_wealth != 0.0).any()
+    assert (found.kinds["joint"].log_wealth != 0.0).any()
 
 
 def test_a_refuted_cell_comes_back_when_what_refuted_it_is_gone() -> None:
     found = evidence(world(kernel=kernel()), "all", 0.05)
-    assert found._transitions is not None
-    need = math.log(20.0 / found.weights.transitions)
-    found._transitions.log_wealth[:] = [[need + 0.1], [-50.0], [-50.0]]
+    assert found.kinds["transitions"] is not None
+    need = math.log(20.0 / found.weights["transitions"])
+    found.kinds["transitions"].log_wealth[:] = [[need + 0.1], [-50.0], [-50.0]]
     assert [part.tolist() for part in found.review()] == [[0], []]
-    found._joint.log_wealth[:] = -np.inf
-    low = math.log((RETURN - found.weights.separate) / found.weights.transitions)
-    found._transitions.log_wealth[0] = low + 0.01
+    found.kinds["joint"].log_wealth[:] = -np.inf
+    low = math.log((RETURN - found.weights["separate"]) / found.weights["transitions"])
+    found.kinds["transitions"].log_wealth[0] = low + 0.01
     assert [part.tolist() for part in found.review()] == [[], []]
-    found._transitions.log_wealth[0] = low - 0.01
+    found.kinds["transitions"].log_wealth[0] = low - 0.01
     assert [part.tolist() for part in found.review()] == [[], [0]]
     assert found.active.all()
     assert found.ever_rejected.tolist() == [True, False, False]
@@ -306,12 +308,12 @@ def test_a_refuted_cell_comes_back_when_what_refuted_it_is_gone() -> None:
 
 def test_a_cell_refuted_far_beyond_the_threshold_never_comes_back() -> None:
     found = evidence(world(kernel=kernel()), "all", 0.05)
-    assert found._transitions is not None
-    final = math.log(20.0 / FINAL / found.weights.transitions)
-    found._transitions.log_wealth[:] = [[final - 0.1], [final + 0.1], [-50.0]]
+    assert found.kinds["transitions"] is not None
+    final = math.log(20.0 / FINAL / found.weights["transitions"])
+    found.kinds["transitions"].log_wealth[:] = [[final - 0.1], [final + 0.1], [-50.0]]
     found.review()
     assert found.watched.tolist() == [True, False, True]
-    found._transitions.log_wealth[:] = -50.0
+    found.kinds["transitions"].log_wealth[:] = -50.0
     assert found.review()[1].tolist() == [0]
     assert found.active.tolist() == [True, False, True]
 
@@ -319,14 +321,14 @@ def test_a_cell_refuted_far_beyond_the_threshold_never_comes_back() -> None:
 @pytest.mark.parametrize("how", ["lost", "no transitions"])
 def test_giving_up_wealth_brings_no_refuted_cell_back(how: str) -> None:
     found = evidence(world(kernel=kernel()), "all", 0.05)
-    assert found._transitions is not None
-    found._transitions.log_wealth[0] = math.log(20.0 / found.weights.transitions) + 0.1
+    assert found.kinds["transitions"] is not None
+    found.kinds["transitions"].log_wealth[0] = math.log(20.0 / found.weights["transitions"]) + 0.1
     found.review()
     if how == "lost":
         found.forfeit(0, None)
     else:
         settle(found, told([0], [[5.0, 1.0]]))
-    assert np.isneginf(found._transitions.log_wealth).all()
+    assert np.isneginf(found.kinds["transitions"].log_wealth).all()
     assert [part.tolist() for part in found.review()] == [[], []]
     assert found.active.tolist() == [False, True, True]
 
@@ -335,7 +337,7 @@ def test_initial_states_that_stop_coming_forfeit_joint_bets_alone() -> None:
     found, rng = evidence(world()), np.random.default_rng(0)
     settle(found, random_group(rng, 0, states=np.zeros(BATCH, dtype=int)))
     settle(found, random_group(rng, BATCH))
-    assert np.isneginf(found._joint.log_mean()).all()
+    assert np.isneginf(found.parts()["joint"]).all()
     assert np.isfinite(found.log_wealth()).all()
     assert any("initial state was missing" in note for note in found.notes)
 
@@ -346,10 +348,10 @@ def test_an_initial_state_without_predictions_is_not_bet_on() -> None:
     group = random_group(rng, 0)
     states = np.where(np.arange(BATCH) < 5, 7, 1)
     for found in (one, two):
-        found._conditional = True
+        found.kinds["joint"]._conditional = True
     settle(one, told(group.policy_index, group.outcomes, states=states))
     settle(two, told(group.policy_index[5:], group.outcomes[5:], states=states[5:]))
-    np.testing.assert_allclose(one._joint.log_wealth, two._joint.log_wealth, atol=1e-12)
+    np.testing.assert_allclose(one.kinds["joint"].log_wealth, two.kinds["joint"].log_wealth, atol=1e-12)
 
 
 def test_missing_transitions_forfeit_their_share_and_joint_bets_take_over() -> None:
@@ -357,7 +359,7 @@ def test_missing_transitions_forfeit_their_share_and_joint_bets_take_over() -> N
     assert found.bets() is None, "while transitions come, joint bets stand by"
     assert found.wants == {"initial_state", "transitions"}
     settle(found, random_group(rng, 0))
-    assert found._transitions is not None and np.isneginf(found._transitions.log_mean()).all()
+    assert found.kinds["transitions"] is not None and np.isneginf(found.parts()["transitions"]).all()
     assert found.bets() is not None
     assert np.isfinite(found.log_wealth()).all()
     assert any("evidence from transitions is forfeited" in note for note in found.notes)
@@ -383,13 +385,13 @@ def test_a_lost_episode_costs_every_component_and_is_never_better_than_any_repor
     base, rng = evidence(policy_set), np.random.default_rng(0)
     lost = evidence(policy_set)
     for found in (base, lost):
-        found._conditional = found._measured = True
+        found.kinds["joint"]._conditional = found.kinds["joint"]._measured = True
     fixed = base.bets()
     assert fixed is not None
     lost.forfeit(1, fixed)
     for _ in range(40):
         other = evidence(policy_set)
-        other._conditional = other._measured = True
+        other.kinds["joint"]._conditional = other.kinds["joint"]._measured = True
         outcome = two_point(rng.uniform(0, 6, (1, 2)), other.table.low, other.table.high, rng)
         group = told([1], outcome, states=rng.integers(0, 2, 1), signals=np.array([[float(rng.integers(2))]]))
         settle(other, group, fixed)
@@ -401,7 +403,7 @@ def test_a_lost_episode_forfeits_transitions_for_good() -> None:
     found = evidence(world(kernel=kernel()), "all")
     found.forfeit(0, None)
     settle(found, told([0], [[5.0, 1.0]], first=1, transitions=[[0, 0, 0, 50]]))
-    assert found._transitions is not None and np.isneginf(found._transitions.log_mean()).all()
+    assert found.kinds["transitions"] is not None and np.isneginf(found.parts()["transitions"]).all()
     assert any("an episode was lost" in note for note in found.notes)
 
 
@@ -418,9 +420,9 @@ def test_declared_signals_are_evidence_and_missing_ones_count_as_worst() -> None
         values = np.where(rng.random(group) < np.array([0.5, 0.4])[policy], 1.0, 0.0)[:, None]
         settle(with_signal, told(policy, flat, first=b * group, signals=values), None)
         settle(without, told(policy, flat, first=b * group), None)
-    apart = with_signal._extra[0].log_mean()
+    apart = with_signal.kinds["separate"]._extra[0].log_mean()
     assert apart[0] > 15.0 and apart[2] > 15.0 and apart[1] < 1.0
-    assert (without._extra[0].log_mean() < 0.0).all()
+    assert (without.kinds["separate"]._extra[0].log_mean() < 0.0).all()
 
 
 def alike(**parts: Any) -> PolicySet:
@@ -440,8 +442,8 @@ def test_joint_bets_use_declared_signals() -> None:
         values = np.clip(rng.normal(0.5, 0.1, (10, 1)), 0, 1)
         outcomes = np.column_stack([rng.normal(5.0, 0.3, 10), rng.uniform(0.5, 1.5, 10)])
         settle(found, told(np.zeros(10, dtype=int), outcomes, first=10 * b, signals=values))
-    assert found._joint.log_mean()[0] > 15.0
-    assert found._joint.log_mean()[1] < 1.0
+    assert found.parts()["joint"][0] > 15.0
+    assert found.parts()["joint"][1] < 1.0
 
 
 def test_what_the_first_report_lacks_is_never_bet_on() -> None:
@@ -451,7 +453,7 @@ def test_what_the_first_report_lacks_is_never_bet_on() -> None:
         settle(found, told([0], outcome))
         for k in range(1, 30):
             settle(found, told([0], outcome, first=k, signals=np.array([[heat]])))
-        walks.append(found._joint.log_wealth.copy())
+        walks.append(found.kinds["joint"].log_wealth.copy())
     np.testing.assert_array_equal(*walks)
 
 
@@ -463,8 +465,8 @@ def test_a_signal_that_is_missing_later_counts_as_the_worst_it_could_have_been()
         fixed = with_.bets()
         settle(with_, told([0], [[5.0, 1.0]], first=1, signals=np.array([[heat]])), fixed)
         settle(without, told([0], [[5.0, 1.0]], first=1), fixed)
-        assert (without._joint.log_wealth <= with_._joint.log_wealth + 1e-12).all()
-    assert (without._joint.log_wealth < 0.0).any()
+        assert (without.kinds["joint"].log_wealth <= with_.kinds["joint"].log_wealth + 1e-12).all()
+    assert (without.kinds["joint"].log_wealth < 0.0).any()
 
 
 @pytest.mark.statistical
@@ -528,9 +530,9 @@ def test_dead_cells_stay_dead_and_are_reported_once() -> None:
 
 def test_the_threshold_is_one_over_delta() -> None:
     found = evidence(world(kernel=kernel()), "all", 0.01)
-    assert found._transitions is not None
-    need = math.log(100.0 / found.weights.transitions)
-    found._transitions.log_wealth[:] = need - 0.02
+    assert found.kinds["transitions"] is not None
+    need = math.log(100.0 / found.weights["transitions"])
+    found.kinds["transitions"].log_wealth[:] = need - 0.02
     assert found.review()[0].size == 0 or found.log_wealth().max() >= math.log(100.0)
-    found._transitions.log_wealth[1] = need + 1e-6
+    found.kinds["transitions"].log_wealth[1] = need + 1e-6
     assert 1 in found.review()[0]

@@ -13,13 +13,13 @@ import pytest
 
 from surefoot import PolicySet, Simulator, TabularCMDP
 from surefoot.arrays import FloatArray
-from surefoot.deploy.alternatives import Alternatives, choose_alternatives
 from surefoot.deploy.bounds import SELECTION_SHARES, CostBounds
 from surefoot.deploy.certified import CertifiedAgent
 from surefoot.deploy.evidence import Evidence
+from surefoot.deploy.evidence.alternatives import Alternatives, choose_alternatives
+from surefoot.deploy.evidence.predictions import PredictionTable
+from surefoot.deploy.evidence.transitions import log_average, log_ratios
 from surefoot.deploy.planner import Plan
-from surefoot.deploy.returns import PredictionTable
-from surefoot.deploy.transitions import log_average, log_ratios
 from surefoot.policyset.schema import Cells
 from surefoot.stats.betting import IntervalWealth, MeanUpperBounds, bet_grid
 from surefoot.stats.binomial import rate_test
@@ -245,7 +245,7 @@ def state_crossings(seed: int, broken: bool) -> bool:
         # Only the joint bets are watched: separate ones assume the family's start distribution, which this plant breaks.
         group = told(np.zeros(20, dtype=int), outcome, first=20 * k, states=None if broken else start)
         found.settle(group, [(found.bets(), np.arange(20))])
-        if found._joint.log_mean()[0] > np.log(5.0):
+        if found.parts()["joint"][0] > np.log(5.0):
             return True
     return False
 

@@ -10,8 +10,8 @@ from scipy.stats import multivariate_normal
 
 from surefoot import PolicySet
 from surefoot.arrays import FloatArray, IntArray
+from surefoot.deploy.evidence.predictions import PredictionTable
 from surefoot.deploy.posterior import LEAST_SCATTER, SHRINKAGE, CellPosterior
-from surefoot.deploy.returns import PredictionTable
 from surefoot.policyset.schema import KernelBoxes, SignalPredictions
 from tests.deploy.worlds import hand_made, table_of
 

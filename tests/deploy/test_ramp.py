@@ -13,8 +13,8 @@ import pytest
 from surefoot import InvalidInput, PolicySet
 from surefoot.arrays import FloatArray
 from surefoot.deploy.certified import CertifiedAgent
+from surefoot.deploy.evidence.predictions import PredictionTable
 from surefoot.deploy.ramp import BETS, SMALLEST, HullWealth, Ramp
-from surefoot.deploy.returns import PredictionTable
 from surefoot.policyset.schema import EpisodeBounds, KernelBoxes, SignalPredictions
 from surefoot.stats.betting import bet_grid
 from surefoot.stats.binomial import rate_test
@@ -102,7 +102,7 @@ def test_reports_that_never_come_leave_the_safe_policy_in_play(rng: np.random.Ge
 
 def test_data_trusts_nothing_simulated_and_has_no_ramp() -> None:
     one = agent(trust="data")
-    assert not one.ramping and one._ramp is None and one._comparison is None
+    assert not one.ramping and one._reality.ramp is None and one._reality.comparison is None
 
 
 @pytest.mark.parametrize("wrong", [-1, 0.5, "no", None])
@@ -328,8 +328,8 @@ def test_late_reports_in_any_order_change_nothing(rng: np.random.Generator) -> N
         ids = one.ask(30).ids
         for k in order.tolist():
             one.tell(ids[k], outcomes[k, 0], outcomes[k, 1:])
-        assert one._ramp is not None
-        found.append(one._ramp.log_wealth)
+        assert one._reality.ramp is not None
+        found.append(one._reality.ramp.log_wealth)
     assert math.isclose(*found, rel_tol=1e-12)
 
 

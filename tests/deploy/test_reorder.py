@@ -9,15 +9,16 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from surefoot.deploy import reorder
-from surefoot.deploy.reorder import ReorderBuffer, Told
+from surefoot.deploy.reorder import ReorderBuffer
+from surefoot.deploy.report import Report
 
 GROUPS = st.integers(1, 4)
 
 
-def group(ids: list[int]) -> Told:
+def group(ids: list[int]) -> Report:
     """A report of these episodes whose contents name them."""
     number = np.array(ids, dtype=np.int64)
-    return Told(number, number % 3, np.column_stack([number, 2.0 * number]), None, None, None)
+    return Report(number, 1.0 * number, 2.0 * number[:, None], drawn=number % 3)
 
 
 class Conversation(RuleBasedStateMachine):

@@ -12,8 +12,9 @@ from scipy.optimize import linprog
 
 from surefoot import PolicySet
 from surefoot.arrays import FloatArray
-from surefoot.deploy.alternatives import Alternatives
-from surefoot.deploy.returns import LARGEST_LOSS, PredictionTable, ReturnsEvidence, Scale
+from surefoot.deploy.evidence.alternatives import Alternatives
+from surefoot.deploy.evidence.joint import LARGEST_LOSS, JointWealth, Scale
+from surefoot.deploy.evidence.predictions import PredictionTable
 from surefoot.stats.binomial import rate_test
 from tests.deploy.mutants import kelly
 from tests.deploy.worlds import corners, hand_made, table_of, two_point
@@ -60,7 +61,7 @@ def factor(
     x: FloatArray,
 ) -> float:
     """What the evidence multiplies into the wealth of (cell, its first rival)."""
-    found = ReturnsEvidence(table, alternatives)
+    found = JointWealth(table, alternatives)
     found.update(np.array([policy]), np.array([column]), x[None], bets, np.ones(len(table.lower), dtype=bool))
     return float(np.exp(found.log_wealth[cell, 0]))
 
@@ -131,7 +132,7 @@ def test_the_bet_gains_under_its_rival_and_is_fair_at_the_edge_it_leans_on(seed:
 
 def test_there_is_no_bet_where_the_rival_lies_in_the_box() -> None:
     table = table_of(hand_made([[5.0, 5.0], [5.1, 5.2]], [[[1.0], [1.0]], [[1.1], [1.0]]], width=0.3))
-    found = ReturnsEvidence(table, pair())
+    found = JointWealth(table, pair())
     found.update(
         np.array([0, 1, 1]),
         np.zeros(3, dtype=int),
@@ -177,7 +178,7 @@ def test_batches_and_their_order_do_not_matter(seed: int, n: int) -> None:
     bets, alternatives, active = random_inverse(rng, table), pair(2, cells=3), np.array([True, False, True])
     policy, column = rng.integers(0, 3, n), rng.integers(0, 3, n)
     outcomes = table.low + (table.high - table.low) * rng.random((n, 2))
-    one, two = ReturnsEvidence(table, alternatives), ReturnsEvidence(table, alternatives)
+    one, two = JointWealth(table, alternatives), JointWealth(table, alternatives)
     one.update(policy, column, outcomes, bets, active)
     for k in rng.permutation(n):
         two.update(policy[k : k + 1], column[k : k + 1], outcomes[k : k + 1], bets, active)
@@ -189,7 +190,7 @@ def test_batches_and_their_order_do_not_matter(seed: int, n: int) -> None:
 def test_long_products_neither_overflow_nor_vanish() -> None:
     table = table_of(hand_made([[5.0, 5.0], [5.0, 9.0]], [[[1.0], [1.0]], [[1.0], [1.0]]]))
     for value, sign in ((10.0, 1.0), (0.0, -1.0)):
-        found = ReturnsEvidence(table, pair())
+        found = JointWealth(table, pair())
         bets, n = 10.0 * found.bets(), 20_000
         outcomes = np.tile([value, 1.0], (n, 1))
         found.update(np.ones(n, dtype=int), np.zeros(n, dtype=int), outcomes, bets, np.ones(2, bool))
@@ -204,7 +205,7 @@ def test_a_lost_episode_takes_the_smallest_factor_any_outcome_could_give(seed: i
     rng = np.random.default_rng(seed)
     table = random_table(rng, signals)
     bets = random_inverse(rng, table)
-    found = ReturnsEvidence(table, pair())
+    found = JointWealth(table, pair())
     found.forfeit(1, bets, np.ones(2, bool))
     possible = [factor(table, pair(), bets, 0, 1, b, x) for b in range(3) for x in corners(table.low, table.high)]
     assert abs(np.exp(found.log_wealth[0, 0]) - min(1.0, *possible)) < 1e-9
@@ -213,7 +214,7 @@ def test_a_lost_episode_takes_the_smallest_factor_any_outcome_could_give(seed: i
 def test_losses_spare_dead_cells_and_padding() -> None:
     table = random_table(np.random.default_rng(0), 2)
     alternatives = Alternatives(np.array([[1, 0], [0, 2]]), np.array([[0.0, -np.inf], [np.log(0.5), np.log(0.5)]]))
-    found = ReturnsEvidence(table, alternatives)
+    found = JointWealth(table, alternatives)
     found.forfeit(0, 50.0 * found.bets(), np.array([False, True]))
     assert found.log_wealth[0].tolist() == [0.0, 0.0]
     assert (found.log_wealth[1] < 0.0).any()
@@ -222,7 +223,7 @@ def test_losses_spare_dead_cells_and_padding() -> None:
 
 def test_an_average_weighs_rivals_as_stated() -> None:
     table = random_table(np.random.default_rng(1), 2)
-    found = ReturnsEvidence(table, Alternatives(np.array([[1, 2], [0, 2]]), np.log([[0.25, 0.75], [0.5, 0.5]])))
+    found = JointWealth(table, Alternatives(np.array([[1, 2], [0, 2]]), np.log([[0.25, 0.75], [0.5, 0.5]])))
     found.log_wealth[:] = np.log([[2.0, 4.0], [1.0, 3.0]])
     np.testing.assert_allclose(np.exp(found.log_mean()), [3.5, 2.0])
 
@@ -273,7 +274,7 @@ def test_the_scale_estimates_the_residual_covariance_of_each_state() -> None:
 
 def test_bets_are_copies_that_later_outcomes_do_not_change() -> None:
     table = random_table(np.random.default_rng(0), 2)
-    found = ReturnsEvidence(table, pair())
+    found = JointWealth(table, pair())
     fixed = found.bets()
     kept = fixed.copy()
     found.update(np.array([0]), np.array([0]), table.high[None], fixed, np.ones(2, bool))
@@ -283,7 +284,7 @@ def test_bets_are_copies_that_later_outcomes_do_not_change() -> None:
 
 def test_constant_outcomes_leave_the_scale_invertible() -> None:
     table = table_of(hand_made([[5.0, 5.0]], [[[0.0], [0.0]]]))
-    found = ReturnsEvidence(table, pair(cells=1, first=0))
+    found = JointWealth(table, pair(cells=1, first=0))
     n = 1_000_000
     found.scale.update(np.zeros(n, dtype=np.int64), np.zeros((n, 2)))
     assert np.isfinite(found.bets()).all()

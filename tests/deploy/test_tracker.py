@@ -64,7 +64,7 @@ def test_reports_of_one_episode_may_be_plain_numbers() -> None:
     d = tracker()
     d.open(HALF, 1)
     reports = d.check(0, 3.5, [0.25, 1.0])
-    assert reports.rewards.tolist() == [3.5]
+    assert reports.reward.tolist() == [3.5]
     assert reports.costs.tolist() == [[0.25, 1.0]]
 
 
@@ -117,7 +117,7 @@ def test_reports_that_cannot_be_true_are_refused_and_change_nothing(report: tupl
 def test_the_ends_of_a_range_are_inside_it_up_to_rounding(value: float) -> None:
     d = tracker()
     d.open(HALF, 1)
-    assert d.check(0, value, [100.0, 10.0]).rewards[0] == value
+    assert d.check(0, value, [100.0, 10.0]).reward[0] == value
 
 
 @pytest.mark.parametrize("n", [0, -1, 1.5, True])

@@ -15,8 +15,8 @@ from scipy.special import logsumexp
 
 from surefoot import PolicySet
 from surefoot.arrays import FloatArray, IntArray
-from surefoot.deploy.alternatives import Alternatives, choose_alternatives
-from surefoot.deploy.transitions import TransitionEvidence, encode, log_average, log_ratios
+from surefoot.deploy.evidence.alternatives import Alternatives, choose_alternatives
+from surefoot.deploy.evidence.transitions import TransitionWealth, encode, log_average, log_ratios
 from surefoot.policyset.schema import Cells, KernelBoxes
 from surefoot.stats.binomial import rate_test
 from tests.deploy.mutants import against_centre, against_training_tasks, groups_of, kernel_of, points_of
@@ -175,9 +175,9 @@ def test_the_simulation_convicts_mutants(tempting: Cells, mutant: Callable[[Cell
 # The accumulated evidence.
 
 
-def evidence(cells: Cells) -> TransitionEvidence:
+def evidence(cells: Cells) -> TransitionWealth:
     table, alternatives = ratios(cells)
-    return TransitionEvidence(cells, table, alternatives)
+    return TransitionWealth(cells, table, alternatives)
 
 
 def report(cells: Cells, counts: Any) -> IntArray:
@@ -322,7 +322,7 @@ def test_cells_without_kernel_are_refused(rng: np.random.Generator) -> None:
     with pytest.raises(ValueError, match="no kernel"):
         log_ratios(bare, everybody(cells))
     with pytest.raises(ValueError, match="no kernel"):
-        TransitionEvidence(bare, np.zeros((1, 3, 1)), everybody(cells))
+        TransitionWealth(bare, np.zeros((1, 3, 1)), everybody(cells))
 
 
 @settings(max_examples=60)
@@ -356,7 +356,7 @@ def test_the_trained_cells_of_the_gridworld_hold_their_boxes(deploy_set: PolicyS
 
 def test_validity_does_not_rest_on_the_projection(monkeypatch: pytest.MonkeyPatch) -> None:
     """With any positive reference law the penalty alone makes the factor fair; here the reference is the wrong law on purpose."""
-    import surefoot.deploy.transitions as module
+    import surefoot.deploy.evidence.transitions as module
 
     cells = box_cells(np.random.default_rng(1), holes=0.0)
     kernel, alternatives = kernel_of(cells), everybody(cells)

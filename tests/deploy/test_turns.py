@@ -67,7 +67,7 @@ def test_threads_share_an_agent_and_every_episode_has_one_id() -> None:
     assert one.status().episodes == 90 and one.status().pending == 0
 
 
-@pytest.mark.parametrize("where", ["_bounds.told", "_buffer.add", "_settle", "_after_evidence"])
+@pytest.mark.parametrize("where", ["_bounds.told", "_buffer.add", "_settle", "_review"])
 def test_an_interrupt_in_the_middle_waits_for_the_end_and_nothing_is_told_in_part(where: str) -> None:
     """A signal that arrives anywhere in ``tell``: the report counts, once, and the run goes on like one that was never interrupted."""
     calm, disturbed = agent(), agent()

@@ -13,8 +13,8 @@ import numpy as np
 
 from surefoot import Criterion, PolicySet, Simulator, TabularCMDP, TabularPolicy
 from surefoot.arrays import FloatArray, IntArray
-from surefoot.deploy.reorder import Told
-from surefoot.deploy.returns import PredictionTable
+from surefoot.deploy.evidence.predictions import PredictionTable
+from surefoot.deploy.report import Report
 from surefoot.policyset.schema import (
     AssumptionReport,
     Cells,
@@ -203,14 +203,15 @@ def told(
     states: Any = None,
     transitions: Any = None,
     signals: Any = None,
-) -> Told:
+) -> Report:
     """A group of n episodes with consecutive ids."""
     outcomes = np.asarray(outcomes, dtype=float)
     n = len(outcomes)
     rows = None if transitions is None else np.asarray(transitions, dtype=np.int64).reshape(-1, 4)
     index = np.broadcast_to(np.asarray(policy, dtype=np.int64), (n,))
-    return Told(
-        np.arange(first, first + n), index, outcomes, None if states is None else np.asarray(states), rows, signals
+    starts = None if states is None else np.asarray(states)
+    return Report(
+        np.arange(first, first + n), outcomes[:, 0], outcomes[:, 1:], starts, rows, signals, np.asarray(index)
     )
 
 

@@ -11,8 +11,8 @@ import pytest
 
 from surefoot import PolicySet, Simulator
 from surefoot.deploy.evidence import Evidence
-from surefoot.deploy.reorder import Told
-from surefoot.deploy.returns import PredictionTable
+from surefoot.deploy.evidence.predictions import PredictionTable
+from surefoot.deploy.report import Report
 from surefoot.experiments.validation.calibration import (
     MaxWealth,
     Null,
@@ -127,14 +127,7 @@ def test_the_average_that_decides_is_the_weighted_average_of_the_parts() -> None
     for first in (0, 50, 100):
         index = np.arange(50) % len(policy_set.policies)
         seen = simulator.run(index, seed=3, first_episode=first)
-        told = Told(
-            np.arange(first, first + 50),
-            index,
-            np.column_stack([seen.returns, seen.costs]),
-            seen.initial_states,
-            None,
-            None,
-        )
+        told = Report(np.arange(first, first + 50), seen.returns, seen.costs, seen.initial_states, drawn=index)
         evidence.settle(told, [(evidence.bets(), np.arange(50))])
     wealth = log_wealths(evidence, "returns", 0)
     shares = evidence.weights

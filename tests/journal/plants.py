@@ -22,8 +22,8 @@ import numpy as np
 
 from surefoot import PolicySet
 from surefoot.journal import Deployment, Event
-from surefoot.journal.deployment import _cache
 from surefoot.journal.events import canonical, chained
+from surefoot.journal.session import cached
 from surefoot.policyset.schema import Certificate, KernelBoxes, SignalPredictions
 from tests.deploy.worlds import hand_made
 
@@ -141,7 +141,7 @@ def drive(plant: Deployment, truth: Plant, episodes: int) -> None:
 def keep_snapshot(plant: Deployment) -> None:
     """Have a snapshot of what stands now written."""
     plant._record()
-    plant._keep_snapshot(*_cache(plant._caught()))
+    plant._keep_snapshot(*cached(plant._caught()))
 
 
 def open_plant(url: Any, policy_set: PolicySet, **settings: Any) -> Deployment:

@@ -14,9 +14,9 @@ import pytest
 
 from surefoot import InvalidInput, JournalError, JournalUnavailable, PolicySet
 from surefoot.journal import Deployment, high_water_marks, sqlite_file
-from surefoot.journal.deployment import _cache
 from surefoot.journal.removal import belongings, remove
 from surefoot.journal.seals import sealed
+from surefoot.journal.session import cached
 from tests.journal.plants import BACKENDS, HAS_POSTGRES, Plant, drive, keep_snapshot, open_plant
 
 
@@ -237,7 +237,7 @@ def _last_after_abort(plant: Deployment) -> tuple[int, str]:
 
 
 def snapshot_as(state: Any, seq: int, digest: str) -> bytes:
-    body: bytes = _cache(state)[2]
+    body: bytes = cached(state)[2]
     return body
 
 

@@ -14,7 +14,7 @@ import pytest
 import sqlalchemy as sa
 
 from surefoot import JournalUnavailable, PolicySet
-from surefoot.journal.deployment import _create
+from surefoot.journal.opening import create_deployment
 from surefoot.journal.settings import Settings
 from surefoot.journal.store import Store
 from tests.journal.plants import BACKENDS, Plant, Postgres, as_recorded, drive, open_plant
@@ -81,7 +81,7 @@ if "postgresql" in BACKENDS:
         try:
             for _ in range(2):  # the deployment's row is missing, then there
                 taken.clear()
-                _create(store, tiny_set, Settings.given())
+                create_deployment(store, tiny_set, Settings.given())
                 assert taken == ["begin", "advisory", "begin", "advisory", "FOR UPDATE"]
         finally:
             sa.event.remove(sa.Engine, "begin", begin)

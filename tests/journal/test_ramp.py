@@ -12,10 +12,9 @@ import pytest
 
 from surefoot import JournalError, PolicySet
 from surefoot.audit import verify
-from surefoot.deploy import certified
 from surefoot.deploy.certified import CertifiedAgent
 from surefoot.deploy.comparison import ReturnComparison
-from surefoot.deploy.ramp import Ramp
+from surefoot.deploy.ramp import RAMP, Ramp
 from surefoot.journal import Deployment, Event, Settings, snapshot
 from surefoot.journal.state import DeploymentState
 from tests.audit.test_audit import lived, tell
@@ -203,7 +202,7 @@ def test_the_setting_is_recorded_and_must_agree(disk: Path, tiny_set: PolicySet)
     with pytest.raises(JournalError, match="ramp must be 12"):
         open_plant(disk / "plant.db", tiny_set, ramp=13)
     with Deployment.open(disk / "other.db", tiny_set) as plant:
-        assert plant.settings.ramp == certified.RAMP and plant.status().weights == {0: 1.0}
+        assert plant.settings.ramp == RAMP and plant.status().weights == {0: 1.0}
         assert "the ramp: 0 of" in plant.status().text
 
 
@@ -227,8 +226,8 @@ def test_a_snapshot_keeps_the_comparison(disk: Path, vague_set: PolicySet, monke
     assert again is not None
     for one in (state, again):
         one.settle()
-        assert one.agent._ramp is not None and one.agent._comparison is not None
+        assert one.agent._reality.ramp is not None and one.agent._reality.comparison is not None
     left, right = state.agent, again.agent
-    assert left._ramp.log_wealth == right._ramp.log_wealth  # type: ignore[union-attr]
-    np.testing.assert_array_equal(left._comparison.upper, right._comparison.upper)  # type: ignore[union-attr]
+    assert left._reality.ramp.log_wealth == right._reality.ramp.log_wealth  # type: ignore[union-attr]
+    np.testing.assert_array_equal(left._reality.comparison.upper, right._reality.comparison.upper)  # type: ignore[union-attr]
     np.testing.assert_array_equal(left.plan.weights, right.plan.weights)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import shutil
-from dataclasses import replace
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -140,6 +140,10 @@ def everything(value: Any, seen: dict[int, Any]) -> Any:
         return repr(value.bit_generator.state)
     if isinstance(value, Turns):
         return "a lock"
+    if callable(value):
+        return "a function"
+    if is_dataclass(value):  # what it caches follows from its fields
+        return {part.name: everything(getattr(value, part.name), seen) for part in fields(value)}
     if isinstance(value, dict):
         return sorted((repr(key), everything(item, seen)) for key, item in value.items())
     if isinstance(value, list | tuple | set | frozenset):

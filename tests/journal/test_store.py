@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 from surefoot import InvalidInput, JournalError, JournalUnavailable, MissingExtra, PolicySet
 from surefoot.audit import verify
 from surefoot.journal import Deployment
-from surefoot.journal.deployment import _cache
 from surefoot.journal.events import Event, canonical, chained, parse
 from surefoot.journal.file_lock import FairFileLock
 from surefoot.journal.rows import index_of
+from surefoot.journal.session import cached
 from surefoot.journal.store import Store
 from tests.journal.plants import Plant, drive, keep_snapshot, open_plant
 
@@ -329,8 +329,8 @@ def test_a_file_lock_that_cannot_be_made_is_done_without(disk: Path, tiny_set: P
 def test_who_is_far_behind_catches_up_before_taking_the_lock(
     disk: Path, tiny_set: PolicySet, monkeypatch: pytest.MonkeyPatch, far: int
 ) -> None:
-    monkeypatch.setattr("surefoot.journal.deployment.WAITED", -1.0)
-    monkeypatch.setattr("surefoot.journal.deployment.FAR", far)
+    monkeypatch.setattr("surefoot.journal.session.WAITED", -1.0)
+    monkeypatch.setattr("surefoot.journal.session.FAR", far)
     truth = Plant(tiny_set)
     with open_plant(disk / "plant.db", tiny_set) as one, open_plant(disk / "plant.db", tiny_set) as two:
         for _ in range(3):
@@ -343,7 +343,7 @@ def test_who_is_far_behind_catches_up_before_taking_the_lock(
 
 def test_a_later_snapshot_is_not_replaced_by_an_earlier_one(disk: Path, tiny_set: PolicySet) -> None:
     with open_plant(disk / "plant.db", tiny_set) as one, open_plant(disk / "plant.db", tiny_set) as two:
-        early = _cache(one._caught())
+        early = cached(one._caught())
         drive(two, Plant(tiny_set), 3)
         keep_snapshot(two)
         one._keep_snapshot(*early)

@@ -13,8 +13,8 @@ import numpy as np
 from surefoot.arrays import FloatArray
 from surefoot.audit.order import CLOSE
 from surefoot.audit.plans import Plans, largest_share
-from surefoot.deploy.certified import DECIDED, LEAST_ROOM, PLAUSIBLE, TARGET_SLACK, WARM_UP, next_look
-from surefoot.deploy.evidence import RETURN
+from surefoot.deploy.evidence.mixture import RETURN
+from surefoot.deploy.tuning import TUNING
 
 __all__ = ["CellDecisions"]
 
@@ -66,7 +66,7 @@ class CellDecisions(Plans):
                 self._object(f"cells_left must be {int(active.sum())}, got {body['cells_left']}")
 
     def _look_again(self, posterior: FloatArray) -> None:
-        self.look = next_look(self.order.settled)
+        self.look = TUNING.next_update(self.order.settled)
         self.objective = posterior @ self.policy_set.cells.predictions.reward_center
         self.replan = True
         if self.target == 0 and len(self.policy_set.policies) > 1:
@@ -74,7 +74,7 @@ class CellDecisions(Plans):
 
     def _choose_target(self, posterior: FloatArray) -> None:
         recorded = [body["policy"] for body in self._recorded("target")]
-        likely = np.flatnonzero(posterior >= PLAUSIBLE).tolist()
+        likely = np.flatnonzero(posterior >= TUNING.plausible).tolist()
         gains = np.array([self._gains(k) for k in likely])
         weights = posterior[likely] / posterior[likely].sum()
         expected = weights @ gains
@@ -83,8 +83,8 @@ class CellDecisions(Plans):
         if not recorded and expected.max() <= room:
             return  # nothing promises anything
         # What knowing the cell would add, against what the best guess adds: positive while it is too early.
-        doubt = weights @ gains.max(axis=1) - expected.max() - DECIDED * expected.max()
-        if self.order.settled < WARM_UP and (doubt > room or (doubt > -room and not recorded)):
+        doubt = weights @ gains.max(axis=1) - expected.max() - TUNING.decided * expected.max()
+        if self.order.settled < TUNING.warm_up and (doubt > room or (doubt > -room and not recorded)):
             if recorded:
                 self._object(f"policy {recorded[0]} became the target before the task was known well enough")
             return
@@ -99,7 +99,7 @@ class CellDecisions(Plans):
         reward = self.policy_set.cells.predictions.reward_center[cell]
         cost = self.policy_set.cells.predictions.cost_center[cell]
         limits = [
-            max((1.0 - TARGET_SLACK) * d, s + LEAST_ROOM * (d - s))
+            max((1.0 - TUNING.target_slack) * d, s + TUNING.least_slack * (d - s))
             for d, s in zip(self.limits.tolist(), cost[0].tolist())
         ]
         return [

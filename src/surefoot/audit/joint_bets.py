@@ -12,7 +12,7 @@ import numpy as np
 
 from surefoot.arrays import FloatArray, IntArray
 from surefoot.audit.groups import PredictedBoxes
-from surefoot.deploy.returns import LARGEST_LOSS, PRIOR_EPISODES, PRIOR_FRACTION
+from surefoot.deploy.evidence.joint import LARGEST_LOSS, PRIOR_EPISODES, PRIOR_FRACTION
 
 __all__ = ["Residuals", "joint_steps"]
 

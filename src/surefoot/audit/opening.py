@@ -20,8 +20,9 @@ from surefoot.audit.order import AskOrder, MissingDraws
 from surefoot.audit.posterior import CellPosterior
 from surefoot.audit.returns import ReturnBounds
 from surefoot.audit.wealth import CellWealth
-from surefoot.deploy.certified import BOUNDS_SHARE, FIRST_LOOK
-from surefoot.deploy.evidence import FINAL
+from surefoot.deploy.evidence.mixture import FINAL
+from surefoot.deploy.trust import BOUNDS_SHARE
+from surefoot.deploy.tuning import TUNING
 from surefoot.policyset.schema import PolicySet
 
 __all__ = ["Disagreement", "Opening"]
@@ -99,7 +100,7 @@ class Opening:
         self.skips_lost = self.settings["losses"] == "independent"
         self.wealth = CellWealth(set_, self.settings["evidence"], boxes, level, final=FINAL if cells_pay else 1.0)
         self.guess = None if cells_pay else CellPosterior(set_, boxes)
-        self.look, self.objective = FIRST_LOOK, set_.cells.predictions.reward_center.mean(axis=0)
+        self.look, self.objective = TUNING.first_update, set_.cells.predictions.reward_center.mean(axis=0)
         if not cells_pay:
             self.bounds.select(0, 0)
         self.watch = CostWatch(self.limits, self.ceilings)

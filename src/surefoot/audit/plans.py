@@ -14,9 +14,10 @@ import numpy as np
 from surefoot.arrays import FloatArray
 from surefoot.audit.opening import Opening
 from surefoot.audit.order import CLOSE
-from surefoot.deploy.certified import CAP, KAPPA, MOST_KAPPA, STALLED
 from surefoot.deploy.comparison import BESIDE
 from surefoot.deploy.planner import INSIDE
+from surefoot.deploy.trust import trust_level
+from surefoot.deploy.tuning import TUNING
 
 __all__ = ["Plans", "largest_share"]
 
@@ -144,10 +145,11 @@ class Plans(Opening):
 
     def _exploration(self) -> float:
         """``kappa``: doubled for every doubling of the episodes since the cells changed last."""
-        kappa, since = KAPPA[self.trust], max(self.changed, STALLED)
+        least = trust_level(self.trust).exploration
+        kappa, since = least, max(self.changed, TUNING.stalled)
         while since * 2 <= self.order.settled:
             kappa, since = 2.0 * kappa, 2 * since
-        return min(kappa, max(KAPPA[self.trust], MOST_KAPPA))
+        return min(kappa, max(least, TUNING.most_exploration))
 
     def _optimum(self, objective: FloatArray, candidate: int, doubted: Any) -> float | None:
         """The best predicted return over all rows at once; ``None`` where the solver gives no answer."""
@@ -162,7 +164,7 @@ class Plans(Opening):
         floor = 0.0
         if candidate:
             alpha = min(largest_share(row[0], row[candidate], inside) for row in rows)
-            floor = self._exploration() * min(0.999999 * alpha, CAP)
+            floor = self._exploration() * min(0.999999 * alpha, TUNING.exploration_cap)
         limits = [
             (floor if j == candidate and candidate else 0.0, 0.0 if self.barred[j] else 1.0)
             for j in range(objective.size)

@@ -16,8 +16,13 @@ import numpy as np
 
 from surefoot.arrays import FloatArray, IntArray
 from surefoot.audit.groups import log_sum
-from surefoot.deploy.alternatives import choose_alternatives
-from surefoot.deploy.evidence import ALTERNATIVE_RATIO, CHEAPER_SHARE, NEAREST_ALTERNATIVE, SAFE_SHARE, SEPARATE_BETS
+from surefoot.deploy.evidence.alternatives import (
+    ALTERNATIVE_RATIO,
+    CHEAPER_SHARE,
+    NEAREST_ALTERNATIVE,
+    choose_alternatives,
+)
+from surefoot.deploy.evidence.marginal import SAFE_SHARE, SEPARATE_BETS
 from surefoot.policyset.schema import PolicySet
 from surefoot.stats.betting import bet_grid
 

@@ -15,9 +15,10 @@ from surefoot.arrays import FloatArray, IntArray
 from surefoot.audit.groups import Group, PredictedBoxes, log_sum
 from surefoot.audit.joint_bets import Residuals, joint_steps
 from surefoot.audit.single_bets import SingleBets, TransitionBets
-from surefoot.deploy.alternatives import Alternatives, choose_alternatives
-from surefoot.deploy.evidence import CHEAPER_SHARE, JOINT_RATIO, NEAREST_ALTERNATIVE, RETURN, Weights
-from surefoot.deploy.returns import LARGEST_LOSS
+from surefoot.deploy.evidence.alternatives import CHEAPER_SHARE, NEAREST_ALTERNATIVE, Alternatives, choose_alternatives
+from surefoot.deploy.evidence.base import evidence_shares
+from surefoot.deploy.evidence.joint import JOINT_RATIO, LARGEST_LOSS
+from surefoot.deploy.evidence.mixture import RETURN
 from surefoot.policyset.schema import PolicySet
 
 __all__ = ["CellWealth"]
@@ -43,13 +44,13 @@ class CellWealth:
         final: float,
     ) -> None:
         cells, self._boxes = policy_set.cells, boxes
-        self._shares = Weights.of(kind, cells.kernel is not None)  # type: ignore[arg-type]
+        self._shares = {"transitions": 0.0, **evidence_shares(kind, cells.kernel is not None)}
         self.threshold = -math.log(delta)
         self.final = self.threshold - math.log(final)
         self.active, self.watched = np.ones((2, len(cells)), dtype=bool)
         self.impossible = np.zeros(len(cells), dtype=bool)
         self._transitions = None
-        if self._shares.transitions > 0.0 and cells.kernel is not None:
+        if self._shares["transitions"] > 0.0 and cells.kernel is not None:
             self._transitions = TransitionBets(policy_set)
         self._alternatives = choose_alternatives(cells, JOINT_RATIO, CHEAPER_SHARE, NEAREST_ALTERNATIVE)
         self._wide, self._signals = boxes.widened(policy_set), cells.signals
@@ -184,7 +185,7 @@ class CellWealth:
             for _, each in found:
                 each()
 
-        return [(self._shares.separate, mean, commit)]
+        return [(self._shares["separate"], mean, commit)]
 
     def _walk_joint(self, group: Group, columns: IntArray, watched: IntArray) -> Walk:
         """The same from joint bets."""
@@ -192,7 +193,7 @@ class CellWealth:
         start = self._joint[watched]
         if not self._joint_on:
             still = np.broadcast_to(log_sum(start + self._alternatives.log_weights[watched], axis=1), (n, watched.size))
-            return [(self._shares.joint, still, lambda: None)]
+            return [(self._shares["joint"], still, lambda: None)]
         kept = np.flatnonzero((columns < whole) | (not (self._conditional and whole)))
         outcomes, j, b = group.outcomes[kept], group.policies[kept], columns[kept]
         if self._signals is not None:
@@ -218,7 +219,7 @@ class CellWealth:
             for each in commits:
                 each()
 
-        return [(self._shares.joint, log_sum(walk + self._alternatives.log_weights[watched], axis=2), commit)]
+        return [(self._shares["joint"], log_sum(walk + self._alternatives.log_weights[watched], axis=2), commit)]
 
     def _walk_steps(self, rows: Sequence[IntArray] | None, watched: IntArray) -> Walk | None:
         """The same from transitions; nothing where there is no such evidence."""
@@ -229,7 +230,7 @@ class CellWealth:
             over = self._joint_on and bool((found.logs == -np.inf).all()) and not (self.watched & ~self.active).any()
             if not over:
                 return None
-            return [(self._shares.transitions, np.full((1, watched.size), -np.inf), lambda: None)]
+            return [(self._shares["transitions"], np.full((1, watched.size), -np.inf), lambda: None)]
         steps = found.walk(rows)
         if steps is None:
             return None
@@ -239,7 +240,7 @@ class CellWealth:
             found.logs = walk[-1]
 
         logs = log_sum(walk[:, watched] + found.alternatives.log_weights[watched], axis=2)
-        return [(self._shares.transitions, logs, commit)]
+        return [(self._shares["transitions"], logs, commit)]
 
     def _columns(self, group: Group) -> IntArray:
         n, whole = group.ids.size, self._boxes.states.size
@@ -339,9 +340,14 @@ class CellWealth:
         separate = log_sum(np.array([p.log_mean() for p in processes]), axis=0) - math.log(len(processes))
         # What is no longer watched did not move with the rest; it never comes back.
         separate = np.where(self.watched, separate, -np.inf)
-        parts = [(self._shares.separate, separate), (self._shares.joint, averaged(self._joint, self._alternatives))]
+        parts = [
+            (self._shares["separate"], separate),
+            (self._shares["joint"], averaged(self._joint, self._alternatives)),
+        ]
         if self._transitions is not None:
-            parts.append((self._shares.transitions, averaged(self._transitions.logs, self._transitions.alternatives)))
+            parts.append(
+                (self._shares["transitions"], averaged(self._transitions.logs, self._transitions.alternatives))
+            )
         return np.asarray(log_sum(np.array([math.log(share) + part for share, part in parts]), axis=0))
 
     def review(self) -> tuple[FloatArray, Any, Any]:

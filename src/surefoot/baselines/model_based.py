@@ -265,14 +265,14 @@ class ModelBasedAgent:
         signals: Any = None,
     ) -> None:
         """See :class:`~surefoot.deploy.agent.Agent`; without ``transitions`` nothing is learned."""
-        reports = self._tracker.check(ids, reward, costs)
+        report = self._tracker.check(ids, reward, costs)
         table = None if transitions is None else self._counts.check(transitions)
-        self._tracker.close(reports)
+        self._tracker.close(report)
         if table is None:
-            self._silent += reports.ids.size
+            self._silent += report.ids.size
             return
         self._counts.add(table)
-        self._told += reports.ids.size
+        self._told += report.ids.size
         if self._counts.outside:
             self._play(None)
         elif self._told >= self._phase and self._counts.due:

@@ -183,15 +183,15 @@ class OnPolicyAgent:
         Raises:
             InvalidReport: also where visits are missing or belong to other episodes.
         """
-        reports = self._tracker.check(ids, reward, costs)
+        report = self._tracker.check(ids, reward, costs)
         if not self._learns:
-            self._tracker.close(reports)
+            self._tracker.close(report)
             return
-        seen = self._check_visits(visits, reports.ids.size)
-        self._tracker.close(reports)
-        if (reports.ids >= self._from).all():
-            outcomes = np.concatenate([[reports.rewards.mean()], reports.costs.mean(axis=0)])
-            self._learn(Sample(reports.ids.size, self._units.values(outcomes), self._units.visits(seen)))
+        seen = self._check_visits(visits, report.ids.size)
+        self._tracker.close(report)
+        if (report.ids >= self._from).all():
+            outcomes = np.concatenate([[report.reward.mean()], report.costs.mean(axis=0)])
+            self._learn(Sample(report.ids.size, self._units.values(outcomes), self._units.visits(seen)))
 
     def _check_visits(self, visits: Any, n: int) -> Visits:
         shape = (1 + self._tracker.criterion.n_constraints, *self.table.shape)

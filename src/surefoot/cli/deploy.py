@@ -271,7 +271,14 @@ def deploy_verify(url: str, name: str) -> tuple[dict[str, Any], str]:
     text = f"{found.checked} events checked: every decision follows from the events before it"
     if not found.ok:
         text = f"after {found.checked} events: {found.first_disagreement}"
-    return {"ok": found.ok, "checked": found.checked, "first_disagreement": found.first_disagreement}, text
+    elif found.not_audited:
+        text = found.text
+    return {
+        "ok": found.ok,
+        "checked": found.checked,
+        "first_disagreement": found.first_disagreement,
+        "not_audited": list(found.not_audited),
+    }, text
 
 
 @operation

@@ -7,8 +7,12 @@ import os
 import sys
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from surefoot.audit import Verification
 
 from surefoot.cli.exit_codes import DISAGREES, leave_with
 from surefoot.cli.options import anchor as anchored
@@ -46,7 +50,7 @@ def report(
     try:
         with Deployment.open(url, name=name, create=False, anchor=anchor) as plant:
             found = plant.verify() if audit else None
-            said = None if found is None else _audit(found.ok, found.checked, found.first_disagreement)
+            said = None if found is None else _audit(found)
             page = render(plant.events(), policy_names=policy_names, verified=said)
         _replace(out, page)
     except SurefootError as error:
@@ -70,10 +74,10 @@ def _named(text: str) -> tuple[int, str]:
     return int(index), name
 
 
-def _audit(ok: bool, checked: int, disagreement: str | None) -> str:
-    if ok:
-        return f"{checked} events were checked: every decision follows from the events before it."
-    return f"The journal cannot be trusted: after {checked} events, {disagreement}"
+def _audit(found: Verification) -> str:
+    if found.ok:
+        return found.text
+    return f"The journal cannot be trusted: after {found.checked} events, {found.first_disagreement}"
 
 
 def _replace(out: Path, page: str) -> None:

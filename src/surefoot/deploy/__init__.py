@@ -4,21 +4,23 @@ Nothing in this package may import ``cmdp``, ``solvers``, ``tasks`` or ``trainin
 """
 
 from surefoot.deploy.agent import Agent
-from surefoot.deploy.certified import CertifiedAgent, Event, Status
+from surefoot.deploy.certified import CertifiedAgent
 from surefoot.deploy.fixed import FixedAgent
+from surefoot.deploy.report import Report
 from surefoot.deploy.safe_pce import PCE, SafePCE
-from surefoot.deploy.tracker import Batch, Episode, EpisodeTracker, Reports
+from surefoot.deploy.status import AgentEvent, Status
+from surefoot.deploy.tracker import Batch, Episode, EpisodeTracker
 
 __all__ = [
     "PCE",
     "Agent",
+    "AgentEvent",
     "Batch",
     "CertifiedAgent",
     "Episode",
     "EpisodeTracker",
-    "Event",
     "FixedAgent",
-    "Reports",
+    "Report",
     "SafePCE",
     "Status",
 ]

@@ -11,10 +11,12 @@ from __future__ import annotations
 
 from typing import Any, Protocol, overload
 
+from surefoot.arrays import FloatArray
 from surefoot.deploy.tracker import Batch, Episode
 from surefoot.policy import Policy
+from surefoot.stateful import HasState
 
-__all__ = ["Agent"]
+__all__ = ["Agent", "DeployableAgent"]
 
 
 class Agent(Protocol):
@@ -66,3 +68,17 @@ class Agent(Protocol):
             InvalidReport: unknown or repeated id, NaN, wrong shape, out of range; nothing is recorded and the episodes stay pending.
         """
         ...
+
+
+class DeployableAgent(Agent, HasState, Protocol):
+    """An agent that can live in a :class:`~surefoot.journal.deployment.Deployment`: it can be put aside, and says what it will draw from.
+
+    Its state is plain values (:mod:`surefoot.stateful`). An agent that has ``lost(ids)`` is told which of its episodes will never be reported,
+    those among them that were played with another policy because somebody stopped or limited the deployment.
+
+    Attributes:
+        weights: (J,) the mixture that the next episode is drawn from.
+    """
+
+    @property
+    def weights(self) -> FloatArray: ...

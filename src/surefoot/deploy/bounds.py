@@ -22,6 +22,7 @@ import numpy as np
 
 from surefoot.arrays import FloatArray, IntArray
 from surefoot.errors import LedgerError
+from surefoot.stateful import Stateful
 from surefoot.stats.betting import MeanUpperBounds
 
 __all__ = ["SELECTION_SHARES", "CostBounds"]
@@ -31,7 +32,7 @@ SELECTION_SHARES = (0.1, 0.9)
 """Shares of ``delta_b`` for the selections in their order: the safe policy, the target. They sum to one."""
 
 
-class CostBounds:
+class CostBounds(Stateful):
     """Bounds (J, I), updated as episodes are asked and told.
 
     Args:
@@ -45,6 +46,8 @@ class CostBounds:
         values: (J, I) the bounds now.
         selections: number of selections so far (way B).
     """
+
+    CHANGES = ("values", "_processes", "_threshold", "_since", "selections")
 
     def __init__(
         self, start: FloatArray, ceilings: FloatArray, limits: FloatArray, delta: float, *, selected: bool

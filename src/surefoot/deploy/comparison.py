@@ -27,6 +27,7 @@ import math
 import numpy as np
 
 from surefoot.arrays import FloatArray, IntArray
+from surefoot.stateful import Stateful
 from surefoot.stats.betting import MeanUpperBounds, bet_grid
 
 __all__ = ["BESIDE", "ENOUGH", "LEVEL", "ReturnComparison", "later"]
@@ -41,7 +42,7 @@ FIRST_DOUBT, DOUBT_AGAIN = 20, 1.1
 """Doubts are looked at after so many settled episodes, and whenever their number grew by this factor: plans need not change with every report."""
 
 
-class ReturnComparison:
+class ReturnComparison(Stateful):
     """The comparison.
 
     Args:
@@ -52,6 +53,8 @@ class ReturnComparison:
         barred: (J,) policies proved worse than the safe one, for good.
         doubted: (J,) policies that seem worse; barred ones are not among them.
     """
+
+    CHANGES = ("barred", "doubted", "_counts", "_sums", "_look", "_safe", "_others", "_lower", "_upper")
 
     def __init__(self, return_range: tuple[float, float], predicted: FloatArray) -> None:
         self._low, self._high = return_range

@@ -10,15 +10,17 @@ from typing import Any, overload
 
 import numpy as np
 
+from surefoot.arrays import FloatArray
 from surefoot.criterion import Criterion
 from surefoot.deploy.tracker import Batch, Episode, EpisodeTracker
 from surefoot.deploy.turns import undivided
 from surefoot.policy import Mixture, Policy
+from surefoot.stateful import Stateful
 
 __all__ = ["FixedAgent"]
 
 
-class FixedAgent:
+class FixedAgent(Stateful):
     """Plays one policy and ignores what it is told.
 
     Args:
@@ -27,6 +29,7 @@ class FixedAgent:
         seed: of the (degenerate) draws.
     """
 
+    CHANGES = ("_tracker",)
     wants: frozenset[str] = frozenset()
 
     def __init__(self, policy: Policy, criterion: Criterion, *, seed: int = 0) -> None:
@@ -38,6 +41,11 @@ class FixedAgent:
     def policies(self) -> tuple[Policy, ...]:
         """The one policy."""
         return self._tracker.policies
+
+    @property
+    def weights(self) -> FloatArray:
+        """(1,) all on the policy."""
+        return self._mixture.weights
 
     @overload
     def ask(self, n: None = None) -> Episode: ...

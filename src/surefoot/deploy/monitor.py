@@ -14,6 +14,8 @@ import math
 import numpy as np
 
 from surefoot.arrays import FloatArray
+from surefoot.deploy.reorder import Released
+from surefoot.stateful import Stateful
 
 __all__ = ["Monitor"]
 
@@ -21,7 +23,7 @@ MONITOR_BETS = (0.01, 0.03, 0.1, 0.3, 0.9)
 """Bets as fractions of ``1/d``, the largest that keeps factors positive when an episode costs nothing."""
 
 
-class Monitor:
+class Monitor(Stateful):
     """The e-process.
 
     Args:
@@ -29,6 +31,8 @@ class Monitor:
         ceilings: (I,) used as the unit where a limit is zero.
         level: false-alarm probability.
     """
+
+    CHANGES = ("_log_wealth", "rejected")
 
     def __init__(self, limits: FloatArray, ceilings: FloatArray, level: float) -> None:
         unit = np.where(limits > 0.0, limits, np.where(ceilings > 0.0, ceilings, 1.0))
@@ -46,6 +50,18 @@ class Monitor:
             top = paths.max(axis=(1, 2))
             mean = top + np.log(np.exp(paths - top[:, None, None]).mean(axis=(1, 2)))
             self.rejected |= bool((mean >= self._threshold).any())
+
+    def released(self, released: Released) -> None:
+        """Add what was released, episode by episode in ask order.
+
+        The process is read after every episode, so an order that the plant chose (costly ones first) would raise false alarms. A lost
+        episode is one that cost nothing: the smallest factor.
+        """
+        missing = np.asarray(released.lost + released.given_up, dtype=np.int64)
+        ids = np.concatenate([*(report.ids for report in released.groups), missing])
+        nothing = np.zeros((missing.size, self._limits.size))
+        costs = np.concatenate([*(report.costs for report in released.groups), nothing])
+        self.update(costs[np.argsort(ids)])
 
     def forfeit(self) -> None:
         """A lost episode: the smallest factor, that of no cost at all."""

@@ -19,9 +19,10 @@ from typing import Any
 import numpy as np
 
 from surefoot.arrays import FloatArray, IntArray
-from surefoot.deploy.returns import PredictionTable
-from surefoot.deploy.transitions import LARGEST, encode
-from surefoot.policyset.schema import KernelBoxes
+from surefoot.deploy.evidence.predictions import PredictionTable
+from surefoot.deploy.evidence.transitions import LARGEST, encode
+from surefoot.policyset.schema import KernelBoxes, PolicySet
+from surefoot.stateful import Stateful
 
 __all__ = ["CellPosterior"]
 
@@ -31,7 +32,7 @@ LEAST_SCATTER = 1e-3
 """Least standard deviation, as a share of an outcome's range: outcomes that do not vary are not taken to be exact."""
 
 
-class CellPosterior:
+class CellPosterior(Stateful):
     """Scores of N cells.
 
     Args:
@@ -45,6 +46,8 @@ class CellPosterior:
         followed: episodes that came with transitions.
         measured: whether every report so far had the declared signals.
     """
+
+    CHANGES = ("counts", "sums", "products", "moves", "followed", "measured")
 
     def __init__(self, table: PredictionTable, kernel: KernelBoxes | None, told: int) -> None:
         n_cells, self._told = len(table.lower), told
@@ -63,6 +66,13 @@ class CellPosterior:
         self._keys = np.zeros(0, dtype=np.int64) if kernel is None else encode(kernel.support)
         self._logs = np.zeros((0, n_cells)) if kernel is None else np.log(np.maximum(kernel.center, 1e-12)).T
         self.moves, self.followed = np.zeros(self._keys.size), 0
+
+    @staticmethod
+    def of(policy_set: PolicySet, table: PredictionTable) -> CellPosterior:
+        """For a policy set whose return and costs ``table`` predicts; its declared signals are added."""
+        signals = policy_set.cells.signals
+        whole = table if signals is None else table.with_signals(signals)
+        return CellPosterior(whole, policy_set.cells.kernel, table.low.size)
 
     def update(
         self,

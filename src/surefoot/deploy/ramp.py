@@ -31,9 +31,10 @@ import math
 import numpy as np
 
 from surefoot.arrays import FloatArray, IntArray, magnitude
-from surefoot.deploy.reorder import Told
-from surefoot.deploy.returns import PredictionTable
+from surefoot.deploy.evidence.predictions import PredictionTable
+from surefoot.deploy.report import Report
 from surefoot.policyset.schema import PolicySet
+from surefoot.stateful import Stateful
 from surefoot.stats.betting import bet_grid
 
 __all__ = ["RAMP", "HullWealth", "Ramp", "simulated_range"]
@@ -50,7 +51,7 @@ ROUNDING = 1e-6
 """Relative distance beyond the range that is rounding."""
 
 
-class Ramp:
+class Ramp(Stateful):
     """The comparison of the safe policy's real episodes with what simulation predicts.
 
     Args:
@@ -64,6 +65,8 @@ class Ramp:
         lost: those that never will be.
         contradiction: what no cell allows, in plain words, or ``None``.
     """
+
+    CHANGES = ("compared", "lost", "contradiction", "_whole", "_given", "_extra")
 
     def __init__(self, policy_set: PolicySet, table: PredictionTable, episodes: int, level: float) -> None:
         self.episodes, self._threshold = episodes, -math.log(level)
@@ -88,7 +91,7 @@ class Ramp:
         """Whether enough episodes have been compared."""
         return self.compared >= self.episodes
 
-    def settle(self, groups: list[Told], lost: int) -> None:
+    def settle(self, groups: list[Report], lost: int) -> None:
         """Told episodes that took effect, of any policy, and how many of the safe policy are lost for good."""
         for group in groups:
             self._look_for_contradictions(group)
@@ -101,12 +104,12 @@ class Ramp:
         for process in self._processes().values():
             process.lost += lost
 
-    def _look_for_contradictions(self, group: Told) -> None:
+    def _look_for_contradictions(self, group: Report) -> None:
         if self.contradiction is not None:
             return
         states = self._table.states
-        if group.initial_states is not None and states.size:
-            given = np.asarray(group.initial_states)
+        if group.initial_state is not None and states.size:
+            given = np.asarray(group.initial_state)
             strange = given[~np.isin(given, states)]
             if strange.size:
                 self.contradiction = (
@@ -119,11 +122,11 @@ class Ramp:
                 f"an episode's {self._names[int(beyond.argmax())]} is beyond what any simulated task can produce"
             )
 
-    def _compare(self, group: Told, mine: IntArray) -> None:
+    def _compare(self, group: Report, mine: IntArray) -> None:
         values, anything = group.outcomes[mine], np.zeros(mine.size, dtype=np.int64)
         self._whole.update(values, anything)
         if self._given is not None:
-            columns = self._table.column(group.initial_states, group.ids.size)[mine]
+            columns = self._table.column(group.initial_state, group.ids.size)[mine]
             known = columns < self._table.states.size
             self._given.update(values[known], columns[known])
             self._given.lost += int((~known).sum())
@@ -167,7 +170,7 @@ class Ramp:
         return max(found, key=lambda entry: entry[0])[1]
 
 
-class HullWealth:
+class HullWealth(Stateful):
     """Bets on F outcomes in ``[low, high]`` whose means lie in intervals that depend on one of B conditions.
 
     Args:
@@ -178,6 +181,8 @@ class HullWealth:
         log_wealth: (2, F, K) of every bet, without losses; side 0 bets on larger means, side 1 on smaller ones.
         lost: episodes that take the smallest factor.
     """
+
+    CHANGES = ("log_wealth", "lost")
 
     def __init__(self, hull: FloatArray, low: FloatArray, high: FloatArray) -> None:
         self._low, self._high = low, high

@@ -14,37 +14,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from operator import itemgetter
-from typing import Any, ClassVar
 
-from surefoot.arrays import FloatArray, IntArray
+from surefoot.deploy.report import Report
+from surefoot.stateful import Stateful
 
-__all__ = ["PATIENCE", "Released", "ReorderBuffer", "Told"]
-
-
-@dataclass(frozen=True, eq=False)
-class Told:
-    """Episodes reported together.
-
-    Attributes:
-        ids, policy_index: (n,).
-        outcomes: (n, F) return and costs.
-        initial_states: what was reported, or ``None``.
-        transitions: (m, 4) rows ``(s, a, s', count)``, or ``None``.
-        signals: (n, X), or ``None``.
-        span: smallest and largest id.
-    """
-
-    span: ClassVar[tuple[int, int]]
-
-    ids: IntArray
-    policy_index: IntArray
-    outcomes: FloatArray
-    initial_states: Any
-    transitions: IntArray | None
-    signals: FloatArray | None
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "span", (int(self.ids.min()), int(self.ids.max())))
+__all__ = ["PATIENCE", "Released", "ReorderBuffer"]
 
 
 PATIENCE = 20_000
@@ -61,7 +35,7 @@ class Released:
         given_up: ids that the library no longer waits for, increasing.
     """
 
-    groups: list[Told]
+    groups: list[Report]
     lost: list[int]
     given_up: list[int]
 
@@ -72,16 +46,18 @@ class Released:
         return Released(self.groups + later.groups, self.lost + later.lost, self.given_up + later.given_up)
 
 
-class ReorderBuffer:
+class ReorderBuffer(Stateful):
     """Holds what arrived early.
 
     Attributes:
         settled: every episode with a smaller id has been released.
     """
 
+    CHANGES = ("settled", "_groups", "_arrived", "_lost", "_given_up", "_wall")
+
     def __init__(self) -> None:
         self.settled = 0
-        self._groups: list[Told] = []
+        self._groups: list[Report] = []
         self._arrived: set[int] = set()
         self._lost: set[int] = set()
         self._given_up: set[int] = set()
@@ -92,7 +68,16 @@ class ReorderBuffer:
         """Episodes that arrived but wait for earlier ones."""
         return len(self._arrived) + len(self._lost) + len(self._given_up)
 
-    def add(self, group: Told) -> None:
+    @property
+    def notes(self) -> list[str]:
+        """What holds the evidence up."""
+        if not self.waiting:
+            return []
+        return [
+            f"{self.waiting} reports wait until episode {self.settled} is told or declared lost; cost bounds carry on"
+        ]
+
+    def add(self, group: Report) -> None:
         """A report arrived. One with an episode that was released comes too late; the others in it are then given up."""
         if group.span[0] < self.settled:
             self.give_up(group.ids[group.ids >= self.settled].tolist())

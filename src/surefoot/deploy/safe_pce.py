@@ -385,12 +385,12 @@ class SafePCE:
         signals: Any = None,
     ) -> None:
         """See :class:`~surefoot.deploy.agent.Agent`."""
-        reports = self._tracker.check(ids, reward, costs)
-        self._tracker.close(reports)
+        report = self._tracker.check(ids, reward, costs)
+        self._tracker.close(report)
         # Ids increase: what was asked before the window opened ran another mixture and says nothing about this prediction.
-        current = reports.ids >= self._window_from
+        current = report.ids >= self._window_from
         if self.candidate is not None and current.any():
-            self._learn(reports.rewards[current], reports.costs[current])
+            self._learn(report.reward[current], report.costs[current])
 
     def _learn(self, rewards: FloatArray, costs: FloatArray) -> None:
         """Add n episodes of the current mixture to its window, then eliminate or promote."""

@@ -21,6 +21,7 @@ import math
 import numpy as np
 
 from surefoot.arrays import FloatArray, IntArray
+from surefoot.stateful import Stateful
 
 __all__ = ["HORIZON", "SelectiveLossTest"]
 
@@ -30,7 +31,7 @@ HORIZON = 1000
 """An episode still pending when so many later ones have been asked counts as missing."""
 
 
-class SelectiveLossTest:
+class SelectiveLossTest(Stateful):
     """The e-process.
 
     Args:
@@ -41,6 +42,8 @@ class SelectiveLossTest:
         missing: (J,) how many episodes of each policy went missing.
         flagged: whether the null was rejected.
     """
+
+    CHANGES = ("log_wealth", "missing", "flagged", "opened", "next", "open", "lost")
 
     def __init__(self, policies: int) -> None:
         self.log_wealth = np.zeros((policies, len(LOSS_BETS)))

@@ -1,6 +1,6 @@
 """Opening episodes and checking reports: the bookkeeping that all agents share.
 
-The desk hands out increasing ids, draws the policy of every episode from the mixture it is given, remembers which episodes are
+The tracker hands out increasing ids, draws the policy of every episode from the mixture it is given, remembers which episodes are
 pending (and nothing of those that are told), and refuses reports that cannot be true. A refused report changes nothing.
 
 Letters: n episodes, I constraints, J policies.
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -18,11 +18,18 @@ import numpy as np
 
 from surefoot.arrays import FloatArray, IntArray, check_integer, entry, first_where, magnitude
 from surefoot.criterion import Criterion
+from surefoot.deploy.report import Report
 from surefoot.deploy.turns import Turns
 from surefoot.errors import InvalidReport
-from surefoot.policy import Mixture, Policy, for_episode
+from surefoot.policy import Mixture, Policy, TabularPolicy, for_episode
+from surefoot.policyset.schema import SignalPredictions
+from surefoot.stateful import Stateful
 
-__all__ = ["Batch", "Episode", "EpisodeTracker", "Reports"]
+__all__ = [
+    "Batch",
+    "Episode",
+    "EpisodeTracker",
+]
 
 SLACK = 1e-6
 """Relative rounding allowed at the ends of a range."""
@@ -78,24 +85,7 @@ class Batch:
         return (self[k] for k in range(len(self)))
 
 
-@dataclass(frozen=True, eq=False)
-class Reports:
-    """Checked reports of n episodes.
-
-    Attributes:
-        ids: (n,).
-        policy_index: (n,) the policies drawn when the episodes were asked.
-        rewards: (n,).
-        costs: (n, I).
-    """
-
-    ids: IntArray
-    policy_index: IntArray
-    rewards: FloatArray
-    costs: FloatArray
-
-
-class EpisodeTracker:
+class EpisodeTracker(Stateful):
     """Ids, draws, pending episodes.
 
     Args:
@@ -104,11 +94,14 @@ class EpisodeTracker:
         return_range: largest possible range of an episode's return.
         cost_ceilings: (I,) largest possible episode costs.
         rng: of the draws.
+        signals: what is declared of further signals, if anything is.
 
     Attributes:
         opened: episodes so far.
         turns: lets one operation of the agent happen at a time.
     """
+
+    CHANGES = ("opened", "_pending")
 
     def __init__(
         self,
@@ -117,15 +110,27 @@ class EpisodeTracker:
         return_range: tuple[float, float],
         cost_ceilings: FloatArray,
         rng: np.random.Generator,
+        *,
+        signals: SignalPredictions | None = None,
     ) -> None:
         self.policies = policies
         self.criterion = criterion
         self.return_range = return_range
         self.cost_ceilings = cost_ceilings
-        self._rng = rng
+        self._rng, self._signals = rng, signals
         self._pending: dict[int, int] = {}
         self.opened = 0
         self.turns = Turns()
+
+    def state_dict(self) -> dict[str, Any]:
+        """See :class:`~surefoot.stateful.HasState`."""
+        return {**super().state_dict(), "random": self._rng.bit_generator.state}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """See :class:`~surefoot.stateful.HasState`."""
+        rest = dict(state)
+        self._rng.bit_generator.state = rest.pop("random")
+        super().load_state_dict(rest)
 
     @property
     def pending(self) -> int:
@@ -137,56 +142,105 @@ class EpisodeTracker:
         """Policy by id of every open episode."""
         return dict(self._pending)
 
+    def is_pending(self, episode: int) -> bool:
+        """Whether an episode may still be told."""
+        return episode in self._pending
+
     def open(self, mixture: Mixture, n: int) -> Batch:
         """Open n episodes; the draws are recorded before they are returned."""
         n = check_integer("n", n, low=1)
         self.turns.changes()
-        index = mixture.draw(n, self._rng)
+        return self.record(mixture.draw(n, self._rng), mixture.weights)
+
+    def record(self, index: IntArray, weights: FloatArray) -> Batch:
+        """Open episodes with these policies (n,), which were drawn from ``weights`` (J,) already."""
+        self.turns.changes()
+        n = index.size
         ids = np.arange(self.opened, self.opened + n, dtype=np.int64)
         self.opened += n
         self._pending.update(zip(ids.tolist(), index.tolist()))
-        return Batch(ids, index, mixture.weights, self.policies)
+        return Batch(ids, index, weights, self.policies)
 
-    def check(self, ids: Any, reward: Any, costs: Any) -> Reports:
-        """The reports as arrays, if every one of them can be true; nothing is recorded yet.
+    def expect(self, pending: dict[int, int], opened: int) -> None:
+        """Take these episodes (policy by id) of ``opened`` for the pending ones: for :meth:`check` alone."""
+        self._pending, self.opened = dict(pending), opened
+
+    def check(
+        self,
+        ids: Any,
+        reward: Any,
+        costs: Any,
+        *,
+        initial_state: Any = None,
+        transitions: Any = None,
+        signals: Any = None,
+    ) -> Report:
+        """The report in its normal form, with the policies that were drawn, if everything in it can be true; nothing is recorded yet.
+
+        Signals that are not declared are left out.
 
         Raises:
             InvalidReport: see :class:`~surefoot.deploy.agent.Agent`.
         """
-        number = _ids(ids)
+        constraints = self.criterion.n_constraints
+        report = Report.of(ids, reward, costs, initial_state, transitions, signals, constraints)
+        return self.checked(report)
+
+    def checked(self, report: Report) -> Report:
+        """The same for a report that is in its normal form already."""
+        number = report.ids.tolist()
         try:
-            index = np.array([self._pending[k] for k in number.tolist()], dtype=np.int64)
+            index = np.array([self._pending[k] for k in number], dtype=np.int64)
         except KeyError:
-            index = np.array([self._policy_of(k) for k in number.tolist()], dtype=np.int64)
-        if len(set(number.tolist())) < number.size:
-            raise InvalidReport("ids must differ, got one twice in the same report; tell every episode once")
-        rewards = _reals("reward", reward, (number.size,), scalar=True)
-        table = _reals("costs", costs, (number.size, self.criterion.n_constraints), scalar=number.size == 1)
+            index = np.array([self._policy_of(k) for k in number], dtype=np.int64)
         low, high = self.return_range
         reach = max(abs(low), abs(high)) if math.isfinite(high - low) else 0.0
-        _check_range("reward", rewards, np.array(low), np.array(high), np.array(reach), "check units and discounting")
-        remedy = "check units and discounting, or declare a higher ceiling"
-        _check_range("costs", table, _ZERO, self.cost_ceilings, self.criterion.cost_ceilings, remedy)
-        return Reports(number, index, rewards, table)
+        units = "check units and discounting"
+        _check_range("reward", report.reward, np.array(low), np.array(high), np.array(reach), units)
+        remedy = f"{units}, or declare a higher ceiling"
+        _check_range("costs", report.costs, _ZERO, self.cost_ceilings, self.criterion.cost_ceilings, remedy)
+        if report.transitions is not None or report.initial_state is not None:
+            _check_labels(report, *_table_shape(self.policies))
+        return replace(report, drawn=index, signals=self._declared(report))
 
-    def close(self, reports: Reports) -> None:
+    def _declared(self, report: Report) -> FloatArray | None:
+        """(n, X) the declared signals."""
+        declared, array = self._signals, report.signals
+        if array is None or declared is None:
+            return None
+        if array.shape[1] != len(declared.names):
+            raise InvalidReport(
+                f"signals must be {len(declared.names)} finite numbers per episode, got {array.shape[1]}; report all of them, the episodes stay "
+                "pending"
+            )
+        low, high = declared.bounds.T
+        # Clipping would move means, which the cells predict for the signal as it is.
+        slack = SLACK * magnitude(np.maximum(np.abs(low), np.abs(high)))
+        if ((array < low - slack) | (array > high + slack)).any():
+            raise InvalidReport(
+                f"signals must lie in their declared ranges {declared.bounds.tolist()}, got {array.tolist()}; check units, the episodes stay pending"
+            )
+        return array
+
+    def close(self, report: Report) -> None:
         """Forget reported episodes."""
         self.turns.changes()
-        for k in reports.ids.tolist():
+        for k in report.ids.tolist():
             del self._pending[k]
 
-    def forget(self, ids: Any) -> None:
-        """Episodes that are given up; they can no longer be told.
+    def forget(self, ids: Any) -> IntArray:
+        """Episodes that are given up; they can no longer be told. Returns their ids, increasing.
 
         Raises:
             InvalidReport: one of them is not pending; then none is forgotten.
         """
-        number = _ids(ids).tolist()
-        for k in number:
+        number = np.unique(_ids(ids))
+        for k in number.tolist():
             self._policy_of(k)
         self.turns.changes()
-        for k in number:
+        for k in number.tolist():
             self._pending.pop(k, None)
+        return number
 
     def _policy_of(self, k: int) -> int:
         if k in self._pending:
@@ -201,34 +255,11 @@ class EpisodeTracker:
 
 
 def _ids(ids: Any) -> IntArray:
+    """(n,) ids, of which some may stand twice."""
     array = np.atleast_1d(np.asarray(ids))
     if array.ndim != 1 or array.dtype.kind not in "iu" or array.size == 0:
         raise InvalidReport(f"ids must be one or more whole numbers, got {ids!r}; use the ids that ask() returned")
     return array.astype(np.int64)
-
-
-def _reals(name: str, value: Any, shape: tuple[int, ...], *, scalar: bool) -> FloatArray:
-    try:
-        given = np.asarray(value)
-        # Text that happens to read as a number, or a truth value, is a mistake at the plant.
-        array = given.astype(np.float64) if given.dtype.kind in "iuf" else None
-    except (TypeError, ValueError, OverflowError):
-        array = None
-    if array is None:
-        raise InvalidReport(f"{name} must be numbers, got {value!r}; report floats; the episode stays pending")
-    if scalar and array.size == math.prod(shape):
-        array = array.reshape(shape)
-    if array.shape != shape:
-        raise InvalidReport(
-            f"{name} must have shape {shape}, got {array.shape}; report one value per episode and constraint"
-        )
-    finite = np.isfinite(array)
-    if not finite.all():
-        index = first_where(~finite)
-        raise InvalidReport(
-            f"{entry(name, index)} must be finite, got {array[index]}; the episode stays pending and counts as lost until it is told"
-        )
-    return array
 
 
 def _check_range(
@@ -237,12 +268,40 @@ def _check_range(
     """``size``: of what is measured; rounding is relative to it, also where one end is zero or open."""
     if bool(((array >= low) & (array <= high)).all()):
         return
-    room = SLACK * magnitude(size)
-    bad = (array < low - room) | (array > high + room)
+    slack = SLACK * magnitude(size)
+    bad = (array < low - slack) | (array > high + slack)
     if bad.any():
         index = first_where(bad)
         top = float(np.broadcast_to(high, array.shape)[index])
         bottom = float(np.broadcast_to(low, array.shape)[index])
         raise InvalidReport(
             f"{entry(name, index)} must lie in [{bottom:g}, {top:g}], got {array[index]:g}; {remedy}; the episode stays pending"
+        )
+
+
+def _table_shape(policies: tuple[Policy, ...]) -> tuple[int | None, int | None]:
+    """Numbers of states and actions, where policies are tables."""
+    shapes = [policy.table.shape for policy in policies if isinstance(policy, TabularPolicy)]
+    return (shapes[0][0], shapes[0][1]) if shapes else (None, None)
+
+
+def _check_labels(report: Report, states: int | None, actions: int | None) -> None:
+    """States and actions are counted from 0, below their numbers where these are known (``None`` where they are not)."""
+    rows = report.transitions
+    for column, name, size in ((0, "s", states), (1, "a", actions), (2, "s'", states)):
+        if rows is not None and size is not None and rows.size and rows[:, column].max() >= size:
+            k = int(rows[:, column].argmax())
+            raise InvalidReport(
+                f"transitions[{k}] must have {name} in 0..{size - 1}, got the row {rows[k].tolist()}; count states and actions from 0, "
+                "the episodes stay pending"
+            )
+    if report.initial_state is None:
+        return
+    outside = (report.initial_state < 0) | (
+        report.initial_state >= (np.iinfo(np.int64).max if states is None else states)
+    )
+    if outside.any():
+        rule = ">= 0" if states is None else f"in 0..{states - 1}"
+        raise InvalidReport(
+            f"initial_state must be {rule}, got {int(report.initial_state[outside.argmax()])}; count states from 0, the episodes stay pending"
         )

@@ -19,8 +19,9 @@ from typing import Any
 import numpy as np
 
 from surefoot.errors import ConflictError, InvalidReport, PausedError
+from surefoot.journal.agents import supervised
 from surefoot.journal.events import Entry, Event
-from surefoot.journal.operator import Operator, SupervisedAgent
+from surefoot.journal.operator import Operator
 from surefoot.journal.reports import Report
 from surefoot.journal.settings import Settings
 from surefoot.journal.store import Transaction
@@ -150,7 +151,7 @@ class Outline:
         Raises:
             InvalidReport: it cannot be true.
         """
-        agent = SupervisedAgent(policy_set, Operator(), **settings.for_agent())
+        agent = supervised(policy_set, Operator(), settings)
         agent.expect({int(k): self.pending[int(k)] for k in report.ids}, self.opened)
         with np.errstate(all="ignore"):
             agent.check(**report.arguments())

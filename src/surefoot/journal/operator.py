@@ -110,6 +110,8 @@ class SupervisedAgent(CertifiedAgent):
         fresh: (kind, text) of the decisions since the list was last emptied.
     """
 
+    CHANGES = (*CertifiedAgent.CHANGES, "operator", "waiting")
+
     def __init__(self, policy_set: PolicySet, operator: Operator, **settings: Any) -> None:
         self.operator = operator
         self.waiting: Plan | None = None
@@ -123,7 +125,7 @@ class SupervisedAgent(CertifiedAgent):
 
     def expect(self, pending: dict[int, int], opened: int) -> None:
         """Set the pending episodes (policy by id) of ``opened`` that were asked. Serves :meth:`check` alone."""
-        self._tracker._pending, self._tracker.opened = dict(pending), opened
+        self._tracker.expect(pending, opened)
 
     def check(self, **report: Any) -> None:
         """Raise what :meth:`tell` would raise for the same arguments; nothing changes.
@@ -131,7 +133,7 @@ class SupervisedAgent(CertifiedAgent):
         Raises:
             InvalidReport: see :class:`~surefoot.deploy.agent.Agent`.
         """
-        self._checked(**report)
+        self._tracker.check(**report)
 
     def pause(self, reason: str | None) -> None:
         """Record a pause (its reason) or its end (``None``); no plan depends on it."""
@@ -171,7 +173,7 @@ class SupervisedAgent(CertifiedAgent):
     @property
     def unramped(self) -> bool:
         """Whether real returns are not compared with simulation: there is no ramp, and no policy is ever barred."""
-        return self._ramp is None
+        return self._reality.ramp is None
 
     @property
     def settled(self) -> int:
@@ -181,7 +183,7 @@ class SupervisedAgent(CertifiedAgent):
     @property
     def target(self) -> int:
         """The policy that the agent tries to prove safe, or 0."""
-        return self._target
+        return self._objective.target
 
     @property
     def noted(self) -> tuple[str, ...]:
@@ -195,7 +197,7 @@ class SupervisedAgent(CertifiedAgent):
 
     def is_pending(self, episode: int) -> bool:
         """Whether an episode may still be told."""
-        return episode in self._tracker._pending
+        return self._tracker.is_pending(episode)
 
     def log_wealth(self) -> FloatArray:
         """(N,) log of every cell's e-process; NaN for cells that are eliminated for good."""

@@ -3,23 +3,53 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 
 from surefoot.arrays import check_integer, check_real
-from surefoot.deploy.certified import Trust
-from surefoot.deploy.evidence import EvidenceKind
 from surefoot.deploy.ramp import RAMP
 from surefoot.errors import InvalidInput, JournalError, SettingsMismatch
 from surefoot.policyset.schema import PolicySet
 from surefoot.version import VERSION
 
-__all__ = ["CONTINUED", "Settings"]
+__all__ = ["CERTIFIED", "CONTINUED", "SettingOptions", "Settings", "check_origin", "named_options"]
 
+CERTIFIED = "certified"
+"""The agent of this library, :class:`~surefoot.deploy.certified.CertifiedAgent`."""
 CONTINUED = ("0.1",)
 """Minor versions whose journals this one follows: the same events lead to the same decisions, for what they did not know stays off in them. Each
 has a golden journal that the tests open, fold, audit and continue; a new minor version is added here with its own."""
+
+
+class SettingOptions(TypedDict, total=False):
+    """Settings as keyword arguments; ``None`` stands for one that was not given."""
+
+    trust: str | None
+    delta: float | None
+    seed: int | None
+    evidence: str | None
+    margin: float | None
+    cost_ceilings: Any
+    p_max: float | None
+    delta_coverage: float | None
+    losses: str | None
+    monitor_delta: float | None
+    approve: bool | None
+    ramp: int | None
+    agent: str | None
+
+
+def named_options(given: SettingOptions) -> dict[str, Any]:
+    """The same as plain values.
+
+    Raises:
+        TypeError: a name that is no setting.
+    """
+    unknown = sorted(set(given) - set(SettingOptions.__annotations__))
+    if unknown:
+        raise TypeError(f"open() got an unexpected keyword argument {unknown[0]!r}")
+    return dict(given)
 
 
 @dataclass(frozen=True)
@@ -29,13 +59,14 @@ class Settings:
     Attributes:
         trust, delta, seed, evidence, margin, p_max, delta_coverage, losses, monitor_delta, ramp: as in the agent.
         cost_ceilings: I declared ceilings, or ``None``.
+        agent: who chooses: ``"certified"``, or what was registered (:func:`~surefoot.journal.agents.register_agent`).
         approve: a plan that raises a weight off the safe policy waits until somebody approves it.
     """
 
-    trust: Trust = "cells"
+    trust: str = "cells"
     delta: float = 0.05
     seed: int = 0
-    evidence: EvidenceKind = "all"
+    evidence: str = "all"
     margin: float | None = None
     cost_ceilings: tuple[float, ...] | None = None
     p_max: float = 0.05
@@ -44,6 +75,7 @@ class Settings:
     monitor_delta: float = 0.001
     approve: bool = False
     ramp: int = RAMP
+    agent: str = CERTIFIED
 
     def __post_init__(self) -> None:
         for name in ("delta", "p_max", "delta_coverage", "monitor_delta"):
@@ -68,7 +100,7 @@ class Settings:
         """The settings of an ``opened`` event; where it names no ramp, as before there was one, there is none."""
         found, names = body.get("settings"), {field.name for field in fields(Settings)}
         if isinstance(found, dict):
-            found = {"ramp": 0, **found}
+            found = {"ramp": 0, "agent": CERTIFIED, **found}
         if not isinstance(found, dict) or set(found) != names:
             raise JournalError("event 1 must record the settings, got others; was it written by a later surefoot?")
         try:
@@ -80,13 +112,13 @@ class Settings:
         """Plain values."""
         found = asdict(self)
         found["cost_ceilings"] = None if self.cost_ceilings is None else list(self.cost_ceilings)
+        if self.agent == CERTIFIED:  # as journals have it that know of no other
+            del found["agent"]
         return found
 
     def for_agent(self) -> dict[str, Any]:
         """Keyword arguments of the agent."""
-        found = self.as_dict()
-        del found["approve"]
-        return found
+        return {name: value for name, value in self.as_dict().items() if name not in ("approve", "agent")}
 
     def agree(self, **values: Any) -> None:
         """Compare settings given on reopening, ``None`` for not given, with these.
@@ -94,7 +126,7 @@ class Settings:
         Raises:
             SettingsMismatch: the first that differs, by name.
         """
-        wanted, mine = Settings.given(**values).as_dict(), self.as_dict()
+        wanted, mine = ({"agent": CERTIFIED, **one.as_dict()} for one in (Settings.given(**values), self))
         for name in sorted(name for name, value in values.items() if value is not None):
             if wanted[name] != mine[name]:
                 raise SettingsMismatch(

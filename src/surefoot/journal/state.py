@@ -29,11 +29,13 @@ from surefoot.deploy.comparison import LEVEL
 from surefoot.deploy.planner import Plan
 from surefoot.deploy.selective_loss import SelectiveLossTest
 from surefoot.errors import ConflictError, PausedError, ReplayError, SurefootError
+from surefoot.journal.agents import Supervised, supervised
 from surefoot.journal.events import COMMANDS, FORMAT, INERT, Entry, Event
-from surefoot.journal.operator import Operator, SupervisedAgent
+from surefoot.journal.operator import Operator
 from surefoot.journal.reports import Report, lacking
 from surefoot.journal.settings import Settings
 from surefoot.policyset.schema import PolicySet
+from surefoot.stateful import Stateful
 from surefoot.version import VERSION
 
 __all__ = ["DeploymentState", "PendingEffects", "dense", "opening"]
@@ -42,7 +44,7 @@ SAME = 1e-9
 """Relative difference up to which recomputed numbers count as the recorded ones."""
 
 
-class DeploymentState:
+class DeploymentState(Stateful):
     """See the module's docstring.
 
     Args:
@@ -63,9 +65,14 @@ class DeploymentState:
         bare: episodes told without an optional part that could be used, by its name.
     """
 
+    CHANGES = (
+        "agent", "selective_losses", "seq", "digest", "plan_seq", "alarm_seq", "deviations", "flags", "plan", "pending_effects", "bare", "degraded",
+        "held",
+    )  # fmt: skip
+
     def __init__(self, policy_set: PolicySet, settings: Settings) -> None:
         self.policy_set, self.settings = policy_set, settings
-        self.agent = SupervisedAgent(policy_set, Operator(settings.approve), **settings.for_agent())
+        self.agent = supervised(policy_set, Operator(settings.approve), settings)
         self.selective_losses = SelectiveLossTest(len(policy_set.policies))
         self.seq, self.digest = 0, ""
         self.plan_seq = self.alarm_seq = self.deviations = 0
@@ -430,13 +437,13 @@ class PendingEffects:
 class _Before:
     """What consequences are told apart by."""
 
-    def __init__(self, agent: SupervisedAgent) -> None:
+    def __init__(self, agent: Supervised) -> None:
         self.active, self.alarm, self.noted = agent.active, agent.alarm, len(agent.noted)
         self.plan, self.waiting = agent.plan, agent.waiting
         self.barred = agent.barred
 
 
-_STEERING: dict[str, Callable[[SupervisedAgent, dict[str, Any]], None]] = {
+_STEERING: dict[str, Callable[[Supervised, dict[str, Any]], None]] = {
     "paused": lambda agent, body: agent.pause(body["reason"]),
     "resumed": lambda agent, body: agent.pause(None),
     "capped": lambda agent, body: agent.steer(cap=body["weight"]),
@@ -482,7 +489,7 @@ def _differ(first: Event, theirs: Sequence[Event], ours: Sequence[Entry]) -> Rep
 
 def opening(policy_set: PolicySet, settings: Settings, name: str) -> dict[str, Any]:
     """Body of the first event: all that a reader of the journal needs to know about what was opened."""
-    state = SupervisedAgent(policy_set, Operator(), **settings.for_agent())
+    state = supervised(policy_set, Operator(), settings)
     criterion, certificate = policy_set.criterion, policy_set.certificate
     return {
         "format": FORMAT,

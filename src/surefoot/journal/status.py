@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from surefoot.deploy.trust import trust_level
 from surefoot.journal.degraded import Outline
-from surefoot.journal.settings import Settings
+from surefoot.journal.settings import CERTIFIED, Settings
 from surefoot.journal.state import DeploymentState
 from surefoot.journal.stop_requests import Stop
 from surefoot.policyset.schema import PolicySet
@@ -43,6 +44,7 @@ class DeploymentStatus:
         next: what the agent is learning.
         notes: limitations, flags, deviations.
         policy_set: hash of the policy set.
+        agent: who chooses; nothing is certified unless it is ``certified``.
         degraded: why the journal cannot be replayed, or empty. While it cannot, the safe policy is played, whatever ``state`` says, and what rests on
             the evidence is unknown: no cell counts as left, nothing is certified.
     """
@@ -70,6 +72,7 @@ class DeploymentStatus:
     notes: tuple[str, ...]
     policy_set: str
     degraded: str = ""
+    agent: str = CERTIFIED
 
     @staticmethod
     def of(projection: DeploymentState, name: str, stops: Sequence[Stop] = ()) -> DeploymentStatus:
@@ -94,7 +97,7 @@ class DeploymentStatus:
             plan=number,
             certified_costs=dict(zip(criterion.cost_names, plan["bounds"])),
             cost_limits=dict(zip(criterion.cost_names, criterion.cost_limits.tolist())),
-            certified=agent.alarm is None,
+            certified=agent.alarm is None and projection.settings.agent == CERTIFIED,
             cells_left=now.cells_left,
             cells=now.cells,
             cap=projection.operator.cap,
@@ -111,6 +114,7 @@ class DeploymentStatus:
                 *_bare(projection),
             ),
             policy_set=projection.policy_set.hash,
+            agent=projection.settings.agent,
         )
 
     @staticmethod
@@ -162,6 +166,7 @@ class DeploymentStatus:
             notes=(text, *(stop.text for stop in stops)),
             policy_set=policy_set.hash,
             degraded=text,
+            agent=settings.agent,
         )
 
     def with_stops(self, stops: Sequence[Stop]) -> DeploymentStatus:
@@ -191,11 +196,12 @@ class DeploymentStatus:
     @property
     def statement(self) -> str:
         """The guarantee, in one sentence."""
-        rests = {
-            "cells": "the real task lies in some cell of the policy set",
-            "envelope": "no library policy costs more in reality than in the worst cell, and the safe policy has its margin",
-            "data": "the safe policy has its margin and no episode costs more than the declared ceilings",
-        }[self.trust]
+        if self.agent != CERTIFIED:
+            return (
+                f"Nothing is certified: agent {self.agent!r} is not surefoot's own. A cost above its ceiling and the monitor, on real costs, return "
+                "to the safe policy."
+            )
+        rests = trust_level(self.trust).assumes
         return (
             f"With probability at least {1.0 - self.delta:g} every mixture deployed so far meets every cost limit in expectation, if {rests}. What "
             "is certified is the mixture, not the single draw: discarding draws selectively voids it."

@@ -88,7 +88,7 @@ class ForecastSettings:
             AssumptionError: it refuses the policy set at this trust level.
         """
         return CertifiedAgent(
-            policy_set, trust=trust, delta=self.delta, seed=seed, evidence=evidence, margin=self.margin,  # type: ignore[arg-type]
+            policy_set, trust=trust, delta=self.delta, seed=seed, evidence=evidence, margin=self.margin,
             cost_ceilings=self.cost_ceilings, p_max=self.p_max, delta_coverage=self.delta_coverage, ramp=self.ramp,
         )  # fmt: skip
 

@@ -220,7 +220,9 @@ class Status(Answer):
     cells: Whole = Field(description="All of them.")
     cap: float = Field(description="Bound on the weight off the safe policy.")
     waiting: dict[str, float] | None = Field(description="Weights of a plan that waits for approval.")
-    trust: Literal["cells", "data", "envelope"] = Field(description="What is assumed.")
+    trust: str = Field(
+        description="What is assumed: cells, data, envelope, or what was registered.", examples=["cells"]
+    )
     delta: float = Field(description="Bound on the probability of any violation.")
     ledger: dict[str, float] = Field(description="What delta is spent on.")
     next: str = Field(description="What is being learned.")
@@ -228,6 +230,9 @@ class Status(Answer):
         description="Limitations, flags, deviations; during the ramp one that says how many episodes of how many have been compared."
     )
     policy_set: str = Field(description="Its hash.")
+    agent: str = Field(
+        description="Who chooses; nothing is certified unless it is 'certified'.", examples=["certified"]
+    )
     degraded: str = Field(description="Why the journal cannot be followed, or empty; then the safe policy is played.")
     statement: str = Field(description="What is promised, in one sentence for people.")
     text: str = Field(description="All of this as a paragraph for people.")

@@ -65,6 +65,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from surefoot.arrays import FloatArray, IntArray, as_floats, check_integer, check_real, first_where, freeze
 from surefoot.errors import InvalidInput
+from surefoot.stateful import Stateful
 from surefoot.stats import _kernels
 
 __all__ = [
@@ -167,7 +168,7 @@ def mean_grid(ceiling: float, focus: float | None = None, points: int = 64) -> F
     return freeze(means)
 
 
-class MeanUpperBounds:
+class MeanUpperBounds(Stateful):
     """Time-uniform upper confidence bounds on the means of J streams of values in ``[0, ceiling_j]``.
 
     For each stream j and threshold ``log(1/delta)``: with probability at least ``1 - delta``, simultaneously for all n,
@@ -182,6 +183,8 @@ class MeanUpperBounds:
         counts: (J,) values received.
         lost: (J,) values outstanding, each counted as the ceiling.
     """
+
+    CHANGES = ("mantissa", "exponent", "counts", "lost", "_pending")
 
     def __init__(
         self,
@@ -400,7 +403,7 @@ def empirical_bernstein_upper(values: ArrayLike, ceiling: float, delta: float, *
     return np.asarray(ceiling * np.minimum(1.0, np.minimum.accumulate(upper)))
 
 
-class IntervalWealth:
+class IntervalWealth(Stateful):
     """E-processes of N cells, each of which predicts an interval for the mean of one signal under each of J policies.
 
     Under cell i's hypothesis (whatever the adaptive choice of policies) every component is a nonnegative
@@ -418,6 +421,8 @@ class IntervalWealth:
             means; lost values excluded.
         counts, lost: (J,) observations received and outstanding.
     """
+
+    CHANGES = ("mantissa", "exponent", "counts", "lost", "_pending", "_block", "_touched")
 
     def __init__(
         self,

@@ -36,9 +36,8 @@ from scipy.sparse import csr_matrix
 from surefoot.arrays import FloatArray, IntArray
 from surefoot.cmdp.model import TabularCMDP
 from surefoot.cmdp.simulate import Simulator, transition_rows
-from surefoot.deploy.evidence import Evidence, EvidenceKind
-from surefoot.deploy.reorder import Told
-from surefoot.deploy.returns import PredictionTable
+from surefoot.deploy.evidence import Evidence, PredictionTable
+from surefoot.deploy.report import Report
 from surefoot.deploy.trace import batch_sizes
 from surefoot.experiments.validation.scenarios import TaskSampler, World
 from surefoot.experiments.validation.truth import library_tables
@@ -174,7 +173,7 @@ def _mixture(policy_set: PolicySet, cell: int, rng: np.random.Generator) -> Mixt
 class _Watch:
     """The evidence of one kind about one cell, and its largest values."""
 
-    def __init__(self, policy_set: PolicySet, kind: EvidenceKind, cell: int) -> None:
+    def __init__(self, policy_set: PolicySet, kind: str, cell: int) -> None:
         ceilings = np.asarray(policy_set.bounds.cost_ceilings, dtype=np.float64)
         self.evidence = Evidence(policy_set, kind, 0.5, ceilings)
         self.evidence.watched[:] = False
@@ -182,7 +181,7 @@ class _Watch:
         self._kind, self._cell = kind, cell
         self.maxima: dict[str, float] = {}
 
-    def settle(self, told: Told) -> None:
+    def settle(self, told: Report) -> None:
         """Multiply in one batch."""
         everyone = np.arange(told.ids.size)
         self.evidence.settle(told, [(self.evidence.bets(), everyone)])
@@ -190,7 +189,7 @@ class _Watch:
             self.maxima[name] = max(self.maxima.get(name, 0.0), value)
 
 
-def log_wealths(evidence: Evidence, kind: EvidenceKind, cell: int) -> dict[str, float]:
+def log_wealths(evidence: Evidence, kind: str, cell: int) -> dict[str, float]:
     """Log-wealth of one cell by kind of evidence, and the average that decides (under the name of ``kind``)."""
     if not evidence.watched[cell]:
         return {kind: math.inf}
@@ -221,7 +220,17 @@ def _watch_task(
         counts = None if seen.transitions is None else transition_rows(simulator.cmdp, seen.transitions[0])
         outcomes = np.column_stack([seen.returns, seen.costs])
         for watch in watches:
-            watch.settle(Told(np.arange(first, first + n), index, outcomes, seen.initial_states, counts, None))
+            watch.settle(
+                Report(
+                    np.arange(first, first + n),
+                    outcomes[:, 0],
+                    outcomes[:, 1:],
+                    seen.initial_states,
+                    counts,
+                    None,
+                    index,
+                )
+            )
         first += n
     return {name: peak for watch in watches for name, peak in watch.maxima.items()}
 
@@ -239,7 +248,7 @@ def _watch_outcomes(
         column = rng.integers(table.states.size, size=n) if by_state else np.full(n, table.states.size)
         outcomes = two_point(means[index, :, column], table.low, table.high, bool(narrow), bool(together), rng)
         states = table.states[column] if by_state else None
-        watch.settle(Told(np.arange(first, first + n), index, outcomes, states, None, None))
+        watch.settle(Report(np.arange(first, first + n), outcomes[:, 0], outcomes[:, 1:], states, None, None, index))
         first += n
     speaks = ("joint",) if by_state else ("joint", "separate", "returns")
     return {kind: watch.maxima[kind] for kind in speaks}

@@ -21,11 +21,12 @@ from typing import Any
 
 import numpy as np
 
+from surefoot.assumptions import ASSUMES
 from surefoot.experiments.validation.calibration import KINDS, POSITIONS, MaxWealth
 from surefoot.experiments.validation.procedure import ALLOWED, P_MAX, Attempt
 from surefoot.experiments.validation.scenarios import SCENARIOS
 from surefoot.experiments.validation.trial import Outcome
-from surefoot.experiments.validation.truth import ASSUMPTIONS, CAUSES, NO_CLAIM
+from surefoot.experiments.validation.truth import CAUSES, NO_CLAIM
 from surefoot.stats.binomial import clopper_pearson, rate_test
 
 __all__ = ["CONFIDENCE", "LEVEL", "calibration_rows", "judged_rows_pass", "procedure_rows", "rows_of", "violations_of"]
@@ -61,7 +62,7 @@ def _row(key: tuple[str, str, bool], runs: list[Outcome], delta: float) -> dict[
         "agent": agent,
         "scenario": scenario,
         "status": "judged" if judged else "measured",
-        "assumption": ASSUMPTIONS.get(trust or "", NO_CLAIM),
+        "assumption": ASSUMES.get(trust or "", NO_CLAIM),
         "assumption_holds": judged,
         "runs": len(runs),
         "violations": violations,

@@ -31,16 +31,11 @@ from surefoot.policy import TabularPolicy
 from surefoot.policyset.schema import Cells, PolicySet
 from surefoot.solvers.linear_program import solve
 
-__all__ = ["ASSUMPTIONS", "CAUSES", "Truth", "assumption_holds", "cause_of", "library_tables"]
+__all__ = ["CAUSES", "Truth", "assumption_holds", "cause_of", "library_tables"]
 
 ROUNDING = 1e-6
 """Excess up to which an exact value is not said to lie above a bound, as a share of the smallest limit (of 1, where limits are larger)."""
 
-ASSUMPTIONS = {
-    "cells": "the safe policy has its margin, episode costs stay below the simulator's ceiling, the task lies in some cell",
-    "data": "the safe policy has its margin, episode costs stay below the declared ceiling; nothing about the simulator",
-    "envelope": "as for cells, but instead of lying in a cell no library policy costs more than in the worst one",
-}
 NO_CLAIM = "the agent makes no claim that could be judged"
 
 CAUSES = {

@@ -11,6 +11,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from surefoot.assumptions import ASSUMES
 from surefoot.report.deployment.chart import step_chart
 from surefoot.report.deployment.curve import StepCurve
 from surefoot.report.deployment.model import FIRST_ROWS, EventRow, EventTable, ReportModel
@@ -25,11 +26,6 @@ SAFE_SHADE = "#009E73"
 SHADES = ("#0072B2", "#E69F00", "#CC79A7", "#56B4E9", "#D55E00")
 WIDE, NARROW = 760, 356  # pixels: pages on a desk and on a telephone
 
-RESTS_ON = {
-    "cells": "the real task lies in one of the cells that training laid out",
-    "envelope": "no policy costs more in reality than in the worst simulated cell, and the safe policy keeps its margin to the limit",
-    "data": "the safe policy keeps its margin to the limit and no episode costs more than the declared ceiling. Nothing is assumed of the simulator",
-}
 MAY_GO_WRONG = {
     "elimination": "chance refutes the very cell that the real task lies in",
     "bounds": "chance makes a bound on the cost of some policy too low",
@@ -198,7 +194,7 @@ def _promise(model: ReportModel) -> Statement:
         "good", "What is promised",
         (
             f"With probability at least {percent(1.0 - delta)}, no mixture that was ever deployed costs more per episode, on average, than the "
-            f"limits. That holds if {RESTS_ON.get(trust, trust)}.",
+            f"limits. That holds if {ASSUMES.get(trust, trust)}.",
             "The promise is about averages: a single episode can cost more than the limit.",
         ),
     )  # fmt: skip

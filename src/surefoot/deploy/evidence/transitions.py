@@ -16,15 +16,25 @@ Letters: N cells, R rivals, S states, A actions, E entries of the support, n tra
 from __future__ import annotations
 
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from surefoot.arrays import FloatArray, IntArray
-from surefoot.deploy.alternatives import Alternatives
+from surefoot.deploy.evidence.alternatives import (
+    ALTERNATIVE_RATIO,
+    CHEAPER_SHARE,
+    NEAREST_ALTERNATIVE,
+    Alternatives,
+    choose_alternatives,
+)
+from surefoot.deploy.evidence.base import EvidenceKind, EvidenceSetting, Placed
+from surefoot.deploy.report import Report
 from surefoot.kernels import kernel
-from surefoot.policyset.schema import Cells
+from surefoot.policyset.schema import Cells, PolicySet
+from surefoot.stateful import Stateful
 
-__all__ = ["TransitionEvidence", "encode", "log_average", "log_ratios"]
+__all__ = ["TransitionEvidence", "TransitionWealth", "encode", "log_average", "log_ratios"]
 
 LARGEST = 1 << 21
 """States and actions below this have keys of their own."""
@@ -46,7 +56,7 @@ def log_ratios(cells: Cells, alternatives: Alternatives) -> FloatArray:
     return result
 
 
-class TransitionEvidence:
+class TransitionWealth(Stateful):
     """Accumulated log-wealth of every pair, for the cells still alive.
 
     Args:
@@ -54,6 +64,8 @@ class TransitionEvidence:
         ratios: (E, N, R) from :func:`log_ratios`.
         rivals: the pairs.
     """
+
+    CHANGES = ("log_wealth", "impossible", "_rows")
 
     def __init__(self, cells: Cells, ratios: FloatArray, alternatives: Alternatives) -> None:
         if cells.kernel is None:
@@ -67,6 +79,13 @@ class TransitionEvidence:
         self._weights = alternatives.log_weights
         self.log_wealth = np.zeros(alternatives.index.shape)
         self.impossible = np.zeros(len(cells), dtype=bool)
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """See :class:`~surefoot.stateful.HasState`."""
+        size = self._rows.size
+        super().load_state_dict(state)
+        if self._rows.size < size:
+            self._ratios = np.ascontiguousarray(self._ratios[:, self._rows])
 
     def update(self, rows: IntArray, active: Any) -> None:
         """Count transitions, rows ``(s, a, s', count)`` (m, 4), for the cells in ``alive`` (N,) booleans."""
@@ -97,6 +116,68 @@ class TransitionEvidence:
         if 2 * keep.sum() < keep.size:
             self._ratios = np.ascontiguousarray(self._ratios[:, keep])
             self._rows = self._rows[keep]
+
+
+_CACHE: WeakKeyDictionary[PolicySet, tuple[Alternatives, FloatArray]] = WeakKeyDictionary()
+"""What depends on the policy set alone; shared by all agents that use it."""
+
+
+class TransitionEvidence(EvidenceKind):
+    """Counts transitions where the plant reports them; one report without them, or a lost episode, and its wealth is given up for good."""
+
+    name = "transitions"
+    sufficient = True
+    CHANGES = ("_wealth", "forfeited")
+
+    def __init__(self, setting: EvidenceSetting) -> None:
+        super().__init__(setting)
+        policy_set = setting.policy_set
+        if policy_set not in _CACHE:
+            cells = policy_set.cells
+            alternatives = choose_alternatives(cells, ALTERNATIVE_RATIO, CHEAPER_SHARE, NEAREST_ALTERNATIVE)
+            _CACHE[policy_set] = alternatives, log_ratios(cells, alternatives)
+        alternatives, ratios = _CACHE[policy_set]
+        self._wealth = TransitionWealth(policy_set.cells, ratios, alternatives)
+
+    @property
+    def wants(self) -> frozenset[str]:
+        """See :class:`~surefoot.deploy.evidence.base.EvidenceKind`."""
+        return frozenset({"transitions"})
+
+    @property
+    def impossible(self) -> Any:
+        """See :class:`~surefoot.deploy.evidence.base.EvidenceKind`."""
+        return self._wealth.impossible
+
+    @property
+    def log_wealth(self) -> FloatArray:
+        """(N, R) of every pair."""
+        return self._wealth.log_wealth
+
+    def settle(self, report: Report, broken: Any, placed: Placed, watched: Any) -> None:
+        """See :class:`~surefoot.deploy.evidence.base.EvidenceKind`."""
+        if report.transitions is None:
+            self._give_up("transitions were missing in a report")
+            return
+        allowed = not self.impossible.all()
+        self._wealth.update(report.transitions, watched)
+        if allowed and self.impossible.all():
+            self._setting.note(
+                "transitions: what was reported is possible in no cell; check how states and actions are numbered"
+            )
+
+    def forfeit(self, policy: int, fixed: FloatArray | None, watched: Any) -> None:
+        """See :class:`~surefoot.deploy.evidence.base.EvidenceKind`."""
+        self._give_up("an episode was lost")
+
+    def _give_up(self, why: str) -> None:
+        self._setting.gave_up(f"{why}: evidence from transitions is forfeited, returns carry on")
+        self._wealth.forfeit()
+        self.forfeited = True
+
+    def log_wealth_of(self, watched: Any) -> FloatArray:
+        """See :class:`~surefoot.deploy.evidence.base.EvidenceKind`."""
+        return self._wealth.log_mean()
 
 
 def log_average(logs: FloatArray, log_weights: FloatArray) -> FloatArray:

@@ -19,112 +19,40 @@ n episodes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from surefoot.arrays import FloatArray, IntArray
-from surefoot.deploy.alternatives import Alternatives
-from surefoot.deploy.transitions import log_average
+from surefoot.deploy.evidence.alternatives import CHEAPER_SHARE, NEAREST_ALTERNATIVE, Alternatives, choose_alternatives
+from surefoot.deploy.evidence.base import EvidenceKind, EvidenceSetting, Placed
+from surefoot.deploy.evidence.predictions import PredictionTable
+from surefoot.deploy.evidence.transitions import log_average
+from surefoot.deploy.report import Report
 from surefoot.kernels import kernel
-from surefoot.policyset.schema import PolicySet, SignalPredictions
+from surefoot.policyset.schema import PolicySet
+from surefoot.stateful import Stateful
 
-__all__ = ["PredictionTable", "ReturnsEvidence", "Scale"]
+__all__ = ["JOINT_RATIO", "LARGEST_LOSS", "JointEvidence", "JointWealth", "Scale"]
 
 LARGEST_LOSS = 0.5
+"""A factor is at least one minus this."""
+JOINT_RATIO = 2.0
+"""Alternatives stand at distances that grow by this."""
 PRIOR_EPISODES = 20.0
 PRIOR_FRACTION = 0.25
 """Before any data the standard deviation is taken to be this share of a signal's range: bets start small."""
 
 
-@dataclass(frozen=True, eq=False)
-class PredictionTable:
-    """Predicted boxes for every cell, policy, signal and initial state, and the values of every point.
-
-    The last of the B + 1 columns is the unconditional prediction.
-
-    Attributes:
-        lower, upper: (N, J, F, B+1).
-        center: (P, J, F, B+1) values of cells' centres and outside tasks; NaN where unknown.
-        states: (B,) sorted labels.
-        low, high: (F,) range of the outcome.
-    """
-
-    lower: FloatArray
-    upper: FloatArray
-    center: FloatArray
-    states: IntArray
-    low: FloatArray
-    high: FloatArray
-
-    @staticmethod
-    def of(policy_set: PolicySet, ceilings: FloatArray) -> PredictionTable:
-        """Gather a policy set's predictions."""
-        cells, whole, given = policy_set.cells, policy_set.cells.predictions, policy_set.cells.conditional
-        lower = _stack(whole.reward_lower, whole.cost_lower)
-        upper = _stack(whole.reward_upper, whole.cost_upper)
-        center = _stack(whole.reward_center, whole.cost_center)
-        if given is not None:
-            by_state = [
-                _stack_states(given.reward_lower, given.cost_lower),
-                _stack_states(given.reward_upper, given.cost_upper),
-            ]
-            lower, upper = np.concatenate([by_state[0], lower], axis=3), np.concatenate([by_state[1], upper], axis=3)
-            center = np.concatenate([0.5 * (by_state[0] + by_state[1]), center], axis=3)
-        if cells.outside is not None:
-            far = _stack(cells.outside.reward, cells.outside.cost)
-            if given is not None:
-                far = np.concatenate(
-                    [_stack_states(cells.outside.reward_by_state, cells.outside.cost_by_state), far], axis=3
-                )
-            center = np.concatenate([center, far])
-        states = np.zeros(0, dtype=np.int64) if given is None else given.initial_states
-        low, high = policy_set.criterion.return_range
-        return PredictionTable(lower, upper, center, states, np.r_[low, np.zeros(len(ceilings))], np.r_[high, ceilings])
-
-    def with_signals(self, signals: SignalPredictions) -> PredictionTable:
-        """The same with X more coordinates; given an initial state nothing is predicted for them, so the whole range is possible there."""
-        (n, j, x), b, points = signals.lower.shape, self.states.size, len(self.center)
-        lower, upper = (np.broadcast_to(end[:, None], (n, j, x, b + 1)).copy() for end in signals.bounds.T[:, None])
-        lower[..., b] = np.clip(signals.lower, *signals.bounds.T)
-        upper[..., b] = np.clip(signals.upper, *signals.bounds.T)
-        center = np.full((points, j, x, b + 1), np.nan)
-        center[:n] = 0.5 * (lower + upper)
-        return PredictionTable(
-            np.concatenate([self.lower, lower], axis=2),
-            np.concatenate([self.upper, upper], axis=2),
-            np.concatenate([self.center, center], axis=2),
-            self.states,
-            np.r_[self.low, signals.bounds[:, 0]],
-            np.r_[self.high, signals.bounds[:, 1]],
-        )
-
-    def column(self, initial_states: Any, n: int) -> IntArray:
-        """(n,) column of each episode; unknown or untold initial states use the unconditional one."""
-        if initial_states is None or not self.states.size:
-            return np.full(n, self.states.size, dtype=np.int64)
-        labels = np.broadcast_to(np.asarray(initial_states), (n,))
-        where = np.minimum(np.searchsorted(self.states, labels), self.states.size - 1)
-        return np.where(self.states[where] == labels, where, self.states.size).astype(np.int64)
-
-
-def _stack(reward: FloatArray, cost: FloatArray) -> FloatArray:
-    """(N, J, F, 1)."""
-    return np.concatenate([reward[:, :, None], cost], axis=2)[..., None]
-
-
-def _stack_states(reward: FloatArray, cost: FloatArray) -> FloatArray:
-    """(N, J, F, B)."""
-    return np.concatenate([reward[:, :, None], cost], axis=2)
-
-
-class Scale:
+class Scale(Stateful):
     """Residual covariance of the outcome, per initial state, shrunk towards all states together.
 
     Args:
         table: for ranges and columns.
     """
+
+    CHANGES = ("_sums", "_counts")
 
     def __init__(self, table: PredictionTable) -> None:
         size = table.low.size
@@ -147,13 +75,15 @@ class Scale:
         return result
 
 
-class ReturnsEvidence:
+class JointWealth(Stateful):
     """Accumulated log-wealth of every pair.
 
     Args:
         table: predictions.
         rivals: the pairs.
     """
+
+    CHANGES = ("log_wealth", "scale")
 
     def __init__(self, table: PredictionTable, alternatives: Alternatives) -> None:
         self._table, self._alternatives = table, alternatives
@@ -194,6 +124,109 @@ class ReturnsEvidence:
     def log_mean(self) -> FloatArray:
         """(N,) log of each cell's weighted average over its rivals."""
         return log_average(self.log_wealth, self._alternatives.log_weights)
+
+
+_CACHE: WeakKeyDictionary[PolicySet, Alternatives] = WeakKeyDictionary()
+"""What depends on the policy set alone; shared by all agents that use it."""
+
+
+class JointEvidence(EvidenceKind):
+    """Joint bets on return, costs and declared signals, given the initial state where predictions are.
+
+    Bets are conditional on initial states or not, and on declared signals or not; the first report settles which, for good, and only
+    episodes asked after it are bet on. Choosing later, when outcomes are known, would let the outcome choose the bet.
+    """
+
+    name = "joint"
+    stands_by = True
+    CHANGES = ("_wealth", "_conditional", "_measured")
+
+    def __init__(self, setting: EvidenceSetting) -> None:
+        super().__init__(setting)
+        policy_set = setting.policy_set
+        if policy_set not in _CACHE:
+            _CACHE[policy_set] = choose_alternatives(policy_set.cells, JOINT_RATIO, CHEAPER_SHARE, NEAREST_ALTERNATIVE)
+        self._signals, self._told = policy_set.cells.signals, setting.table.low.size
+        self.table = setting.table if self._signals is None else setting.table.with_signals(self._signals)
+        self._wealth = JointWealth(self.table, _CACHE[policy_set])
+        self._conditional: bool | None = None
+        self._measured: bool | None = None if self._signals is not None and self._signals.names else False
+
+    @property
+    def wants(self) -> frozenset[str]:
+        """See :class:`~surefoot.deploy.evidence.base.EvidenceKind`."""
+        return frozenset({"initial_state"} if self.table.states.size else ())
+
+    @property
+    def log_wealth(self) -> FloatArray:
+        """(N, R) of every pair."""
+        return self._wealth.log_wealth
+
+    def bets(self, standby: bool) -> FloatArray | None:
+        """See :class:`~surefoot.deploy.evidence.base.EvidenceKind`."""
+        decided = self._conditional is not None or not self.table.states.size
+        if standby or not decided or self._measured is None:
+            return None
+        return self._wealth.bets(None if self._measured else self._told)
+
+    def settle(self, report: Report, broken: Any, placed: Placed, watched: Any) -> None:
+        """See :class:`~surefoot.deploy.evidence.base.EvidenceKind`."""
+        columns = self._columns(report)
+        if self._measured is None:
+            self._measured = report.signals is not None
+        whole = self.table.states.size
+        # Given an initial state without predictions nothing is promised: the unconditional mean says nothing about it, so no bet.
+        predicted = (columns < whole) if self._conditional and whole else np.ones(columns.size, dtype=bool)
+        for fixed, asked in placed:
+            where = asked[predicted[asked]]
+            if fixed is not None and where.size:
+                sound = where[~broken[where]]
+                self._settle(report, sound, columns[sound], fixed, watched)
+                for policy in report.policy_index[where[broken[where]]].tolist():
+                    self._wealth.forfeit(policy, fixed, watched)
+
+    def _settle(self, report: Report, where: IntArray, columns: IntArray, fixed: FloatArray, watched: Any) -> None:
+        """Bets on episodes ``where`` of a report; a signal that is missing could have been anything."""
+        if not where.size:
+            return
+        policies = report.policy_index[where]
+        if self._measured and report.signals is None:
+            self._setting.gave_up(
+                "declared signals were missing in a report: joint bets take the smallest factor there"
+            )
+            for policy in policies.tolist():
+                self._wealth.forfeit(policy, fixed, watched)
+            return
+        self._wealth.update(policies, columns, self._outcomes(report)[where], fixed, watched)
+
+    def _columns(self, report: Report) -> IntArray:
+        """Columns of the predictions, conditional on the initial state if the first report had one."""
+        if self._conditional is None:
+            self._conditional = report.initial_state is not None
+        if self._conditional and report.initial_state is not None:
+            return self.table.column(report.initial_state, report.ids.size)
+        if self._conditional and self.table.states.size:
+            self._setting.gave_up("an initial state was missing: joint bets on returns are forfeited")
+            self._wealth.log_wealth[:] = -np.inf
+        return np.full(report.ids.size, self.table.states.size, dtype=np.int64)
+
+    def _outcomes(self, report: Report) -> FloatArray:
+        """(n, F) outcomes, with declared signals; where these are not bet on any number will do."""
+        if self._signals is None:
+            return report.outcomes
+        low, high = self._signals.bounds.T
+        untold = np.broadcast_to(low, (report.ids.size, low.size))
+        measured = untold if report.signals is None else np.clip(report.signals, low, high)
+        return np.column_stack([report.outcomes, measured])
+
+    def forfeit(self, policy: int, fixed: FloatArray | None, watched: Any) -> None:
+        """See :class:`~surefoot.deploy.evidence.base.EvidenceKind`."""
+        if fixed is not None:
+            self._wealth.forfeit(policy, fixed, watched)
+
+    def log_wealth_of(self, watched: Any) -> FloatArray:
+        """See :class:`~surefoot.deploy.evidence.base.EvidenceKind`."""
+        return self._wealth.log_mean()
 
 
 @kernel

@@ -20,7 +20,10 @@ import numpy as np
 from surefoot.arrays import FloatArray, IntArray
 from surefoot.policyset.schema import Cells
 
-__all__ = ["Alternatives", "choose_alternatives"]
+__all__ = ["ALTERNATIVE_RATIO", "CHEAPER_SHARE", "NEAREST_ALTERNATIVE", "Alternatives", "choose_alternatives"]
+
+ALTERNATIVE_RATIO, CHEAPER_SHARE, NEAREST_ALTERNATIVE = 1.5, 0.98, 0.006
+"""Of :func:`choose_alternatives`, for bets on transitions; joint bets take a ratio of their own."""
 
 PROBES = 32
 """Distances are measured by the values of at most this many library policies."""
