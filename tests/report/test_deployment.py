@@ -79,7 +79,7 @@ def test_it_says_what_is_deployed_and_what_is_promised() -> None:
     assert "the safe policy 25% reason 0" in text
     assert "mixture , not the single draw" in text
     assert "With probability at least 95%, no mixture that was ever deployed costs more" in text
-    assert "the real task lies in one of the cells" in text
+    assert "the real task lies in some cell" in text
     assert "10 cells left of 12" in text
     assert "1.4 at most, expected wear per episode limit 1.5" in text
     assert "100 episodes handed out 100 reported, 0 pending" in text

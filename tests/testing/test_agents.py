@@ -49,7 +49,7 @@ class Careful:
     def tell(self, ids: Any, reward: Any, costs: Any, **more: Any) -> None:
         reports = self.tracker.check(ids, reward, costs)
         self.tracker.close(reports)
-        self.total, self.n = self.total + float(reports.rewards.sum()), self.n + len(reports.ids)
+        self.total, self.n = self.total + float(reports.reward.sum()), self.n + len(reports.ids)
 
 
 class TestCareful(AgentSuite):

@@ -10,8 +10,8 @@ Any number of processes may work on one deployment, and any of them may die at a
 silently, what contradicts it is refused. What is certified is the *mixture* that episodes are drawn from, in ask order; a pending episode counts as
 lost until it is told.
 
-``abort`` and ``pause`` take effect without the lock: they leave a stop request (:mod:`surefoot.journal.stop_requests`), which every ``ask`` looks for under
-the lock before it draws and which whoever writes next turns into the ordinary event.
+``abort`` and ``pause`` take effect without the lock: they leave a stop request (:mod:`surefoot.journal.stop_requests`), which every ``ask`` looks
+for under the lock before it draws and which whoever writes next turns into the ordinary event.
 
 If the journal cannot be followed any more (:class:`~surefoot.errors.ReplayError`) the deployment is *degraded*, not dead: it hands out the safe
 policy only, keeps what is told, can be paused, aborted and looked at, and says so everywhere; see :mod:`surefoot.journal.degraded` and
