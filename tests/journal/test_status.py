@@ -16,7 +16,7 @@ def test_it_says_what_is_promised_and_on_what_that_rests(disk: Path, tiny_set: P
     with open_plant(disk / "plant.db", tiny_set, trust=trust) as plant:
         status = plant.status()
         assert "probability at least 0.95" in status.statement
-        assert {"cells": "some cell", "envelope": "worst cell", "data": "declared ceilings"}[trust] in status.statement
+        assert {"cells": "some cell", "envelope": "worst cell", "data": "declared ceiling"}[trust] in status.statement
         assert "mixture, not the single draw" in status.text
         assert sum(status.ledger.values()) <= 0.05 + 1e-12
         assert status.certified
