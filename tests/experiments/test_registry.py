@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 import pytest
 
-from surefoot import PCE, FixedAgent, InvalidInput, PolicySet, SafePCE, TabularPolicy, solve
-from surefoot.experiments.registry import AGENTS, AgentContext, all_agents, check_agents, make_agent
+from surefoot import PCE, AssumptionError, FixedAgent, InvalidInput, PolicySet, SafePCE, TabularPolicy, solve
+from surefoot.experiments.registry import AGENTS, AgentContext, AgentOptions, all_agents, check_agents, make_agent
 from surefoot.tasks import NoisyGridworld
 from tests.refusals import refused
 
@@ -74,3 +77,26 @@ def test_all_agents_are_runnable_names_and_miss_no_key() -> None:
     assert {name.partition(":")[0] for name in names} == set(AGENTS)
     assert names[:3] == ("oracle", "always-safe", "robust-fixed:0.36")
     assert {"dope-plus:published", "certified:cells:returns", "optpess-lp:calibrated"} < set(names)
+
+
+def test_options_reach_the_agents_they_are_for(context: AgentContext) -> None:
+    def made(name: str, **options: Any) -> Any:
+        return make_agent(name, replace(context, options=AgentOptions(**options)))
+
+    assert "transitions" in made("certified:data").wants
+    assert "transitions" not in made("certified:data", evidence="returns").wants
+    assert "transitions" in made("certified:data:all", evidence="returns").wants
+    with pytest.raises(AssumptionError):
+        made("certified:cells", p_max=1e-4)
+    assert made("certified:cells", p_max=0.5).trust == "cells"
+    constants = [type(made(name, published="locomotion")._constants).__name__ for name in ("pce", "safe-pce:published")]
+    assert constants[0] == constants[1] != type(made("pce")._constants).__name__
+    assert made("safe-pce:theory", published="locomotion", eps=0.125)._constants.eps == 0.125
+
+
+@pytest.mark.parametrize("name", ["oracle", "robust-fixed:0.3", "dope", "lb-sgd"])
+def test_who_needs_a_model_is_refused_where_there_is_none(name: str, context: AgentContext) -> None:
+    with refused("SF-ARGUMENT-COMBINATION"):
+        make_agent(name, replace(context, family=None, task=None))
+    blind = make_agent("always-safe", replace(context, family=None, task=None))
+    assert blind.ask(2).policy_index.tolist() == [0, 0]

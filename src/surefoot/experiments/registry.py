@@ -1,6 +1,7 @@
 """Names of agents, and how each is made. A new baseline is one file with the algorithm and one line here.
 
-A name is ``key`` or ``key:argument``; the factory gets the argument (``""`` when there is none).
+A name is ``key`` or ``key:argument``; the factory gets the argument (``""`` when there is none). All experiments make their agents here. Where they
+differ, they say so in :class:`AgentOptions`.
 """
 
 from __future__ import annotations
@@ -22,7 +23,26 @@ from surefoot.policyset.schema import PolicySet
 from surefoot.solvers.linear_program import solve
 from surefoot.tasks.family import TabularFamily
 
-__all__ = ["AGENTS", "AgentContext", "Recipe", "all_agents", "check_agents", "make_agent"]
+__all__ = ["AGENTS", "AgentContext", "AgentOptions", "Recipe", "all_agents", "check_agents", "make_agent"]
+
+
+@dataclass(frozen=True)
+class AgentOptions:
+    """In what experiments differ.
+
+    Attributes:
+        evidence: what certified agents are given where their name does not say: everything, or returns and costs alone.
+        losses: what certified agents are told about reports that are declared lost.
+        p_max: what share of the family certified agents accept to be uncovered.
+        published: which hand-set constants Safe-PCE and PCE are given as the published ones.
+        eps: what Safe-PCE is told about the cover; by default the policy set's radius.
+    """
+
+    evidence: Literal["all", "returns"] = "all"
+    losses: Literal["worst", "independent"] = "worst"
+    p_max: float = 0.05
+    published: Literal["published", "locomotion"] = "published"
+    eps: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,36 +50,49 @@ class AgentContext:
     """What a factory may use.
 
     Attributes:
-        family: the task family.
+        family: the task family, ``None`` where its tasks have no models.
         policy_set: the trained policy set.
         coarse_set: the cover that the published code's hand-set constants go with.
         task: the real task. Model-based baselines are told its rewards, costs and start distribution, as in their papers' own
-            experiments. **Only the oracle may look at its transitions.**
+            experiments. **Only the oracle may look at its transitions.** ``None`` where it has no model.
         episodes: K.
         delta: error probability of the deployment.
         seed: of the agent's draws.
-        losses: what certified agents are told about reports that are declared lost.
+        options: in what this experiment differs from others.
     """
 
-    family: TabularFamily
+    family: TabularFamily | None
     policy_set: PolicySet
     coarse_set: PolicySet
-    task: TabularCMDP
+    task: TabularCMDP | None
     episodes: int
     delta: float
     seed: int
-    losses: Literal["worst", "independent"] = "worst"
+    options: AgentOptions = AgentOptions()
+
+    def model(self) -> tuple[TabularFamily, TabularCMDP]:
+        """Family and real task.
+
+        Raises:
+            InvalidInput: the task has no model.
+        """
+        if self.family is None or self.task is None:
+            raise InvalidInput(
+                "agents that know the real task's model need one, got a simulated task; leave this agent out",
+                code="SF-ARGUMENT-COMBINATION",
+            )
+        return self.family, self.task
 
 
 def _oracle(context: AgentContext, argument: str) -> Agent:
     _refuse_argument("oracle", argument)
-    policy = TabularPolicy(solve(context.task).value_or_raise().policy)
-    return FixedAgent(policy, context.family.criterion, seed=context.seed)
+    policy = TabularPolicy(solve(context.model()[1]).value_or_raise().policy)
+    return FixedAgent(policy, context.policy_set.criterion, seed=context.seed)
 
 
 def _always_safe(context: AgentContext, argument: str) -> Agent:
     _refuse_argument("always-safe", argument)
-    return FixedAgent(context.policy_set.safe_policy, context.family.criterion, seed=context.seed)
+    return FixedAgent(context.policy_set.safe_policy, context.policy_set.criterion, seed=context.seed)
 
 
 def _parameters(argument: str) -> list[float]:
@@ -74,20 +107,27 @@ def _parameters(argument: str) -> list[float]:
 
 def _robust_fixed(context: AgentContext, argument: str) -> Agent:
     parameters = _parameters(argument)
-    policy = TabularPolicy(solve(context.family.cmdp(parameters)).value_or_raise().policy)
-    return FixedAgent(policy, context.family.criterion, seed=context.seed)
+    policy = TabularPolicy(solve(context.model()[0].cmdp(parameters)).value_or_raise().policy)
+    return FixedAgent(policy, context.policy_set.criterion, seed=context.seed)
 
 
 def _safe_pce(context: AgentContext, argument: str) -> Agent:
-    preset = _preset("safe-pce", argument or "theory")
-    policy_set = context.coarse_set if preset == "published" else context.policy_set
-    return SafePCE(policy_set, preset=preset, delta=context.delta, episodes=context.episodes, seed=context.seed)  # type: ignore[arg-type]
+    policy_set, preset = _pce_setting(context, _preset("safe-pce", argument or "theory"))
+    return SafePCE(
+        policy_set, preset=preset, delta=context.delta, episodes=context.episodes, seed=context.seed, eps=context.options.eps
+    )  # fmt: skip
 
 
 def _pce(context: AgentContext, argument: str) -> Agent:
-    preset = _preset("pce", argument or "published")
-    policy_set = context.coarse_set if preset == "published" else context.policy_set
-    return PCE(policy_set, preset=preset, delta=context.delta, episodes=context.episodes, seed=context.seed)  # type: ignore[arg-type]
+    policy_set, preset = _pce_setting(context, _preset("pce", argument or "published"))
+    return PCE(policy_set, preset=preset, delta=context.delta, episodes=context.episodes, seed=context.seed)
+
+
+def _pce_setting(context: AgentContext, preset: str) -> tuple[PolicySet, Any]:
+    """Policy set and constants of a preset."""
+    if preset == "published":
+        return context.coarse_set, context.options.published
+    return context.policy_set, preset
 
 
 def _check_certified(argument: str) -> None:
@@ -102,11 +142,13 @@ def _check_certified(argument: str) -> None:
 def _certified(context: AgentContext, argument: str) -> Agent:
     _check_certified(argument)
     trust, _, evidence = (argument or "cells").partition(":")
-    kind: Any = evidence or "all"
+    options = context.options
+    kind: Any = evidence or options.evidence
     level: Any = trust
     return CertifiedAgent(
-        context.policy_set, trust=level, evidence=kind, delta=context.delta, losses=context.losses, seed=context.seed
-    )
+        context.policy_set, trust=level, evidence=kind, delta=context.delta, losses=options.losses, p_max=options.p_max,
+        seed=context.seed,
+    )  # fmt: skip
 
 
 def _preset(name: str, value: str) -> str:
@@ -131,27 +173,29 @@ class Recipe:
         make: the agent, from the context and what follows the colon in its name.
         check: refuses a wrong argument before anything is trained.
         variants: arguments that ``--agents all`` runs; none where an argument only makes sense for one family.
+        knows_model: whether it is told the real task's model, or part of it.
     """
 
     make: Callable[[AgentContext, str], Agent]
     check: Callable[[str], object] = lambda argument: None
     variants: tuple[str, ...] = ("",)
+    knows_model: bool = False
 
 
-def _trivial(name: str, make: Callable[[AgentContext, str], Agent]) -> Recipe:
-    return Recipe(make, partial(_refuse_argument, name))
+def _trivial(name: str, make: Callable[[AgentContext, str], Agent], knows_model: bool) -> Recipe:
+    return Recipe(make, partial(_refuse_argument, name), knows_model=knows_model)
 
 
 def _paper(key: str, module: Any) -> Recipe:
     """A baseline with a module of its own: a function ``make`` and, where there are more than two, ``PRESETS``."""
     variants = tuple(getattr(module, "PRESETS", ("theory", "calibrated")))
-    return Recipe(module.make, partial(presets.parse, key, presets=variants), variants)
+    return Recipe(module.make, partial(presets.parse, key, presets=variants), variants, knows_model=True)
 
 
 AGENTS: dict[str, Recipe] = {
-    "oracle": _trivial("oracle", _oracle),
-    "always-safe": _trivial("always-safe", _always_safe),
-    "robust-fixed": Recipe(_robust_fixed, _parameters, ()),
+    "oracle": _trivial("oracle", _oracle, True),
+    "always-safe": _trivial("always-safe", _always_safe, False),
+    "robust-fixed": Recipe(_robust_fixed, _parameters, (), knows_model=True),
     "safe-pce": Recipe(_safe_pce, lambda a: _preset("safe-pce", a or "theory"), ("theory", "published")),
     "pce": Recipe(_pce, lambda a: _preset("pce", a or "published"), ("theory", "published")),
     "certified": Recipe(_certified, _check_certified, ("cells", "cells:returns", "envelope", "data")),
@@ -175,11 +219,14 @@ def make_agent(name: str, context: AgentContext) -> Agent:
     """The agent called ``name``.
 
     Raises:
-        InvalidInput: unknown name or argument; the message lists what there is.
+        InvalidInput: unknown name or argument; the message lists what there is. Or an agent that is told the model of a task without one.
     """
     check_agents((name,))
     key, _, argument = name.partition(":")
-    return AGENTS[key].make(context, argument)
+    recipe = AGENTS[key]
+    if recipe.knows_model:
+        context.model()
+    return recipe.make(context, argument)
 
 
 def check_agents(names: Sequence[str]) -> None:

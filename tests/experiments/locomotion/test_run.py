@@ -18,6 +18,7 @@ from surefoot.experiments.locomotion import run as module
 from surefoot.experiments.locomotion.families import locomotion
 from surefoot.experiments.locomotion.library import load_library
 from surefoot.experiments.locomotion.run import Judgement, _digest, make_judgement
+from surefoot.experiments.registry import make_agent
 from surefoot.gym import GymFamily, Widths, train_simulated
 from surefoot.report.figures import figure4
 from surefoot.report.table import render_table
@@ -193,8 +194,8 @@ def test_what_ships_fits_together(env: str) -> None:
     verdict = make_judgement(world, shipped_set, points, progress=False)
     assert verdict.mean.shape == (module.SHIPPED_TASKS, len(shipped_set.policies), 2)
     assert (verdict.mean[:, 0, 1] < world.criterion.cost_limits[0]).all(), "the safe policy is safe in every test task"
-    for make_agent in module.LEARNERS.values():
-        agent = make_agent(module.Context(shipped_set, 100, 0.05, 0))
+    for name in module.LEARNERS:
+        agent = make_agent(name, module.agent_context(shipped_set, 100, 0.05, 0))
         assert agent.ask(3).policy_index.shape == (3,)
     for fixed in module.FIXED.values():
         assert abs(fixed(shipped_set, verdict.mean[0]).sum() - 1.0) < 1e-9

@@ -28,9 +28,6 @@ from typing import Any, Literal
 import numpy as np
 
 from surefoot.arrays import FloatArray, check_integer, check_real
-from surefoot.deploy.agent import Agent
-from surefoot.deploy.certified import CertifiedAgent
-from surefoot.deploy.safe_pce import PCE, SafePCE
 from surefoot.errors import InvalidInput
 from surefoot.experiments.comparison import (
     Comparison,
@@ -41,6 +38,7 @@ from surefoot.experiments.comparison import (
 )
 from surefoot.experiments.locomotion.families import locomotion
 from surefoot.experiments.locomotion.library import DAMAGED_ARRAYS, load_library, train_library
+from surefoot.experiments.registry import AgentContext, AgentOptions, make_agent
 from surefoot.gym.family import GymFamily
 from surefoot.gym.pipeline import train_simulated
 from surefoot.gym.play import BLOCK, EpisodeCache, Trace, evaluate_policy, play_gym
@@ -351,63 +349,31 @@ FIXED: dict[str, Callable[[PolicySet, FloatArray], FloatArray]] = {
 """Rows that play one mixture for ever."""
 
 
-@dataclass(frozen=True, eq=False)
-class Context:
-    """What makes an agent."""
-
-    policy_set: PolicySet
-    episodes: int
-    delta: float
-    seed: int
-
-    @property
-    def radius(self) -> float:
-        """The cover's radius in the units of the proof: the largest difference of rewards, in units of their range.
-
-        Tasks that differ in the dynamics are at distance 1 from each other, for all the proof can know.
-        """
-        cells, (low, high) = self.policy_set.cells.parameters, self.policy_set.criterion.reward_bounds
-        if self.policy_set.training.parameter_names != ("target speed",):
-            return 1.0
-        ordered = np.sort(cells[:, 0])
-        gap = float(np.diff(ordered).max(initial=0.0)) / 2.0 if ordered.size > 1 else high - low
-        return max(gap / (high - low), 1e-9)
+LEARNERS = (
+    "safe-pce:theory", "safe-pce:published", "pce", "certified:cells", "certified:envelope", "certified:data",
+)  # fmt: skip
+"""Rows that learn: names in the registry."""
 
 
-def _certified(trust: Any) -> Callable[[Context], Agent]:
-    def make(context: Context) -> Agent:
-        return CertifiedAgent(
-            context.policy_set, trust=trust, evidence="returns", p_max=SETTINGS[context.policy_set.training.family].p_max,
-            delta=context.delta, seed=context.seed,
-        )  # fmt: skip
-
-    return make
+def agent_context(policy_set: PolicySet, episodes: int, delta: float, seed: int) -> AgentContext:
+    """What agents are made from: no models, returns and costs as the only evidence, the constants of the authors' locomotion code."""
+    options = AgentOptions(
+        evidence="returns", p_max=SETTINGS[policy_set.training.family].p_max, published="locomotion", eps=_radius(policy_set)
+    )  # fmt: skip
+    return AgentContext(None, policy_set, policy_set, None, episodes, delta, seed, options)
 
 
-def _safe_pce(preset: Any) -> Callable[[Context], Agent]:
-    def make(context: Context) -> Agent:
-        return SafePCE(
-            context.policy_set, preset=preset, delta=context.delta, episodes=context.episodes, seed=context.seed, eps=context.radius
-        )  # fmt: skip
+def _radius(policy_set: PolicySet) -> float:
+    """The cover's radius in the units of the proof: the largest difference of rewards, in units of their range.
 
-    return make
-
-
-def _pce(context: Context) -> Agent:
-    return PCE(
-        context.policy_set, preset="locomotion", delta=context.delta, episodes=context.episodes, seed=context.seed
-    )
-
-
-LEARNERS: dict[str, Callable[[Context], Agent]] = {
-    "safe-pce:theory": _safe_pce("theory"),
-    "safe-pce:published": _safe_pce("locomotion"),
-    "pce": _pce,
-    "certified:cells": _certified("cells"),
-    "certified:envelope": _certified("envelope"),
-    "certified:data": _certified("data"),
-}
-"""Rows that learn."""
+    Tasks that differ in the dynamics are at distance 1 from each other, for all the proof can know.
+    """
+    cells, (low, high) = policy_set.cells.parameters, policy_set.criterion.reward_bounds
+    if policy_set.training.parameter_names != ("target speed",):
+        return 1.0
+    ordered = np.sort(cells[:, 0])
+    gap = float(np.diff(ordered).max(initial=0.0)) / 2.0 if ordered.size > 1 else high - low
+    return max(gap / (high - low), 1e-9)
 
 
 # ------------------------------------------------------------------------------------------------------------- play
@@ -450,7 +416,7 @@ def _play(
             if name in FIXED:
                 traces[name].append(_constant(FIXED[name](policy_set, verdict.mean[k]), verdict.mean[k], episodes))
                 continue
-            agent = LEARNERS[name](Context(policy_set, episodes, delta, draws))
+            agent = make_agent(name, agent_context(policy_set, episodes, delta, draws))
             trace = play_gym(
                 agent, cache, episodes=episodes, seed=chance, values=verdict.mean[k], task=0 if shared is None else k,  # type: ignore[arg-type]
                 first_block=repeat % banks * blocks,

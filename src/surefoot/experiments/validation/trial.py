@@ -23,7 +23,7 @@ from surefoot.cmdp.simulate import Episodes, Simulator, transition_rows
 from surefoot.deploy.trace import LARGEST_BATCH, ask_in_batches
 from surefoot.deploy.tracker import Batch
 from surefoot.errors import SurefootError
-from surefoot.experiments.registry import AgentContext, make_agent
+from surefoot.experiments.registry import AgentContext, AgentOptions, make_agent
 from surefoot.experiments.validation.delivery import ADVERSARIES, OVERDUE, OVERDUE_EPISODES, Adversary
 from surefoot.experiments.validation.scenarios import SCENARIOS, World
 from surefoot.experiments.validation.truth import Truth, assumption_holds, cause_of, library_tables
@@ -142,7 +142,14 @@ def _play(world: World, site: _Site, job: Job, settings: TrialSettings) -> Outco
         episodes = max(episodes, OVERDUE_EPISODES)
         losses = "independent" if job.run % 2 else "worst"
     context = AgentContext(
-        world.family, world.policy_set, world.coarse_set, task, episodes, settings.delta, draws, losses
+        world.family,
+        world.policy_set,
+        world.coarse_set,
+        task,
+        episodes,
+        settings.delta,
+        draws,
+        AgentOptions(losses=losses),
     )
     agent = make_agent(job.agent, context)
     values, simulator = site.truth.values, site.simulator
