@@ -29,12 +29,14 @@ def check_margin(policy_set: PolicySet, margin: float | None) -> float:
     xi = policy_set.safe_margin if margin is None else check_real("margin", margin)
     if xi <= 0.0:
         raise AssumptionError(
-            f"margin of the safe policy must be positive, got {xi:g}; bring a safer policy, raise the limit, or state a margin you can justify"
+            f"margin of the safe policy must be positive, got {xi:g}; bring a safer policy, raise the limit, or state a margin you can justify",
+            code="SF-ASSUMPTION-MARGIN",
         )
     smallest = float(policy_set.criterion.cost_limits.min(initial=np.inf))
     if xi > smallest:
         raise AssumptionError(
-            f"margin of the safe policy must be at most the limit {smallest:g}, got {xi:g}; costs are not negative, check the unit"
+            f"margin of the safe policy must be at most the limit {smallest:g}, got {xi:g}; costs are not negative, check the unit",
+            code="SF-ASSUMPTION-UNIT",
         )
     return float(xi)
 
@@ -51,7 +53,8 @@ def check_certificate(policy_set: PolicySet, p_max: float, delta: float) -> None
     if delta * share <= spent:
         raise AssumptionError(
             f"delta_coverage must be above {spent / share:g}, which the simulated episodes that hold-out tasks share have spent, got {delta:g}; use "
-            f"the {policy_set.ledger.total:g} that training set out with, or trust='envelope'"
+            f"the {policy_set.ledger.total:g} that training set out with, or trust='envelope'",
+            code="SF-ASSUMPTION-SPENT",
         )
     level = (delta * share - spent) / 2
     p = 1.0
@@ -64,7 +67,8 @@ def check_certificate(policy_set: PolicySet, p_max: float, delta: float) -> None
             late = ". To raise p_max or delta_coverage now would be to choose them after the hold-out was seen: they would not mean what they say"
         raise AssumptionError(
             f"trust='cells' needs at most p_max={p_max:g} of the tasks uncovered at error {delta:g}, got {min(p, 1.0):.4g} ({had}; look "
-            f"{policy_set.attempt}, which pays {delta * share:.4g}); {_cure(policy_set, p_max, delta)}, or use trust='envelope'{late}"
+            f"{policy_set.attempt}, which pays {delta * share:.4g}); {_cure(policy_set, p_max, delta)}, or use trust='envelope'{late}",
+            code="SF-ASSUMPTION-COVERAGE",
         )
 
 

@@ -73,7 +73,10 @@ class CostBounds(Stateful):
             LedgerError: every share of ``delta_b`` is spent.
         """
         if self.selections >= len(SELECTION_SHARES):
-            raise LedgerError(f"selections must be at most {len(SELECTION_SHARES)}, got one more; delta_b is spent")
+            raise LedgerError(
+                f"selections must be at most {len(SELECTION_SHARES)}, got one more; delta_b is spent",
+                code="SF-LEDGER-OVERSPENT",
+            )
         level = self._delta * SELECTION_SHARES[self.selections]
         self.selections += 1
         self._since[policy] = next_id

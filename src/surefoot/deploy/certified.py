@@ -513,4 +513,6 @@ class CertifiedAgent(Stateful):
 
 def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
     if value not in choices:
-        raise InvalidInput(f"{name} must be one of {', '.join(choices)}, got {value!r}; choose one")
+        raise InvalidInput(
+            f"{name} must be one of {', '.join(choices)}, got {value!r}; choose one", code="SF-ARGUMENT-CHOICE"
+        )

@@ -83,7 +83,8 @@ class Report:
         """
         if self.drawn is None:
             raise InvalidReport(
-                "drawn must be known, got a report that no tracker has checked; use EpisodeTracker.check"
+                "drawn must be known, got a report that no tracker has checked; use EpisodeTracker.check",
+                code="SF-REPORT-UNCHECKED",
             )
         return self.drawn
 
@@ -151,11 +152,14 @@ def episode_ids(ids: Any) -> IntArray:
     given = np.atleast_1d(_array(ids))
     if given.dtype.kind not in "iu" or given.ndim != 1 or not given.size:
         raise InvalidReport(
-            f"ids must be one or more whole numbers, got {_shown(ids)}; use the ids that ask() returned"
+            f"ids must be one or more whole numbers, got {_shown(ids)}; use the ids that ask() returned",
+            code="SF-REPORT-ID",
         )
     number = _whole("ids", given, (None,))
     if number.size > 1 and len(set(number.tolist())) < number.size:
-        raise InvalidReport("ids must differ, got one twice in the same report; tell every episode once")
+        raise InvalidReport(
+            "ids must differ, got one twice in the same report; tell every episode once", code="SF-REPORT-DISTINCT"
+        )
     return number
 
 
@@ -170,12 +174,17 @@ def _array(value: Any) -> Any:
 def _whole(name: str, array: Any, shape: tuple[int | None, ...]) -> IntArray:
     if array.dtype.kind not in "iu" or array.ndim != len(shape):
         raise InvalidReport(
-            f"{name} must be whole numbers, got {array.dtype} of shape {array.shape}; the episodes stay pending"
+            f"{name} must be whole numbers, got {array.dtype} of shape {array.shape}; the episodes stay pending",
+            code="SF-REPORT-TYPE",
         )
     if any(want is not None and got != want for got, want in zip(array.shape, shape)):
-        raise InvalidReport(f"{name} must have shape {shape}, got {array.shape}; report one per episode")
+        raise InvalidReport(
+            f"{name} must have shape {shape}, got {array.shape}; report one per episode", code="SF-REPORT-SHAPE"
+        )
     if array.dtype.kind == "u" and array.size and int(array.max()) >= 2**63:
-        raise InvalidReport(f"{name} must be below 2^63, got {int(array.max())}; the episodes stay pending")
+        raise InvalidReport(
+            f"{name} must be below 2^63, got {int(array.max())}; the episodes stay pending", code="SF-REPORT-RANGE"
+        )
     result: IntArray = array.astype(np.int64)
     return result
 
@@ -184,7 +193,10 @@ def _reals(name: str, value: Any, shape: tuple[int | None, ...]) -> FloatArray:
     given = _array(value)
     # Text that happens to read as a number, or a truth value, is a mistake at the plant.
     if given.dtype.kind not in "iuf":
-        raise InvalidReport(f"{name} must be numbers, got {_shown(value)}; report floats; the episode stays pending")
+        raise InvalidReport(
+            f"{name} must be numbers, got {_shown(value)}; report floats; the episode stays pending",
+            code="SF-REPORT-TYPE",
+        )
     array = given.astype(np.float64)
     if array.shape != shape:
         array = _shaped(name, array, shape)
@@ -192,7 +204,8 @@ def _reals(name: str, value: Any, shape: tuple[int | None, ...]) -> FloatArray:
     if not finite.all():
         index = first_where(~finite)
         raise InvalidReport(
-            f"{entry(name, index)} must be finite, got {array[index]}; the episode stays pending and counts as lost until it is told"
+            f"{entry(name, index)} must be finite, got {array[index]}; the episode stays pending and counts as lost until it is told",
+            code="SF-REPORT-FINITE",
         )
     # Minus zero would be another text for the same number.
     result: FloatArray = array + 0.0
@@ -207,7 +220,10 @@ def _shaped(name: str, array: FloatArray, shape: tuple[int | None, ...]) -> Floa
     elif n == 1:
         array = array.reshape(1, -1)
     if array.ndim != len(shape) or any(want is not None and got != want for got, want in zip(array.shape, shape)):
-        raise InvalidReport(f"{name} must have shape {shape}, got {given}; report one value per episode and constraint")
+        raise InvalidReport(
+            f"{name} must have shape {shape}, got {given}; report one value per episode and constraint",
+            code="SF-REPORT-SHAPE",
+        )
     return array
 
 
@@ -233,10 +249,13 @@ def _counted(transitions: Any) -> IntArray:
     if not shaped or least < 0:
         raise InvalidReport(
             f"transitions must be rows (s, a, s', count) of whole numbers >= 0, got shape {rows.shape} of {rows.dtype}; the episodes stay "
-            "pending"
+            "pending",
+            code="SF-REPORT-TRANSITIONS",
         )
     if most >= LARGEST_COUNT or most * len(rows) >= LARGEST_COUNT <= float(rows[:, 3].sum(dtype=np.float64)):
-        raise InvalidReport("transitions must stay below 2^53, got more; the episodes stay pending")
+        raise InvalidReport(
+            "transitions must stay below 2^53, got more; the episodes stay pending", code="SF-REPORT-TRANSITIONS"
+        )
     given: IntArray = rows.astype(np.int64)
     if _in_order(given, most + 1):
         return given

@@ -306,10 +306,13 @@ class SafePCE:
         if preset == "locomotion":
             return _Locomotion(policy_set.criterion.effective_horizon)
         if preset != "theory":
-            raise InvalidInput(f"preset must be theory, published or locomotion, got {preset!r}; choose one")
+            raise InvalidInput(
+                f"preset must be theory, published or locomotion, got {preset!r}; choose one", code="SF-ARGUMENT-CHOICE"
+            )
         if eps is None and policy_set.training.oracle != "CMDP distance":
             raise InvalidInput(
-                f"eps must be given, got None: the cover's radius is a {policy_set.training.oracle}; pass eps in the CMDP distance"
+                f"eps must be given, got None: the cover's radius is a {policy_set.training.oracle}; pass eps in the CMDP distance",
+                code="SF-ARGUMENT-MISSING",
             )
         radius = policy_set.training.radius if eps is None else eps
         radius = check_real("eps", radius, low=0.0, open_low=True)

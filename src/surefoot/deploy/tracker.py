@@ -211,14 +211,16 @@ class EpisodeTracker(Stateful):
         if array.shape[1] != len(declared.names):
             raise InvalidReport(
                 f"signals must be {len(declared.names)} finite numbers per episode, got {array.shape[1]}; report all of them, the episodes stay "
-                "pending"
+                "pending",
+                code="SF-REPORT-SIGNALS",
             )
         low, high = declared.bounds.T
         # Clipping would move means, which the cells predict for the signal as it is.
         slack = SLACK * magnitude(np.maximum(np.abs(low), np.abs(high)))
         if ((array < low - slack) | (array > high + slack)).any():
             raise InvalidReport(
-                f"signals must lie in their declared ranges {declared.bounds.tolist()}, got {array.tolist()}; check units, the episodes stay pending"
+                f"signals must lie in their declared ranges {declared.bounds.tolist()}, got {array.tolist()}; check units, the episodes stay pending",
+                code="SF-REPORT-RANGE",
             )
         return array
 
@@ -247,10 +249,12 @@ class EpisodeTracker(Stateful):
             return self._pending[k]
         if 0 <= k < self.opened:
             raise InvalidReport(
-                f"id must name a pending episode, got {k}, which was told or declared lost before; tell every episode once"
+                f"id must name a pending episode, got {k}, which was told or declared lost before; tell every episode once",
+                code="SF-REPORT-CLOSED",
             )
         raise InvalidReport(
-            f"id must name a pending episode, got {k}, which was never asked; use the id that ask() returned"
+            f"id must name a pending episode, got {k}, which was never asked; use the id that ask() returned",
+            code="SF-REPORT-UNKNOWN",
         )
 
 
@@ -258,7 +262,9 @@ def _ids(ids: Any) -> IntArray:
     """(n,) ids, of which some may stand twice."""
     array = np.atleast_1d(np.asarray(ids))
     if array.ndim != 1 or array.dtype.kind not in "iu" or array.size == 0:
-        raise InvalidReport(f"ids must be one or more whole numbers, got {ids!r}; use the ids that ask() returned")
+        raise InvalidReport(
+            f"ids must be one or more whole numbers, got {ids!r}; use the ids that ask() returned", code="SF-REPORT-ID"
+        )
     return array.astype(np.int64)
 
 
@@ -275,7 +281,8 @@ def _check_range(
         top = float(np.broadcast_to(high, array.shape)[index])
         bottom = float(np.broadcast_to(low, array.shape)[index])
         raise InvalidReport(
-            f"{entry(name, index)} must lie in [{bottom:g}, {top:g}], got {array[index]:g}; {remedy}; the episode stays pending"
+            f"{entry(name, index)} must lie in [{bottom:g}, {top:g}], got {array[index]:g}; {remedy}; the episode stays pending",
+            code="SF-REPORT-RANGE",
         )
 
 
@@ -293,7 +300,8 @@ def _check_labels(report: Report, states: int | None, actions: int | None) -> No
             k = int(rows[:, column].argmax())
             raise InvalidReport(
                 f"transitions[{k}] must have {name} in 0..{size - 1}, got the row {rows[k].tolist()}; count states and actions from 0, "
-                "the episodes stay pending"
+                "the episodes stay pending",
+                code="SF-REPORT-TRANSITIONS",
             )
     if report.initial_state is None:
         return
@@ -303,5 +311,6 @@ def _check_labels(report: Report, states: int | None, actions: int | None) -> No
     if outside.any():
         rule = ">= 0" if states is None else f"in 0..{states - 1}"
         raise InvalidReport(
-            f"initial_state must be {rule}, got {int(report.initial_state[outside.argmax()])}; count states from 0, the episodes stay pending"
+            f"initial_state must be {rule}, got {int(report.initial_state[outside.argmax()])}; count states from 0, the episodes stay pending",
+            code="SF-REPORT-STATE",
         )

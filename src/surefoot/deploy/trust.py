@@ -134,7 +134,8 @@ class TrustLevel(ABC):
             ceilings = as_floats("cost_ceilings", declared, (criterion.n_constraints,))
             if (ceilings <= 0.0).any():
                 raise InvalidInput(
-                    f"cost_ceilings must be positive, got {ceilings.tolist()}; declare the largest possible episode costs"
+                    f"cost_ceilings must be positive, got {ceilings.tolist()}; declare the largest possible episode costs",
+                    code="SF-ARGUMENT-RANGE",
                 )
             return ceilings
         return simulated_ceilings(policy_set) if self.simulated_ceilings else criterion.cost_ceilings
@@ -256,7 +257,9 @@ def trust_level(name: str) -> TrustLevel:
         InvalidInput: nobody registered it.
     """
     if name not in _LEVELS:
-        raise InvalidInput(f"trust must be one of {', '.join(trust_levels())}, got {name!r}; choose one")
+        raise InvalidInput(
+            f"trust must be one of {', '.join(trust_levels())}, got {name!r}; choose one", code="SF-ARGUMENT-CHOICE"
+        )
     return _LEVELS[name]
 
 

@@ -55,7 +55,10 @@ def register_agent(name: str, make: Make) -> None:
         InvalidInput: the name of the certified agent.
     """
     if name == CERTIFIED:
-        raise InvalidInput(f"name must be another than {CERTIFIED!r}, which is the library's own agent; choose one")
+        raise InvalidInput(
+            f"name must be another than {CERTIFIED!r}, which is the library's own agent; choose one",
+            code="SF-ARGUMENT-DISTINCT",
+        )
     _AGENTS[name] = make
 
 
@@ -75,7 +78,8 @@ def supervised(policy_set: PolicySet, operator: Operator, settings: Settings) ->
     if settings.agent not in _AGENTS:
         known = ", ".join(sorted({CERTIFIED, *_AGENTS}))
         raise InvalidInput(
-            f"agent must be one of {known}, got {settings.agent!r}; register it (surefoot.journal.agents.register_agent) before you open"
+            f"agent must be one of {known}, got {settings.agent!r}; register it (surefoot.journal.agents.register_agent) before you open",
+            code="SF-ARGUMENT-CHOICE",
         )
     return UncertifiedAgent(policy_set, operator, settings, _AGENTS[settings.agent](policy_set, settings))
 
@@ -106,7 +110,8 @@ class UncertifiedAgent(Stateful):
         if len(agent.policies) != len(policy_set.policies):
             raise InvalidInput(
                 f"agent must play the {len(policy_set.policies)} policies of the policy set, the safe one first, got {len(agent.policies)}; "
-                "give it policy_set.policies"
+                "give it policy_set.policies",
+                code="SF-ARGUMENT-MISMATCH",
             )
         self._set, self._agent, self._name = policy_set, agent, settings.agent
         criterion = policy_set.criterion
@@ -188,7 +193,9 @@ class UncertifiedAgent(Stateful):
         """
         waiting: Plan | None = self.waiting
         if waiting is None:
-            raise ConflictError("approve needs a plan that waits, and none does; see the status")
+            raise ConflictError(
+                "approve needs a plan that waits, and none does; see the status", code="SF-CONFLICT-NO-PLAN"
+            )
         self.steer(approved=waiting.weights, approved_plan=plan)
 
     # ------------------------------------------------------------------------------------------------------- ask and tell

@@ -166,7 +166,10 @@ class Deployment(Session):
                     return self._safe_tickets(self._outline, episode, 1)[0]
             event = transaction.asked(episode)
             if event is None:
-                raise InvalidReport(f"id must name an episode that was asked, got {episode}; use the ids of ask()")
+                raise InvalidReport(
+                    f"id must name an episode that was asked, got {episode}; use the ids of ask()",
+                    code="SF-REPORT-UNKNOWN",
+                )
             plan = transaction.event(event.body["plan"])
             return self._tickets(event.body, {} if plan is None else plan.body)[episode - int(event.body["first"])]
 
@@ -245,7 +248,8 @@ class Deployment(Session):
         self._steer("resumed", who_acts(by), lambda state: state.operator.paused is None)
         if left := self._stops_left():
             raise JournalUnavailable(
-                f"the pause cannot end while a stop request is there that cannot be removed: {left}"
+                f"the pause cannot end while a stop request is there that cannot be removed: {left}",
+                code="SF-JOURNAL-STOP",
             )
 
     def cap(self, weight: float, *, by: str | None = None) -> None:
@@ -314,7 +318,8 @@ class Deployment(Session):
 
         def instead(transaction: Transaction, outline: Outline) -> tuple[list[Entry], None]:
             raise ConflictError(
-                "approve needs a plan that waits, and a degraded deployment makes none; recover it first"
+                "approve needs a plan that waits, and a degraded deployment makes none; recover it first",
+                code="SF-CONFLICT-DEGRADED",
             )
 
         self._operate(work, instead)

@@ -28,12 +28,14 @@ def first_event(store: Store, create: bool, whole: bool = True) -> Event | None:
             found = transaction.first() if transaction.exists() else None
     if found is None and not create:
         raise InvalidInput(
-            f"name must be that of a deployment in {store.shown}, got {store.name!r}; open it first (surefoot deploy open)"
+            f"name must be that of a deployment in {store.shown}, got {store.name!r}; open it first (surefoot deploy open)",
+            code="SF-DEPLOYMENT-UNKNOWN",
         )
     if found is not None and (found.kind != "opened" or found.body.get("format") != FORMAT):
         raise JournalError(
             f"event 1 must open the deployment in format {FORMAT}, got {found.kind} {ascii(found.body.get('format'))[:20]}; was it written by a "
-            "later surefoot?"
+            "later surefoot?",
+            code="SF-JOURNAL-FORMAT",
         )
     return found
 
@@ -41,7 +43,10 @@ def first_event(store: Store, create: bool, whole: bool = True) -> Event | None:
 def create_deployment(store: Store, policy_set: PolicySet | None, settings: Settings) -> Event:
     """Open the deployment; if somebody else does at this moment, theirs counts."""
     if policy_set is None:
-        raise InvalidInput("policy_set must be given to open a new deployment, got none; load one with PolicySet.load")
+        raise InvalidInput(
+            "policy_set must be given to open a new deployment, got none; load one with PolicySet.load",
+            code="SF-ARGUMENT-MISSING",
+        )
     body, file = opening(policy_set, settings, store.name), _file_of(policy_set)
     state = DeploymentState(policy_set, settings)
     entries = state.advance("opened", body)
@@ -54,7 +59,9 @@ def create_deployment(store: Store, policy_set: PolicySet | None, settings: Sett
             transaction.append(entries, 0, "")
             found = transaction.first()
     if found is None:
-        raise JournalError(f"{store.shown} must keep what was written, and did not; use another disk")
+        raise JournalError(
+            f"{store.shown} must keep what was written, and did not; use another disk", code="SF-JOURNAL-DISK"
+        )
     return found
 
 
@@ -70,7 +77,10 @@ def own_policy_set(store: Store, first: Event) -> PolicySet:
     with store.reading() as transaction:
         body = transaction.policy_set(str(first.body.get("policy_set")))
     if body is None:
-        raise InvalidInput("policy_set must be given, for the journal does not keep it (too large); load the file")
+        raise InvalidInput(
+            "policy_set must be given, for the journal does not keep it (too large); load the file",
+            code="SF-DEPLOYMENT-POLICYSET",
+        )
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "set.sf"
         path.write_bytes(body)
@@ -80,7 +90,8 @@ def own_policy_set(store: Store, first: Event) -> PolicySet:
 def check_text(name: str, value: Any) -> str:
     if not isinstance(value, str) or not value or len(value) > LONGEST_NAME or not value.isprintable():
         raise InvalidInput(
-            f"{name} must be 1 to {LONGEST_NAME} printable characters, got {ascii(value)[:80]}; shorten or clean it"
+            f"{name} must be 1 to {LONGEST_NAME} printable characters, got {ascii(value)[:80]}; shorten or clean it",
+            code="SF-ARGUMENT-TEXT",
         )
     return value
 

@@ -146,7 +146,9 @@ class SupervisedAgent(CertifiedAgent):
             ConflictError: no plan waits.
         """
         if self.waiting is None:
-            raise ConflictError("approve needs a plan that waits, and none does; see the status")
+            raise ConflictError(
+                "approve needs a plan that waits, and none does; see the status", code="SF-CONFLICT-NO-PLAN"
+            )
         self.steer(approved=self.waiting.weights, approved_plan=plan)
 
     def certifies(self, weights: FloatArray, bounds: FloatArray) -> bool:

@@ -51,7 +51,8 @@ def not_told_before(known_episodes: Known, report: Report) -> Report | None:
         closed = known_episodes.closing(episode)
         if closed is None or closed.kind == "lost":
             raise ConflictError(
-                f"id must name a pending episode, got {episode}, which was declared lost; what is lost stays lost"
+                f"id must name a pending episode, got {episode}, which was declared lost; what is lost stays lost",
+                code="SF-CONFLICT-LOST",
             )
         if {name: value for name, value in closed.body.items() if name != "by"} == report.body():
             return None
@@ -60,7 +61,8 @@ def not_told_before(known_episodes: Known, report: Report) -> Report | None:
         if not same or report.transitions is not None:
             raise ConflictError(
                 f"id must name a pending episode, got {episode}, which was told before (event {closed.seq}) with other values or in another "
-                "group; the first report stands"
+                "group; the first report stands",
+                code="SF-CONFLICT-TOLD",
             )
     return report.without(known) if len(known) < report.ids.size else None
 
@@ -72,7 +74,8 @@ def lost_before(known_episodes: Known, episode: int) -> bool:
     closed = known_episodes.closing(episode)
     if closed is not None and closed.kind == "told":
         raise ConflictError(
-            f"id must name a pending episode, got {episode}, which was told (event {closed.seq}); its report stands"
+            f"id must name a pending episode, got {episode}, which was told (event {closed.seq}); its report stands",
+            code="SF-CONFLICT-TOLD",
         )
     return True
 
@@ -80,10 +83,14 @@ def lost_before(known_episodes: Known, episode: int) -> bool:
 def _check_asked(known_episodes: Known, episode: int) -> None:
     if not 0 <= episode < known_episodes.opened:
         raise InvalidReport(
-            f"id must name a pending episode, got {episode}, which was never asked; use the id that ask() returned"
+            f"id must name a pending episode, got {episode}, which was never asked; use the id that ask() returned",
+            code="SF-REPORT-UNKNOWN",
         )
 
 
 def check_number(request: str | None, many: int, n: int) -> None:
     if many != n:
-        raise ConflictError(f"request {request!r} was used to ask for {many} episodes, got {n}; use a new key")
+        raise ConflictError(
+            f"request {request!r} was used to ask for {many} episodes, got {n}; use a new key",
+            code="SF-CONFLICT-REQUEST",
+        )

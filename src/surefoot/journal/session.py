@@ -125,7 +125,9 @@ class Session:
                     return self._degraded(instead, wait)
                 except _Mended:
                     self._outline = self._fault = self._state = None
-            raise JournalUnavailable("the deployment is degraded and recovered again and again; try again")
+            raise JournalUnavailable(
+                "the deployment is degraded and recovered again and again; try again", code="SF-JOURNAL-BUSY"
+            )
 
     def _usual(self, work: Callable[[Transaction, DeploymentState], tuple[list[Entry], T]], wait: float | None) -> T:
         if self._state is None:
@@ -136,7 +138,7 @@ class Session:
             except _FarBehind:
                 # Folding what others wrote takes long; they need not wait for it.
                 self._caught()
-        raise JournalUnavailable("the journal grows faster than it can be read; try again")
+        raise JournalUnavailable("the journal grows faster than it can be read; try again", code="SF-JOURNAL-BUSY")
 
     def _attempt(
         self, work: Callable[[Transaction, DeploymentState], tuple[list[Entry], T]], patient: bool, wait: float | None
@@ -305,7 +307,8 @@ class Session:
         seconds = self._store.lock_seconds if wait is None else wait
         if not self._lock.acquire(timeout=seconds):
             raise JournalUnavailable(
-                f"another thread of this process must be done within {seconds:g} s, and works on; nothing was recorded, try again"
+                f"another thread of this process must be done within {seconds:g} s, and works on; nothing was recorded, try again",
+                code="SF-JOURNAL-BUSY",
             )
         try:
             yield
@@ -320,7 +323,9 @@ class Session:
 
     def _check_open(self) -> None:
         if self._closed:
-            raise InvalidInput("the deployment must be open, got one that was closed; open it again")
+            raise InvalidInput(
+                "the deployment must be open, got one that was closed; open it again", code="SF-DEPLOYMENT-CLOSED"
+            )
 
     def _work_in(self, transaction: Transaction, state: DeploymentState, who: dict[str, str]) -> None:
         waiting, refused = list(state.held), []

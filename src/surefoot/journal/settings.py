@@ -88,7 +88,9 @@ class Settings:
         for name in ("seed", "ramp"):
             object.__setattr__(self, name, check_integer(name, getattr(self, name), low=0))
         if not isinstance(self.approve, bool):
-            raise InvalidInput(f"approve must be True or False, got {self.approve!r}; choose one")
+            raise InvalidInput(
+                f"approve must be True or False, got {self.approve!r}; choose one", code="SF-ARGUMENT-TYPE"
+            )
 
     @staticmethod
     def given(**values: Any) -> Settings:
@@ -102,11 +104,16 @@ class Settings:
         if isinstance(found, dict):
             found = {"ramp": 0, "agent": CERTIFIED, **found}
         if not isinstance(found, dict) or set(found) != names:
-            raise JournalError("event 1 must record the settings, got others; was it written by a later surefoot?")
+            raise JournalError(
+                "event 1 must record the settings, got others; was it written by a later surefoot?",
+                code="SF-JOURNAL-SETTINGS",
+            )
         try:
             return Settings(**found)
         except (InvalidInput, TypeError, ValueError) as error:
-            raise JournalError(f"event 1 must record valid settings, got: {error}; restore the journal") from error
+            raise JournalError(
+                f"event 1 must record valid settings, got: {error}; restore the journal", code="SF-JOURNAL-SETTINGS"
+            ) from error
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values."""
@@ -131,7 +138,8 @@ class Settings:
             if wanted[name] != mine[name]:
                 raise SettingsMismatch(
                     f"{name} must be {mine[name]!r}, with which this deployment was opened, got {wanted[name]!r}; leave it out, or open a "
-                    "deployment of another name"
+                    "deployment of another name",
+                    code="SF-SETTINGS-CHANGED",
                 )
 
 
@@ -144,11 +152,13 @@ def check_origin(body: dict[str, Any], policy_set: PolicySet) -> None:
     if body.get("policy_set") != policy_set.hash:
         raise SettingsMismatch(
             f"policy_set must have the hash {str(body.get('policy_set'))[:16]}..., with which this deployment was opened, got "
-            f"{policy_set.hash[:16]}...; bring that file, or open a deployment of another name"
+            f"{policy_set.hash[:16]}...; bring that file, or open a deployment of another name",
+            code="SF-SETTINGS-POLICYSET",
         )
     theirs = str(body.get("version"))
     if ".".join(theirs.split(".")[:2]) not in CONTINUED:
         raise SettingsMismatch(
             f"version must be one of {', '.join(f'{minor}.x' for minor in CONTINUED)}, which surefoot {VERSION} continues, got {theirs}, with which "
-            f'this deployment was opened; install "surefoot=={theirs}" to continue it, or open a deployment of another name'
+            f'this deployment was opened; install "surefoot=={theirs}" to continue it, or open a deployment of another name',
+            code="SF-SETTINGS-VERSION",
         )

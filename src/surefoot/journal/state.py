@@ -173,7 +173,8 @@ class DeploymentState(Stateful):
             ValueError,
         ) as error:
             found = ReplayError(
-                f"event {seq} ({kind}) must have consequences that can be worked out, got: {error!r}; see the status and recover"
+                f"event {seq} ({kind}) must have consequences that can be worked out, got: {error!r}; see the status and recover",
+                code="SF-REPLAY-FAILED",
             )
             found.event = seq
             raise found from error
@@ -211,7 +212,8 @@ class DeploymentState(Stateful):
         first = group[0]
         if first.kind == "asked" and not isinstance(first.body.get("draws"), list):
             raise ReplayError(
-                f"event {first.seq} (asked) must record its draws, got none; restore the journal from a copy"
+                f"event {first.seq} (asked) must record its draws, got none; restore the journal from a copy",
+                code="SF-REPLAY-ORDER",
             )
         with self._followed(first.seq, first.kind):
             if first.kind in INERT:
@@ -250,7 +252,8 @@ class DeploymentState(Stateful):
         expected, pending_effects = self.settle(), self.pending_effects
         if pending_effects is None:
             raise ReplayError(
-                f"event {group[0].seq} ({group[0].kind}) must follow from another; restore the journal from a copy"
+                f"event {group[0].seq} ({group[0].kind}) must follow from another; restore the journal from a copy",
+                code="SF-REPLAY-ORDER",
             )
         told = Event(pending_effects.seq, "", "told", pending_effects.body)
         self._match([told, *group], [Entry("told", pending_effects.body), *expected])
@@ -275,19 +278,28 @@ class DeploymentState(Stateful):
         elif kind in ("recovering", "recovered"):
             self._recover(kind)
         else:
-            raise ReplayError(f"an event of kind {kind!r} must follow from another; restore the journal from a copy")
+            raise ReplayError(
+                f"an event of kind {kind!r} must follow from another; restore the journal from a copy",
+                code="SF-REPLAY-ORDER",
+            )
         return Entry(kind, body)
 
     def _recover(self, kind: str) -> None:
         if self.degraded is None:
-            raise ConflictError("recover needs a deployment that is degraded, and this one is not; see the status")
+            raise ConflictError(
+                "recover needs a deployment that is degraded, and this one is not; see the status",
+                code="SF-CONFLICT-SOUND",
+            )
         self.agent.steer(recovering=kind == "recovering")
         if kind == "recovered":
             self.degraded, self.held = None, []
 
     def _check_first(self) -> None:
         if self.seq:
-            raise ReplayError(f"a journal must be opened once, got a second time after event {self.seq}; restore it")
+            raise ReplayError(
+                f"a journal must be opened once, got a second time after event {self.seq}; restore it",
+                code="SF-REPLAY-ORDER",
+            )
 
     def _ask(self, body: dict[str, Any]) -> Entry:
         if self.operator.paused is not None:
@@ -316,7 +328,8 @@ class DeploymentState(Stateful):
     def _approve(self, body: dict[str, Any]) -> None:
         if body["plan"] != self.plan_seq:
             raise ConflictError(
-                f"plan must be {self.plan_seq}, the one that stands now, got {body['plan']}; look at the status again, approve what it shows"
+                f"plan must be {self.plan_seq}, the one that stands now, got {body['plan']}; look at the status again, approve what it shows",
+                code="SF-CONFLICT-PLAN",
             )
         self.agent.approve(body["plan"])
 
@@ -483,7 +496,8 @@ def _differ(first: Event, theirs: Sequence[Event], ours: Sequence[Entry]) -> Rep
     computed = f"{ours[0].kind} {ascii(ours[0].body)[:200]}" if ours else "nothing more"
     return ReplayError(
         f"event {first.seq} ({first.kind}) must lead to what was recorded, {recorded}, got {computed}; run verify, compare the library's "
-        "version, or restore the journal from a copy"
+        "version, or restore the journal from a copy",
+        code="SF-REPLAY-DIVERGED",
     )
 
 

@@ -138,7 +138,8 @@ def register_evidence(
         unknown = sorted(set(mixed) - set(_KINDS))
         if unknown or not mixed or min(mixed.values()) <= 0.0 or abs(sum(mixed.values()) - 1.0) > 1e-9:
             raise InvalidInput(
-                f"shares must be positive, sum to one and name registered kinds ({', '.join(_KINDS)}), got {mixed}; register the others with it"
+                f"shares must be positive, sum to one and name registered kinds ({', '.join(_KINDS)}), got {mixed}; register the others with it",
+                code="SF-ARGUMENT-SIMPLEX",
             )
     _SHARES[name] = found if callable(found) else lambda has_kernel: dict(found)
 
@@ -160,7 +161,9 @@ def evidence_shares(name: str, has_kernel: bool) -> dict[str, float]:
         InvalidInput: nobody registered it.
     """
     if name not in _SHARES:
-        raise InvalidInput(f"evidence must be one of {', '.join(sorted(_SHARES))}, got {name!r}; choose one")
+        raise InvalidInput(
+            f"evidence must be one of {', '.join(sorted(_SHARES))}, got {name!r}; choose one", code="SF-ARGUMENT-CHOICE"
+        )
     return _SHARES[name](has_kernel)
 
 
