@@ -351,7 +351,6 @@ CATALOGUE: Mapping[str, Code] = MappingProxyType(
         "SF-TRAINING-FOLDER": Code(
             (InvalidInput,), "The folder for checkpoints holds something else.", "Name a new or empty folder."
         ),
-        "SF-TRAINING-CHECKPOINT": Code((InvalidInput,), "The checkpoint cannot be read.", "Name another folder."),
         "SF-TRAINING-RESUMED": Code(
             (InvalidInput,),
             "The checkpoint belongs to a training that was called otherwise.",
@@ -541,6 +540,9 @@ CATALOGUE: Mapping[str, Code] = MappingProxyType(
             "The episode was told before, with other values or in another group.",
             "The first report stands.",
         ),
+        "SF-CONFLICT-STANDS": Code(
+            (ConflictError,), "An episode that was told is declared lost.", "Its report stands."
+        ),
         "SF-CONFLICT-LOST": Code((ConflictError,), "The episode was declared lost before.", "What is lost stays lost."),
         "SF-CONFLICT-REQUEST": Code(
             (ConflictError,), "A request key was used for another request.", "Use a new key for each request."
@@ -611,8 +613,19 @@ CATALOGUE: Mapping[str, Code] = MappingProxyType(
         "SF-JOURNAL": Code((JournalError,), "A journal cannot be trusted.", "Read the message."),
         "SF-JOURNAL-URL": Code(
             (InvalidInput,),
-            "The URL or path names no database that a journal can live in.",
-            "Give the path of a file, or a PostgreSQL URL.",
+            "What names the database is neither a URL nor a path.",
+            "Write it like plant.db or postgresql://host/name.",
+        ),
+        "SF-JOURNAL-PATH": Code(
+            (InvalidInput,),
+            "The path names no file that a journal can live in.",
+            "Name a file in a folder that is there.",
+        ),
+        "SF-JOURNAL-BACKEND": Code(
+            (InvalidInput,), "The URL names a database that is not supported.", "Use SQLite or PostgreSQL."
+        ),
+        "SF-JOURNAL-MEMORY": Code(
+            (InvalidInput,), "The URL names a database in memory, which survives nothing.", "Give a path."
         ),
         "SF-JOURNAL-UNSOUND": Code(
             (JournalError,), "The database is damaged or is no journal.", "Restore it from a copy."
@@ -623,9 +636,18 @@ CATALOGUE: Mapping[str, Code] = MappingProxyType(
             "Restore the journal; the message says what else can be done.",
         ),
         "SF-JOURNAL-EDITED": Code(
+            (JournalError,), "An event does not match its digest.", "Restore the journal from a copy."
+        ),
+        "SF-JOURNAL-GAP": Code(
+            (JournalError,), "An event does not follow the one before.", "Restore the journal from a copy."
+        ),
+        "SF-JOURNAL-INDEX": Code(
+            (JournalError,), "An event is indexed otherwise than it says.", "Restore the journal from a copy."
+        ),
+        "SF-JOURNAL-OBJECT": Code(
             (JournalError,),
-            "An event does not match its digest, its number or its index.",
-            "Restore the journal from a copy.",
+            "The database holds a view or a trigger that is no part of a journal.",
+            "It was edited: restore the journal from a copy.",
         ),
         "SF-JOURNAL-EVENT": Code(
             (JournalError,), "An event does not hold what its kind can hold.", "Restore the journal from a copy."
@@ -676,8 +698,9 @@ CATALOGUE: Mapping[str, Code] = MappingProxyType(
             "The anchor is neither a path nor a file:// URL.",
             "Mount the place as a folder and give its path.",
         ),
-        "SF-ANCHOR-DAMAGED": Code(
-            (JournalError,), "The anchor is damaged, or holds something else.", "Restore it, or name another file."
+        "SF-ANCHOR-DAMAGED": Code((JournalError,), "The anchor does not match its checksum.", "Restore or delete it."),
+        "SF-ANCHOR-CONTENTS": Code(
+            (JournalError,), "The file holds something else than an anchor.", "Name another file."
         ),
         "SF-ANCHOR-OTHER": Code((JournalError,), "The anchor was written for another journal.", "Name another file."),
         "SF-ANCHOR-TAKEN": Code(

@@ -266,12 +266,12 @@ ROW = np.array([[0, 0, 0, 1]])
 @pytest.mark.parametrize(
     ("ids", "reward", "costs", "transitions", "refusal"),
     [
-        ([5], [0.0], [[0.0]], ROW, ("SF-REPORT", "id", "5")),
-        ([0, 0], [0.0, 0.0], [[0.0], [0.0]], ROW, ("SF-REPORT", "ids")),
-        ([0], [np.nan], [[0.0]], ROW, ("SF-REPORT", "reward[0]")),
-        ([0], [1e9], [[0.0]], ROW, ("SF-REPORT", "reward[0]")),
-        ([0], [0.0], [[-1.0]], ROW, ("SF-REPORT", "costs[0, 0]")),
-        ([0], [0.0], [[0.0, 0.0]], ROW, ("SF-REPORT", "costs")),
+        ([5], [0.0], [[0.0]], ROW, ("SF-REPORT-UNKNOWN", "id", "5")),
+        ([0, 0], [0.0, 0.0], [[0.0], [0.0]], ROW, ("SF-REPORT-DISTINCT", "ids")),
+        ([0], [np.nan], [[0.0]], ROW, ("SF-REPORT-FINITE", "reward[0]")),
+        ([0], [1e9], [[0.0]], ROW, ("SF-REPORT-RANGE", "reward[0]")),
+        ([0], [0.0], [[-1.0]], ROW, ("SF-REPORT-RANGE", "costs[0, 0]")),
+        ([0], [0.0], [[0.0, 0.0]], ROW, ("SF-REPORT-SHAPE", "costs")),
         ([0], [0.0], [[0.0]], ROW[:, :3], ("SF-REPORT-TRANSITIONS", "transitions", "(m, 4)")),
         ([0], [0.0], [[0.0]], ROW * [1, 1, 1, -1], ("SF-REPORT-TRANSITIONS", "transitions[0, 3]")),
         ([0], [0.0], [[0.0]], ROW + [9, 0, 0, 0], ("SF-REPORT-TRANSITIONS", "transitions[0, 0]", "[0, 3)", "9")),

@@ -110,7 +110,7 @@ def test_nothing_is_learned_from_episodes_of_an_earlier_policy(gridworld_set: Po
     assert len(learner.shown) == 1
     agent.tell(**episodes(agent, 30, seed=3))
     assert [sample.n for _, sample, _ in learner.shown] == [20, 30]
-    with refused("SF-REPORT", "0"):
+    with refused("SF-REPORT-CLOSED", "id", "0"):
         agent.tell(**late)
 
 

@@ -81,8 +81,8 @@ SMALL = "--episodes 20 --tasks fresh:1 --training-tasks 40 --cells 3 --policies 
         ("--holdout 0 --agents safe-pce:fast", 2, "SF-ARGUMENT-CHOICE: preset of "),
         ("--holdout 0 --agents certified:hope", 2, "SF-ARGUMENT-SYNTAX: certified "),
         ("--holdout 0 --agents oracle:3", 2, "SF-ARGUMENT-SYNTAX: oracle "),
-        ("--holdout 0 --agents certified:cells", 3, "no hold-out"),
-        ("--holdout 20 --agents certified:cells", 3, "holdout=99 or more"),
+        ("--holdout 0 --agents certified:cells", 3, "SF-ASSUMPTION-COVERAGE: "),
+        ("--holdout 20 --agents certified:cells", 3, "holdout=99 "),
     ],
 )
 def test_what_an_agent_refuses_reaches_the_user(

@@ -69,7 +69,7 @@ def test_a_page_that_is_there_is_replaced(plant: Path, tmp_path: Path, capsys: p
 @pytest.mark.parametrize(
     ("arguments", "status", "message"),
     [
-        (["--name", "other"], 2, "name must be that of a deployment"),
+        (["--name", "other"], 2, "SF-DEPLOYMENT-UNKNOWN: name "),
         (["--name", "line", "--out", "nowhere/page.html"], 2, "SF-OUTPUT-WRITE: out "),
         (["--name", "line", "--policy-name", "fast"], 2, "--policy-name must look like 3=fast"),
     ],

@@ -163,7 +163,7 @@ def test_the_token_is_no_argument(capsys: pytest.CaptureFixture[str]) -> None:
         (["--host", "0.0.0.0"], "SF-SERVICE-OPEN: host "),
         (["--host", "plant.example"], "SF-SERVICE-OPEN: host "),
         (["--host", "127.0.0.1.example"], "SF-SERVICE-OPEN: host "),
-        (["--name", "other"], "name must be that of a deployment"),
+        (["--name", "other"], "SF-DEPLOYMENT-UNKNOWN: name "),
         (["--token-file", "nowhere"], "SF-SERVICE-TOKEN-READ: token file "),
         (["--port", "70000"], "SF-ARGUMENT-RANGE: port "),
         (["--rate", "0"], "SF-ARGUMENT-RANGE: rate "),

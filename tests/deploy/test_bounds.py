@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from surefoot import LedgerError
 from surefoot.arrays import FloatArray
 from surefoot.deploy.bounds import SELECTION_SHARES, CostBounds
 from surefoot.stats.betting import MeanUpperBounds
 from surefoot.stats.binomial import rate_test
+from tests.refusals import refused
 
 CEILINGS, LIMITS, DELTA = np.array([10.0, 4.0]), np.array([1.5, 2.0]), 0.05
 
@@ -64,7 +64,7 @@ def test_selections_share_delta_and_the_shares_are_all_of_it(rng: np.random.Gene
         play(process, first, s, costs)
         first += 300
         np.testing.assert_array_equal(process.values[s], reference(costs, math.log(2 / (DELTA * share))))
-    with pytest.raises(LedgerError, match="selections must be at most 2, got one more; delta_b is spent"):
+    with refused("SF-LEDGER-OVERSPENT", "selections", "2"):
         process.select(0, first)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from surefoot import InvalidInput, PolicySet
+from surefoot import PolicySet
 from surefoot.arrays import FloatArray
 from surefoot.deploy.certified import CertifiedAgent
 from surefoot.deploy.evidence.predictions import PredictionTable
@@ -19,6 +19,7 @@ from surefoot.policyset.schema import EpisodeBounds, KernelBoxes, SignalPredicti
 from surefoot.stats.betting import bet_grid
 from surefoot.stats.binomial import rate_test
 from tests.deploy.worlds import hand_made, told, two_point
+from tests.refusals import refused
 
 WIDTH = 0.25
 LEVEL = 0.1
@@ -107,7 +108,7 @@ def test_data_trusts_nothing_simulated_and_has_no_ramp() -> None:
 
 @pytest.mark.parametrize("wrong", [-1, 0.5, "no", None])
 def test_senseless_numbers_are_refused(wrong: Any) -> None:
-    with pytest.raises(InvalidInput, match="ramp must be"):
+    with refused("SF-ARGUMENT-RANGE" if wrong == -1 else "SF-ARGUMENT-TYPE", "ramp"):
         agent(ramp=wrong)
 
 

@@ -378,14 +378,14 @@ def test_what_shared_episodes_cost_is_part_of_the_certificates_error(shared: sf.
         assert found.certificate.delta_coverage == pytest.approx(0.025) == pytest.approx(found.ledger.spent)
     # A tenth of the first look's half went to the episodes that all hold-out tasks share: at that error nothing is left for the limit.
     assert shared.ledger.spent_on("simulation") == pytest.approx(0.0025) and plain.ledger.spent_on("simulation") == 0.0
-    with refused("SF-ASSUMPTION", "delta_coverage", "0.005", "0.004"):
+    with refused("SF-ASSUMPTION-SPENT", "delta_coverage", "0.005", "0.004"):
         sf.CertifiedAgent(shared, trust="cells", evidence="returns", p_max=0.99, delta_coverage=0.004)
     certificate = shared.certificate
     assert certificate is not None
     limit = clopper_pearson_upper(certificate.uncovered, certificate.holdout, 0.01125) + certificate.simulation_error
     assert limit == pytest.approx(certificate.uncovered_upper)
     sf.CertifiedAgent(shared, trust="cells", evidence="returns", p_max=limit + 1e-9, delta_coverage=0.05)
-    with refused("SF-ASSUMPTION"):
+    with refused("SF-ASSUMPTION-COVERAGE"):
         sf.CertifiedAgent(shared, trust="cells", evidence="returns", p_max=limit - 1e-9, delta_coverage=0.05)
 
 

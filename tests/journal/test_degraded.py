@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
-from surefoot import ConflictError, InvalidReport, PausedError, PolicySet, ReplayError
+from surefoot import ConflictError, InvalidReport, PolicySet
 from surefoot.audit import verify
 from surefoot.journal import Deployment
 from surefoot.journal.operator import SupervisedAgent
 from tests.journal.plants import BACKENDS, Plant, drive, open_plant, rechained
+from tests.refusals import refused
 
 NewUrl = Callable[[str], str]
 BROKEN = 3
@@ -73,21 +74,21 @@ def test_a_fault_degrades_a_deployment_and_loses_nothing(
             plant.tell(9, **{**report, "reward": report["reward"] + 0.1})
         with pytest.raises(InvalidReport):
             plant.tell(10, **{**report, "costs": [-1.0]})
-        with pytest.raises(InvalidReport, match="never asked"):
+        with refused("SF-REPORT-UNKNOWN"):
             plant.tell(13, **report)
         plant.lost(10)
         plant.tell(6, **truth.report(6, plant.ticket(6).policy_index))  # asked before the fault
         assert plant.status().pending == 5
         plant.pause("lunch", by="operator anna")
         assert plant.status().state == "paused"
-        with pytest.raises(PausedError, match="lunch"):
+        with refused("SF-DEPLOYMENT-PAUSED", "lunch"):
             plant.ask()
         plant.resume()
-        with pytest.raises(ConflictError, match="degraded"):
+        with refused("SF-CONFLICT-DEGRADED"):
             plant.approve()
         found = plant.verify()
         assert not found.ok and f"event {where} cannot be followed" in str(found.first_disagreement)
-        with pytest.raises(ReplayError, match=f"event {where} "):
+        with refused("SF-REPLAY-FAILED", f"event {where}"):
             plant.recover()
         fault.undo()
     with open_plant(url, tiny_set) as plant:

@@ -12,11 +12,12 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from surefoot import JournalError, PolicySet, SettingsMismatch
+from surefoot import PolicySet
 from surefoot.journal import Deployment, settings
 from surefoot.journal.store import Store
 from surefoot.version import VERSION
 from tests.journal.plants import BACKENDS, Plant
+from tests.refusals import refused
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "journal-v1.jsonl"
 LINES = [json.loads(line) for line in GOLDEN.read_text(encoding="utf-8").splitlines()]
@@ -102,7 +103,7 @@ def test_a_journal_that_was_edited_is_not_rewritten(disk: Path, old_set: PolicyS
     table = sqlite3.connect(file, isolation_level=None)
     table.execute("UPDATE events SET body = replace(body, '0.3', '0.4') WHERE seq = 12")
     before = list(table.iterdump())
-    with pytest.raises(JournalError, match="event 12 must follow and match"):
+    with refused("SF-JOURNAL-EDITED", "event 12"):
         Deployment.open(file, old_set, name=name_of_golden(), create=False)
     assert list(table.iterdump()) == before
     table.close()
@@ -119,7 +120,7 @@ def test_a_later_version_continues_the_versions_before_it_and_no_others(
     with Deployment.open(file, old_set, name=name_of_golden(), create=False) as plant:
         assert plant.ask().id == 100 and plant.verify().ok
     monkeypatch.setattr(settings, "CONTINUED", ("0.2",))
-    with pytest.raises(SettingsMismatch, match=r"one of 0\.2\.x.*got 0\.1\.0"):
+    with refused("SF-SETTINGS-VERSION", "0.2", "0.1.0"):
         Deployment.open(file, old_set, name=name_of_golden(), create=False)
 
 

@@ -17,7 +17,6 @@ from surefoot.deploy.evidence.base import EvidenceKind, EvidenceSetting, Placed,
 from surefoot.deploy.report import Report
 from surefoot.deploy.tracker import EpisodeTracker
 from surefoot.deploy.trust import Knowledge, Rows, TrustLevel, register_trust_level, unregister_trust_level
-from surefoot.errors import InvalidInput
 from surefoot.journal import Deployment, snapshot
 from surefoot.journal.agents import register_agent, unregister_agent
 from surefoot.journal.settings import Settings
@@ -26,6 +25,7 @@ from surefoot.policyset import PolicySet
 from surefoot.report.deployment import render
 from surefoot.stateful import Stateful
 from tests.journal.plants import Plant, small_set
+from tests.refusals import refused
 
 
 @dataclass(frozen=True)
@@ -183,9 +183,9 @@ def test_a_foreign_agent_is_never_called_certified(disk: Path, policy_set: Polic
 
 
 def test_an_unknown_agent_is_named_with_what_to_do(disk: Path, policy_set: PolicySet) -> None:
-    with pytest.raises(InvalidInput, match="agent must be one of bandit, certified, got 'nobody'"):
+    with refused("SF-ARGUMENT-CHOICE", "agent", "bandit, certified", "'nobody'"):
         Deployment.open(disk / "c.db", policy_set, agent="nobody")
-    with pytest.raises(InvalidInput, match="name must be another"):
+    with refused("SF-ARGUMENT-DISTINCT", "name"):
         register_agent("certified", lambda policy_set, settings: Bandit(policy_set, 0))
 
 
@@ -244,7 +244,7 @@ def test_a_registered_evidence_spends_and_rejects_like_the_others(policy_set: Po
 
 def test_shares_that_are_no_mixture_are_refused() -> None:
     for shares in ({}, {"joint": 0.5}, {"joint": 1.5, "separate": -0.5}, {"nobody": 1.0}):
-        with pytest.raises(InvalidInput, match="shares must be positive"):
+        with refused("SF-ARGUMENT-SIMPLEX", "shares"):
             register_evidence("odd", shares)
 
 

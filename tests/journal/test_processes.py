@@ -13,11 +13,12 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from surefoot import JournalUnavailable, PolicySet
+from surefoot import PolicySet
 from surefoot.journal.opening import create_deployment
 from surefoot.journal.settings import Settings
 from surefoot.journal.store import Store
 from tests.journal.plants import BACKENDS, Plant, Postgres, as_recorded, drive, open_plant
+from tests.refusals import refused
 
 pytestmark = pytest.mark.process
 
@@ -98,7 +99,7 @@ if "postgresql" in BACKENDS:
             try:
                 report = truth.report(ticket.id, ticket.policy_index)
                 for act in (lambda: plant.ask(), lambda: plant.tell(ticket.id, **report), plant.status):
-                    with pytest.raises(JournalUnavailable, match="try again"):
+                    with refused("SF-JOURNAL-UNAVAILABLE"):
                         act()
             finally:
                 postgres.start()

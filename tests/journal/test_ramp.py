@@ -21,6 +21,7 @@ from tests.audit.test_audit import lived, tell
 from tests.deploy.test_comparison import vague
 from tests.journal.plants import Plant, drive, keep_snapshot, open_plant, rechained, small_set
 from tests.journal.test_state import Live
+from tests.refusals import refused
 
 
 @dataclass(frozen=True)
@@ -199,7 +200,7 @@ def test_journals_from_before_there_was_a_ramp_have_none() -> None:
 def test_the_setting_is_recorded_and_must_agree(disk: Path, tiny_set: PolicySet) -> None:
     with open_plant(disk / "plant.db", tiny_set, ramp=12) as plant:
         assert plant.settings.ramp == 12
-    with pytest.raises(JournalError, match="ramp must be 12"):
+    with refused("SF-SETTINGS-CHANGED", "ramp", "12"):
         open_plant(disk / "plant.db", tiny_set, ramp=13)
     with Deployment.open(disk / "other.db", tiny_set) as plant:
         assert plant.settings.ramp == RAMP and plant.status().weights == {0: 1.0}

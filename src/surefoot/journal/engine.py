@@ -51,11 +51,12 @@ def parse_url(url: Any) -> sa.URL:
     if found.get_backend_name() not in ("sqlite", "postgresql"):
         raise InvalidInput(
             f"url must name SQLite or PostgreSQL, got {found.get_backend_name()}; use one of them",
-            code="SF-JOURNAL-URL",
+            code="SF-JOURNAL-BACKEND",
         )
     if found.get_backend_name() == "sqlite" and found.database in (None, "", ":memory:"):
         raise InvalidInput(
-            "url must name a file, got a database in memory, which survives nothing; give a path", code="SF-JOURNAL-URL"
+            "url must name a file, got a database in memory, which survives nothing; give a path",
+            code="SF-JOURNAL-MEMORY",
         )
     return found
 

@@ -134,7 +134,7 @@ class Anchor:
         except (ValueError, IndexError) as error:
             raise JournalError(
                 f"anchor must hold the last event of a journal, got {self.path} with other contents; name another file",
-                code="SF-ANCHOR-DAMAGED",
+                code="SF-ANCHOR-CONTENTS",
             ) from error
         if check != _checksum(seq, f"{journal} {digest}"):
             raise JournalError(

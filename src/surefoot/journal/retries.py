@@ -75,7 +75,7 @@ def lost_before(known_episodes: Known, episode: int) -> bool:
     if closed is not None and closed.kind == "told":
         raise ConflictError(
             f"id must name a pending episode, got {episode}, which was told (event {closed.seq}); its report stands",
-            code="SF-CONFLICT-TOLD",
+            code="SF-CONFLICT-STANDS",
         )
     return True
 

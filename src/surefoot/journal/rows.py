@@ -64,7 +64,7 @@ def read_rows(rows: Iterable[Any], base: int, seq: int, digest: str | None, *, c
         if number - base != seq:
             raise JournalError(
                 f"event {seq} must follow event {seq - 1}, got {number - base}; restore the journal from a copy",
-                code="SF-JOURNAL-EDITED",
+                code="SF-JOURNAL-GAP",
             )
         moment, kind, body, text = _unpacked(seq, at, code, data, first, request, with_text=chain)
         held = recorded.hex() if isinstance(recorded, bytes) else ""
@@ -132,5 +132,5 @@ def _check_index(seq: int, kind: str, body: dict[str, Any], columns: Index) -> N
     if not right:
         raise JournalError(
             f"event {seq} must be indexed as its body says, got another; restore the journal from a copy",
-            code="SF-JOURNAL-EDITED",
+            code="SF-JOURNAL-INDEX",
         )

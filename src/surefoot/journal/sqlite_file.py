@@ -67,7 +67,7 @@ class SQLiteFile:
         if not stat.S_ISREG(mode):
             raise InvalidInput(
                 f"url must be the path of a file, got {self.path}, which is a folder, a pipe or a device",
-                code="SF-JOURNAL-URL",
+                code="SF-JOURNAL-PATH",
             )
 
     def connect(self) -> sqlite3.Connection:
@@ -126,5 +126,5 @@ def absolute(path: str) -> str:
     except OSError as error:
         raise InvalidInput(
             f"url must be a path that can be found, got {path!r} in a folder that was deleted; change to another folder",
-            code="SF-JOURNAL-URL",
+            code="SF-JOURNAL-PATH",
         ) from error

@@ -109,5 +109,5 @@ def check_schema(connection: sa.Connection) -> None:
         if (kind == "view" and name in names) or (kind == "trigger" and table in names):
             raise JournalError(
                 f"{ascii(name)[:60]} must be no part of a journal, got a {kind}; the file was edited: restore the journal from a copy",
-                code="SF-JOURNAL-EDITED",
+                code="SF-JOURNAL-OBJECT",
             )
