@@ -178,7 +178,7 @@ def test_an_anchor_remembers_what_marks_forget(
     )
     assert mark is not None
     mark.path.unlink()
-    with refused("SF-JOURNAL-CUT"):
+    with refused("SF-JOURNAL-CUT", "elsewhere.txt"):
         open_plant(url, tiny_set, anchor=place)
     open_plant(url, tiny_set).close()  # nobody asked the anchor
 
