@@ -180,7 +180,9 @@ class CertifiedAgent(Stateful):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """See :class:`~surefoot.stateful.HasState`."""
         rest = dict(state)
-        events = rest.pop("events")
+        events = rest.pop("events", None)
+        if events is None:
+            raise ValueError("state of CertifiedAgent must hold events, got none; it is that of something else")
         super().load_state_dict(rest)
         self.events = deque(events, maxlen=self.events.maxlen)
 
@@ -254,6 +256,11 @@ class CertifiedAgent(Stateful):
         if self._stale:
             self._stale, self._plan = False, self._make_plan()
         return self._plan
+
+    @property
+    def weights(self) -> FloatArray:
+        """(J,) that mixture."""
+        return self.plan.weights
 
     # ------------------------------------------------------------------------------------------------------- ask and tell
 

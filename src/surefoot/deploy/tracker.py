@@ -129,8 +129,11 @@ class EpisodeTracker(Stateful):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """See :class:`~surefoot.stateful.HasState`."""
         rest = dict(state)
-        self._rng.bit_generator.state = rest.pop("random")
+        random = rest.pop("random", None)
+        if random is None:
+            raise ValueError("state of EpisodeTracker must hold random, got none; it is that of something else")
         super().load_state_dict(rest)
+        self._rng.bit_generator.state = random
 
     @property
     def pending(self) -> int:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from surefoot.testing.agents import AgentSuite
+    from surefoot.testing.deployable import DeployableAgentSuite
     from surefoot.testing.families import TaskFamilySuite
     from surefoot.testing.policies import PolicySuite
     from surefoot.testing.simulated import SimulatedFamilySuite
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 _HOME_OF = {
     "AgentSuite": "agents",
+    "DeployableAgentSuite": "deployable",
     "PolicySuite": "policies",
     "SimulatedFamilySuite": "simulated",
     "StorageSuite": "storage",
@@ -33,6 +35,7 @@ _HOME_OF = {
 
 __all__ = [
     "AgentSuite",
+    "DeployableAgentSuite",
     "PolicySuite",
     "SimulatedFamilySuite",
     "StorageSuite",
