@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from surefoot import InvalidInput, JournalError, PolicySet, SurefootError
-from surefoot.audit import verify
+from surefoot.audit import Verification, verify
 from surefoot.journal import Deployment
 from surefoot.journal.events import Event, canonical, chained, parse
 from surefoot.journal.file_lock import FairFileLock
@@ -140,6 +140,25 @@ def test_a_text_that_says_the_same_in_other_words_is_noticed_by_an_audit(journal
     with closing(Store(journal, "default")) as store:
         found = verify(tiny_set, for_an_audit(store))
     assert not found.ok and "canonical" in str(found.first_disagreement)
+
+
+def test_an_audit_computes_each_digest_once(
+    journal: Path, tiny_set: PolicySet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open_plant(journal, tiny_set) as plant:
+        count = len(list(plant.events()))
+        calls: list[int] = []
+
+        def counted(previous: str, seq: int, *rest: str) -> str:
+            calls.append(seq)
+            return chained(previous, seq, *rest)
+
+        monkeypatch.setattr("surefoot.journal.rows.chained", counted)
+        assert plant.verify() == Verification(True, count, None) and calls == []
+        assert len(list(plant.events())) == count and calls == list(range(1, count + 1))
+        edit(journal, EDITS[0][0])
+        found = plant.verify()
+        assert not found.ok and "event 6 breaks the chain of digests" in str(found.first_disagreement)
 
 
 def test_what_is_read_unchecked_counts_as_seen_by_nobody(journal: Path) -> None:

@@ -144,6 +144,10 @@ def on_chord(logs: FloatArray, odds: FloatArray, top: float, value: float) -> fl
     return float(log_sum((1.0 - share) * logs[:, g - 1] + share * logs[:, g]))
 
 
+HALVINGS = 48
+"""How often the interval of a crossing is halved."""
+
+
 def least_crossing(
     start: FloatArray, steps: FloatArray, odds: FloatArray, top: float, level: float, value: float
 ) -> float:
@@ -169,14 +173,20 @@ def least_crossing(
     above = np.maximum(1, rejects.argmax(axis=1))
     g = int(above.min())
     walk = walk[log_sum(walk[:, :, -1], axis=1) >= level][above == g]
-    left, right = np.zeros(len(walk)), np.ones(len(walk))
-    for _ in range(48):
+    left, right, halvings = np.zeros(len(walk)), np.ones(len(walk)), HALVINGS
+    while halvings > 0 and len(walk) > 1:
         middle = 0.5 * (left + right)
         crossed = (
             log_sum((1.0 - middle[:, None]) * walk[:, :, g - 1] + middle[:, None] * walk[:, :, g], axis=1) >= level
         )
-        left, right = np.where(crossed, left, middle), np.where(crossed, middle, right)
+        left, right, halvings = np.where(crossed, left, middle), np.where(crossed, middle, right), halvings - 1
         keep = left <= right.min()  # the others cross later
         walk, left, right = walk[keep], left[keep], right[keep]
+    while halvings > 0:  # one walk is left: six halvings at once
+        parts = np.linspace(left[0], right[0], 65)
+        crossed = log_sum((1.0 - parts) * walk[0, :, g - 1, None] + parts * walk[0, :, g, None], axis=0) >= level
+        crossed[-1] = True
+        k = max(1, int(crossed.argmax()))
+        left, right, halvings = parts[k - 1 : k], parts[k : k + 1], halvings - 6
     odd = float(odds[g - 1]) + float(right.min()) * float(odds[g] - odds[g - 1])
     return float(min(value, top - top / odd))
