@@ -68,15 +68,16 @@ class Verification:
 def verify(policy_set: PolicySet, events: Iterable[AuditedEvent]) -> Verification:
     """Audit a journal; see the module's docstring. Memory does not grow with it."""
     audit: Audit | ForeignAudit = Audit(policy_set)
-    events = iter(events)
-    first = next(events, None)
-    events = [] if first is None else chain([first], events)
-    foreign = not_audited(first)
-    if foreign:
-        audit = ForeignAudit(policy_set)
+    foreign: tuple[str, ...] = ()
     try:
         with np.errstate(all="ignore"):  # as when they were made
-            _walk(audit, _marked(_groups(events, audit.passed)))
+            rest = iter(events)
+            first = next(rest, None)  # which may be unreadable like any other
+            foreign = not_audited(first)
+            if foreign:
+                audit = ForeignAudit(policy_set)
+            whole = rest if first is None else chain([first], rest)
+            _walk(audit, _marked(_groups(whole, audit.passed)))
             audit.checked += audit.inert
             audit.finish()
     except Disagreement as error:

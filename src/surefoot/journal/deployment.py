@@ -391,7 +391,9 @@ class Deployment(Session):
 
     def events(self, since: int = 0) -> Iterator[Event]:
         """Events after number ``since``, checked against their digests."""
-        start = check_integer("since", since, low=0)
+        return self._events(check_integer("since", since, low=0), chain=True)
+
+    def _events(self, start: int, *, chain: bool) -> Iterator[Event]:
         with self._held():
             self._check_open()
             try:
@@ -400,7 +402,7 @@ class Deployment(Session):
                 pass  # a disk that can only be read
         while True:
             with self._held(), self._reading() as transaction:
-                page = transaction.page(start)
+                page = transaction.page(start, chain=chain)
             yield from page
             if not page:
                 return
@@ -408,7 +410,8 @@ class Deployment(Session):
 
     def verify(self) -> Verification:
         """Recompute every decision from the events by other code than made it; see :mod:`surefoot.audit.verification`."""
-        return verify(self.policy_set, self.events())
+        # The audit computes every digest itself, from the bodies that it judges.
+        return verify(self.policy_set, self._events(0, chain=False))
 
     # ----------------------------------------------------------------------------------------------------------- inside
 
