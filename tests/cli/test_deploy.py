@@ -63,11 +63,17 @@ def test_a_day_at_the_plant(shell: Shell, tmp_path: Path) -> None:
     assert shell.json("tell", "--report", str(batch))["pending"] == 1
     assert shell.json("lost", "2")["pending"] == 0
     assert shell.json("pause", "--reason", "lunch")["why"] == "lunch"
-    assert shell.json("ask", status=5)["error"] == "PausedError"
+    paused = shell.json("ask", status=5)
+    assert (paused["error"], paused["code"]) == ("PausedError", "SF-DEPLOYMENT-PAUSED")
     assert shell.json("resume")["state"] == "running"
     assert shell.json("cap", "0.1")["cap"] == 0.1
     assert shell.json("abort")["state"] == "aborted"
-    assert shell.json("verify") == {"ok": True, "checked": 12, "first_disagreement": None}
+    assert shell.json("verify") == {
+        "ok": True,
+        "checked": 12,
+        "first_disagreement": None,
+        "not_audited": [],
+    }
     events = shell.json("log")["events"]
     assert [event["seq"] for event in events] == list(range(1, 13))
     assert shell.json("log", "--since", "3", "--limit", "2")["events"] == events[3:5]
@@ -90,7 +96,8 @@ def test_approval_from_the_shell(tmp_path: Path, capsys: pytest.CaptureFixture[s
     shell = Shell(tmp_path / "plant.db", capsys)
     opened = shell.json("open", "--policy-set", str(tmp_path / "set.sf"), "--ramp", "0", "--approve")
     assert opened["waiting"] is not None and opened["weights"] == {"0": 1.0}
-    assert shell.json("approve", "--plan", "77", status=6)["error"] == "ConflictError"
+    other = shell.json("approve", "--plan", "77", status=6)
+    assert (other["error"], other["code"]) == ("ConflictError", "SF-CONFLICT-PLAN")
     assert shell.json("approve", "--plan", str(opened["plan"]))["weights"] == opened["waiting"]
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from jsonschema import Draft202012Validator
 
+from surefoot.error_codes import CATALOGUE
 from tests.service.client import Answer
 
 __all__ = ["Described"]
@@ -46,6 +47,7 @@ class Described:
         if answer.status != 200:
             said = operation["responses"][str(answer.status)]["description"]
             assert answer.json["error"] in said, (name, answer.status, answer.json)
+            assert answer.json["code"] in CATALOGUE, (name, answer.status, answer.json)
         for header in operation["responses"][str(answer.status)].get("headers", ()):
             assert header.lower() in answer.headers
         self.seen.add((name, answer.status))

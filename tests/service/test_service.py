@@ -28,7 +28,7 @@ from surefoot.service.token import ROLES
 from tests.experiments.validation_worlds import small_set
 from tests.journal.plants import quick_folder
 from tests.journal.plants import small_set as journal_set
-from tests.refusals import refused
+from tests.refusals import missing, refused
 from tests.service.client import Answer, call
 
 TOKEN = "a-token-of-thirty-two-characters"
@@ -139,7 +139,7 @@ def test_a_key_is_the_same_whichever_way_it_comes(app: Any, plant: sf.Deployment
         (episode,) = ask(app, 1, key=sent).json["episodes"]
         assert episode["id"] == k == plant.ask(1, request=key)[0].id
     refused = ask(app, 1, key="\xe9")
-    assert (refused.status, refused.json["error"]) == (400, "InvalidKey")
+    assert (refused.status, refused.json["error"], refused.json["code"]) == (400, "InvalidKey", "SF-HTTP-KEY")
 
 
 def test_a_report_that_leaves_something_out_is_told_at_once() -> None:
@@ -167,7 +167,7 @@ def test_a_report_that_leaves_something_out_is_told_at_once() -> None:
 def test_pause_resume_abort(app: Any) -> None:
     assert call(app, "POST", "/pause", {"reason": "lunch"}).json["state"] == "paused"
     refused = ask(app)
-    assert (refused.status, refused.json["error"]) == (423, "PausedError")
+    assert (refused.status, refused.json["error"], refused.json["code"]) == (423, "PausedError", "SF-DEPLOYMENT-PAUSED")
     assert "lunch" in refused.json["message"]
     assert call(app, "POST", "/resume", {}).json["state"] == "running"
     for _ in range(2):
@@ -201,27 +201,27 @@ def test_the_page_is_served_and_made_anew_when_something_happened(
 
 
 @pytest.mark.parametrize(
-    ("body", "status", "kind", "message"),
+    ("body", "status", "kind", "refusal"),
     [
-        ({"ids": 0, "reward": 1.0, "costs": [0.1], "colour": 3}, 400, "UnknownField", "'colour'"),
-        ({"ids": 0, "reward": 1.0}, 400, "MissingField", "a body must hold costs"),
-        ([1], 400, "InvalidBody", "must be an object"),
-        (good(99), 422, "InvalidReport", "never asked"),
-        ({**good(0), "costs": [-1.0]}, 422, "InvalidReport", "must lie in"),
-        ({**good(0), "costs": [0.1, 0.2]}, 422, "InvalidReport", "costs must have shape"),
-        ({**good(0), "reward": "30"}, 422, "InvalidReport", "reward must be a number, got '30'"),
-        ({**good(0), "transitions": [[0, 0, 0]]}, 422, "InvalidReport", "transitions[0] must be a list of at least 4"),
-        ({**good(0), "reward": True}, 422, "InvalidReport", "reward must be a number, got True"),
-        ({**good(0), "ids": None}, 422, "InvalidReport", "ids must be a whole number"),
+        ({"ids": 0, "reward": 1.0, "costs": [0.1], "colour": 3}, 400, "UnknownField", ("SF-HTTP-UNKNOWN", "'colour'")),
+        ({"ids": 0, "reward": 1.0}, 400, "MissingField", ("SF-HTTP-MISSING", "costs")),
+        ([1], 400, "InvalidBody", ("SF-HTTP-BODY", "list")),
+        (good(99), 422, "InvalidReport", ("SF-REPORT-UNKNOWN", "99")),
+        ({**good(0), "costs": [-1.0]}, 422, "InvalidReport", ("SF-REPORT-RANGE", "costs[0, 0]", "-1")),
+        ({**good(0), "costs": [0.1, 0.2]}, 422, "InvalidReport", ("SF-REPORT-SHAPE", "costs")),
+        ({**good(0), "reward": "30"}, 422, "InvalidReport", ("SF-REPORT-TYPE", "reward", "'30'")),
+        ({**good(0), "transitions": [[0, 0, 0]]}, 422, "InvalidReport", ("SF-REPORT-SHAPE", "transitions[0]", "4")),
+        ({**good(0), "reward": True}, 422, "InvalidReport", ("SF-REPORT-TYPE", "reward", "True")),
+        ({**good(0), "ids": None}, 422, "InvalidReport", ("SF-REPORT-TYPE", "ids")),
     ],
 )
 def test_a_refused_report_says_why_and_leaves_the_episode_pending(
-    app: Any, plant: sf.Deployment, body: Any, status: int, kind: str, message: str
+    app: Any, plant: sf.Deployment, body: Any, status: int, kind: str, refusal: tuple[str, ...]
 ) -> None:
     ask(app)
     answer = call(app, "POST", "/tell", body)
-    assert (answer.status, answer.json["error"]) == (status, kind), answer.json
-    assert message in answer.json["message"]
+    assert (answer.status, answer.json["error"], answer.json["code"]) == (status, kind, refusal[0]), answer.json
+    assert missing(answer.json["message"], refusal[1:]) is None, answer.json
     assert plant.status().pending == 1
 
 
@@ -238,29 +238,36 @@ def test_what_is_no_json_is_refused(app: Any, raw: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("method", "path", "options", "status", "kind"),
+    ("method", "path", "options", "status", "kind", "code"),
     [
-        ("GET", "/nothing", {}, 404, "NotFound"),
-        ("GET", "/ask/", {}, 404, "NotFound"),
-        ("GET", "/ask", {}, 405, "MethodNotAllowed"),
-        ("GET", "/episodes/0", {}, 404, "NoSuchEpisode"),
-        ("GET", "/episodes/x", {}, 404, "NotFound"),
-        ("POST", "/ask", {"body": {}}, 400, "MissingKey"),
-        ("POST", "/ask", {"body": {}, "idempotency_key": "\x01"}, 400, "InvalidInput"),
-        ("POST", "/ask", {"body": {"n": 0}, "idempotency_key": "a"}, 400, "InvalidInput"),
-        ("POST", "/ask", {"body": {"n": 1.5}, "idempotency_key": "a"}, 400, "InvalidInput"),
-        ("POST", "/ask", {"body": {"n": 10**9}, "idempotency_key": "a"}, 400, "InvalidInput"),
-        ("POST", "/pause", {"raw": b"reason=x", "content_type": "application/x-www-form-urlencoded"}, 415, "NotJSON"),
-        ("POST", "/pause", {"raw": b"{}"}, 415, "NotJSON"),
-        ("POST", "/pause", {"body": {"reason": ""}}, 400, "InvalidInput"),
-        ("POST", "/resume", {"body": {"reason": "x"}}, 400, "UnknownField"),
+        ("GET", "/nothing", {}, 404, "NotFound", "SF-HTTP-ADDRESS"),
+        ("GET", "/ask/", {}, 404, "NotFound", "SF-HTTP-ADDRESS"),
+        ("GET", "/ask", {}, 405, "MethodNotAllowed", "SF-HTTP-METHOD"),
+        ("GET", "/episodes/0", {}, 404, "NoSuchEpisode", "SF-REPORT-UNKNOWN"),
+        ("GET", "/episodes/x", {}, 404, "NotFound", "SF-HTTP-ADDRESS"),
+        ("POST", "/ask", {"body": {}}, 400, "MissingKey", "SF-HTTP-KEY"),
+        ("POST", "/ask", {"body": {}, "idempotency_key": "\x01"}, 400, "InvalidInput", "SF-ARGUMENT-TEXT"),
+        ("POST", "/ask", {"body": {"n": 0}, "idempotency_key": "a"}, 400, "InvalidInput", "SF-ARGUMENT-RANGE"),
+        ("POST", "/ask", {"body": {"n": 1.5}, "idempotency_key": "a"}, 400, "InvalidInput", "SF-ARGUMENT-TYPE"),
+        ("POST", "/ask", {"body": {"n": 10**9}, "idempotency_key": "a"}, 400, "InvalidInput", "SF-ARGUMENT-RANGE"),
+        (
+            "POST",
+            "/pause",
+            {"raw": b"reason=x", "content_type": "application/x-www-form-urlencoded"},
+            415,
+            "NotJSON",
+            "SF-HTTP-TYPE",
+        ),
+        ("POST", "/pause", {"raw": b"{}"}, 415, "NotJSON", "SF-HTTP-TYPE"),
+        ("POST", "/pause", {"body": {"reason": ""}}, 400, "InvalidInput", "SF-ARGUMENT-TEXT"),
+        ("POST", "/resume", {"body": {"reason": "x"}}, 400, "UnknownField", "SF-HTTP-UNKNOWN"),
     ],
 )
 def test_other_mistakes_are_told_in_json(
-    app: Any, method: str, path: str, options: dict[str, Any], status: int, kind: str
+    app: Any, method: str, path: str, options: dict[str, Any], status: int, kind: str, code: str
 ) -> None:
     answer = call(app, method, path, options.pop("body", None), **options)
-    assert (answer.status, answer.json["error"]) == (status, kind), answer.json
+    assert (answer.status, answer.json["error"], answer.json["code"]) == (status, kind, code), answer.json
     assert answer.headers["content-type"] == "application/json"
 
 
@@ -280,7 +287,7 @@ def test_a_mistake_of_the_service_is_logged_and_hidden(
 ) -> None:
     monkeypatch.setattr(plant, "lost", lambda ids, by: 1 / 0)
     answer = call(app, "POST", "/lost", {"ids": 0})
-    assert (answer.status, answer.json["error"]) == (500, "InternalError")
+    assert (answer.status, answer.json["error"], answer.json["code"]) == (500, "InternalError", "SF-HTTP-INTERNAL")
     assert b"ZeroDivision" not in answer.body
     assert "ZeroDivisionError" in caplog.text
 
@@ -319,7 +326,7 @@ def test_a_body_too_large_is_refused_before_it_is_read(plant: sf.Deployment) -> 
     announced = call(app, "POST", "/tell", raw=[], content_type="application/json", content_length="101")
     in_parts = call(app, "POST", "/tell", raw=[b" " * 60, b" " * 60, b""], content_type="application/json")
     for answer in (announced, in_parts):
-        assert (answer.status, answer.json["error"]) == (413, "TooLarge")
+        assert (answer.status, answer.json["error"], answer.json["code"]) == (413, "TooLarge", "SF-HTTP-LARGE")
     fits = call(app, "POST", "/resume", raw=[b"{", b" " * 90, b"}"], content_type="application/json")
     assert fits.status == 200
 
@@ -327,7 +334,7 @@ def test_a_body_too_large_is_refused_before_it_is_read(plant: sf.Deployment) -> 
 def test_a_body_that_never_ends_is_given_up(plant: sf.Deployment) -> None:
     app = make_app(plant, limits=Limits(body_seconds=0.0))
     answer = call(app, "POST", "/tell", raw=b"{", hang=True, content_type="application/json")
-    assert (answer.status, answer.json["error"]) == (408, "TooSlow")
+    assert (answer.status, answer.json["error"], answer.json["code"]) == (408, "TooSlow", "SF-HTTP-SLOW")
 
 
 def test_a_token_allows_what_its_bearer_may_do_and_the_journal_says_who_did_it(plant: sf.Deployment) -> None:
