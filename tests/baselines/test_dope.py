@@ -192,7 +192,7 @@ def test_pessimism_holds_for_every_policy_and_kernel_of_the_set(rng: np.random.G
 
 
 def test_the_cost_bonus_cannot_be_smaller() -> None:
-    """One step decides between a free and a dear state for ever: opposite corners of the box differ by exactly the bonus."""
+    """One step decides between a free and a costly state for ever: opposite corners of the box differ by exactly the bonus."""
     kernel = np.zeros((3, 1, 3))
     kernel[0, 0] = [0.0, 0.5, 0.5]
     kernel[1, 0, 1] = kernel[2, 0, 2] = 1.0
@@ -268,7 +268,7 @@ def coverage_failures(multiplier: float, runs: int, seed: int) -> int:
 
 
 def test_the_confidence_set_covers_the_truth() -> None:
-    """ "rate <= delta" is not refuted at level 1e-3; a tenth of the radius would be."""
+    """ "rate <= delta" is not rejected at level 1e-3; a tenth of the radius would be."""
     runs = 60
     assert binom.sf(coverage_failures(1.0, runs, 0) - 1, runs, 0.2) > 1e-3
     assert binom.sf(coverage_failures(0.1, runs, 0) - 1, runs, 0.2) < 1e-3

@@ -132,7 +132,7 @@ def test_the_total_variance_of_the_value_ahead(seed: int, rng: np.random.Generat
 
 
 def test_the_total_variance_reaches_half_of_its_bound() -> None:
-    """A rare step into a dear state for ever: the constant could not be much smaller."""
+    """A rare step into a costly state for ever: the constant could not be much smaller."""
     kernel = np.zeros((3, 1, 3))
     kernel[0, 0] = [0.0, 0.999, 0.001]
     kernel[1, 0, 1] = kernel[2, 0, 2] = 1.0

@@ -114,7 +114,7 @@ def test_without_its_cost_bonus_the_plan_would_violate() -> None:
 
 
 def test_the_compensation_of_the_reward_is_what_optimism_needs() -> None:
-    """The safe arm earns nothing, a dear third one is never worth it. Without ``4 H C / xi`` the promise would fall below the optimum."""
+    """The safe arm earns nothing, a costly third one is never worth it. Without ``4 H C / xi`` the promise would fall below the optimum."""
     cmdp = TabularCMDP(
         np.full((2, 3, 2), 0.5), np.array([[0.0, 1.0, 0.0]] * 2), np.array([[[0.0, 1.0, 4.0]] * 2]), np.array([5.0]),
         np.ones(2) / 2, 0.9,

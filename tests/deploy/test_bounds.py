@@ -189,7 +189,7 @@ def test_all_bounds_hold_for_all_times_except_with_probability_delta(selected: b
             ids, index = np.arange(first, first + 10), np.full(10, policy)
             process.asked(ids, index)
             costs = np.where(rng.random((10, 1)) < TRUE / 2.0, 2.0, 0.0)
-            # Only cheap episodes are told at once; dear ones come late, some never.
+            # Only cheap episodes are told at once; costly ones come late, some never.
             keep = (costs[:, 0] < 1.0) | (rng.random(10) < 0.9)
             process.told(ids[keep], index[keep], costs[keep])
             first += 10

@@ -336,7 +336,7 @@ def test_when_every_cell_is_dead_the_starts_are_dropped_and_the_safe_policy_is_p
         one.tell(asked.ids, np.full(50, 9.5), np.where(rng.random((50, 1)) < 0.4, 0.0, 2.4))
         if one.alarm is not None:
             break
-    assert one.alarm == "every cell is refuted: the real task is outside the family"
+    assert one.alarm == "every cell is rejected: the real task is outside the family"
     assert not one.active.any()
     expected = np.full((4, 1), CEILING)
     expected[0] = LIMIT - MARGIN
@@ -375,7 +375,7 @@ def test_while_every_cell_may_still_come_back_data_bounds_decide_and_no_alarm_is
     set_wealth(one, [refuted, refuted + 10.0, refuted + 10.0])
     assert one.alarm is None
     set_wealth(one, [refuted + 10.0] * 3)
-    assert one.alarm == "every cell is refuted: the real task is outside the family"
+    assert one.alarm == "every cell is rejected: the real task is outside the family"
 
 
 def test_a_report_that_never_comes_is_given_up_and_memory_stays_bounded(
@@ -441,12 +441,12 @@ def test_real_costs_that_refute_the_limit_are_an_alarm(trust: str, rng: np.rando
     assert one.alarm is not None
     assert one.plan.weights.tolist() == [1.0, 0.0, 0.0, 0.0]
     if trust == "data":
-        assert one.alarm == "the real costs refute that every deployed mixture met the limit"
+        assert one.alarm == "the real costs reject that every deployed mixture met the limit"
 
 
 @pytest.mark.parametrize("grouped", [False, True])
 def test_reporting_dear_episodes_first_is_no_alarm(grouped: bool) -> None:
-    """The monitor reads costs in ask order, whether dear ones come first in one report or in a report of their own."""
+    """The monitor reads costs in ask order, whether costly ones come first in one report or in a report of their own."""
     for seed in range(10):
         one, rng = agent(trust="data"), np.random.default_rng(seed)
         asked = one.ask(400)
@@ -661,7 +661,7 @@ def test_the_status_says_in_plain_words_where_things_stand(rng: np.random.Genera
     assert "certified to be at most 1.5 (limit 1.5)" in text
     assert "hypotheses left: 3 of 3" in text
     assert "limited by cell 2" in text
-    assert "which of the 3 surviving cells" in text
+    assert "which of the 3 active cells" in text
     assert f"elimination {0.04 * (1 - BOUNDS_SHARE):.4g}, bounds {0.04 * BOUNDS_SHARE:.4g} of 0.04" in text
     one.ask(7)
     assert "After 7 episodes (7 pending)" in one.status().text

@@ -72,7 +72,7 @@ def test_wealth_starts_at_one(parts: dict[str, Any]) -> None:
         np.testing.assert_allclose(evidence(world(**parts), kind).log_wealth(), 0.0, atol=1e-12)  # type: ignore[arg-type]
 
 
-# Ville: the truth inside its cell, at its edges, given the initial state; against every other cell as a rival.
+# Ville: the truth inside its cell, at its edges, given the initial state; against every other cell as an alternative.
 
 
 def truths(found: Evidence, cell: int, where: str, by_state: bool, rng: np.random.Generator) -> FloatArray:
@@ -87,7 +87,7 @@ def truths(found: Evidence, cell: int, where: str, by_state: bool, rng: np.rando
 
 
 def null_run(policy_set: PolicySet, kind: str, where: str, by_state: bool, seed: int) -> bool:
-    """Whether a true cell is refuted."""
+    """Whether a true cell is rejected."""
     rng = np.random.default_rng([seed, 7])
     cell = seed % 3
     found = evidence(policy_set, kind)
@@ -189,7 +189,7 @@ def test_wrong_cells_die_soon_and_the_true_one_stays() -> None:
 
 
 def smallest_divergence(alternative: FloatArray, lower: FloatArray, upper: FloatArray) -> float:
-    """``min KL(rival || P)`` over the box within the simplex, by bisection on the multiplier of ``sum P = 1``."""
+    """``min KL(alternative || P)`` over the box within the simplex, by bisection on the multiplier of ``sum P = 1``."""
     low, high = 0.0, 1e9
     for _ in range(200):
         scale = 0.5 * (low + high) if high < 1e8 else low * 2.0 + 1.0
@@ -211,7 +211,7 @@ def test_a_far_cell_dies_within_twice_the_information_bound(
 ) -> None:
     """``ln(1/delta) / inf over the cell of the KL per episode`` under what is played: no e-process can be faster on average.
 
-    Where the truth is dearer than the cell says, what was bet on dearer rivals is a small share, on purpose; its logarithm comes on top.
+    Where the truth is costlier than the cell says, what was bet on costlier alternatives is a small share, on purpose; its logarithm comes on top.
     """
     cells, boxes = deploy_set.cells, deploy_set.cells.kernel
     assert boxes is not None

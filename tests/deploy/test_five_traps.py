@@ -47,7 +47,7 @@ def two_cells() -> PolicySet:
 
 
 def late_agent(seed: int, never: bool) -> bool:
-    """Whether the agent refutes the true cell; returns are 0 or 10, zeros come 50 episodes late or never."""
+    """Whether the agent rejects the true cell; returns are 0 or 10, zeros come 50 episodes late or never."""
     one = CertifiedAgent(two_cells(), evidence="returns", delta=0.2, seed=seed)
     rng, letters = np.random.default_rng(seed), []
     for step in range(25):
@@ -92,7 +92,7 @@ def test_evidence_that_drops_pending_episodes_refutes_the_truth_in_every_run() -
 
 
 def late_bound(seed: int, never: bool, drop: bool) -> bool:
-    """Whether the bound of policy 1 ever falls below its mean cost .5; dear episodes (2 instead of 0) come late or never."""
+    """Whether the bound of policy 1 ever falls below its mean cost .5; costly episodes (2 instead of 0) come late or never."""
     process = CostBounds(np.full((2, 1), 2.0), np.array([2.0]), np.array([0.6]), 0.2, selected=True)
     process.select(1, 0)
     rng, letters, one = np.random.default_rng(seed), [], np.ones(1, dtype=np.int64)
@@ -137,7 +137,7 @@ def tempting() -> Cells:
 
 
 def vertex_crossings(cells: Cells, table: FloatArray, runs: int = 2000, steps: int = 200, delta: float = 0.1) -> int:
-    """Runs, over both cells, in which the true one is refuted; table (E, N, R), the average over rivals is read at every step."""
+    """Runs, over both cells, in which the true one is rejected; table (E, N, R), the average over alternatives is read at every step."""
     rng, kernel, total = np.random.default_rng(2), kernel_of(cells), 0
     log_weights = np.full((1, table.shape[2]), -np.log(table.shape[2]))
     for i in range(2):
@@ -171,7 +171,7 @@ def test_a_penalty_over_training_tasks_does(tempting: Cells) -> None:
 
 
 def test_trained_cells_survive_their_own_vertices(deploy_set: PolicySet) -> None:
-    """Gridworld kernels with every row at the vertex towards a rival, which is the kernel of no noise at all; read every five episodes."""
+    """Gridworld kernels with every row at the vertex towards an alternative, which is the kernel of no noise at all; read every five episodes."""
     cells, runs, reads, per, delta = deploy_set.cells, 100, 40, 5, 0.1
     kernel, alternatives = kernel_of(cells), choose_alternatives(deploy_set.cells, 1.5, 0.97, 0.006)
     table, state, base = log_ratios(cells, alternatives), kernel.support, NoisyGridworld().cmdp([0.3])
@@ -201,7 +201,7 @@ def test_trained_cells_survive_their_own_vertices(deploy_set: PolicySet) -> None
 
 
 def joint_crossings(mutant: str, runs: int = 1000, episodes: int = 200, delta: float = 0.1) -> int:
-    """Two initial states with boxes of their own; in each the mean stands at the vertex nearest the rival's."""
+    """Two initial states with boxes of their own; in each the mean stands at the vertex nearest the alternative's."""
     lower, upper = np.array([[4.0, 1.0], [6.0, 0.4]]), np.array([[5.0, 1.6], [7.0, 0.8]])
     alternative, inverse = np.array([[5.6, 2.0], [7.6, 1.2]]), np.diag([0.08, 0.12])
     low, high, rng = np.zeros(2), np.array([10.0, 6.0]), np.random.default_rng(5)
@@ -233,7 +233,7 @@ def by_state_set() -> PolicySet:
 
 
 def state_crossings(seed: int, broken: bool) -> bool:
-    """Whether joint bets refute the true cell 0 when state 1 comes three times as often as state 0; the mutant ignores the state."""
+    """Whether joint bets reject the true cell 0 when state 1 comes three times as often as state 0; the mutant ignores the state."""
     found, rng = (
         Evidence(by_state_set(), "returns", 0.2, np.array([10.0])),
         np.random.default_rng(seed),
@@ -259,7 +259,7 @@ def test_predictions_given_the_initial_state_hold_whatever_states_come() -> None
 
 
 def off_by_a_fifth() -> PolicySet:
-    """One cell only, so that there is no rival that is right: separate bets must do it. The truth is a mean return of 5 under both."""
+    """One cell only, so that there is no alternative that is right: separate bets must do it. The truth is a mean return of 5 under both."""
     width = np.zeros((1, 2, 2))
     width[0, 0, 0] = 1.0
     return hand_made([[5.0, 7.0]], np.ones((1, 2, 1)), width=width, own=[1])
@@ -390,7 +390,7 @@ def test_killing_all_cells_restores_the_ceilings_and_alarms(monkeypatch: pytest.
     assert one.bounds.ravel().tolist() == [1.0, 10.0]
     assert one.alarm is not None
     monkeypatch.setattr(CostBounds, "drop_start", lambda self, start: None)
-    assert refuted_agent().bounds[1, 0] < 1.1, "the mutant trusts the simulator that was just refuted"
+    assert refuted_agent().bounds[1, 0] < 1.1, "the mutant trusts the simulator that was just rejected"
 
 
 def test_a_cost_above_the_ceiling_alarms(monkeypatch: pytest.MonkeyPatch) -> None:

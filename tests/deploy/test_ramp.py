@@ -235,7 +235,7 @@ def test_false_alarms_are_as_rare_as_stated(means: tuple[float, float]) -> None:
 @pytest.mark.statistical
 @pytest.mark.parametrize("mode", ["late", "lost"])
 def test_what_comes_late_or_never_raises_no_more_alarms(mode: str) -> None:
-    """At the corner of small returns and costs, with dear episodes late, or lost: what arrives at once looks better than predicted."""
+    """At the corner of small returns and costs, with costly episodes late, or lost: what arrives at once looks better than predicted."""
     rng, alarms, runs, means = np.random.default_rng(5), 0, 80, (2.0, 0.5)
     for _ in range(runs):
         one = agent(ramp=20, monitor_delta=LEVEL, evidence="returns")
@@ -278,7 +278,7 @@ def test_a_safe_policy_that_is_not_what_simulation_says_is_an_alarm_before_any_w
     trust: str, reward: float, cost: float, name: str, rng: np.random.Generator
 ) -> None:
     one = agent(trust=trust)
-    # Cells that cannot be refuted: the ramp is on its own.
+    # Cells that cannot be rejected: the ramp is on its own.
     one._evidence._threshold = one._evidence._final = np.inf
     while one.alarm is None and one.ramping:
         assert (live(one, 5, rng, reward, cost).policy_index == 0).all()
@@ -310,7 +310,7 @@ def kernel() -> KernelBoxes:
     [
         ({"by_state": conditional()}, {"initial_state": 7}, "started in state 7"),
         ({}, {"reward": 8.5}, "return is beyond what any simulated task"),
-        ({"kernel": kernel()}, {"transitions": [[0, 0, 3, 1]]}, "every cell is refuted"),
+        ({"kernel": kernel()}, {"transitions": [[0, 0, 3, 1]]}, "every cell is rejected"),
     ],
 )
 def test_what_no_cell_allows_is_an_alarm_at_once(trust: str, parts: Any, report: Any, text: str) -> None:

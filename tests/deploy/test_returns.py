@@ -46,7 +46,7 @@ def random_inverse(rng: np.random.Generator, table: PredictionTable) -> FloatArr
 
 
 def pair(alternatives: int = 1, *, cells: int = 2, first: int = 1) -> Alternatives:
-    """Every cell has the points ``first, first + 1, ...`` as rivals."""
+    """Every cell has the points ``first, first + 1, ...`` as alternatives."""
     index = np.tile(np.arange(first, first + alternatives), (cells, 1))
     return Alternatives(index, np.full(index.shape, -np.log(alternatives)))
 
@@ -60,7 +60,7 @@ def factor(
     column: int,
     x: FloatArray,
 ) -> float:
-    """What the evidence multiplies into the wealth of (cell, its first rival)."""
+    """What the evidence multiplies into the wealth of (cell, its first alternative)."""
     found = JointWealth(table, alternatives)
     found.update(np.array([policy]), np.array([column]), x[None], bets, np.ones(len(table.lower), dtype=bool))
     return float(np.exp(found.log_wealth[cell, 0]))
@@ -117,7 +117,7 @@ def test_factors_are_affine_positive_and_fair_for_every_mean_in_the_box(seed: in
 @settings(max_examples=60)
 @given(seeds, st.integers(1, 3))
 def test_the_bet_gains_under_its_rival_and_is_fair_at_the_edge_it_leans_on(seed: int, signals: int) -> None:
-    """A sign error or a bet given away would show here: the mean is above one under the rival, and one at the worst point of the box."""
+    """A sign error or a bet given away would show here: the mean is above one under the alternative, and one at the worst point of the box."""
     rng = np.random.default_rng(seed)
     table = random_table(rng, signals)
     bets, alternatives = random_inverse(rng, table), pair()
@@ -296,7 +296,7 @@ DELTA, RUNS, EPISODES = 0.1, 3000, 150
 
 
 def crossing(mutant: str) -> int:
-    """Runs in which a true cell is refuted; the mean stands at the vertex nearest the rival, outcomes are two-point laws."""
+    """Runs in which a true cell is rejected; the mean stands at the vertex nearest the alternative, outcomes are two-point laws."""
     lower, upper, alternative = np.array([4.0, 1.0]), np.array([5.0, 1.6]), np.array([5.6, 2.0])
     low, high = np.zeros(2), np.array([10.0, 6.0])
     inverse = np.diag([0.08, 0.12])

@@ -20,7 +20,7 @@ from surefoot import (
     train,
 )
 from surefoot.deploy import Batch
-from surefoot.deploy.safe_pce import _Locomotion
+from surefoot.deploy.safe_pce_constants import Locomotion
 from surefoot.experiments.runner import play
 from surefoot.policyset.schema import Cells, EpisodeBounds, Predictions, TrainingReport
 from surefoot.tasks import NoisyGridworld
@@ -463,7 +463,7 @@ def test_a_refused_report_leaves_the_window_alone() -> None:
 
 def test_the_hand_set_constants_of_the_locomotion_code() -> None:
     """Returns there are sums over 200 steps; here a discounted episode is as long as its effective horizon."""
-    constants, n, slack = _Locomotion(50.0), np.array([400.0]), np.array([2.0])
+    constants, n, slack = Locomotion(50.0), np.array([400.0]), np.array([2.0])
     np.testing.assert_allclose(constants.reward_radius(n, 0, 0), (np.sqrt(150.0) + 28.0) * 0.25)
     np.testing.assert_allclose(constants.cost_radius(n, 0, 0), [[np.sqrt(1.5) + 1.0]])
     assert (constants.first_check, constants.promotion(slack), constants.last_level(slack)) == (301, 350.0, 14.0)

@@ -27,7 +27,7 @@ LP_TOLERANCE = 1e-6
 
 
 def everybody(cells: Cells) -> Alternatives:
-    """All points are rivals of all cells (a cell of itself too), equally weighted."""
+    """All points are alternatives of all cells (a cell of itself too), equally weighted."""
     count = len(points_of(cells))
     index = np.tile(np.arange(count), (len(cells), 1))
     return Alternatives(index, np.full(index.shape, -np.log(count)))
@@ -67,7 +67,7 @@ def test_the_mean_factor_is_at_most_one_for_every_kernel_in_the_box(seed: int, h
 @given(seeds, st.sampled_from([0.0, 0.4]), st.sampled_from([0.01, 0.2]))
 @pytest.mark.statistical
 def test_no_wealth_is_given_away(seed: int, holes: float, width: float) -> None:
-    """Some kernel in the box makes the mean as large as what the cell allows of the rival: nothing was divided out for nothing."""
+    """Some kernel in the box makes the mean as large as what the cell allows of the alternative: nothing was divided out for nothing."""
     cells = box_cells(np.random.default_rng(seed), cells=2, outside=1, holes=holes, width=width)
     kernel, points = kernel_of(cells), points_of(cells)
     table, alternatives = ratios(cells)
@@ -125,13 +125,13 @@ DELTA, RUNS, STEPS = 0.1, 4000, 300
 
 
 def crossings(cells: Cells, i: int, table: FloatArray, rng: np.random.Generator) -> int:
-    """Runs in which cell i is refuted although every row of the kernel is in its box, as much against it as possible.
+    """Runs in which cell i is rejected although every row of the kernel is in its box, as much against it as possible.
 
     The (s, a) visited are chosen at random; the evidence promises validity whatever is visited.
     """
     kernel, n_alternatives = kernel_of(cells), table.shape[2]
     rows = groups_of(cells)
-    # A transition's factor under the average over rivals, near the start, is the average of the factors.
+    # A transition's factor under the average over alternatives, near the start, is the average of the factors.
     wish = np.exp(table[:, i]).mean(axis=1)
     truth = [vertex_towards(wish[mine], kernel.lower[i, mine], kernel.upper[i, mine]) for mine in rows]
     wealth, active = np.zeros((RUNS, n_alternatives)), np.ones(RUNS, dtype=bool)
@@ -253,7 +253,7 @@ def test_a_rival_that_excludes_what_happened_loses_its_wealth_and_nothing_else_d
 
 @pytest.mark.parametrize("count", [1, 5, 10**9])
 def test_infinities_of_both_signs_in_one_report_do_not_meet(count: int) -> None:
-    """Successor 2 is impossible in cell 0 and lets rivals 0 and 1 lose everything; successor 0 is ordinary."""
+    """Successor 2 is impossible in cell 0 and lets alternatives 0 and 1 lose everything; successor 0 is ordinary."""
     cells = exclusive()
     found = evidence(cells)
     for _ in range(3):
@@ -340,7 +340,7 @@ def test_averages_of_wealth_agree_with_scipy(seed: int) -> None:
 
 
 def test_the_trained_cells_of_the_gridworld_hold_their_boxes(deploy_set: PolicySet) -> None:
-    """The ratios the agent uses: sampled pairs of cell, rival and row, by linear programs."""
+    """The ratios the agent uses: sampled pairs of cell, alternative and row, by linear programs."""
     cells = deploy_set.cells
     alternatives = choose_alternatives(cells, 1.5, 0.97, 0.006)
     table = log_ratios(cells, alternatives)

@@ -1,6 +1,6 @@
 """A small policy set, a plant to match, quick disks, and a PostgreSQL server of one's own.
 
-Three cells, four policies. Cell k says that policy k + 1 is good and cheap and the others are dear; the plant obeys the last one. Everything is
+Three cells, four policies. Cell k says that policy k + 1 is good and cheap and the others are costly; the plant obeys the last one. Everything is
 small on purpose: journals are tested here, not learning.
 """
 
@@ -90,7 +90,7 @@ class Plant:
     Attributes:
         policy_set: whose last cell is the truth.
         seed: of the outcomes.
-        cost_factor: makes the truth dearer than any cell says.
+        cost_factor: makes the truth costlier than any cell says.
     """
 
     policy_set: PolicySet

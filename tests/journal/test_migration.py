@@ -114,7 +114,7 @@ def test_a_later_version_continues_the_versions_before_it_and_no_others(
 ) -> None:
     file = disk / "plant.db"
     written(str(file)).close()
-    for module in ("settings", "state", "snapshot"):
+    for module in ("settings", "bodies", "snapshot"):
         monkeypatch.setattr(f"surefoot.journal.{module}.VERSION", "0.2.0")
     monkeypatch.setattr(settings, "CONTINUED", ("0.1", "0.2"))
     with Deployment.open(file, old_set, name=name_of_golden(), create=False) as plant:

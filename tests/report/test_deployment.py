@@ -87,7 +87,7 @@ def test_it_says_what_is_deployed_and_what_is_promised() -> None:
 
 def test_it_says_what_delta_was_spent_on() -> None:
     text = page(running()).text
-    assert "elimination 4.9% chance refutes the very cell that the real task lies in" in text
+    assert "elimination 4.9% chance rejects the very cell that the real task lies in" in text
     assert "other 0.1% a purpose" in text
     assert "monitor, beside 0.1% a false alarm" in text
     assert "coverage, beside 2.7% a task of the family lies in no cell" in text

@@ -54,7 +54,7 @@ def truth(policy_set: PolicySet, where: str) -> tuple[int | None, FloatArray]:
 
 
 def failures(trust: str, where: str, batches: int, tamper: Any = None, runs: int = RUNS) -> dict[str, int]:
-    """Runs with a violating mixture, with the true cell refuted, with a bound below the truth."""
+    """Runs with a violating mixture, with the true cell rejected, with a bound below the truth."""
     policy_set, found = world(), {"violations": 0, "refuted": 0, "bounds": 0, "learned": 0}
     home, means = truth(policy_set, where)
     share = np.clip(means / [10.0, CEILING], 0.0, 1.0)
@@ -106,7 +106,7 @@ def optimistic_bounds(one: CertifiedAgent) -> None:
 
 
 def test_a_task_outside_its_cell_is_convicted() -> None:
-    """The counter of refuted cells is not blind: a return of two more than cell 3 allows refutes it in most runs."""
+    """The counter of rejected cells is not blind: a return of two more than cell 3 allows rejects it in most runs."""
     assert rate_test(failures("cells", "outside", 25)["refuted"], RUNS, DELTA) < 1e-3
 
 

@@ -1,4 +1,4 @@
-"""Seams, ghosts and boxes."""
+"""Seams, extrapolated tasks and boxes."""
 
 from __future__ import annotations
 

@@ -361,7 +361,7 @@ def test_families_that_sample_nonsense_are_refused(drawn: np.ndarray) -> None:
 
 
 class Rare:
-    """Episodes of rare tasks start, or move, where those of the others do not: there they are ten times as dear as any other episode.
+    """Episodes of rare tasks start, or move, where those of the others do not: there they are ten times as costly as any other episode.
 
     Only the hold-out draws rare tasks. Of the two actions the second earns, and costs with probability theta.
     """

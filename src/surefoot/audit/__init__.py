@@ -4,7 +4,7 @@
                                                         |
                             groups, bounds, monitor, returns, single_bets, joint_bets, wealth, posterior, order: the statistics a second time
 
-What is *chosen* (constants, grids of bets and means, which rivals to bet on) is imported from the agent, for any choice is valid. What is *proved
+What is *chosen* (constants, grids of bets, which alternatives to bet on) is imported from the agent, for any choice is valid. What is *proved
 with* those choices is computed here anew, by other means where there are any: plain numpy, logarithms, no compiled code.
 """
 

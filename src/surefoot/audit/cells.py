@@ -46,7 +46,7 @@ class CellDecisions(Plans):
         if not self.wealth.watched.any() and not self.outside:
             self.outside = True
             self.bounds.drop_start(self.data_start)
-            self._expect("every cell is refuted")
+            self._expect("every cell is rejected")
 
     def _check_wealth(self, wealth: FloatArray) -> None:
         for body in self._recorded("eliminated"):

@@ -107,16 +107,16 @@ class Episodes(CellDecisions):
                 for group in groups:
                     self.wealth.settle(group, [self._ask_of(k)[2] for k in group.ids.tolist()])
             for group in groups:
-                if self.guess is not None:
-                    self.guess.update(group)
+                if self.posterior is not None:
+                    self.posterior.update(group)
             self._watch(groups, lost)
             while self.asks and self.asks[0][0] + len(self.asks[0][1]) <= self.order.settled:
                 self.asks.popleft()
             if self.trust != "data":
                 self._review(active)
             self._judge()
-            if self.guess is not None and self.order.settled >= self.look:
-                self._look_again(self.guess.posterior())
+            if self.posterior is not None and self.order.settled >= self.look:
+                self._look_again(self.posterior.posterior())
         self._check_cells(active)
 
     def _ask_of(self, episode: int) -> tuple[int, list[int], FloatArray | None, int]:
@@ -173,4 +173,4 @@ class Episodes(CellDecisions):
         self.watch.update(np.array([costs[k] for k in sorted(costs)]).reshape(len(costs), self.limits.size))
         level = -math.log(self.settings["monitor_delta"])
         if before < level and self.watch.peak >= level:
-            self._expect("the real costs refute that every mixture met the limit")
+            self._expect("the real costs reject that every mixture met the limit")

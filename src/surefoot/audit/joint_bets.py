@@ -1,6 +1,6 @@
-"""Joint bets on all signals of an episode, a second time: broadcast over cells and rivals.
+"""Joint bets on all signals of an episode, a second time: broadcast over cells and alternatives.
 
-Letters: N cells, R rivals, F signals, B initial states, n episodes, w watched cells.
+Letters: N cells, R alternatives, F signals, B initial states, n episodes, w watched cells.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def joint_steps(
 
     Args:
         low, high: (n, w, 1, F) boxes for each episode's policy and initial state.
-        rival: (n, w, R, F) values of the alternatives, NaN where unknown.
+        alternative: (n, w, R, F) values of the alternatives, NaN where unknown.
         fixed: (n, F, F) inverse scatters that the bets were made with.
         least, most: (F,) ranges.
         outcomes: (n, F).

@@ -99,7 +99,7 @@ class Opening:
         level = delta * (1 - BOUNDS_SHARE) if cells_pay else self.settings["monitor_delta"]
         self.skips_lost = self.settings["losses"] == "independent"
         self.wealth = CellWealth(set_, self.settings["evidence"], boxes, level, final=FINAL if cells_pay else 1.0)
-        self.guess = None if cells_pay else CellPosterior(set_, boxes)
+        self.posterior = None if cells_pay else CellPosterior(set_, boxes)
         self.look, self.objective = TUNING.first_update, set_.cells.predictions.reward_center.mean(axis=0)
         if not cells_pay:
             self.bounds.select(0, 0)

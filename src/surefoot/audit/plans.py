@@ -113,14 +113,14 @@ class Plans(Opening):
         )
 
     def _objectives(self) -> list[tuple[FloatArray, int]]:
-        """What the plan may aim at, and the candidate: predicted returns in the candidate's cell under ``cells``, else what the guess expects."""
+        """What the plan may aim at, and the candidate: predicted returns in the candidate's cell under ``cells``, else what the posterior expects."""
         cells, active = self.policy_set.cells, self.wealth.active
         if self.trust == "cells" and active.any():
             living = np.flatnonzero(active).tolist()
             played = [k for k in living if not self.barred[cells.policy_index[k]]]
             best = max(played or living, key=lambda k: cells.optimal_upper[k])
             return [(cells.predictions.reward_center[best], int(cells.policy_index[best]) if played else 0)]
-        if self.guess is not None:
+        if self.posterior is not None:
             return [(self.objective, candidate) for candidate in self._to_prove()]
         wealth = np.where(self.wealth.watched, self.wealth.log_wealth(), np.inf)
         near = np.flatnonzero(wealth <= wealth.min() + CLOSE) if np.isfinite(wealth.min()) else [0]

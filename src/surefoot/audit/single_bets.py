@@ -3,7 +3,7 @@
 Ratios ``Q / P*`` of transitions: bisection over all pairs at once, and the supremum over the box by its dual
 ``min_t t + sum max(lo (r - t), hi (r - t))`` instead of a greedy knapsack.
 
-Letters: N cells, R rivals, J policies, K bets, E support, n episodes.
+Letters: N cells, R alternatives, J policies, K bets, E support, n episodes.
 """
 
 from __future__ import annotations
@@ -135,7 +135,7 @@ class TransitionBets:
 
 
 def e_variables(points: FloatArray, lower: FloatArray, upper: FloatArray, index: IntArray) -> FloatArray:
-    """(e, N, R) ``log Q/P*`` for the successors of one (s, a), ``P*`` the member of the box nearest to the rival."""
+    """(e, N, R) ``log Q/P*`` for the successors of one (s, a), ``P*`` the member of the box nearest to the alternative."""
     alternative = points[index].transpose(2, 0, 1)
     lo, hi = lower.T[:, :, None], upper.T[:, :, None]
     left, right = np.zeros(index.shape), np.full(index.shape, 2.0)

@@ -67,7 +67,7 @@ class Together(Episodes):
         room = MOST_TOGETHER
         if self.trust != "data":
             room = min(room, max(LEAST_TOGETHER, ENTRIES // self.wealth.entries))
-        if self.guess is not None:
+        if self.posterior is not None:
             room = min(room, self.look - self.order.settled - 1)
         if self.returns is not None:
             room = min(room, self.returns.look - self.order.settled - 1)
@@ -118,8 +118,8 @@ class Together(Episodes):
             return 0
         for commit in commits:
             commit()
-        if self.guess is not None:
-            self.guess.update_singly(group, rows)
+        if self.posterior is not None:
+            self.posterior.update_singly(group, rows)
         self.order.pass_by(n)
         self.missing.pass_by(n)
         self.opened += n

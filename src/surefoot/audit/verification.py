@@ -4,7 +4,7 @@ What is checked, event by event: the chain of digests; every draw, from the seed
 draw, against rows of bounds recomputed here; every new plan against those rows and, as a linear program solved through another interface,
 for being the best of them; every cell eliminated or readmitted, by e-values recomputed here (:mod:`surefoot.audit.wealth`); alarms,
 targets, caps, approvals, pauses, flags; that no report was taken twice or for an episode never asked. Only choices (constants, grids,
-rivals) are shared with the code that made the decisions. Where a recomputed number lies within rounding of a threshold the recorded
+alternatives) are shared with the code that made the decisions. Where a recomputed number lies within rounding of a threshold the recorded
 decision stands.
 
 Most of a long journal is episodes that were asked and told alone, one after the other, and caused nothing. They are recomputed many at a time

@@ -1,6 +1,6 @@
 """The e-processes of the cells a second time: what every kind of evidence says against every cell, and what follows.
 
-Letters: N cells, R rivals, J policies, F signals, B initial states, n episodes, w watched cells.
+Letters: N cells, R alternatives, J policies, F signals, B initial states, n episodes, w watched cells.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ class CellWealth:
     ) -> tuple[int, Callable[[], None] | None]:
         """Episodes that were asked and told one after the other: what :meth:`settle` would do with them, one by one, when called.
 
-        Before it how many episodes pass without anything else, or nearly: a cell refuted, readmitted or given up, evidence lost or limited. If these
+        Before it how many episodes pass without anything else, or nearly: a cell rejected, readmitted or given up, evidence lost or limited. If these
         are not all, there is nothing to call.
 
         Args:
@@ -351,7 +351,7 @@ class CellWealth:
         return np.asarray(log_sum(np.array([math.log(share) + part for share, part in parts]), axis=0))
 
     def review(self) -> tuple[FloatArray, Any, Any]:
-        """Wealths, and masks of the cells to refute and to readmit."""
+        """Wealths, and masks of the cells to reject and to readmit."""
         wealth = self.log_wealth()
         dying = self.active & ((wealth >= self.threshold) | self.impossible)
         back = self.watched & ~self.active & (wealth <= math.log(RETURN)) & ~self.impossible

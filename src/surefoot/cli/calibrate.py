@@ -23,7 +23,7 @@ PUBLISHED = "gridworld-published"
 @click.option("--policies", default=30, show_default=True, help="Size of its library besides the safe policy.")
 @click.option("--policy-set-tasks", default=500, show_default=True, help="Fresh tasks that it is trained on.")
 @click.option("--delta", default=0.05, show_default=True, help="Error probability of the deployment.")
-@click.option("--seed", default=0, show_default=True, help="Of everything random.")
+@click.option("--seed", default=0, show_default=True, help="Of all random draws.")
 @click.option("--workers", default=1, show_default=True, help="Processes; results do not depend on it.")
 @click.option(
     "--out",

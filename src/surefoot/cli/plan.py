@@ -40,7 +40,7 @@ import click
     help="Where episodes cannot be simulated step by step: standard deviation of outcomes, as a share of the largest possible. "
     "[default: what simulation measured, or 0.3]",
 )  # fmt: skip
-@click.option("--seed", default=0, show_default=True, help="Of everything random.")
+@click.option("--seed", default=0, show_default=True, help="Of all random draws.")
 @click.option("--workers", default=1, show_default=True, help="Processes; results do not depend on it.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON instead of a table.")
 def command(

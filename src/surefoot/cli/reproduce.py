@@ -39,7 +39,7 @@ def command() -> None:
     show_default=True,
     help="Error probability of deployment and, separately, of the certificate.",
 )
-@click.option("--seed", default=0, show_default=True, help="Of everything random.")
+@click.option("--seed", default=0, show_default=True, help="Of all random draws.")
 @click.option("--workers", default=1, show_default=True, help="Processes; results do not depend on it.")
 @click.option(
     "--out", required=True, type=click.Path(path_type=Path), help="New directory for logs, figures and report."
@@ -100,7 +100,7 @@ def gridworld(
     show_default=True,
     help="Error probability of deployment and, separately, of the certificate.",
 )
-@click.option("--seed", default=0, show_default=True, help="Of everything random.")
+@click.option("--seed", default=0, show_default=True, help="Of all random draws.")
 @click.option("--workers", default=1, show_default=True, help="Processes; results do not depend on it.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="New directory for logs.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON instead of a table.")
@@ -147,7 +147,7 @@ def suite(
 )
 @click.option("--shortest", default=50_000, show_default=True, help="Length of a run where that is less.")
 @click.option("--delta", default=0.05, show_default=True, help="Error probability; below one over the number of tasks.")
-@click.option("--seed", default=0, show_default=True, help="Of everything random.")
+@click.option("--seed", default=0, show_default=True, help="Of all random draws.")
 @click.option("--workers", default=1, show_default=True, help="Processes; results do not depend on it.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="New directory for logs and the figure.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON instead of tables.")
@@ -216,7 +216,7 @@ def lower_bound(
     "--seed",
     default=0,
     show_default=True,
-    help="Of everything random; test tasks other than those of 0 are judged anew.",
+    help="Of all random draws; test tasks other than those of 0 are judged anew.",
 )
 @click.option("--workers", default=1, show_default=True, help="Processes; results do not depend on it.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="New directory for logs and the figure.")

@@ -31,7 +31,7 @@ FAMILIES = {"gridworld": "truncated", "gridworld-published": "published"}
     type=click.Path(path_type=Path),
     help="Policy set whose hold-out was seen last: the new one is counted as the next look.",
 )
-@click.option("--seed", default=0, show_default=True, help="Of everything random.")
+@click.option("--seed", default=0, show_default=True, help="Of all random draws.")
 @click.option("--workers", default=1, show_default=True, help="Processes that share the tasks.")
 @click.option(
     "--lenient", is_flag=True, help="Leave tasks that break the assumption uncovered instead of refusing to train."

@@ -41,7 +41,7 @@ OUTSIDE_NOISES = (0.385, 0.39, 0.4, 0.41, 0.42, 0.43, 0.45)
 @click.option("--training-tasks", default=500, show_default=True, help="Fresh training tasks.")
 @click.option("--holdout", default=200, show_default=True, help="Fresh tasks that judge the finished cells.")
 @click.option("--policy-set", type=click.Path(path_type=Path), help="Use this file instead of training a policy set.")
-@click.option("--seed", default=0, show_default=True, help="Of everything random, training included.")
+@click.option("--seed", default=0, show_default=True, help="Of all random draws, training included.")
 @click.option("--workers", default=1, show_default=True, help="Processes; results do not depend on it.")
 @click.option(
     "--out", required=True, type=click.Path(path_type=Path), help="New directory for validation.json and .png."

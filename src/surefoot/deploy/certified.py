@@ -18,6 +18,9 @@ is false), every cell rejected for good (the task is outside the family), the ra
 e-process on real costs against "every mixture met the limit" with a false-alarm level of its own. While every cell is rejected but some may
 come back, data bounds alone decide.
 
+The file is longer than its neighbours because every setting, property and operation of the agent is declared and documented here; what they
+do is in the parts.
+
 Letters: N cells, J policies (0 is safe), I constraints, n episodes.
 """
 
@@ -374,7 +377,7 @@ class CertifiedAgent(Stateful):
     def _review(self) -> None:
         """What the evidence leads to: alarms, cells rejected or readmitted, policies barred, a target."""
         if self._monitor.rejected:
-            self._raise_alarm("the real costs refute that every deployed mixture met the limit")
+            self._raise_alarm("the real costs reject that every deployed mixture met the limit")
         if self._level.weighs_cells:
             self._review_cells()
         verdict = self._reality.review(self._buffer.settled, self._alarm is not None)
@@ -393,7 +396,7 @@ class CertifiedAgent(Stateful):
     def _review_cells(self) -> None:
         """Reject and readmit cells; the alarm when all are rejected for good."""
         evidence = self._evidence
-        for kind, verb, which in zip(("eliminated", "readmitted"), ("refuted", "readmitted"), evidence.review()):
+        for kind, verb, which in zip(("eliminated", "readmitted"), ("rejected", "readmitted"), evidence.review()):
             if which.size:
                 self._note_event(kind, f"cells {listed(which)} {verb}, {int(evidence.active.sum())} left")
                 self._stale |= self._level.rejects_cells
@@ -404,7 +407,7 @@ class CertifiedAgent(Stateful):
         if not evidence.watched.any() and not self._outside:
             self._outside, self._stale = True, True
             self._bounds.drop_start(data_start(self._set, self._ceilings, self.margin))
-            self._raise_alarm("every cell is refuted: the real task is outside the family")
+            self._raise_alarm("every cell is rejected: the real task is outside the family")
 
     # ------------------------------------------------------------------------------------------------------------- plans
 
@@ -514,8 +517,8 @@ class CertifiedAgent(Stateful):
             )
         left = int(self._evidence.active.sum())
         if left == 0:
-            return "whether the real task is outside the family: every cell is refuted, though not yet for good; only data bounds count"
-        return f"which of the {left} surviving cells the real task lies in"
+            return "whether the real task is outside the family: every cell is rejected, though not yet for good; only data bounds count"
+        return f"which of the {left} active cells the real task lies in"
 
 
 def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:

@@ -1,6 +1,6 @@
 """The deployment is a linear program over mixtures.
 
-    maximise    sum_j w_j R_j                                    predicted return in cell l, the surviving cell of largest optimum; or the
+    maximise    sum_j w_j R_j                                    predicted return in cell l, the active cell of largest optimum; or the
                                                                  posterior mean, where cells are no rows
     subject to  sum_j w_j H_hji <= d_i   for every row h, every constraint i,       w in the simplex,
                 w_j(l) >= kappa min(alpha_l, cap),      w_j = 0 for barred policies,
@@ -8,7 +8,7 @@
 
 Rows are hypotheses about the real costs (which ones is the user's trust level). ``alpha_l`` is the largest weight for which
 ``alpha pi_j(l) + (1 - alpha) pi_s`` satisfies every row; without that last line two cells can agree on everything the plan plays, and neither
-would ever be refuted. Rows are generated as they bind. The program is solved slightly inside the limit and **verified at the
+would ever be rejected. Rows are generated as they bind. The program is solved slightly inside the limit and **verified at the
 limit without the solver**; what fails is not played: the safe policy is, and the plan says so.
 
 Letters: J policies (0 is the safe one), I constraints, H rows.

@@ -1,4 +1,4 @@
-"""How plausible the cells are: a guess that decides what to try, never what is safe.
+"""How plausible the cells are, which decides what to try, never what is safe.
 
 Likelihoods of the cells' centres under equal prior weights: of transitions where at least half of the episodes come with them, else Gaussian ones of
 outcomes (return, costs, declared signals). Both depend on the past through sums alone: an episode costs a few additions, and a score is

@@ -19,7 +19,7 @@ Losses: an episode that was lost or given up takes the smallest factor that any 
 leaves out (a signal, the initial state), for what is left out may depend on what happened. Neither counts as compared.
 
 An initial state in which no cell's task starts contradicts every cell at once. (So do transitions that no cell allows:
-:mod:`surefoot.deploy.evidence` refutes all cells then.)
+:mod:`surefoot.deploy.evidence` rejects all cells then.)
 
 Letters: N cells, F = 1 + I outcomes, X declared signals, B initial states, n episodes.
 """

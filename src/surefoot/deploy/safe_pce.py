@@ -5,17 +5,7 @@ Candidates are the cells' predictions, largest predicted value first. While cand
 eliminated when a running mean over the current window leaves its prediction by more than the radius; after enough episodes at
 level m the weight rises to ``alpha_{m+1}`` and a new window starts. PCE is the same with ``alpha = 1`` throughout.
 
-Sets of constants:
-
-* ``theory``: those of the proof (:mod:`surefoot.stats.hoeffding`), in the paper's units: rewards divided by their per-step range, cost slack
-  ``(d - C)/c_max``. The schedule needs ``(8L+18) eps <= xi``; where it fails the weight stays 0 and :attr:`SafePCE.notes` says so.
-* ``published``: those of the authors' code for the 7x7 gridworld, in raw units: radii ``sqrt(4000/n) + 8 eps`` and ``sqrt(300/n) + eps``
-  with ``eps = .01``, at least 1000 episodes before an elimination, promotion after ``min(max(100/slack^2, 1000), 5200)`` episodes,
-  ``alpha_1 = s/(s+2)``, and the data of the safe policy pooled over all candidates at level 0. **They are outside the proof.** For PCE:
-  ``sqrt(3000/n) + .8``, ``sqrt(600/n) + .1``, at least 100 episodes.
-* ``locomotion``: those of the authors' other code, for Hopper, likewise outside the proof: radii ``sqrt(60000/n) + 28`` for returns that are
-  *not* discounted over 200 steps (here both are multiplied by the discounted length of an episode over 200) and ``sqrt(600/n) + 1`` for costs,
-  at least 301 episodes before an elimination, promotion after 350, at most 15 levels, ``alpha_1 = s/(s+2)``. The same for PCE.
+The sets of constants are in :mod:`surefoot.deploy.safe_pce_constants`.
 
 A batch is played with the weight it was asked with; eliminations are decided at every episode of the batch, in ask order, and take effect
 at its end. Letters: K episodes, I constraints, J policies, N candidates, W windows.
@@ -23,218 +13,22 @@ at its end. Letters: K episodes, I constraints, J policies, N candidates, W wind
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, overload
+from typing import Any, Literal, overload
 
 import numpy as np
 
-from surefoot.arrays import FloatArray, IntArray, check_integer, check_real
+from surefoot.arrays import FloatArray, check_integer, check_real
+from surefoot.deploy.safe_pce_constants import Candidates, Constants, Locomotion, Published, PublishedPCE, Theory
 from surefoot.deploy.tracker import Batch, Episode, EpisodeTracker
 from surefoot.deploy.turns import undivided
 from surefoot.errors import InvalidInput
 from surefoot.policy import Mixture, Policy
 from surefoot.policyset.schema import PolicySet
-from surefoot.stats import hoeffding
 
 __all__ = ["PCE", "SafePCE"]
 
 Preset = Literal["theory", "published", "locomotion"]
-
-
-@dataclass(frozen=True, eq=False)
-class _Candidates:
-    """Predictions of the N candidates, best first, in raw units.
-
-    Attributes:
-        policy_index: (N,).
-        value, safe_value: (N,) predicted return of the candidate's policy and of the safe policy.
-        cost, safe_cost: (N, I).
-    """
-
-    policy_index: IntArray
-    value: FloatArray
-    cost: FloatArray
-    safe_value: FloatArray
-    safe_cost: FloatArray
-
-    @staticmethod
-    def of(policy_set: PolicySet) -> _Candidates:
-        """Read off a policy set; ties keep the set's order."""
-        cells, rows = policy_set.cells, np.arange(len(policy_set.cells))
-        value = cells.predictions.reward_center[rows, cells.policy_index]
-        order = np.argsort(-value, kind="stable")
-        own = cells.policy_index[order]
-        return _Candidates(
-            policy_index=own,
-            value=value[order],
-            cost=cells.predictions.cost_center[order, own],
-            safe_value=cells.predictions.reward_center[order, 0],
-            safe_cost=cells.predictions.cost_center[order, 0],
-        )
-
-    def __len__(self) -> int:
-        return int(self.policy_index.size)
-
-
-class _Constants(Protocol):
-    """The numbers in which the presets differ; radii in raw units."""
-
-    first_check: int
-    pools_safe_data: bool
-
-    def reward_radius(self, n: FloatArray, level: int, candidate: int) -> FloatArray: ...
-
-    def cost_radius(self, n: FloatArray, level: int, candidate: int) -> FloatArray: ...
-
-    def promotion(self, slack: FloatArray) -> float: ...
-
-    def weight(self, level: int, previous: float, safe_slack: FloatArray) -> float: ...
-
-    def last_level(self, safe_slack: FloatArray) -> float: ...
-
-
-class _Theory:
-    """Constants of the proof; all inputs raw, converted by the criterion's scales."""
-
-    first_check = 1
-    pools_safe_data = False
-
-    def __init__(self, policy_set: PolicySet, candidates: _Candidates, eps: float, episodes: int, delta: float) -> None:
-        criterion = policy_set.criterion
-        gamma = criterion.discount
-        low, high = criterion.reward_bounds
-        self.eps, self.gamma = eps, gamma
-        self.reward_scale, self.cost_scale = high - low, criterion.cost_bounds
-        printed = 1.0 / (1.0 - gamma) + 2.0 * gamma / (1.0 - gamma) ** 2
-        self.lipschitz = max(printed, hoeffding.lipschitz(gamma, 1.0))
-        windows = sum(self._windows(slack) for slack in criterion.slack(candidates.safe_cost))
-        self.log_term = hoeffding.log_term(episodes, windows, criterion.n_constraints, delta)
-
-    def _windows(self, slack: FloatArray) -> int:
-        """Windows that one candidate can open; its weight stays 0 where the cover is too coarse."""
-        worst = float(slack.min())
-        return hoeffding.last_level(worst, self.eps, self.lipschitz) + 2 if self._fine_enough(worst) else 1
-
-    def reward_radius(self, n: FloatArray, level: int, candidate: int) -> FloatArray:
-        """Of the mean return."""
-        return self.reward_scale * self._radius(n)
-
-    def cost_radius(self, n: FloatArray, level: int, candidate: int) -> FloatArray:
-        """(n, I) of the mean costs."""
-        return self._radius(n)[:, None] * self.cost_scale
-
-    def _radius(self, n: FloatArray) -> FloatArray:
-        statistical = np.sqrt(2.0 * self.log_term / n) / (1.0 - self.gamma)
-        return statistical + hoeffding.model_error(self.eps, self.lipschitz)
-
-    def promotion(self, slack: FloatArray) -> float:
-        """Episodes a window needs, for the slack (I,) of the predicted mixture."""
-        return hoeffding.promotion_episodes(float((slack / self.cost_scale).min()), self.gamma, self.log_term)
-
-    def weight(self, level: int, previous: float, safe_slack: FloatArray) -> float:
-        """``alpha_level``."""
-        slack = float((safe_slack / self.cost_scale).min())
-        if level == 1:
-            return hoeffding.first_weight(slack, self.eps, self.lipschitz, self.gamma)
-        return hoeffding.next_weight(previous, slack, self.eps, self.lipschitz)
-
-    def last_level(self, safe_slack: FloatArray) -> float:
-        """Levels after which the weight no longer rises; none at all where the proof's condition on the cover fails."""
-        slack = float((safe_slack / self.cost_scale).min())
-        return float(hoeffding.last_level(slack, self.eps, self.lipschitz)) if self._fine_enough(slack) else -1.0
-
-    def _fine_enough(self, slack: float) -> bool:
-        """``(8L + 18) eps <= v_s``, which makes the first weight positive and the schedule safe."""
-        return (8.0 * self.lipschitz + 18.0) * self.eps <= slack
-
-
-class _Published:
-    """Hand-set constants of the authors' gridworld code; outside the proof."""
-
-    first_check = 1000
-    pools_safe_data = True
-    eps, reward_lipschitz, cost_lipschitz = 0.01, 8.0, 1.0
-
-    def reward_radius(self, n: FloatArray, level: int, candidate: int) -> FloatArray:
-        """Of the mean return."""
-        return np.sqrt(4000.0 / n) + self.eps * self.reward_lipschitz
-
-    def cost_radius(self, n: FloatArray, level: int, candidate: int) -> FloatArray:
-        """(n, 1) of the mean costs; the pooled windows of later candidates use half the variance."""
-        variance = 150.0 if level == 0 and candidate > 0 else 300.0
-        radius: FloatArray = np.sqrt(variance / n) + self.eps * self.cost_lipschitz
-        return radius[:, None]
-
-    def promotion(self, slack: FloatArray) -> float:
-        """Episodes a window needs; the code counts from one episode later than the window starts."""
-        margin = float(slack.min())
-        return min(max(100.0 / margin**2 if margin != 0.0 else math.inf, 1000.0), 5200.0) + 2.0
-
-    def weight(self, level: int, previous: float, safe_slack: FloatArray) -> float:
-        """``alpha_level``, clipped to [0, 1]."""
-        slack = float(safe_slack.min())
-        if level == 1:
-            usable = slack - 2.0 * self.eps * self.cost_lipschitz
-            value = usable / (usable + 2.0)
-        else:
-            error = (2.0 * self.cost_lipschitz + 1.0) * self.eps
-            value = 3.0 * slack * previous / ((previous + 2.0) * slack + error)
-        return min(max(value, 0.0), 1.0)
-
-    def last_level(self, safe_slack: FloatArray) -> float:
-        """``log_{2/3} eps``."""
-        return math.log(self.eps, 2.0 / 3.0)
-
-
-class _PublishedPCE(_Published):
-    """Hand-set constants of the authors' PCE arm."""
-
-    first_check = 100
-    pools_safe_data = False
-
-    def reward_radius(self, n: FloatArray, level: int, candidate: int) -> FloatArray:
-        """Of the mean return."""
-        return np.sqrt(3000.0 / n) + 0.8
-
-    def cost_radius(self, n: FloatArray, level: int, candidate: int) -> FloatArray:
-        """(n, 1) of the mean costs."""
-        radius: FloatArray = np.sqrt(600.0 / n) + 0.1
-        return radius[:, None]
-
-
-class _Locomotion:
-    """Hand-set constants of the authors' code for Hopper; outside the proof."""
-
-    first_check = 301
-    pools_safe_data = False
-    eps, steps, levels = 0.1, 200.0, 15
-
-    def __init__(self, effective_horizon: float) -> None:
-        self._share = effective_horizon / self.steps
-
-    def reward_radius(self, n: FloatArray, level: int, candidate: int) -> FloatArray:
-        """Of the mean return."""
-        radius: FloatArray = (np.sqrt(60_000.0 / n) + self.eps * 280.0) * self._share
-        return radius
-
-    def cost_radius(self, n: FloatArray, level: int, candidate: int) -> FloatArray:
-        """(n, 1) of the mean costs."""
-        radius: FloatArray = np.sqrt(600.0 / n) + self.eps * 10.0
-        return radius[:, None]
-
-    def promotion(self, slack: FloatArray) -> float:
-        """Episodes a window needs; the code takes the larger of 650 and another number, and then at most 350."""
-        return 350.0
-
-    def weight(self, level: int, previous: float, safe_slack: FloatArray) -> float:
-        """``alpha_level``; the slack cancels after the first level."""
-        slack = max(abs(float(safe_slack.min())), 1e-6)
-        return slack / (slack + 2.0) if level == 1 else min(3.0 * previous / (2.0 + previous), 1.0)
-
-    def last_level(self, safe_slack: FloatArray) -> float:
-        """The code counts levels from 0."""
-        return float(self.levels - 1)
 
 
 @dataclass
@@ -289,7 +83,7 @@ class SafePCE:
         seed = check_integer("seed", seed, low=0)
         criterion = policy_set.criterion
         self._limits = criterion.cost_limits
-        self._candidates = _Candidates.of(policy_set)
+        self._candidates = Candidates.of(policy_set)
         self._constants = self._choose(preset, policy_set, delta, episodes, eps)
         rng = np.random.default_rng(seed)
         self._tracker = EpisodeTracker(
@@ -300,11 +94,11 @@ class SafePCE:
         self._safe_pool = _Window.empty(criterion.n_constraints)
         self.notes = self._describe(preset)
 
-    def _choose(self, preset: str, policy_set: PolicySet, delta: float, episodes: int, eps: float | None) -> _Constants:
+    def _choose(self, preset: str, policy_set: PolicySet, delta: float, episodes: int, eps: float | None) -> Constants:
         if preset == "published":
-            return _Published()
+            return Published()
         if preset == "locomotion":
-            return _Locomotion(policy_set.criterion.effective_horizon)
+            return Locomotion(policy_set.criterion.effective_horizon)
         if preset != "theory":
             raise InvalidInput(
                 f"preset must be theory, published or locomotion, got {preset!r}; choose one", code="SF-ARGUMENT-CHOICE"
@@ -316,7 +110,7 @@ class SafePCE:
             )
         radius = policy_set.training.radius if eps is None else eps
         radius = check_real("eps", radius, low=0.0, open_low=True)
-        return _Theory(policy_set, self._candidates, radius, episodes, delta)
+        return Theory(policy_set, self._candidates, radius, episodes, delta)
 
     def _first_level_weight(self) -> float:
         return 0.0 if self.safe_start else 1.0
@@ -463,8 +257,8 @@ class PCE(SafePCE):
 
     safe_start = False
 
-    def _choose(self, preset: str, policy_set: PolicySet, delta: float, episodes: int, eps: float | None) -> _Constants:
-        return _PublishedPCE() if preset == "published" else super()._choose(preset, policy_set, delta, episodes, eps)
+    def _choose(self, preset: str, policy_set: PolicySet, delta: float, episodes: int, eps: float | None) -> Constants:
+        return PublishedPCE() if preset == "published" else super()._choose(preset, policy_set, delta, episodes, eps)
 
     def _describe(self, preset: str) -> tuple[str, ...]:
         return ("explores with full weight: safety is not attempted", *super()._describe(preset))

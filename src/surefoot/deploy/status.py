@@ -35,7 +35,7 @@ class Status:
         weights: (J,) current mixture.
         certified_costs: (I,) upper bounds on its expected costs.
         cost_limits: (I,).
-        cells_left, cells: surviving hypotheses, and all.
+        cells_left, cells: active hypotheses, and all.
         reasons: policy index to why it has its weight.
         alarm: why everything stopped, or ``None``.
         ledger: who spent which part of delta.

@@ -36,7 +36,7 @@ BOUNDS_SHARE = 0.02
 """Under ``cells``, the part of delta that pays for data bounds; the rest pays for the elimination of cells."""
 
 _PURPOSES = {
-    "elimination": "the cell of the real task is refuted (Ville)",
+    "elimination": "the cell of the real task is rejected (Ville)",
     "bounds": "some data bound fails (Ville, union over what is bounded)",
 }
 

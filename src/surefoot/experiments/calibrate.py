@@ -51,7 +51,7 @@ class Search:
         episodes: K per task and multiplier.
         delta: error probability of the deployment.
         cells, policies, policy_set_tasks: size of the policy set that is trained for the search.
-        seed: of everything random.
+        seed: of all random draws.
 
     Raises:
         InvalidInput: a number out of range.

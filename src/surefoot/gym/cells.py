@@ -156,7 +156,7 @@ class _Maker:
         return found, boxes
 
     def missed(self, n_cells: int) -> int:
-        """Of all tasks, left out once each, those in no cell made from the others; seams are interpolated, tasks left out lend no ghosts."""
+        """Of all tasks, left out once each, those in no cell made from the others, tasks left out lend no extrapolated tasks."""
         good, total = self.good, len(self.drawn.tasks) - self.good.size
         for out in folds(good.size):
             kept = np.setdiff1d(np.arange(good.size), out)
@@ -195,7 +195,7 @@ def _extend(
     seams: str,
     offenders: Offenders,
 ) -> None:
-    """Add seams and ghosts to the boxes."""
+    """Add interpolated and extrapolated tasks to the boxes."""
     middles, ends = interpolated_tasks(drawn.tasks[good], np.arange(good.size))
     ends = good[ends]
     apart = assignment[ends[:, 0]] != assignment[ends[:, 1]]

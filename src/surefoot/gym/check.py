@@ -92,7 +92,7 @@ def check_family(
         library: all policies to be trained with: each is tried for a memory that its episodes would share.
         tasks: how many are sampled.
         episodes: how many are run in each.
-        seed: of everything random.
+        seed: of all random draws.
 
     Raises:
         MissingExtra: no ``gymnasium``.

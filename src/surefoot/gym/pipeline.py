@@ -3,8 +3,8 @@ r"""From a family of simulated tasks and a library of policies to a policy set.
     sample tasks -> values of all policies by simulation -> cover -> cells -> frozen -> fresh hold-out, fresh rollouts -> certificate
 
 **Cells.** A cell is a box for the values ``q(M)`` (return, costs and signals of every policy) of a task M. It starts as the hull of the
-*intervals* of its members, is extended by seams between neighbouring cells and by ghosts beyond the sample (as the cells of tabular tasks
-are), and is widened by a share of the largest interval seen, so that the interval of a fresh task of the cell fits as well.
+*intervals* of its members, is extended by interpolated tasks between neighbouring cells and by extrapolated tasks beyond the sample (as the
+cells of tabular tasks are), and is widened by a share of the largest interval seen, so that the interval of a fresh task of the cell fits as well.
 Cells are only sets of tasks: whatever they are made of, no error probability is spent on them (:mod:`surefoot.gym.cells`).
 
 **Certificate.** A hold-out task counts as covered when all its simulated intervals lie inside one cell. A task M in no cell can count as
@@ -122,7 +122,7 @@ def train_simulated(
         outside: (M, p) tasks beyond the family to bet on, so that a real task out there is noticed.
         strict: raise when the safe policy is not shown to keep a margin in a sampled task; otherwise leave such tasks out of every cell and
             report them.
-        seed: of everything random.
+        seed: of all random draws.
         workers: processes.
         progress: draw a progress bar where that makes sense, and say what a run takes and what keeps intervals wide.
         checkpoint: folder in which results are kept as they come. The same call goes on there after an interruption, with the same result; other

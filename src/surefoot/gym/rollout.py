@@ -115,7 +115,7 @@ def rollout(
         parameters: (p,) the task.
         policies: J of them.
         episodes: n for each policy.
-        seed: of everything random; with ``task``, the policy's position and the episode's number it decides an episode.
+        seed: of all random draws; with ``task``, the policy's position and the episode's number it decides an episode.
         workers: processes.
         first_episode: number of the first episode; 0..99 and then 100..199 are the same episodes as 0..199.
         task: number of the task, so that tasks do not share their chance.

@@ -45,9 +45,9 @@ class Budget:
 
 @dataclass(frozen=True, eq=False)
 class DrawnTasks:
-    """Parameters that are simulated before cells are made: T sampled tasks, ghosts with their hosts among them, tasks outside.
+    """Parameters that are simulated before cells are made: T sampled tasks, extrapolated tasks with their hosts among them, tasks outside.
 
-    Ghosts and tasks outside do not depend on the cells, so one batch of shared episodes serves them all.
+    Extrapolated tasks and tasks outside do not depend on the cells, so one batch of shared episodes serves them all.
     """
 
     tasks: FloatArray

@@ -200,7 +200,7 @@ def _wealth(losses: FloatArray, odds: float, fractions: FloatArray, weights: Flo
 
 @compiled
 def _crossing(losses: FloatArray, fractions: FloatArray, weights: FloatArray, threshold: float) -> float:
-    """``U``: where the wealth against means above m crosses the threshold, from above; 1 where nothing below is refuted."""
+    """``U``: where the wealth against means above m crosses the threshold, from above; 1 where nothing below is rejected."""
     below = 1.0 - losses.mean()
     above = 1.0
     if not _wealth(losses, 1e9, fractions, weights, threshold):
@@ -248,7 +248,7 @@ def estimate(
         parameters: (T, p).
         policies: J of them.
         alpha: error probability of all intervals of one task together.
-        seed: of everything random.
+        seed: of all random draws.
         widths: what is narrow enough.
         max_episodes: budget per policy and task (per policy, where tasks share their episodes).
         failed_share: largest share of a policy's episodes in a task that the simulator may leave unfinished; 0: the first one is an error.

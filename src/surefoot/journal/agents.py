@@ -4,7 +4,7 @@
     Deployment.open(url, policy_set, agent="mine")
 
 Nothing about such an agent is certified, and everything says so. It gets what every deployment has: durable draws and reports, pause, abort and
-exposure limits, approval, snapshots, the journal; a cost above its ceiling and the monitor (real costs refute that every mixture met the
+exposure limits, approval, snapshots, the journal; a cost above its ceiling and the monitor (real costs reject that every mixture met the
 limit) return to the safe policy for good. The audit has no second implementation of it: it checks the journal, not the decisions.
 
 If somebody limits what is played, the agent's draws are thinned: an episode whose policy j was drawn with weight ``w_j`` keeps it with
@@ -287,7 +287,7 @@ class UncertifiedAgent(Stateful):
         if released:
             self._monitor.released(released)
             if self._monitor.rejected:
-                self._raise_alarm("the real costs refute that every deployed mixture met the limit")
+                self._raise_alarm("the real costs reject that every deployed mixture met the limit")
 
     def _raise_alarm(self, why: str) -> None:
         if self._alarm is None:

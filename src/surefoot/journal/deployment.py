@@ -13,6 +13,8 @@ lost until it is told.
 ``abort`` and ``pause`` take effect without the lock: they leave a stop request (:mod:`surefoot.journal.stop_requests`), which every ``ask`` looks
 for under the lock before it draws and which whoever writes next turns into the ordinary event.
 
+The file is longer than its neighbours because all public operations of a deployment are declared and documented here.
+
 If the journal cannot be followed any more (:class:`~surefoot.errors.ReplayError`) the deployment is *degraded*, not dead: it hands out the safe
 policy only, keeps what is told, can be paused, aborted and looked at, and says so everywhere; see :mod:`surefoot.journal.degraded` and
 :meth:`~Deployment.recover`.
@@ -34,6 +36,7 @@ from surefoot.errors import (
     JournalUnavailable,
     ReplayError,
 )
+from surefoot.journal.bodies import dense
 from surefoot.journal.degraded import Outline, held
 from surefoot.journal.events import Entry, Event
 from surefoot.journal.opening import check_text, create_deployment, first_event, own_policy_set, who_acts
@@ -41,7 +44,7 @@ from surefoot.journal.reports import Report, episode_ids, lacking, warning
 from surefoot.journal.retries import Known, check_number, lost_before, not_told_before
 from surefoot.journal.session import Session, nothing, stands
 from surefoot.journal.settings import SettingOptions, Settings, check_origin, named_options
-from surefoot.journal.state import DeploymentState, dense
+from surefoot.journal.state import DeploymentState
 from surefoot.journal.status import DeploymentStatus
 from surefoot.journal.stop_requests import SECONDS, Kept, Stop
 from surefoot.journal.store import BUSY_SECONDS, Store, Transaction

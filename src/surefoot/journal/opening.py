@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from surefoot.errors import InvalidInput, JournalError
+from surefoot.journal.bodies import opening
 from surefoot.journal.events import FORMAT, Event
 from surefoot.journal.settings import Settings
-from surefoot.journal.state import DeploymentState, opening
+from surefoot.journal.state import DeploymentState
 from surefoot.journal.store import Store
 from surefoot.policyset.schema import PolicySet
 

@@ -9,6 +9,8 @@ a linear program to another optimum) is adopted if it is certified by this compu
 
 While a deployment is degraded (:mod:`surefoot.journal.degraded`) events are ``held``: here they are only remembered, and passed by.
 
+Advancing, replaying and comparing stay in one file, longer than its neighbours, because what is written live has to be what is checked on replay.
+
 A report is durable before its consequences are worked out: a journal may end with a ``told`` event whose consequences are not recorded yet (the
 *tail*). Whoever writes next, of whatever process, records them first, so that they stand directly behind the report and the plan was
 made before anything else happened; on replay a tail that misses them is told apart from one that has none by computing them. Looking changes nothing.
@@ -24,21 +26,19 @@ from typing import Any
 
 import numpy as np
 
-from surefoot.arrays import FloatArray
-from surefoot.deploy.comparison import LEVEL
 from surefoot.deploy.planner import Plan
 from surefoot.deploy.selective_loss import SelectiveLossTest
 from surefoot.errors import ConflictError, PausedError, ReplayError, SurefootError
 from surefoot.journal.agents import Supervised, supervised
-from surefoot.journal.events import COMMANDS, FORMAT, INERT, Entry, Event
+from surefoot.journal.bodies import dense, differ, plain_plan, same_event
+from surefoot.journal.events import COMMANDS, INERT, Entry, Event
 from surefoot.journal.operator import Operator
 from surefoot.journal.reports import Report, lacking
 from surefoot.journal.settings import Settings
 from surefoot.policyset.schema import PolicySet
 from surefoot.stateful import Stateful
-from surefoot.version import VERSION
 
-__all__ = ["DeploymentState", "PendingEffects", "dense", "opening"]
+__all__ = ["DeploymentState", "PendingEffects"]
 
 SAME = 1e-9
 """Relative difference up to which recomputed numbers count as the recorded ones."""
@@ -390,9 +390,9 @@ class DeploymentState(Stateful):
     def _planned(self, plan: Plan) -> dict[str, Any]:
         waiting = self.agent.waiting
         return {
-            **_plain(plan),
+            **plain_plan(plan),
             "cells_left": int(self.agent.active.sum()),
-            "waiting": None if waiting is None else _plain(waiting),
+            "waiting": None if waiting is None else plain_plan(waiting),
         }
 
     # --------------------------------------------------------------------------- recorded against recomputed
@@ -402,8 +402,8 @@ class DeploymentState(Stateful):
         theirs = [event for event in recorded if event.kind != "planned"]
         ours = [entry for entry in expected if entry.kind != "planned"]
         for k in range(max(len(theirs), len(ours))):
-            if k >= len(theirs) or k >= len(ours) or not _same(theirs[k], ours[k]):
-                raise _differ(recorded[0], theirs[k : k + 1], ours[k : k + 1])
+            if k >= len(theirs) or k >= len(ours) or not same_event(theirs[k], ours[k]):
+                raise differ(recorded[0], theirs[k : k + 1], ours[k : k + 1])
         plans = [event for event in recorded if event.kind == "planned"]
         if plans or any(entry.kind == "planned" for entry in expected):
             self._follow(recorded[0], plans[-1].body if plans else self.plan)
@@ -416,7 +416,7 @@ class DeploymentState(Stateful):
         plan, waiting = self._plan_of(body), None if body["waiting"] is None else self._plan_of(body["waiting"])
         same = np.allclose(plan.weights, self.agent.plan.weights, rtol=0.0, atol=SAME)
         if not self.agent.certifies(plan.weights, plan.bounds):
-            raise _differ(first, [Event(first.seq, first.at, "planned", body)], [Entry("planned", ours)])
+            raise differ(first, [Event(first.seq, first.at, "planned", body)], [Entry("planned", ours)])
         self.deviations += not same
         self.agent.adopt(plan, waiting)
 
@@ -462,66 +462,3 @@ _STEERING: dict[str, Callable[[Supervised, dict[str, Any]], None]] = {
     "capped": lambda agent, body: agent.steer(cap=body["weight"]),
     "aborted": lambda agent, body: agent.steer(aborted=body["reason"], paused=None),
 }
-
-
-def dense(weights: dict[str, float], size: int) -> FloatArray:
-    """(J,) weights from the sparse form of a body."""
-    result = np.zeros(size)
-    for j, weight in weights.items():
-        result[int(j)] = weight
-    return result
-
-
-def _plain(plan: Plan) -> dict[str, Any]:
-    return {
-        "weights": {str(j): float(plan.weights[j]) for j in np.flatnonzero(plan.weights).tolist()},
-        "bounds": plan.bounds.tolist(),
-        "value": float(plan.value),
-        "certified": bool(plan.certified),
-        "reasons": {str(j): text for j, text in plan.reasons.items()},
-    }
-
-
-def _same(event: Event, entry: Entry) -> bool:
-    """Equal but for words, which may show rounded numbers, and wealths, which may differ by rounding."""
-    if event.kind != entry.kind:
-        return False
-    if event.kind in COMMANDS:
-        return event.body == entry.body
-    return all(event.body.get(name) == entry.body.get(name) for name in ("cells", "cells_left", "policy"))
-
-
-def _differ(first: Event, theirs: Sequence[Event], ours: Sequence[Entry]) -> ReplayError:
-    recorded = f"{theirs[0].kind} {ascii(theirs[0].body)[:200]}" if theirs else "nothing more"
-    computed = f"{ours[0].kind} {ascii(ours[0].body)[:200]}" if ours else "nothing more"
-    return ReplayError(
-        f"event {first.seq} ({first.kind}) must lead to what was recorded, {recorded}, got {computed}; run verify, compare the library's "
-        "version, or restore the journal from a copy",
-        code="SF-REPLAY-DIVERGED",
-    )
-
-
-def opening(policy_set: PolicySet, settings: Settings, name: str) -> dict[str, Any]:
-    """Body of the first event: all that a reader of the journal needs to know about what was opened."""
-    state = supervised(policy_set, Operator(), settings)
-    criterion, certificate = policy_set.criterion, policy_set.certificate
-    return {
-        "format": FORMAT,
-        "name": name,
-        "version": VERSION,
-        "policy_set": policy_set.hash,
-        "settings": settings.as_dict(),
-        "cost_names": list(criterion.cost_names),
-        "cost_limits": criterion.cost_limits.tolist(),
-        "cost_ceilings": state.ceilings.tolist(),
-        "discount": float(criterion.discount),
-        "cells": len(policy_set.cells),
-        "policies": len(policy_set.policies),
-        "margin": state.margin,
-        "family": policy_set.training.family,
-        "assumption": policy_set.assumption.statement,
-        "returns_level": None if state.unramped else LEVEL,
-        "ledger": [{"name": e.name, "delta": e.delta, "purpose": e.purpose} for e in state.ledger.entries],
-        "holdout": None if certificate is None else certificate.holdout,
-        "uncovered_upper": None if certificate is None else certificate.uncovered_upper,
-    }

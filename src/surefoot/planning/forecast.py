@@ -58,7 +58,7 @@ class ForecastSettings:
         evidence: ``"all"``, or ``"returns"`` where the plant will not report transitions.
         margin, cost_ceilings, p_max, delta_coverage, ramp: as for :class:`~surefoot.deploy.certified.CertifiedAgent`.
         spread: see :func:`~surefoot.planning.surrogate.fit_surrogate`.
-        seed: of everything random.
+        seed: of all random draws.
     """
 
     runs: int = 30

@@ -27,7 +27,7 @@ def read_validation(directory: Path | str) -> dict[str, Any]:
 
 
 ROWS = (
-    "agent", "scenario", "status", "runs", "violations (interval)", "refuted", "bounds", "alarms", "regret", "",
+    "agent", "scenario", "status", "runs", "violations (interval)", "rejected", "bounds", "alarms", "regret", "",
 )  # fmt: skip
 CALIBRATION = ("calibration", "position", "runs", "crossings (interval)", "")
 PROCEDURES = ("agent", "procedure", "status", "runs", "wrong acceptances", "right", "looks", "")

@@ -176,7 +176,7 @@ def _layout(models: list[TabularCMDP], tables: FloatArray, kernel_entries: int) 
 def _extend(
     run: TaskValues, boxes: Boxes, layout: Layout, parameters: FloatArray, assignment: IntArray, tables: FloatArray
 ) -> list[Offender]:
-    """Add seam and ghost tasks to the boxes; those that break the assumption are returned instead."""
+    """Add interpolated and extrapolated tasks to the boxes; those that break the assumption are returned instead."""
     interpolated, owners = interpolated_tasks(parameters, assignment)
     extrapolated, hosts = extrapolated_tasks(parameters, assignment, np.asarray(run.family.support, dtype=np.float64))
     added = np.concatenate([interpolated, extrapolated])

@@ -5,9 +5,9 @@ an upper bound on its optimal value, and its transition probabilities. A cell is
 starts as the hull of the sampled tasks nearest to one centre of the cover. Hulls of finite samples leave gaps between neighbours,
 so each box is extended:
 
-* by *seam tasks*, halfway between neighbouring sampled tasks of different cells (neighbours in the Gabriel graph of the
+* by *interpolated tasks*, halfway between neighbouring sampled tasks of different cells (neighbours in the Gabriel graph of the
   parameters), which belong to both cells: neighbours touch;
-* by *ghost tasks*, outside the sample's extremes by the distance of the fifth most extreme task (clipped to the declared support): with
+* by *extrapolated tasks*, outside the sample's extremes by the distance of the fifth most extreme task (clipped to the declared support): with
   N samples a fresh task lies beyond them with probability of order 1/(10 N) per side instead of 1/N;
 * by a small fraction of each interval's width, because a quantity need not be monotone between two tasks.
 

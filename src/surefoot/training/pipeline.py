@@ -78,7 +78,7 @@ def train(
         delta: error probability of the hold-out certificate over all looks, and the ``delta`` of Subroutine 3 when ``tasks`` is ``None``. Look a
             pays ``delta / 2^a``: half of that for coverage, half for the safe policy's margin.
         p_max: for ``cells="auto"`` only: the uncovered share that the agent is to accept; give the agent the same.
-        seed: of everything random.
+        seed: of all random draws.
         radius: ``eps`` of the cover, in the units of the coverage oracle.
         coverage, optimal, safe: the oracles ``O_c``, ``O_l``, ``O_s``; by default the CMDP distance, the exact linear program, and the
             family's own safe policy or, without one, the worst-case search.

@@ -1,14 +1,14 @@
 """Against which alternatives each cell is tested.
 
-A cell is refuted by betting on *rivals*: other cells' centres and tasks beyond the family. Every (cell, rival) pair has its own
-accumulated wealth, and the pairs' wealths are averaged with weights fixed before any data, so any choice of rivals and weights is
+A cell is rejected by betting on *alternatives*: other cells' centres and tasks beyond the family. Every (cell, alternative) pair has its own
+accumulated wealth, and the pairs' wealths are averaged with weights fixed before any data, so any choice of alternatives and weights is
 valid; it only decides how fast a wrong cell dies:
 
-* rivals stand at geometrically growing distances, each distance equally weighted, because the truth may be near or far;
-* most of the weight goes to *cheaper* rivals, those that predict smaller costs than the cell does: when one of them is true, the
-  cell's survival is what keeps the deployment too careful. Dearer rivals get the rest, so that a truth beyond the family is noticed.
+* alternatives stand at geometrically growing distances, each distance equally weighted, because the truth may be near or far;
+* most of the weight goes to *cheaper* alternatives, those that predict smaller costs than the cell does: when one of them is true, the
+  cell's survival is what keeps the deployment too careful. Costlier alternatives get the rest, so that a truth beyond the family is noticed.
 
-Letters: N cells, M outside tasks, J policies, I constraints, R rivals per cell, P = N + M points.
+Letters: N cells, M outside tasks, J policies, I constraints, R alternatives per cell, P = N + M points.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ PROBES = 32
 
 @dataclass(frozen=True, eq=False)
 class Alternatives:
-    """Pairs (cell, rival).
+    """Pairs (cell, alternative).
 
     Attributes:
         index: (N, R) points; below N a cell's centre, from N on an outside task.
-        log_weights: (N, R) logarithms of weights that sum to one per cell; ``-inf`` where there are fewer rivals.
+        log_weights: (N, R) logarithms of weights that sum to one per cell; ``-inf`` where there are fewer alternatives.
     """
 
     index: IntArray

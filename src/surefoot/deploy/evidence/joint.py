@@ -1,19 +1,19 @@
-"""Evidence from returns and costs: joint bets, one e-process per (cell, rival) pair, pooled over policies.
+"""Evidence from returns and costs: joint bets, one e-process per (cell, alternative) pair, pooled over policies.
 
 An episode's outcome is ``x = (R, C_1..C_I)`` in the box of possible outcomes. Cell i says that under the policy that ran (from the observed
-initial state, when it is told) its conditional mean lies in a box ``M_i = [lo, hi]``; the rival says ``m``. Along a direction u the bet is
+initial state, when it is told) its conditional mean lies in a box ``M_i = [lo, hi]``; the alternative says ``m``. Along a direction u the bet is
 
     1 + u . x - sup_{z in M_i} u . z,          sup = sum_f max(u_f lo_f, u_f hi_f),
 
 whose mean is at most one for **every** mean in the box, not only at its centre. Kelly's direction is ``u = S^-1 (m - p)`` with ``S`` the residual
-covariance and ``p`` the member of ``M_i`` nearest to m; where that would gain nothing under the rival (correlated signals), the diagonal of S
+covariance and ``p`` the member of ``M_i`` nearest to m; where that would gain nothing under the alternative (correlated signals), the diagonal of S
 is used, for which it does. If m itself lies in ``M_i`` there is no bet. u is scaled down so that the factor is at least ``1 - LARGEST_LOSS`` over the
-whole box of possible outcomes. Because a bet is placed only where cell and rival disagree, policies on which they agree do not eat the wealth.
+whole box of possible outcomes. Because a bet is placed only where cell and alternative disagree, policies on which they agree do not eat the wealth.
 
 S is estimated from episodes that were told before the bet was fixed, so bets are predictable. Declared signals (mean speed, energy, ...) are
 further coordinates of x, in which outside tasks have no known value: there is no gap to them along such a coordinate.
 
-Letters: N cells, R rivals, J policies, I constraints, F = 1 + I outcomes, and X declared signals more where there are any, B initial states,
+Letters: N cells, R alternatives, J policies, I constraints, F = 1 + I outcomes, and X declared signals more where there are any, B initial states,
 n episodes.
 """
 
@@ -80,7 +80,7 @@ class JointWealth(Stateful):
 
     Args:
         table: predictions.
-        rivals: the pairs.
+        alternatives: the pairs.
     """
 
     CHANGES = ("log_wealth", "scale")
@@ -122,7 +122,7 @@ class JointWealth(Stateful):
         )  # fmt: skip
 
     def log_mean(self) -> FloatArray:
-        """(N,) log of each cell's weighted average over its rivals."""
+        """(N,) log of each cell's weighted average over its alternatives."""
         return log_average(self.log_wealth, self._alternatives.log_weights)
 
 
@@ -236,7 +236,7 @@ def _bet(lower, upper, alternative, inverse, low, high, gap, u):  # type: ignore
     any_gap = False
     for f in range(n_signals):
         u[f] = 0.0
-        # Unknown values of a rival are NaN: no gap.
+        # Unknown values of an alternative are NaN: no gap.
         gap[f] = (
             0.0
             if np.isnan(alternative[f])
@@ -283,7 +283,7 @@ def _gather(table, rows, j, b, out):  # type: ignore[no-untyped-def]
 def _update(  # type: ignore[no-untyped-def]
     lower, upper, center, alternatives, used, rows, policy, columns, outcomes, inverse, low, high, log_wealth
 ):
-    """Episodes of the same policy and initial state share their bets, so they are handled together; ``used`` (N,) rivals count."""
+    """Episodes of the same policy and initial state share their bets, so they are handled together; ``used`` (N,) alternatives count."""
     n, n_signals = outcomes.shape
     points = np.arange(center.shape[0])
     below, above = np.empty((rows.size, n_signals)), np.empty((rows.size, n_signals))

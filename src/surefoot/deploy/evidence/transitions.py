@@ -1,7 +1,7 @@
-"""Likelihood evidence from transitions: one e-process per (cell, rival) pair.
+"""Likelihood evidence from transitions: one e-process per (cell, alternative) pair.
 
-Cell i says: in every (s, a) the next state's law lies in a box ``Lambda = {P : lo <= P <= hi, sum P = 1}``. Against the rival law ``Q`` the
-best bet is the likelihood ratio to the member of ``Lambda`` that is closest to the rival (reverse information projection),
+Cell i says: in every (s, a) the next state's law lies in a box ``Lambda = {P : lo <= P <= hi, sum P = 1}``. Against the alternative law ``Q`` the
+best bet is the likelihood ratio to the member of ``Lambda`` that is closest to the alternative (reverse information projection),
 
     P* = argmax_{P in Lambda} sum_s' Q(s') log P(s')  =  clip(c Q, lo, hi),  c such that it sums to one,
 
@@ -10,7 +10,7 @@ only for the tasks seen in training. The sum is bounded once more after P* was c
 continuous knapsack), and divided out if rounding left it above one. Outside the box's support the cell is impossible: the
 ratio is infinite and kills it. Per pair only the sum of logarithms is kept.
 
-Letters: N cells, R rivals, S states, A actions, E entries of the support, n transitions.
+Letters: N cells, R alternatives, S states, A actions, E entries of the support, n transitions.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ LARGEST = 1 << 21
 
 
 def log_ratios(cells: Cells, alternatives: Alternatives) -> FloatArray:
-    """(E, N, R) logarithms of the e-variables; ``-inf`` where the rival excludes a transition, ``+inf`` where the cell does.
+    """(E, N, R) logarithms of the e-variables; ``-inf`` where the alternative excludes a transition, ``+inf`` where the cell does.
 
     Raises:
         InvalidInput: the policy set has no kernels (through the caller's check).
@@ -57,12 +57,12 @@ def log_ratios(cells: Cells, alternatives: Alternatives) -> FloatArray:
 
 
 class TransitionWealth(Stateful):
-    """Accumulated log-wealth of every pair, for the cells still alive.
+    """Accumulated log-wealth of every pair, for the active cells.
 
     Args:
         cells: with kernels.
         ratios: (E, N, R) from :func:`log_ratios`.
-        rivals: the pairs.
+        alternatives: the pairs.
     """
 
     CHANGES = ("log_wealth", "impossible", "_rows")
@@ -94,7 +94,7 @@ class TransitionWealth(Stateful):
         keys = encode(rows)
         where = np.minimum(np.searchsorted(self._keys, keys), len(self._keys) - 1)
         if (self._keys[where] != keys).any() or (rows[:, :3] >= LARGEST).any():
-            # A transition that no task of any cell allows refutes every cell.
+            # A transition that no task of any cell allows rejects every cell.
             self.impossible[:] = True
             return
         self.impossible |= self._excluded[where].any(axis=0)
@@ -107,7 +107,7 @@ class TransitionWealth(Stateful):
         self.log_wealth[:] = -np.inf
 
     def log_mean(self) -> FloatArray:
-        """(N,) log of each cell's weighted average over its rivals."""
+        """(N,) log of each cell's weighted average over its alternatives."""
         return log_average(self.log_wealth, self._weights)
 
     def _compact(self, active: Any) -> None:
@@ -250,7 +250,7 @@ def _log_ratios(lower, upper, points, index, edges):  # type: ignore[no-untyped-
 
 @kernel
 def _project(alternative, lower, upper, out):  # type: ignore[no-untyped-def]
-    """``clip(c rival, lower, upper)`` that sums to one; entries the rival excludes take their share last."""
+    """``clip(c alternative, lower, upper)`` that sums to one; entries the alternative excludes take their share last."""
     low, high = 0.0, 1.0
     for _ in range(200):
         if _clipped(alternative, lower, upper, high, out) >= 1.0 or high > 1e12:

@@ -165,7 +165,7 @@ def reproduce(
         source: ``shipped`` policies and cells; ``cells`` simulates the cells of the shipped policies anew; ``all`` trains policies too.
         judged: fresh episodes per policy and test task that decide what mixtures are worth. By default what ships with the default test
             tasks, and 10 000 for others.
-        seed: of everything random.
+        seed: of all random draws.
         workers: processes that simulate.
         progress: draw progress bars where that makes sense.
 

@@ -150,7 +150,7 @@ def reproduce(
         delta: error probability, of agents and of the measurement.
         share: length of a run, as a share of the theorem's expression with constant 1.
         shortest: length of a run where that is less.
-        seed: of everything random.
+        seed: of all random draws.
         workers: processes; the result does not depend on it.
         progress: draw a progress bar where that makes sense.
 

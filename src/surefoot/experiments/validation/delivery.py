@@ -13,7 +13,7 @@ return) is told up to :data:`LATEST` episodes late, so that what is told first l
 One more, ``overdue``, loses nothing: episodes above a limit are told so late that more than :data:`~surefoot.deploy.reorder.PATIENCE` reports wait
 for them, and the agent gives them up on its own account. Nothing of that may ever be skipped, whatever holds for declared losses.
 
-Hiding costs makes policies look cheaper than they are, hiding bargains makes the real task look dearer than its cell says: the two
+Hiding costs makes policies look cheaper than they are, hiding bargains makes the real task look costlier than its cell says: the two
 directions in which a careless treatment of missing reports breaks a guarantee. Letters: n episodes, I constraints.
 """
 

@@ -4,7 +4,7 @@ A row is *judged* where the agent's trust level makes a claim and what it assume
 every other row is *measured*. A judged row fails when one of three one-sided binomial tests rejects, at level :data:`LEVEL`:
 
 * the rate of runs with any violation is at most ``delta``;
-* the rate of runs in which the lowest-index cell of the real task was refuted is at most ``delta_e``;
+* the rate of runs in which the lowest-index cell of the real task was rejected is at most ``delta_e``;
 * the rate of runs in which some data bound fell below the real cost of its policy is at most ``delta_b``.
 
 A correct agent fails a row with probability at most ``3 LEVEL``.

@@ -1,7 +1,7 @@
 """One run of one agent on one task, watched by a judge who knows the truth.
 
 Every deployed mixture ``w`` is scored exactly, ``V(w) = sum_j w_j V(pi_j)``; a run *violates* when any of them costs more than a limit.
-Beside that, the two events that the proof is about are watched: the lowest-index cell that contains the real task is refuted (promised:
+Beside that, the two events that the proof is about are watched: the lowest-index cell that contains the real task is rejected (promised:
 probability at most ``delta_e``), and some data bound lies below the real cost of its policy (at most ``delta_b``). Most of them harm
 nobody, so that a broken constant shows there long before it shows as violations.
 
@@ -86,7 +86,7 @@ class Outcome:
         first: how many episodes had been asked before the first such episode, ``None`` if there is none.
         excess: largest excess over a limit, negative where all stayed below.
         cause: key of :data:`CAUSES`, ``None`` without violation.
-        eliminated: whether the lowest-index cell of the task was refuted; ``None`` where that is no question.
+        eliminated: whether the lowest-index cell of the task was rejected; ``None`` where that is no question.
         bound_failed: whether some data bound fell below the real cost; ``None`` for agents without bounds.
         alarm: episodes asked when the alarm was raised, ``None`` if it was not.
         violating_before_alarm: violating episodes before it (all of them without alarm).

@@ -39,7 +39,7 @@ ROUNDING = 1e-6
 NO_CLAIM = "the agent makes no claim that could be judged"
 
 CAUSES = {
-    "false elimination": "every cell that contains the real task had been refuted",
+    "false elimination": "every cell that contains the real task had been rejected",
     "data bound": "a data bound lay below the real cost of its policy",
     "no cell": "the real task lies in no cell (the assumption of trust in cells is false)",
     "safe margin": "the safe policy has less margin than stated (an assumption is false)",
@@ -152,7 +152,7 @@ def cause_of(trust: str | None, truth: Truth, margin: float, active: Any, bounds
         trust: the agent's trust level, ``None`` for agents without one.
         truth: of the task.
         margin: the agent's stated ``xi``.
-        alive: (N,) cells the agent had not refuted, or ``None``.
+        alive: (N,) cells the agent had not rejected, or ``None``.
         bounds: (J, I) the agent's data bounds, or ``None``.
         played: (J,) booleans, the policies in the mixture.
     """

@@ -27,7 +27,7 @@ SHADES = ("#0072B2", "#E69F00", "#CC79A7", "#56B4E9", "#D55E00")
 WIDE, NARROW = 760, 356  # pixels: pages on a desk and on a telephone
 
 MAY_GO_WRONG = {
-    "elimination": "chance refutes the very cell that the real task lies in",
+    "elimination": "chance rejects the very cell that the real task lies in",
     "bounds": "chance makes a bound on the cost of some policy too low",
 }
 

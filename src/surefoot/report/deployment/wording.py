@@ -88,7 +88,7 @@ _WORDS: dict[str, Callable[[dict[str, Any], Names], str]] = {
     "told": lambda body, _: f"episodes {_ids(body['ids'])} reported",
     "lost": lambda body, _: f"episodes {_ids(body['ids'])} declared lost",
     "planned": _planned,
-    "eliminated": lambda body, _: f"cells {_ids(body['cells'])} refuted, {body['cells_left']} left",
+    "eliminated": lambda body, _: f"cells {_ids(body['cells'])} rejected, {body['cells_left']} left",
     "readmitted": lambda body, _: f"cells {_ids(body['cells'])} put back, {body['cells_left']} left",
     "target": _text,
     "ramp": _text,

@@ -1,0 +1,84 @@
+"""Bodies of events as plain values: plans, the opening; and recorded events against recomputed ones. Letters: J policies."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from surefoot.arrays import FloatArray
+from surefoot.deploy.comparison import LEVEL
+from surefoot.deploy.planner import Plan
+from surefoot.errors import ReplayError
+from surefoot.journal.agents import supervised
+from surefoot.journal.events import COMMANDS, FORMAT, Entry, Event
+from surefoot.journal.operator import Operator
+from surefoot.journal.settings import Settings
+from surefoot.policyset.schema import PolicySet
+from surefoot.version import VERSION
+
+__all__ = ["dense", "differ", "opening", "plain_plan", "same_event"]
+
+
+def dense(weights: dict[str, float], size: int) -> FloatArray:
+    """(J,) weights from the sparse form of a body."""
+    result = np.zeros(size)
+    for j, weight in weights.items():
+        result[int(j)] = weight
+    return result
+
+
+def plain_plan(plan: Plan) -> dict[str, Any]:
+    return {
+        "weights": {str(j): float(plan.weights[j]) for j in np.flatnonzero(plan.weights).tolist()},
+        "bounds": plan.bounds.tolist(),
+        "value": float(plan.value),
+        "certified": bool(plan.certified),
+        "reasons": {str(j): text for j, text in plan.reasons.items()},
+    }
+
+
+def same_event(event: Event, entry: Entry) -> bool:
+    """Equal but for words, which may show rounded numbers, and wealths, which may differ by rounding."""
+    if event.kind != entry.kind:
+        return False
+    if event.kind in COMMANDS:
+        return event.body == entry.body
+    return all(event.body.get(name) == entry.body.get(name) for name in ("cells", "cells_left", "policy"))
+
+
+def differ(first: Event, theirs: Sequence[Event], ours: Sequence[Entry]) -> ReplayError:
+    recorded = f"{theirs[0].kind} {ascii(theirs[0].body)[:200]}" if theirs else "nothing more"
+    computed = f"{ours[0].kind} {ascii(ours[0].body)[:200]}" if ours else "nothing more"
+    return ReplayError(
+        f"event {first.seq} ({first.kind}) must lead to what was recorded, {recorded}, got {computed}; run verify, compare the library's "
+        "version, or restore the journal from a copy",
+        code="SF-REPLAY-DIVERGED",
+    )
+
+
+def opening(policy_set: PolicySet, settings: Settings, name: str) -> dict[str, Any]:
+    """Body of the first event: all that a reader of the journal needs to know about what was opened."""
+    state = supervised(policy_set, Operator(), settings)
+    criterion, certificate = policy_set.criterion, policy_set.certificate
+    return {
+        "format": FORMAT,
+        "name": name,
+        "version": VERSION,
+        "policy_set": policy_set.hash,
+        "settings": settings.as_dict(),
+        "cost_names": list(criterion.cost_names),
+        "cost_limits": criterion.cost_limits.tolist(),
+        "cost_ceilings": state.ceilings.tolist(),
+        "discount": float(criterion.discount),
+        "cells": len(policy_set.cells),
+        "policies": len(policy_set.policies),
+        "margin": state.margin,
+        "family": policy_set.training.family,
+        "assumption": policy_set.assumption.statement,
+        "returns_level": None if state.unramped else LEVEL,
+        "ledger": [{"name": e.name, "delta": e.delta, "purpose": e.purpose} for e in state.ledger.entries],
+        "holdout": None if certificate is None else certificate.holdout,
+        "uncovered_upper": None if certificate is None else certificate.uncovered_upper,
+    }
