@@ -7,6 +7,7 @@ import os
 import shutil
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -377,6 +378,42 @@ def test_one_of_several_is_removed_and_the_others_stay(
         remove(url, name)
     if backend == "sqlite":
         assert not any(Path(url).parent.iterdir())
+
+
+def test_the_policy_set_of_a_deployment_that_cannot_be_read_is_kept(
+    disk: Path, tiny_set: PolicySet, full_set: PolicySet
+) -> None:
+    """Which set the other one needs is unknown, so none is removed; of one that can be read, only its own is kept."""
+    kept = {}
+    for damaged in (False, True):
+        file = disk / f"{damaged}.db"
+        for name, policy_set in (("one", tiny_set), ("two", full_set)):
+            open_plant(file, policy_set, name=name).close()
+        with closing(table(file)) as connection:
+            if damaged:
+                connection.execute("UPDATE events SET body = x'00' WHERE number = (1 << 40) + 1")
+        assert remove(file, "one").others == ("two",)
+        with closing(table(file)) as connection:
+            kept[damaged] = len(connection.execute("SELECT hash FROM policy_sets").fetchall())
+    assert kept == {False: 1, True: 2}
+
+
+def test_a_file_of_somebody_else_is_not_removed(disk: Path, tiny_set: PolicySet) -> None:
+    notes, other = disk / "notes.txt", disk / "other.db"
+    notes.write_bytes(b"no database at all")
+    with pytest.raises(JournalError):
+        remove(notes, "plant")
+    with closing(table(other)) as connection:
+        connection.execute("CREATE TABLE mine (x)")
+    with refused("SF-DEPLOYMENT-UNKNOWN"):
+        remove(other)
+    driven(other, tiny_set, 2)  # a journal in the same file is removed, and nothing else
+    assert other not in remove(other).files
+    with closing(table(other)) as connection:
+        assert connection.execute("SELECT count(*) FROM mine").fetchone() == (0,)
+        assert connection.execute("SELECT count(*) FROM events").fetchone() == (0,)
+    driven(other, tiny_set, 1)
+    assert notes.exists()
 
 
 def test_what_is_left_of_a_deleted_file_is_removed(disk: Path, tiny_set: PolicySet) -> None:

@@ -1,6 +1,7 @@
 """Remove a deployment for good, with everything that belongs to it.
 
-    SQLite       its rows; <file>-mark-..., <file>-stops-...; with the last deployment also <file>, <file>-wal, <file>-shm and <file>-queue
+    SQLite       its rows; <file>-mark-..., <file>-stops-...; with the last deployment also <file>, <file>-wal, <file>-shm and <file>-queue,
+                 unless the file holds tables of somebody else
     PostgreSQL   its rows; the mark in this user's state folder. Other clients keep their marks, which match nothing: a new journal has a new key
 
 Where the SQLite file was deleted already, its mark still forbids a new deployment there. Removing the deployment deletes the mark as well. The key
@@ -19,7 +20,7 @@ import sqlalchemy as sa
 from surefoot.errors import InvalidInput, JournalError
 from surefoot.journal.stop_requests import SECONDS
 from surefoot.journal.store import Store, Transaction
-from surefoot.journal.tables import DEPLOYMENTS, EVENTS, POLICY_SETS, SHIFT, SNAPSHOTS
+from surefoot.journal.tables import DEPLOYMENTS, EVENTS, METADATA, POLICY_SETS, SHIFT, SNAPSHOTS
 
 __all__ = ["Belongings", "belongings", "remove"]
 
@@ -65,7 +66,8 @@ def belongings(url: str | os.PathLike[str], name: str = "default") -> Belongings
             store.create()
         with store.reading() as transaction:
             events, others = _counted(transaction)
-        return _found(store, events, others)
+            shared = store.sqlite and _shared(transaction)
+        return _found(store, events, others, shared)
     finally:
         store.close()
 
@@ -107,9 +109,14 @@ def _counted(transaction: Transaction) -> tuple[int, tuple[str, ...]]:
     return transaction.last()[0], tuple(str(name) for name in names if name != transaction.name)
 
 
-def _found(store: Store, events: int, others: tuple[str, ...]) -> Belongings:
+def _shared(transaction: Transaction) -> bool:
+    """Whether the file holds other tables than a journal's: then it is somebody else's too, and stays."""
+    return bool(set(sa.inspect(transaction.connection).get_table_names()) - set(METADATA.tables))
+
+
+def _found(store: Store, events: int, others: tuple[str, ...], shared: bool = False) -> Belongings:
     paths = list(store.beside())
-    if store.sqlite and not others:
+    if store.sqlite and not others and not shared:
         paths += [Path(f"{store.file}{end}") for end in ("-queue", "-wal", "-shm", "")]
     files = tuple(path for path in paths if path.exists())
     if not events and (others or not files):
