@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from surefoot.errors import InvalidInput
 from surefoot.json_reading import parse_strictly, read_object, required
+from tests.refusals import refused
 
 
 def test_an_object_is_read(tmp_path: Path) -> None:
@@ -17,32 +17,32 @@ def test_an_object_is_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "message"),
+    ("content", "refusal"),
     [
-        (None, "log.json is missing; run it again"),
-        (b"{", "log.json must be readable JSON, got .*; run it again"),
-        (b"\xff{}", "log.json must be readable JSON, got .*utf-8.*; run it again"),
-        (b"[" * 200_000, "log.json must be readable JSON, got .*; run it again"),
-        (b"[1]", "log.json must hold a JSON object, got list; run it again"),
-        (b"null", "log.json must hold a JSON object, got NoneType; run it again"),
+        (None, ("SF-RECORD-MISSING", "log.json", "run it again")),
+        (b"{", ("SF-RECORD-UNREADABLE", "log.json", "run it again")),
+        (b"\xff{}", ("SF-RECORD-UNREADABLE", "log.json", "utf-8", "run it again")),
+        (b"[" * 200_000, ("SF-RECORD-UNREADABLE", "log.json", "run it again")),
+        (b"[1]", ("SF-RECORD-FIELD", "log.json", "list", "run it again")),
+        (b"null", ("SF-RECORD-FIELD", "log.json", "NoneType", "run it again")),
     ],
 )
-def test_what_is_no_object_is_refused(tmp_path: Path, content: bytes | None, message: str) -> None:
+def test_what_is_no_object_is_refused(tmp_path: Path, content: bytes | None, refusal: tuple[str, ...]) -> None:
     path = tmp_path / "log.json"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(InvalidInput, match=message):
+    with refused(*refusal):
         read_object(path, remedy="run it again")
 
 
 def test_a_folder_is_no_file(tmp_path: Path) -> None:
-    with pytest.raises(InvalidInput, match="must be readable JSON"):
+    with refused("SF-RECORD-UNREADABLE", str(tmp_path)):
         read_object(tmp_path, remedy="run it again")
 
 
 def test_a_missing_key_is_named() -> None:
     assert required({"a": None}, "a", where="summary", remedy="run it again") is None
-    with pytest.raises(InvalidInput, match=r"summary must have the key 'b', got \['a'\]; run it again"):
+    with refused("SF-RECORD-FIELD", "summary", "'b'", "['a']", "run it again"):
         required({"a": 1}, "b", where="summary", remedy="run it again")
 
 
