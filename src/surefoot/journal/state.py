@@ -191,7 +191,7 @@ class DeploymentState(Stateful):
         self.pending_effects = None if report is None else PendingEffects(self.seq, entries[-1].body, report)
 
     def replay(self, events: Iterable[Event]) -> None:
-        """DeploymentState what a journal records from event ``seq + 1`` on.
+        """Take in what a journal records from event ``seq + 1`` on.
 
         Raises:
             ReplayError: the recomputation leads elsewhere.
@@ -206,7 +206,7 @@ class DeploymentState(Stateful):
         self._replay(group)
 
     def _replay(self, group: list[Event]) -> None:
-        """DeploymentState an event and its consequences, or the consequences of the tail."""
+        """Take in an event and its consequences, or the consequences of the report before it."""
         if not group:
             return
         first = group[0]
