@@ -17,20 +17,20 @@ from scipy.optimize import linprog
 from surefoot import JournalError, PolicySet
 from surefoot.audit import event, verify
 from surefoot.audit.bounds import DataBounds
+from surefoot.audit.cell_wealth import CellWealth
 from surefoot.audit.groups import Group, PredictedBoxes
 from surefoot.audit.monitor import CostWatch
 from surefoot.audit.opening import Disagreement
 from surefoot.audit.single_bets import e_variables
 from surefoot.audit.walk import Audit
-from surefoot.audit.wealth import CellWealth
 from surefoot.deploy import objective, tuning
 from surefoot.deploy.bounds import CostBounds
 from surefoot.deploy.evidence.mixture import FINAL, Evidence
 from surefoot.deploy.evidence.transitions import log_ratios
 from surefoot.deploy.monitor import Monitor
+from surefoot.deploy.report import Report
 from surefoot.journal import Event, Settings, events
 from surefoot.journal.events import COMMANDS
-from surefoot.journal.reports import Report
 from surefoot.journal.state import DeploymentState
 from surefoot.policyset.schema import Certificate, Look
 from surefoot.stats.ledger import Ledger

@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 
 from surefoot import InvalidReport, JournalError, PausedError, PolicySet, ReplayError
 from surefoot.audit import verify
+from surefoot.deploy.report import Report
 from surefoot.deploy.turns import Turns
 from surefoot.journal import Deployment, Event, Settings, snapshot
 from surefoot.journal.bodies import opening
 from surefoot.journal.events import COMMANDS, canonical, chained
-from surefoot.journal.reports import Report
 from surefoot.journal.state import DeploymentState
 from surefoot.journal.status import DeploymentStatus
 from tests.journal.plants import (

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from surefoot.arrays import FloatArray, IntArray
-from surefoot.audit.cells import CellDecisions
+from surefoot.audit.cell_decisions import CellDecisions
 from surefoot.audit.groups import Group
 from surefoot.audit.order import CLOSE
 from surefoot.policy import TabularPolicy

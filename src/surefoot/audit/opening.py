@@ -13,13 +13,13 @@ import numpy as np
 
 from surefoot.arrays import FloatArray
 from surefoot.audit.bounds import DataBounds
+from surefoot.audit.cell_wealth import CellWealth
 from surefoot.audit.event import AuditedEvent
 from surefoot.audit.groups import PredictedBoxes
 from surefoot.audit.monitor import CostWatch, SafeCheck
 from surefoot.audit.order import AskOrder, MissingDraws
 from surefoot.audit.posterior import CellPosterior
 from surefoot.audit.returns import ReturnBounds
-from surefoot.audit.wealth import CellWealth
 from surefoot.deploy.evidence.mixture import FINAL
 from surefoot.deploy.trust import BOUNDS_SHARE
 from surefoot.deploy.tuning import TUNING

@@ -2,7 +2,7 @@
 
 What is checked, event by event: the chain of digests; every draw, from the seed and the mixture in force; every mixture in force at a
 draw, against rows of bounds recomputed here; every new plan against those rows and, as a linear program solved through another interface,
-for being the best of them; every cell eliminated or readmitted, by e-values recomputed here (:mod:`surefoot.audit.wealth`); alarms,
+for being the best of them; every cell eliminated or readmitted, by e-values recomputed here (:mod:`surefoot.audit.cell_wealth`); alarms,
 targets, caps, approvals, pauses, flags; that no report was taken twice or for an episode never asked. Only choices (constants, grids,
 alternatives) are shared with the code that made the decisions. Where a recomputed number lies within rounding of a threshold the recorded
 decision stands.

@@ -173,7 +173,7 @@ class Data(TrustLevel):
     """Real costs alone."""
 
     name = "data"
-    assumes = "the safe policy keeps its margin to the limit and no episode costs more than the declared ceiling; nothing is assumed of the simulator"
+    assumes = ASSUMES["data"]
     weighs_cells: bool = False
     compares: bool = False
     simulated_ceilings: bool = False

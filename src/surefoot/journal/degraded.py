@@ -18,11 +18,11 @@ from typing import Any
 
 import numpy as np
 
+from surefoot.deploy.report import Report
 from surefoot.errors import ConflictError, InvalidReport, PausedError
 from surefoot.journal.agents import supervised
 from surefoot.journal.events import Entry, Event
 from surefoot.journal.operator import Operator
-from surefoot.journal.reports import Report
 from surefoot.journal.settings import Settings
 from surefoot.journal.store import Transaction
 from surefoot.policyset.schema import PolicySet

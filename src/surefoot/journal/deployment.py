@@ -29,6 +29,7 @@ from typing import Any, Literal, Self, Unpack, overload
 
 from surefoot.arrays import check_integer, check_real, freeze
 from surefoot.audit import Verification, verify
+from surefoot.deploy.report import Report, episode_ids
 from surefoot.errors import (
     ConflictError,
     InvalidReport,
@@ -39,8 +40,8 @@ from surefoot.errors import (
 from surefoot.journal.bodies import dense
 from surefoot.journal.degraded import Outline, held
 from surefoot.journal.events import Entry, Event
+from surefoot.journal.missing_parts import lacking, warning
 from surefoot.journal.opening import check_text, create_deployment, first_event, own_policy_set, who_acts
-from surefoot.journal.reports import Report, episode_ids, lacking, warning
 from surefoot.journal.retries import Known, check_number, lost_before, not_told_before
 from surefoot.journal.session import Session, nothing, stands
 from surefoot.journal.settings import SettingOptions, Settings, check_origin, named_options

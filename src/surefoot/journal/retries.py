@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from surefoot.deploy.report import Report
 from surefoot.errors import ConflictError, InvalidReport
 from surefoot.journal.degraded import Outline
 from surefoot.journal.events import Event
-from surefoot.journal.reports import Report
 from surefoot.journal.state import DeploymentState
 from surefoot.journal.store import Transaction
 

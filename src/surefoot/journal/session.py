@@ -16,11 +16,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Self, TypeVar
 
+from surefoot.deploy.report import Report
 from surefoot.errors import InvalidInput, InvalidReport, JournalError, JournalUnavailable, PausedError, ReplayError
 from surefoot.journal import snapshot
 from surefoot.journal.degraded import REFUSED, Outline, held
 from surefoot.journal.events import Entry
-from surefoot.journal.reports import Report
 from surefoot.journal.settings import Settings
 from surefoot.journal.state import DeploymentState
 from surefoot.journal.status import DeploymentStatus

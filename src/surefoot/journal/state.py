@@ -27,13 +27,14 @@ from typing import Any
 import numpy as np
 
 from surefoot.deploy.planner import Plan
+from surefoot.deploy.report import Report
 from surefoot.deploy.selective_loss import SelectiveLossTest
 from surefoot.errors import ConflictError, PausedError, ReplayError, SurefootError
 from surefoot.journal.agents import Supervised, supervised
 from surefoot.journal.bodies import dense, differ, plain_plan, same_event
 from surefoot.journal.events import COMMANDS, INERT, Entry, Event
+from surefoot.journal.missing_parts import lacking
 from surefoot.journal.operator import Operator
-from surefoot.journal.reports import Report, lacking
 from surefoot.journal.settings import Settings
 from surefoot.policyset.schema import PolicySet
 from surefoot.stateful import Stateful

@@ -8,8 +8,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from surefoot.deploy.report import Report
 from surefoot.journal.events import canonical
-from surefoot.journal.reports import Report
 
 ROWS = [[1, 0, 2, 3], [0, 1, 1, 1], [1, 0, 2, 4], [0, 0, 0, 0]]
 

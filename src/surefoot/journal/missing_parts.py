@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from surefoot.deploy.report import OPTIONAL, Report, episode_ids
+from surefoot.deploy.report import OPTIONAL, Report
 
-__all__ = ["Report", "episode_ids", "lacking", "warning"]
+__all__ = ["lacking", "warning"]
 
 
 def lacking(report: Report, usable: Collection[str]) -> tuple[str, ...]:
