@@ -679,7 +679,7 @@ def test_events_name_what_happened(deploy_set: PolicySet) -> None:
     one = agent(deploy_set, evidence="returns")
     play_batches(one, NoisyGridworld().cmdp([0.27]), 1500, seed=0)
     gone = [e for e in one.events if e.kind == "eliminated"]
-    assert gone and all("refuted" in e.text and "left" in e.text for e in gone)
+    assert gone and all("rejected" in e.text and "left" in e.text for e in gone)
     assert gone[-1].text.endswith(f"{int(one.active.sum())} left")
     one.ask(3)
     one.lost([1500, 1502])

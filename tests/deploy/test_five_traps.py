@@ -19,6 +19,7 @@ from surefoot.deploy.evidence import Evidence
 from surefoot.deploy.evidence.alternatives import Alternatives, choose_alternatives
 from surefoot.deploy.evidence.predictions import PredictionTable
 from surefoot.deploy.evidence.transitions import log_average, log_ratios
+from surefoot.deploy.objective import Objective
 from surefoot.deploy.planner import Plan
 from surefoot.policyset.schema import Cells
 from surefoot.stats.betting import IntervalWealth, MeanUpperBounds, bet_grid
@@ -352,7 +353,7 @@ def mixed_agent(monkeypatch: pytest.MonkeyPatch) -> CertifiedAgent:
     reward, cost = np.full((2, 2), 5.0), np.array([[[0.5], [4.5]], [[0.4], [4.4]]])
     fixed = Plan(np.array([0.75, 0.25]), np.array([1.5]), 5.0, True, {0: "test", 1: "test"})
     monkeypatch.setattr(CertifiedAgent, "_make_plan", lambda self: fixed)
-    monkeypatch.setattr(CertifiedAgent, "_look_again", lambda self, guess: None)
+    monkeypatch.setattr(Objective, "update", lambda self, settled, barred: (False, None))
     monkeypatch.setattr(CertifiedAgent, "_bounds_matter", lambda self: False)
     return CertifiedAgent(hand_made(reward, cost, own=[1, 1]), trust="data", monitor_delta=0.2)
 

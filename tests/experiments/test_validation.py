@@ -357,7 +357,7 @@ def test_the_adversary_decides_by_the_outcome(mode: str) -> None:
     rng = np.random.default_rng(0)
     returns, costs = rng.random(4000), np.where(rng.random((4000, 1)) < 0.3, 5.0, 0.0)
     deceit = Adversary(mode, np.array([1.5]), 9000, np.random.default_rng(1))
-    fates = deceit.fates(5000, returns, costs)
+    fates = deceit.delivery(5000, returns, costs)
     good = returns >= np.median(returns)
     assert (fates.delay[~good & ~fates.lost] == 0).all()
     assert set(fates.delay[good & ~fates.lost]) == {LATEST // 2, LATEST}
@@ -368,7 +368,7 @@ def test_the_adversary_decides_by_the_outcome(mode: str) -> None:
         assert fates.lost[hidden].mean() == pytest.approx(0.1, abs=0.03)
     assert fates.declared.sum() == (0 if mode == "hide in silence" else fates.lost.sum())
     if mode == "hide in silence":
-        assert not deceit.fates(100, returns, costs).lost.any(), "it starts after a third of the run"
+        assert not deceit.delivery(100, returns, costs).lost.any(), "it starts after a third of the run"
 
 
 def test_reports_arrive_late_split_by_outcome_and_lost_ones_never(monkeypatch: pytest.MonkeyPatch) -> None:

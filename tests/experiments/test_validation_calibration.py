@@ -131,7 +131,7 @@ def test_the_average_that_decides_is_the_weighted_average_of_the_parts() -> None
         evidence.settle(told, [(evidence.bets(), np.arange(50))])
     wealth = log_wealths(evidence, "returns", 0)
     shares = evidence.weights
-    expected = shares.joint * math.exp(wealth["joint"]) + shares.separate * math.exp(wealth["separate"])
+    expected = shares["joint"] * math.exp(wealth["joint"]) + shares["separate"] * math.exp(wealth["separate"])
     assert wealth["returns"] == pytest.approx(math.log(expected))
     evidence.watched[0] = False
     assert log_wealths(evidence, "returns", 0) == {"returns": math.inf}
