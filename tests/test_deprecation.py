@@ -21,6 +21,16 @@ def test_an_argument_under_its_old_name_is_taken_and_warned_about() -> None:
         assert doubled(width=4) == 8  # type: ignore[call-arg]
 
 
+@renamed_arguments(percent=("share", lambda percent: percent / 100.0))
+def halved(share: float = 1.0) -> float:
+    return share / 2.0
+
+
+def test_an_argument_that_changed_its_unit_is_converted() -> None:
+    with pytest.warns(DeprecationWarning, match="the argument percent is now called share"):
+        assert halved(percent=50.0) == 0.25  # type: ignore[call-arg]
+
+
 def test_an_argument_under_both_names_is_refused() -> None:
     with refused("SF-ARGUMENT-COMBINATION", "num_envs"):
         doubled(num_envs=3, width=4)  # type: ignore[call-arg]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from functools import wraps
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from surefoot.errors import InvalidInput
 
@@ -20,8 +20,8 @@ def warn_renamed(old: str, new: str, *, depth: int = 3) -> None:
     warnings.warn(f"{old} is now called {new}; the old name will go away", DeprecationWarning, stacklevel=depth)
 
 
-def renamed_arguments(**renamed: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Let a function take keyword arguments under their old names too; ``old="new"`` for each.
+def renamed_arguments(**renamed: str | tuple[str, Callable[[Any], Any]]) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Let a function take keyword arguments under their old names too; ``old="new"`` for each, or ``old=("new", convert)``.
 
     Raises:
         InvalidInput: when the function is called with an argument under both names.
@@ -30,18 +30,23 @@ def renamed_arguments(**renamed: str) -> Callable[[Callable[P, R]], Callable[P, 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
         @wraps(function)
         def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
-            for old, new in renamed.items():
+            for old, named in renamed.items():
                 if old not in kwargs:
                     continue
+                new, convert = (named, _unchanged) if isinstance(named, str) else named
                 if new in kwargs:
                     raise InvalidInput(
                         f"{new} must be given once, got it as {old} too; leave {old} out",
                         code="SF-ARGUMENT-COMBINATION",
                     )
                 warn_renamed(f"the argument {old}", new)
-                kwargs[new] = kwargs.pop(old)
+                kwargs[new] = convert(kwargs.pop(old))
             return function(*args, **kwargs)
 
         return wrapper
 
     return decorate
+
+
+def _unchanged(value: Any) -> Any:
+    return value

@@ -164,7 +164,7 @@ def sb3(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 
 def small(sb3: Any, **more: Any) -> Any:
-    return sb3.PPOLagrangian(**({"hidden": (4,), "environments": 3, "batch_steps": 20} | more))
+    return sb3.PPOLagrangian(**({"hidden": (4,), "environments": 3, "n_steps": 20} | more))
 
 
 def envs_of(sb3: Any, family: GymFamily, tasks: Any, conditioned: bool = True) -> Any:
@@ -263,7 +263,7 @@ def test_training_conditioned_on_the_task(sb3: Any) -> None:
 
 def test_the_multiplier_of_the_worst_task_rises_most(sb3: Any) -> None:
     told: list[dict[str, float]] = []
-    trained = small(sb3, share=0.75, multiplier_rate=0.3).train(
+    trained = small(sb3, cost_limit_fraction=0.75, multiplier_rate=0.3).train(
         press(), steps=1200, seed=0, tasks=[[0.5], [1.5]], episodes=4, tell=told.append
     )
     # Random effort costs 10 z / 3 on average: 1.7 and 5 with 1.5 to spend.
@@ -292,7 +292,7 @@ def test_a_seed_decides_everything(sb3: Any) -> None:
 def test_a_library_is_trained_from_its_recipe(safe_steps: int, sb3: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     from surefoot.experiments.locomotion import library
 
-    tiny = {"environments": 2, "batch_steps": 16}
+    tiny = {"environments": 2, "n_steps": 16}
     changes: dict[str, Any] = {
         "members": np.array([[0.3], [0.6]]),
         "tuned": (1,),

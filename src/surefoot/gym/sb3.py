@@ -23,6 +23,7 @@ import numpy as np
 
 from surefoot.arrays import FloatArray, as_floats, check_integer
 from surefoot.controllers import MLPPolicy
+from surefoot.deprecation import renamed_arguments
 from surefoot.errors import InvalidInput, MissingExtra
 from surefoot.gym.family import GymFamily
 from surefoot.gym.lagrange import Multipliers, Trained, evaluate_trained, step_costs
@@ -168,27 +169,27 @@ class PPOLagrangian:
     Attributes:
         hidden: widths of the hidden layers of policy and critic.
         environments: stepped in lockstep.
-        batch_steps: steps of each of them between updates.
-        epochs, minibatch: of an update.
+        n_steps: of each of them between updates.
+        epochs, batch_size: of an update.
         learning_rate: at the start; it falls linearly to a tenth of that.
         multiplier_rate, multiplier_start: of the dual ascent; a run that goes on from a policy that was held back by a multiplier should start
             near it, or it first forgets the limit.
-        deviation: of the exploration at the start.
-        smoothing: of the advantage estimates (``lambda`` of GAE).
-        share: of the cost limit that training may use; below 1 leaves a margin.
+        log_std_init: logarithm of the exploration's standard deviation at the start.
+        gae_lambda: of the advantage estimates.
+        cost_limit_fraction: of the cost limit, what training may use; below 1 leaves a margin.
     """
 
     hidden: tuple[int, ...] = (64, 64)
     environments: int = 16
-    batch_steps: int = 128
+    n_steps: int = 128
     epochs: int = 10
-    minibatch: int = 256
+    batch_size: int = 256
     learning_rate: float = 5e-4
     multiplier_rate: float = 0.01
     multiplier_start: float = 0.1
-    deviation: float = 0.4
-    smoothing: float = 0.95
-    share: float = 1.0
+    log_std_init: float = float(np.log(0.4))
+    gae_lambda: float = 0.95
+    cost_limit_fraction: float = 1.0
 
     def train(
         self,
@@ -227,7 +228,12 @@ class PPOLagrangian:
         sees = listed is None if conditioned is None else conditioned
         rng = np.random.default_rng(seed)
         multipliers = Multipliers.start(
-            family.criterion, family.support, listed, self.share, self.multiplier_rate, self.multiplier_start
+            family.criterion,
+            family.support,
+            listed,
+            self.cost_limit_fraction,
+            self.multiplier_rate,
+            self.multiplier_start,
         )
         first = int(rng.integers(2**30))
         course = Course(_drawer(family, listed, rng), multipliers, first)
@@ -259,19 +265,29 @@ class PPOLagrangian:
             "MlpPolicy",
             envs,
             learning_rate=lambda left: rate * (0.1 + 0.9 * left),
-            n_steps=self.batch_steps,
-            batch_size=self.minibatch,
+            n_steps=self.n_steps,
+            batch_size=self.batch_size,
             n_epochs=self.epochs,
             gamma=discount,
-            gae_lambda=self.smoothing,
+            gae_lambda=self.gae_lambda,
             seed=seed,
             device="cpu",
             policy_kwargs={
                 "net_arch": {"pi": list(self.hidden), "vf": list(self.hidden)},
                 "activation_fn": torch.nn.Tanh,
-                "log_std_init": float(np.log(self.deviation)),
+                "log_std_init": self.log_std_init,
             },
         )
+
+
+# Names of settings before they were Stable-Baselines3's own; ``deviation`` was no logarithm.
+PPOLagrangian.__init__ = renamed_arguments(  # type: ignore[method-assign]
+    batch_steps="n_steps",
+    minibatch="batch_size",
+    smoothing="gae_lambda",
+    share="cost_limit_fraction",
+    deviation=("log_std_init", lambda deviation: float(np.log(deviation))),
+)(PPOLagrangian.__init__)
 
 
 def _drawer(family: GymFamily, listed: FloatArray | None, rng: np.random.Generator) -> Callable[[], FloatArray]:

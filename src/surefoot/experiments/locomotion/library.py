@@ -46,7 +46,7 @@ class Recipe:
         steps: of that run.
         tuned: which members get a run of their own.
         tuned_steps: of each of these.
-        tuned_deviation: of their exploration, which has something to find.
+        tuned_log_std_init: of their exploration, which has something to find.
         safe_start: (p,) the task whose policy the safe one starts from.
         safe_tasks: (T, p) the list that it must be safe on.
         safe_share: of the limit.
@@ -63,9 +63,9 @@ class Recipe:
     safe_steps: int
     tuned: tuple[int, ...] = ()
     tuned_steps: int = 60_000
-    tuned_deviation: float = 0.12
+    tuned_log_std_init: float = float(np.log(0.12))
     further: Mapping[str, Any] = field(
-        default_factory=lambda: {"deviation": 0.08, "learning_rate": 2e-4, "multiplier_rate": 0.05}
+        default_factory=lambda: {"log_std_init": float(np.log(0.08)), "learning_rate": 2e-4, "multiplier_rate": 0.05}
     )
 
 
@@ -96,7 +96,7 @@ def _frictions(*values: float) -> FloatArray:
 RECIPES = {
     "hopper": Recipe(
         members=_column(0.2, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.8),
-        settings={"deviation": 0.3},
+        settings={"log_std_init": float(np.log(0.3))},
         steps=1_000_000,
         safe_start=(0.3,),
         safe_tasks=_column(0.2, 0.35, 0.5, 0.65, 0.8),
@@ -107,7 +107,7 @@ RECIPES = {
     ),
     "half-cheetah": Recipe(
         members=_column(0.2, 0.4, 0.6, 0.75, 0.9, 1.0, 1.1, 1.25, 1.4, 1.6, 1.8),
-        settings={"deviation": 0.35, "minibatch": 512},
+        settings={"log_std_init": float(np.log(0.35)), "batch_size": 512},
         steps=600_000,
         safe_start=(0.6,),
         safe_tasks=_column(0.2, 0.6, 1.0, 1.4, 1.8),
@@ -119,7 +119,7 @@ RECIPES = {
         members=freeze(
             np.vstack([[[1.0, 0.6, 1.0, 0.9]], _frictions(0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 1.0, 1.1, 1.25)])
         ),
-        settings={"deviation": 0.3, "minibatch": 512, "multiplier_rate": 0.02},
+        settings={"log_std_init": float(np.log(0.3)), "batch_size": 512, "multiplier_rate": 0.02},
         steps=1_000_000,
         # The policy for ground more slippery than any in the family; runs that went on from there kept creeping towards the limit.
         safe_start=(1.0, 0.5, 1.0, 0.9),
@@ -166,7 +166,7 @@ def train_library(
     further = PPOLagrangian(**{**recipe.settings, **recipe.further})
     start = general.policy.fix(recipe.safe_start)
     if recipe.safe_steps:
-        safe = replace(further, share=recipe.safe_share).train(
+        safe = replace(further, cost_limit_fraction=recipe.safe_share).train(
             family,
             steps=steps(recipe.safe_steps),
             seed=seed + 1,
@@ -178,7 +178,7 @@ def train_library(
     else:
         safe = evaluate_trained(family, start, recipe.safe_tasks, episodes=episodes, seed=seed + 1)
     members = [general.policy.fix(task) for task in recipe.members]
-    eager = replace(further, deviation=recipe.tuned_deviation)
+    eager = replace(further, log_std_init=recipe.tuned_log_std_init)
     for j in recipe.tuned:
         members[j] = _tune(family, eager, recipe.members[j], members[j], steps(recipe.tuned_steps), seed + 2 + j, more)
     parameters = freeze(np.vstack([[recipe.safe_start], recipe.members]))
