@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -118,6 +118,7 @@ class EpisodeTracker(Stateful):
         self.return_range = return_range
         self.cost_ceilings = cost_ceilings
         self._rng, self._signals = rng, signals
+        self._shape: tuple[tuple[Policy, ...], tuple[int | None, int | None]] = policies, _table_shape(policies)
         self._pending: dict[int, int] = {}
         self.opened = 0
         self.turns = Turns()
@@ -203,8 +204,12 @@ class EpisodeTracker(Stateful):
         remedy = f"{units}, or declare a higher ceiling"
         _check_range("costs", report.costs, _ZERO, self.cost_ceilings, self.criterion.cost_ceilings, remedy)
         if report.transitions is not None or report.initial_state is not None:
-            _check_labels(report, *_table_shape(self.policies))
-        return replace(report, drawn=index, signals=self._declared(report))
+            if self._shape[0] is not self.policies:  # some agents replace their policies
+                self._shape = self.policies, _table_shape(self.policies)
+            _check_labels(report, *self._shape[1])
+        signals = None if report.signals is None else self._declared(report)
+        starts, rows = report.initial_state, report.transitions
+        return Report(report.ids, report.reward, report.costs, starts, rows, signals, index)
 
     def _declared(self, report: Report) -> FloatArray | None:
         """(n, X) the declared signals."""
