@@ -368,6 +368,11 @@ CATALOGUE: Mapping[str, Code] = MappingProxyType(
             "The safe policy keeps too small a margin below the limit.",
             "Bring a safer policy, raise the limit, or state a margin that you can justify.",
         ),
+        "SF-ASSUMPTION-ROWS": Code(
+            (AssumptionError,),
+            "A registered trust level gives the planner no rows, or rows of another shape.",
+            "Let its rows() return upper bounds of shape (H, J, I) with H at least 1.",
+        ),
         "SF-ASSUMPTION-WIDEST": Code(
             (AssumptionError,),
             "The safe policy keeps no margin in the widest cell.",

@@ -13,10 +13,17 @@ import pytest
 from surefoot.arrays import FloatArray
 from surefoot.audit import verify
 from surefoot.deploy.certified import CertifiedAgent
-from surefoot.deploy.evidence.base import EvidenceKind, EvidenceSetting, Placed, register_evidence, unregister_evidence
+from surefoot.deploy.evidence.base import (
+    EvidenceKind,
+    EvidenceSetting,
+    Placed,
+    evidence_names,
+    register_evidence,
+    unregister_evidence,
+)
 from surefoot.deploy.report import Report
-from surefoot.deploy.tracker import EpisodeTracker
-from surefoot.deploy.trust import Knowledge, Rows, TrustLevel, register_trust_level, unregister_trust_level
+from surefoot.deploy.tracker import Batch, EpisodeTracker
+from surefoot.deploy.trust import Knowledge, Rows, TrustLevel, register_trust_level, trust_level, unregister_trust_level
 from surefoot.journal import Deployment, snapshot
 from surefoot.journal.agents import register_agent, unregister_agent
 from surefoot.journal.settings import Settings
@@ -254,3 +261,98 @@ def test_settings_and_their_keyword_arguments_name_the_same(policy_set: PolicySe
     assert set(SettingOptions.__annotations__) == set(Settings.__dataclass_fields__)
     with pytest.raises(TypeError, match="unexpected keyword argument 'trusts'"):
         Deployment.open("nowhere.db", policy_set, trusts="cells")  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize(
+    ("attribute", "value"),
+    [
+        ("weights", np.array([0.5, np.nan, 0.25, 0.25])),
+        ("weights", np.array([1.5, -0.5, 0.0, 0.0])),
+        ("weights", np.array([0.5, 0.5])),
+        ("weights", np.array([0.2, 0.2, 0.2, 0.2])),
+    ],
+)
+def test_weights_that_are_no_mixture_return_to_the_safe_policy(
+    attribute: str, value: FloatArray, disk: Path, policy_set: PolicySet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Deployment.open(disk / "f.db", policy_set, agent="bandit") as plant:
+        play(plant, Plant(policy_set), 1)
+        monkeypatch.setattr(Bandit, attribute, value)
+        plant.lost(plant.ask(1).ids)
+        status = plant.status()
+        assert status.state == "alarm" and status.weights == {0: 1.0} and "must choose a mixture" in status.why
+        assert (plant.ask(20).policy_index == 0).all() and plant.verify().ok
+
+
+@pytest.mark.parametrize("draws", [[9], [-1], [1.0], [0, 0], [3]])
+def test_draws_off_the_mixture_return_to_the_safe_policy(
+    draws: list[Any], disk: Path, policy_set: PolicySet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ask(self: Bandit, n: int | None = None) -> Any:
+        return Batch(np.arange(1), np.array(draws), np.array([0.5, 0.25, 0.25, 0.0]), self.policies)
+
+    monkeypatch.setattr(Bandit, "ask", ask)
+    monkeypatch.setattr(Bandit, "weights", np.array([0.5, 0.25, 0.25, 0.0]))
+    with Deployment.open(disk / "g.db", policy_set, agent="bandit") as plant:
+        assert plant.ask(1).policy_index.tolist() == [0]
+        status = plant.status()
+        assert status.state == "alarm" and "must draw 1 policies" in status.why and plant.verify().ok
+
+
+def test_the_page_promises_nothing_for_a_foreign_agent(disk: Path, policy_set: PolicySet) -> None:
+    with Deployment.open(disk / "h.db", policy_set, agent="bandit") as plant:
+        play(plant, Plant(policy_set), 2)
+        page = render(plant.events())
+    assert "Nothing: agent bandit chooses" in page and "a ceiling, not certified" in page
+    assert "With probability at least" not in page and "Certified cost" not in page
+    with Deployment.open(disk / "i.db", policy_set, trust="half-way") as plant:
+        assert "no policy costs more than half way between" in render(plant.events())
+        assert HalfWay.assumes in plant.status().statement
+
+
+def test_the_librarys_own_names_cannot_be_taken() -> None:
+    """The audit would recompute one thing while another decides."""
+    with refused("SF-ARGUMENT-DISTINCT", "cells"):
+        register_trust_level(type("Mine", (HalfWay,), {"name": "cells"})())
+    for name, kind in (("all", FirstEpisodes), ("mine", type("Joint", (FirstEpisodes,), {"name": "joint"}))):
+        with refused("SF-ARGUMENT-DISTINCT"):
+            register_evidence(name, {"joint": 1.0}, kind)
+    unregister_trust_level("cells")
+    unregister_evidence("all")
+    assert trust_level("cells").rejects_cells and "all" in evidence_names()
+
+
+def test_a_trust_level_pays_for_its_bounds_and_no_more_than_there_is() -> None:
+    for shares in ({}, {"bounds": 1.5}, {"bounds": 0.0}, {"elimination": 0.5}, {"bounds": 0.5, "elimination": 0.5}):
+        level = type(
+            "Odd", (HalfWay,), {"name": "odd", "shares": lambda self, delta, found=shares: found or {"x": 1.0}}
+        )()
+        with refused("SF-ARGUMENT-RANGE"):
+            register_trust_level(level)
+
+
+def test_a_trust_level_without_rows_certifies_nothing(policy_set: PolicySet) -> None:
+    class Empty(HalfWay):
+        name = "empty"
+
+        def rows(self, known: Knowledge) -> Rows:
+            return Rows(known.objective, known.bounds[None][:0], (), 0)
+
+    register_trust_level(Empty())
+    try:
+        with refused("SF-ASSUMPTION-ROWS"):
+            CertifiedAgent(policy_set, trust="empty")
+    finally:
+        unregister_trust_level("empty")
+
+
+def test_a_kind_of_evidence_that_is_not_whole_cannot_be_made(policy_set: PolicySet) -> None:
+    class Half(EvidenceKind):
+        name = "half"
+
+    register_evidence("half", {"half": 1.0}, Half)
+    try:
+        with pytest.raises(TypeError, match="abstract"):
+            CertifiedAgent(policy_set, evidence="half")
+    finally:
+        unregister_evidence("half")

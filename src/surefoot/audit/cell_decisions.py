@@ -82,7 +82,7 @@ class CellDecisions(Plans):
         room = CLOSE * (largest + min(largest, 1.0))
         if not recorded and expected.max() <= room:
             return  # nothing promises anything
-        # What knowing the cell would add, against what the best guess adds: positive while it is too early.
+        # What knowing the cell would add, against what the best policy adds: positive while it is too early.
         doubt = weights @ gains.max(axis=1) - expected.max() - TUNING.decided * expected.max()
         if self.order.settled < TUNING.warm_up and (doubt > room or (doubt > -room and not recorded)):
             if recorded:

@@ -79,7 +79,7 @@ class ForeignAudit:
 
     def _asked(self, event: AuditedEvent) -> None:
         first, draws = event.body["first"], event.body["draws"]
-        off = [j for j in draws if self._plan.get(str(j), 0.0) <= 0.0]
+        off = [j for j in draws if j and self._plan.get(str(j), 0.0) <= 0.0]  # the safe policy always may be drawn
         if first != self._opened or off:
             raise Disagreement(
                 f"event {event.seq} (asked): draws must come from the mixture in force, and ids be counted up"

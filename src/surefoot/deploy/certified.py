@@ -52,7 +52,7 @@ from surefoot.deploy.tracker import Batch, Episode, EpisodeTracker
 from surefoot.deploy.trust import Knowledge, TrustLevel, data_start, simulated_ceilings, trust_level
 from surefoot.deploy.turns import undivided
 from surefoot.deprecation import warn_renamed
-from surefoot.errors import InvalidInput
+from surefoot.errors import AssumptionError, InvalidInput
 from surefoot.policy import Mixture, Policy
 from surefoot.policyset.schema import PolicySet
 from surefoot.stateful import Stateful
@@ -446,6 +446,13 @@ class CertifiedAgent(Stateful):
                 barred=self.barred,
             )
         )
+        if found.rows.ndim != 3 or not len(found.rows) or found.rows.shape[1:] != self._bounds.values.shape:
+            # Without a row every mixture would pass.
+            raise AssumptionError(
+                f"rows of trust {self.trust!r} must have shape (H, {', '.join(map(str, self._bounds.values.shape))}) with H at least 1, got "
+                f"{found.rows.shape}; mend the trust level",
+                code="SF-ASSUMPTION-ROWS",
+            )
         return Program(
             objective=found.objective,
             rows=found.rows,

@@ -93,7 +93,6 @@ class TrustLevel(ABC):
         weighs_cells: evidence about cells is collected; all of them rejected is an alarm.
         compares: the safe policy is compared with simulation before any other policy is played.
         simulated_ceilings: where none are declared, the largest episode costs are those that the simulator allows.
-        audited: the audit recomputes its decisions by other code.
     """
 
     name: ClassVar[str]
@@ -103,7 +102,6 @@ class TrustLevel(ABC):
     weighs_cells: bool = True
     compares: bool = True
     simulated_ceilings: bool = True
-    audited: bool = False
 
     def shares(self, delta: float) -> dict[str, float]:
         """Parts of delta by what they pay for; they sum to at most delta. ``bounds`` pays for data bounds."""
@@ -177,7 +175,6 @@ class Data(TrustLevel):
     weighs_cells: bool = False
     compares: bool = False
     simulated_ceilings: bool = False
-    audited: bool = True
 
     def rows(self, known: Knowledge) -> Rows:
         """The data bounds."""
@@ -190,7 +187,6 @@ class Envelope(TrustLevel):
 
     name = "envelope"
     assumes = ASSUMES["envelope"]
-    audited: bool = True
 
     def start(self, policy_set: PolicySet, ceilings: FloatArray, margin: float) -> FloatArray:
         """See :class:`TrustLevel`: no more than the largest prediction."""
@@ -213,7 +209,6 @@ class Cells(TrustLevel):
     assumes = ASSUMES["cells"]
     exploration: float = 0.02
     rejects_cells: bool = True
-    audited: bool = True
 
     def rows(self, known: Knowledge) -> Rows:
         """One row per active cell, and the active cell of largest optimum as objective; data bounds alone while none is active."""
@@ -233,16 +228,40 @@ class Cells(TrustLevel):
 
 
 _LEVELS: dict[str, TrustLevel] = {}
+_OWN: set[str] = set()
 
 
 def register_trust_level(level: TrustLevel) -> None:
-    """Make ``trust=level.name`` a choice of agents and deployments."""
+    """Make ``trust=level.name`` a choice of agents and deployments.
+
+    Raises:
+        InvalidInput: a name of the library's own levels, which the audit recomputes; or shares of delta that do not pay for data bounds, or are
+            more than there is.
+    """
+    if level.name in _OWN:
+        raise InvalidInput(
+            f"name must be another than {', '.join(sorted(_OWN))}, which the audit recomputes, got {level.name!r}; choose one",
+            code="SF-ARGUMENT-DISTINCT",
+        )
+    shares = level.shares(1.0)
+    paid = list(shares.values())
+    if (
+        "bounds" not in shares
+        or not min(paid) > 0.0
+        or not sum(paid) <= 1.0 + 1e-12
+        or ("elimination" in shares) != level.rejects_cells
+    ):
+        raise InvalidInput(
+            f"shares must be positive, pay for 'bounds' (and for 'elimination' where cells are rejected) and sum to at most delta, got {shares} of 1",
+            code="SF-ARGUMENT-RANGE",
+        )
     _LEVELS[level.name] = level
 
 
 def unregister_trust_level(name: str) -> None:
-    """Take a choice back."""
-    _LEVELS.pop(name, None)
+    """Take a choice back; the library's own stay."""
+    if name not in _OWN:
+        _LEVELS.pop(name, None)
 
 
 def trust_levels() -> tuple[str, ...]:
@@ -265,3 +284,4 @@ def trust_level(name: str) -> TrustLevel:
 
 for _level in (Data(), Envelope(), Cells()):
     register_trust_level(_level)
+_OWN.update(_LEVELS)

@@ -412,7 +412,7 @@ def _episodes_needed(plan: _Plan, outcomes: _Outcomes) -> float:
 
 
 def episodes_for(width: FloatArray, deviation: FloatArray, span: FloatArray, alpha: float) -> FloatArray:
-    """A guess: a betting interval is about ``2 s sqrt(2.4 ln(2/alpha) / n) + 2 B ln(2/alpha) / n`` wide.
+    """A rough number: a betting interval is about ``2 s sqrt(2.4 ln(2/alpha) / n) + 2 B ln(2/alpha) / n`` wide.
 
     It only decides when to look, and what is said about it; what is read then holds at every n.
     """

@@ -27,7 +27,7 @@ from surefoot.deploy.monitor import Monitor
 from surefoot.deploy.planner import Plan, Program
 from surefoot.deploy.reorder import ReorderBuffer
 from surefoot.deploy.report import OPTIONAL, Report
-from surefoot.deploy.status import Status
+from surefoot.deploy.status import Status, listed
 from surefoot.deploy.tracker import Batch, EpisodeTracker
 from surefoot.errors import ConflictError, InvalidInput
 from surefoot.journal.operator import Operator, SupervisedAgent
@@ -98,7 +98,7 @@ class UncertifiedAgent(Stateful):
     """
 
     CHANGES = (
-        "operator", "waiting", "_agent", "_tracker", "_buffer", "_monitor", "_theirs", "_alarm", "_plan", "_stale", "_noted",
+        "operator", "waiting", "_agent", "_tracker", "_buffer", "_monitor", "_theirs", "_alarm", "_plan", "_stale",
     )  # fmt: skip
 
     barred: tuple[int, ...] = ()
@@ -136,24 +136,28 @@ class UncertifiedAgent(Stateful):
         )
         self._theirs: dict[int, int] = {}
         self._alarm: str | None = None
-        self._noted: list[str] = []
         self._stale, self._plan = False, self._make_plan()
 
     # ------------------------------------------------------------------------------------------------------------- plans
 
     def _make_plan(self) -> Plan:
-        weights = np.asarray(self._agent.weights, dtype=np.float64)
-        reasons = {int(j): f"chosen by agent {self._name!r}, which is not certified" for j in np.flatnonzero(weights)}
-        proposed = Plan(weights, self.ceilings, 0.0, False, reasons)
-        if self._alarm is not None:
-            safe = np.zeros(weights.size)
-            safe[0] = 1.0
-            proposed = Plan(safe, self.ceilings, 0.0, False, {0: "an alarm was raised"})
-        played, waiting = self.operator.play(proposed, self._program())
+        played, waiting = self.operator.play(self._proposed(), self._program())
         # The ceiling is all that is known of costs.
         own = replace(played, bounds=self.ceilings, certified=False)
         self.waiting = None if waiting is None else replace(waiting, bounds=self.ceilings, certified=False)
         return own
+
+    def _proposed(self) -> Plan:
+        """What the agent chooses; the safe policy after an alarm, and where the choice is no mixture, which is one."""
+        size = len(self._set.policies)
+        if self._alarm is None:
+            weights = np.asarray(self._agent.weights, dtype=np.float64)
+            if _is_mixture(weights, size):
+                why = f"chosen by agent {self._name!r}, which is not certified"
+                return Plan(weights, self.ceilings, 0.0, False, dict.fromkeys(np.flatnonzero(weights).tolist(), why))
+            self._raise_alarm(f"agent {self._name!r} must choose a mixture of {size} policies, and does not")
+            self._stale = False  # the plan that is being made is that of the alarm
+        return Plan(np.eye(size)[0], self.ceilings, 0.0, False, {0: "an alarm was raised"})
 
     def _program(self) -> Program:
         """No rows: nothing is certified."""
@@ -167,6 +171,10 @@ class UncertifiedAgent(Stateful):
         if self._stale:
             self._stale, self._plan = False, self._make_plan()
         return self._plan
+
+    def _plan_anew(self) -> None:
+        """The agent may choose otherwise now; a choice that is no mixture alarms at once."""
+        self._stale, self._plan = False, self._make_plan()
 
     def certifies(self, weights: FloatArray, bounds: FloatArray) -> bool:
         """Whether a recorded mixture is the one played now; nothing else can be said of it."""
@@ -216,12 +224,17 @@ class UncertifiedAgent(Stateful):
         if self._alarm is not None:  # for good: the agent is asked no more
             return self._tracker.record(np.zeros(n, dtype=np.int64), played)
         theirs = self._agent.ask(n)
-        index, kept = _thinned(np.asarray(theirs.policy_index), np.asarray(theirs.weights), played, self._rng)
+        index, weights = np.asarray(theirs.policy_index), np.asarray(theirs.weights, dtype=np.float64)
+        if not (_is_mixture(weights, played.size) and _are_draws(index, weights, n)):
+            self._raise_alarm(f"agent {self._name!r} must draw {n} policies from its mixture, and does not")
+            self._plan_anew()
+            return self._tracker.record(np.zeros(n, dtype=np.int64), played)
+        index, kept = _thinned(index, weights, played, self._rng)
         batch = self._tracker.record(index, played)
         own = np.asarray(theirs.ids)
         self._theirs.update(zip(batch.ids[kept].tolist(), own[kept].tolist()))
         self._lose(own[~kept])
-        self._stale = True
+        self._plan_anew()
         return batch
 
     def check(self, **report: Any) -> None:
@@ -246,6 +259,7 @@ class UncertifiedAgent(Stateful):
         self._buffer.add(report)
         self._pass_on(report)
         self._settle()
+        self._plan_anew()
 
     def _pass_on(self, report: Report) -> None:
         """What the agent may know: its own episodes, and what it wants of them."""
@@ -272,6 +286,7 @@ class UncertifiedAgent(Stateful):
         self._buffer.declare_lost(number.tolist())
         self._lose(np.array([self._theirs.pop(k) for k in number.tolist() if k in self._theirs], dtype=np.int64))
         self._settle()
+        self._plan_anew()
 
     def _lose(self, own: IntArray) -> None:
         if own.size and hasattr(self._agent, "lost"):
@@ -282,6 +297,8 @@ class UncertifiedAgent(Stateful):
         released = self._buffer.release()
         missing = self._buffer.overdue()
         if missing:
+            text = f"episodes {listed(missing)} kept too many reports waiting; the monitor counts them as free of cost"
+            self.fresh.append(("lost", text))
             self._buffer.give_up(missing)
             released += self._buffer.release()
         if released:
@@ -326,8 +343,8 @@ class UncertifiedAgent(Stateful):
 
     @property
     def noted(self) -> tuple[str, ...]:
-        """What a reader of the journal must know."""
-        return tuple(self._noted)
+        """What happened to evidence: there is none."""
+        return ()
 
     def is_pending(self, episode: int) -> bool:
         """Whether an episode may still be told."""
@@ -362,6 +379,18 @@ class UncertifiedAgent(Stateful):
 Supervised = SupervisedAgent | UncertifiedAgent
 
 
+def _is_mixture(weights: FloatArray, size: int) -> bool:
+    """Whether these are probabilities of ``size`` policies."""
+    return weights.shape == (size,) and bool((weights >= 0.0).all()) and abs(float(weights.sum()) - 1.0) <= 1e-9
+
+
+def _are_draws(index: IntArray, weights: FloatArray, n: int) -> bool:
+    """Whether these are n policies of positive weight."""
+    if index.shape != (n,) or index.dtype.kind not in "iu" or int(index.min()) < 0 or int(index.max()) >= weights.size:
+        return False
+    return bool((weights[index] > 0.0).all())
+
+
 def _thinned(
     index: IntArray, weights: FloatArray, played: FloatArray, rng: np.random.Generator
 ) -> tuple[IntArray, Any]:
@@ -371,6 +400,8 @@ def _thinned(
     keep = np.minimum(1.0, played[index] / weights[index])
     kept = rng.random(index.size) < keep
     rest = np.maximum(played - weights, 0.0)
+    if not rest.any():  # the two differ by rounding alone
+        return index, np.ones(index.size, dtype=bool)
     if not kept.all():
         index = index.copy()
         index[~kept] = rng.choice(rest.size, size=int((~kept).sum()), p=rest / rest.sum())

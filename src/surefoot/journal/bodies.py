@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 
 from surefoot.arrays import FloatArray
+from surefoot.assumptions import ASSUMES
 from surefoot.deploy.comparison import LEVEL
 from surefoot.deploy.planner import Plan
+from surefoot.deploy.trust import trust_level
 from surefoot.errors import ReplayError
 from surefoot.journal.agents import supervised
 from surefoot.journal.events import COMMANDS, FORMAT, Entry, Event
@@ -62,7 +64,10 @@ def opening(policy_set: PolicySet, settings: Settings, name: str) -> dict[str, A
     """Body of the first event: all that a reader of the journal needs to know about what was opened."""
     state = supervised(policy_set, Operator(), settings)
     criterion, certificate = policy_set.criterion, policy_set.certificate
+    level = trust_level(settings.trust)
+    own = {} if settings.trust in ASSUMES else {"assumes": level.assumes}  # a reader may not know the level
     return {
+        **own,
         "format": FORMAT,
         "name": name,
         "version": VERSION,

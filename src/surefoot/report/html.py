@@ -24,11 +24,11 @@ PAGE_WIDTH = 66  # rem between the margins that the style sheet gives to this pa
 FIGURE1_PANELS = 2  # as wide as two; its grids are narrow
 
 KNOWN_AGENTS = {
-    "oracle": "Knows the real task and plays its best policy within the limit: a yardstick, not a rival.",
+    "oracle": "Knows the real task and plays its best policy within the limit: a yardstick, not a competitor.",
     "always-safe": "Plays the initial safe policy for ever and learns nothing.",
     "robust-fixed": "Plays for ever the policy that is best for one unfavourable task, chosen beforehand.",
-    "safe-pce": "The published method: mixes its best guess with the safe policy and moves towards the guess.",
-    "pce": "The published method without its safety part: plays its best guess at once.",
+    "safe-pce": "The published method: mixes its best candidate with the safe policy and moves towards the candidate.",
+    "pce": "The published method without its safety part: plays its best candidate at once.",
     "optpess-lp": "Learns the transition law; plays what a pessimistic cost allows (Liu et al. 2021).",
     "dope": "The same with a plausible law chosen in its favour (Bura et al. 2022).",
     "dope-plus": "The same with sharper error bounds, here with constants of our own (Yu et al. 2025).",

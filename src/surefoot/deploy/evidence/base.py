@@ -12,7 +12,7 @@ Letters: N cells, n episodes.
 
 from __future__ import annotations
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -55,7 +55,7 @@ class EvidenceSetting:
     note: Callable[[str], None]
 
 
-class EvidenceKind(Stateful):
+class EvidenceKind(Stateful, ABC):
     """One kind of evidence about N cells.
 
     Attributes:
@@ -113,6 +113,8 @@ class EvidenceKind(Stateful):
 
 _KINDS: dict[str, type[EvidenceKind]] = {}
 _SHARES: dict[str, Callable[[bool], dict[str, float]]] = {}
+_OWN: set[str] = set()
+"""Names that nobody may take: the audit has a second implementation of what they stand for."""
 
 
 def register_evidence(
@@ -128,8 +130,14 @@ def register_evidence(
         kinds: those that are not known yet.
 
     Raises:
-        InvalidInput: a kind that nobody registered, or shares that are no mixture.
+        InvalidInput: a kind that nobody registered, shares that are no mixture, or a name of the library's own.
     """
+    taken = [own for own in (name, *(kind.name for kind in kinds)) if own in _OWN]
+    if taken:
+        raise InvalidInput(
+            f"name must be another than those of the library's own evidence, which the audit recomputes, got {taken[0]!r}; choose one",
+            code="SF-ARGUMENT-DISTINCT",
+        )
     for kind in kinds:
         _KINDS[kind.name] = kind
     found = shares if callable(shares) else dict(shares)
@@ -144,9 +152,15 @@ def register_evidence(
     _SHARES[name] = found if callable(found) else lambda has_kernel: dict(found)
 
 
+def close_names() -> None:
+    """Keep what is registered so far from being replaced."""
+    _OWN.update(_KINDS, _SHARES)
+
+
 def unregister_evidence(name: str) -> None:
     """Take a choice back; its kinds stay."""
-    _SHARES.pop(name, None)
+    if name not in _OWN:
+        _SHARES.pop(name, None)
 
 
 def evidence_names() -> tuple[str, ...]:

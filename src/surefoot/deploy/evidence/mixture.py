@@ -27,7 +27,14 @@ from typing import Any
 import numpy as np
 
 from surefoot.arrays import FloatArray, IntArray, magnitude
-from surefoot.deploy.evidence.base import Bets, EvidenceSetting, evidence_shares, kind_of, register_evidence
+from surefoot.deploy.evidence.base import (
+    Bets,
+    EvidenceSetting,
+    close_names,
+    evidence_shares,
+    kind_of,
+    register_evidence,
+)
 from surefoot.deploy.evidence.joint import JointEvidence
 from surefoot.deploy.evidence.marginal import MarginalEvidence
 from surefoot.deploy.evidence.predictions import predictions_of
@@ -59,6 +66,7 @@ def _without(has_kernel: bool) -> dict[str, float]:
 
 register_evidence("all", _with_transitions, JointEvidence, MarginalEvidence, TransitionEvidence)
 register_evidence("returns", _without)
+close_names()
 
 
 class Evidence(Stateful):

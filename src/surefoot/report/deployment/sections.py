@@ -24,7 +24,7 @@ OPEN_ROWS = 20
 """Tables up to this length are not folded."""
 SAFE_SHADE = "#009E73"
 SHADES = ("#0072B2", "#E69F00", "#CC79A7", "#56B4E9", "#D55E00")
-WIDE, NARROW = 760, 356  # pixels: pages on a desk and on a telephone
+WIDE, NARROW = 760, 356  # pixels: on a wide screen and on a telephone
 
 MAY_GO_WRONG = {
     "elimination": "chance rejects the very cell that the real task lies in",
@@ -107,6 +107,7 @@ def sections(model: ReportModel, verified: str | None) -> dict[str, Any]:
         "mixture": tuple(_parts(model)),
         "mixture_words": mixture(model.plan["weights"], model.names) if model.plan else "",
         "promise": _promise(model),
+        "certified": _certified(opened),
         "costs": tuple(_cost_charts(model)),
         "learned": tuple(_learned_charts(model)),
         "delta": percent(delta),
@@ -161,6 +162,7 @@ def _tiles(model: ReportModel) -> Iterator[tuple[str, str, str]]:
         return
     for name, bound, limit in zip(opened["cost_names"], plan["bounds"], opened["cost_limits"]):
         sure = "assumed, no longer certified; " if model.alarms else ""
+        sure = sure if _certified(opened) else "a ceiling, not certified; "
         yield f"{float(bound):.4g}", f"at most, expected {name} per episode", f"{sure}limit {float(limit):.4g}"
     off = 1.0 - plan["weights"].get(0, 0.0)
     yield percent(off), "of episodes run something else than the safe policy", ""
@@ -179,8 +181,21 @@ def _parts(model: ReportModel) -> Iterator[Part]:
         yield Part(policy(j, model.names), weights[j], percent(weights[j]), shades[j], reasons.get(j, ""))
 
 
+def _certified(opened: dict[str, Any]) -> bool:
+    """Whether the library's own agent chooses; of any other nothing is certified."""
+    return str(opened["settings"].get("agent", "certified")) == "certified"
+
+
 def _promise(model: ReportModel) -> Statement:
     settings = model.opened["settings"]
+    if not _certified(model.opened):
+        return Statement(
+            "bad", "What is promised",
+            (
+                f"Nothing: agent {settings['agent']} chooses, and it is not surefoot's own. The lines below are ceilings, not certificates. A cost "
+                "above its ceiling and the monitor, on real costs, return to the safe policy.",
+            ),
+        )  # fmt: skip
     delta, trust = float(settings["delta"]), str(settings["trust"])
     if model.alarms:
         return Statement(
@@ -194,7 +209,7 @@ def _promise(model: ReportModel) -> Statement:
         "good", "What is promised",
         (
             f"With probability at least {percent(1.0 - delta)}, no mixture that was ever deployed costs more per episode, on average, than the "
-            f"limits. That holds if {ASSUMES.get(trust, trust)}.",
+            f"limits. That holds if {ASSUMES.get(trust) or model.opened.get('assumes', trust)}.",
             "The promise is about averages: a single episode can cost more than the limit.",
         ),
     )  # fmt: skip
@@ -204,7 +219,8 @@ def _cost_charts(model: ReportModel) -> Iterator[DrawnCurve]:
     until = model.alarms[0].episode if model.alarms else None
     opened = model.opened
     for name, limit, curve in zip(opened["cost_names"], opened["cost_limits"], model.costs):
-        yield _drawn(model, f"certified {name} per episode", curve, limit=float(limit), height=230, until=until)
+        what = "certified" if _certified(opened) else "ceiling, not certified:"
+        yield _drawn(model, f"{what} {name} per episode", curve, limit=float(limit), height=230, until=until)
 
 
 def _learned_charts(model: ReportModel) -> Iterator[DrawnCurve]:
