@@ -43,14 +43,12 @@ class EvidenceSetting:
     Attributes:
         policy_set: the hypotheses.
         table: predictions of return and costs, with their ranges.
-        with_transitions: whether the evidence asked for counts transitions.
         gave_up: to be called, with the reason, before wealth is given up: cells rejected before stay rejected.
         note: to be called with what a reader of the status must know.
     """
 
     policy_set: PolicySet
     table: PredictionTable
-    with_transitions: bool
     gave_up: Callable[[str], None]
     note: Callable[[str], None]
 

@@ -110,7 +110,7 @@ class Evidence(Stateful):
         self.active, self.watched = np.ones((2, len(cells)), dtype=bool)
         self.ever_rejected = np.zeros(len(cells), dtype=bool)
         self.notes: list[str] = []
-        setting = EvidenceSetting(policy_set, self.table, "transitions" in self.weights, self._gave_up, self._note)
+        setting = EvidenceSetting(policy_set, self.table, self._gave_up, self._note)
         self.kinds = {name: kind_of(name)(setting) for name in self.weights}
 
     def state_dict(self) -> dict[str, Any]:
