@@ -78,19 +78,20 @@ def entry(name: str, index: Sequence[int]) -> str:
     return f"{name}[{', '.join(str(i) for i in index)}]" if index else name
 
 
-def as_floats(name: str, value: ArrayLike, shape: tuple[int | None, ...]) -> FloatArray:
-    """``value`` as a finite, read-only float64 array of ``shape`` (``None`` stands for any length).
+def as_floats(name: str, value: ArrayLike, shape: tuple[int | None, ...], *, infinite: bool = False) -> FloatArray:
+    """``value`` as a read-only float64 array of ``shape`` (``None`` stands for any length), finite unless ``infinite`` allows infinities.
 
     Raises:
-        InvalidInput: not numeric, complex, wrong number of axes, wrong lengths, NaN or infinite entries.
+        InvalidInput: not numeric, complex, wrong number of axes, wrong lengths, NaN or (unless allowed) infinite entries.
     """
     array = _numeric(name, value)
     _check_shape(name, array, shape)
-    bad = ~np.isfinite(array)
+    bad = np.isnan(array) if infinite else ~np.isfinite(array)
     if bad.any():
         index = first_where(bad)
+        rule = "a number or an infinity" if infinite else "finite"
         raise InvalidInput(
-            f"{entry(name, index)} must be finite, got {array[index]}; remove or repair that entry",
+            f"{entry(name, index)} must be {rule}, got {array[index]}; remove or repair that entry",
             code="SF-ARGUMENT-FINITE",
         )
     return freeze(array)

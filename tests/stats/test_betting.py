@@ -24,6 +24,7 @@ from surefoot.stats.betting import (
     bet_grid,
     empirical_bernstein_upper,
     mean_grid,
+    mean_interval,
     mean_lower,
     mean_upper,
 )
@@ -875,3 +876,75 @@ def test_bad_interval_arguments_change_nothing(
         call(process)
     assert np.array_equal(process.log_wealth(), before)
     assert process.counts.tolist() == [1, 0]
+
+
+# --- interval of a mean after a fixed number of values ---------------------------------------------------------------
+
+
+def plug_in_wealth(x: list[float], ceiling: float, mean: float, delta: float) -> float:
+    """The wealth of :func:`mean_interval`'s upper side in a plain loop."""
+    total, square, wealth = 0.0, 0.25 * ceiling**2, 1.0
+    for t, value in enumerate(x, start=1):
+        bet = math.sqrt(2.0 * math.log(1.0 / delta) / (len(x) * square / t))
+        wealth *= 1.0 + min(bet, 0.9 / (ceiling - mean)) * (mean - value)
+        total += value
+        square += (value - (0.5 * ceiling + total) / (t + 1)) ** 2
+    return wealth
+
+
+@pytest.mark.parametrize("low", [0.0, -7.0, 1e3])
+def test_interval_ends_are_where_the_wealth_crosses(low: float) -> None:
+    rng = np.random.default_rng(5)
+    x = (3.0 * rng.beta(2.0, 5.0, 80)).tolist()
+    lower, upper = mean_interval(np.array(x) + low, low, low + 3.0, 0.1)
+    assert lower < float(np.mean(x)) + low < upper
+    for end, data in [(upper - low, x), (3.0 - (lower - low), [3.0 - v for v in x])]:
+        assert (
+            plug_in_wealth(data, 3.0, end * (1 + 1e-7), 0.05) > 20.0 > plug_in_wealth(data, 3.0, end * (1 - 1e-7), 0.05)
+        )
+
+
+@pytest.mark.parametrize("law", [{0.0: 0.9, 1.0: 0.1}, {0.0: 0.5, 0.5: 0.2, 1.0: 0.3}, {0.2: 0.5, 0.4: 0.5}])
+@pytest.mark.parametrize("delta", [0.6, 0.3, 0.1])
+def test_interval_covers_the_mean_by_enumeration(law: dict[float, float], delta: float) -> None:
+    mean = sum(z * p for z, p in law.items())
+    missed_above = missed_below = 0.0
+    for sample in itertools.product(law, repeat=6):
+        chance = math.prod(law[z] for z in sample)
+        lower, upper = mean_interval(sample, 0.0, 1.0, delta)
+        missed_above += chance * (upper < mean)
+        missed_below += chance * (lower > mean)
+    assert max(missed_above, missed_below) <= 0.5 * delta
+
+
+def test_interval_covers_and_is_narrow() -> None:
+    rng, runs, delta = np.random.default_rng(8), 1500, 0.2
+    values = (rng.random((runs, 100)) < 0.3).astype(float)
+    ends = np.array([mean_interval(row, 0.0, 1.0, delta) for row in values])
+    assert rate_test(int((ends[:, 1] < 0.3).sum()), runs, 0.5 * delta) >= 1e-3
+    assert rate_test(int((ends[:, 0] > 0.3).sum()), runs, 0.5 * delta) >= 1e-3
+    # Hoeffding's half-width; the variance .21 is below its 1/4, and the bets know little at first
+    assert np.diff(ends).mean() < 2.05 * math.sqrt(math.log(2.0 / delta) / 200.0)
+
+
+def test_interval_of_nothing_is_the_range_and_of_extremes_stays_inside() -> None:
+    assert mean_interval([], -1.0, 2.0, 0.1) == (-1.0, 2.0)
+    lower, upper = mean_interval([2.0] * 500, -1.0, 2.0, 0.1)
+    assert 1.97 < lower < upper == 2.0
+    lower, upper = mean_interval([-1.0] * 500, -1.0, 2.0, 0.1)
+    assert -1.0 == lower < upper < -0.97
+
+
+@pytest.mark.parametrize(
+    ("call", "refusal"),
+    [
+        (lambda: mean_interval([0.5, 1.5], 0.0, 1.0, 0.1), ("SF-ARGUMENT-RANGE", "values[1]", "0", "1", "1.5")),
+        (lambda: mean_interval([math.nan], 0.0, 1.0, 0.1), ("SF-ARGUMENT-RANGE", "values[0]", "nan")),
+        (lambda: mean_interval([0.5], 1.0, 1.0, 0.1), ("SF-ARGUMENT-RANGE", "high", "1")),
+        (lambda: mean_interval([0.5], -1e308, 1e308, 0.1), ("SF-ARGUMENT-FINITE", "high", "low")),
+        (lambda: mean_interval([0.5], 0.0, 1.0, 1.0), ("SF-ARGUMENT-RANGE", "delta", "(0, 1)", "1")),
+    ],
+)
+def test_interval_refuses(call: Any, refusal: tuple[str, ...]) -> None:
+    with refused(*refusal):
+        call()

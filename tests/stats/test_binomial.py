@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from fractions import Fraction
 
+import numpy as np
 import pytest
 
 from surefoot.stats import binomial
@@ -116,3 +117,71 @@ def test_what_simulation_adds_is_enough_at_every_error(failures: int, trials: in
     assert binomial.simulated_upper(failures, trials, alpha, 0.005) >= 0.005 + binomial.clopper_pearson_upper(
         failures, trials, alpha
     )
+
+
+# --- tests of a rate --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("trials", [1, 7, 40])
+@pytest.mark.parametrize(("rate", "delta"), [(0.05, 0.2), (0.3, 0.05), (0.5, 0.5), (0.9, 0.01)])
+def test_rejections_follow_the_exact_lower_tail(trials: int, rate: float, delta: float) -> None:
+    exact = [tail_at_most(k, trials, rate) <= delta for k in range(trials + 1)]
+    assert [binomial.rejects(k, trials, rate, delta) for k in range(trials + 1)] == exact
+    assert binomial.failures_allowed(trials, rate, delta) == max(
+        (k for k, yes in enumerate(exact) if yes), default=None
+    )
+
+
+def test_trials_needed_is_the_smallest_number() -> None:
+    """The published table at 5% and 5%, and its defining property by exact sums."""
+    found = [binomial.trials_needed(k, 0.05, 0.05) for k in (0, 1, 2, 5, 10, 16)]
+    assert found == [59, 93, 124, 208, 336, 482]
+    for k, m in zip((0, 1, 2, 5, 10, 16), found):
+        assert tail_at_most(k, m, 0.05) <= 0.05 < tail_at_most(k, m - 1, 0.05)
+        assert binomial.failures_allowed(m, 0.05, 0.05) == k
+    assert binomial.trials_needed(0, 0.01, 0.01) == binomial.trials_without_failure(0.01, 0.01)
+    assert binomial.trials_needed(3, 0.99, 0.5) == 4  # P(Bin(4, .99) <= 3) = 1 - .99^4 = .04
+
+
+def test_rejection_is_the_upper_limit_at_most_the_rate() -> None:
+    for failures in range(30):
+        limit = binomial.clopper_pearson_upper(failures, 400, 0.05)
+        assert binomial.rejects(failures, 400, 0.05, 0.05) == (limit <= 0.05)
+
+
+def test_walk_stops_at_the_first_refusal() -> None:
+    walk = binomial.fixed_sequence
+    assert walk([0, 16, 3, 17, 0], 500, 0.05, 0.05) == 2
+    assert walk([17, 0, 0], 500, 0.05, 0.05) is None
+    assert walk([0, 0], 500, 0.05, 0.05) == 1
+    assert walk([], 500, 0.05, 0.05) is None
+    assert walk([0], 58, 0.05, 0.05) is None
+
+
+def test_walk_chooses_a_bad_setting_with_probability_at_most_delta() -> None:
+    """Runs of nested violations: the third setting is at the rate. Mutants that pass more failures, or take the best anywhere, are caught."""
+    rng, trials, runs, rates = np.random.default_rng(3), 120, 3000, np.array([0.02, 0.06, 0.1, 0.12, 0.13])
+    counts = (rng.random((runs, trials))[:, :, None] < rates).sum(axis=1)
+    chosen = [binomial.fixed_sequence(row.tolist(), trials, 0.1, 0.1) for row in counts]
+    assert binomial.rate_test(sum(c is not None and c >= 2 for c in chosen), runs, 0.1) >= 1e-3
+    assert sum(c is not None for c in chosen) > 0.9 * runs
+    more = [binomial.fixed_sequence((row - 1).clip(0).tolist(), trials, 0.1, 0.1) for row in counts]
+    assert binomial.rate_test(sum(c is not None and c >= 2 for c in more), runs, 0.1) < 1e-3
+    independent = (rng.random((runs, trials, 8)) < 0.1).sum(axis=1)
+    anywhere = sum(any(binomial.rejects(int(k), trials, 0.1, 0.1) for k in row) for row in independent[:600])
+    assert binomial.rate_test(anywhere, 600, 0.1) < 1e-3
+
+
+@pytest.mark.parametrize(
+    ("call", "refusal"),
+    [
+        (lambda: binomial.rejects(3, 2, 0.1, 0.1), ("SF-ARGUMENT-RANGE", "failures", "2", "3")),
+        (lambda: binomial.rejects(1, 2, 0.0, 0.1), ("SF-ARGUMENT-RANGE", "rate", "(0, 1)", "0")),
+        (lambda: binomial.trials_needed(-1, 0.1, 0.1), ("SF-ARGUMENT-RANGE", "failures", "0", "-1")),
+        (lambda: binomial.failures_allowed(5, 0.1, 1.0), ("SF-ARGUMENT-RANGE", "(0, 1)", "1")),
+        (lambda: binomial.fixed_sequence([6], 5, 0.1, 0.1), ("SF-ARGUMENT-RANGE", "failures", "5", "6")),
+    ],
+)
+def test_bad_arguments_of_rate_tests_are_named(call: object, refusal: tuple[str, ...]) -> None:
+    with refused(*refusal):
+        call()  # type: ignore[operator]

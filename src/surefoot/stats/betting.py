@@ -76,6 +76,7 @@ __all__ = [
     "bet_grid",
     "empirical_bernstein_upper",
     "mean_grid",
+    "mean_interval",
     "mean_lower",
     "mean_upper",
 ]
@@ -84,6 +85,9 @@ T = TypeVar("T")
 
 LARGEST_FRACTION = 0.99
 """``c``: a bigger bet gains less than 1% of rate and loses everything on one bad outcome."""
+
+PLUG_IN_FRACTION = 0.9
+"""``c`` of bets that follow the running variance: they are near the largest only while little is known."""
 
 LAST_GAP = 1e-3
 """The last candidate mean lies this share of the ceiling (or 1% of the way from the focus) below the ceiling."""
@@ -374,6 +378,64 @@ def mean_lower(values: ArrayLike, ceiling: float, delta: float, focus: float | N
     process = MeanLowerBounds([ceiling], focus=focus, points=256)
     process.update(0, values)
     return process.bound(0, -math.log(delta))
+
+
+def mean_interval(values: ArrayLike, low: float, high: float, delta: float) -> tuple[float, float]:
+    r"""Betting confidence interval ``(lower, upper)`` of the mean of independent values (m,) of one law on the declared range ``[low, high]``.
+
+    Each side spends ``delta / 2``; whoever reads one side alone gives twice its error. For the upper side let ``x = value - low`` in ``[0, H]``.
+    Against "the mean is at least mu" the wealth is
+
+        K(mu) = prod_t (1 + lam_t(mu) (mu - x_t)),   lam_t(mu) = min(sqrt(2 ln(1/delta') / (m s2_{t-1})), c / (H - mu)),   delta' = delta / 2,
+
+    with the running variance ``s2_t = (H^2/4 + sum_{i<=t} (x_i - m_i)^2) / (t+1)``, ``m_t = (H/2 + sum_{i<=t} x_i) / (t+1)``: bets look at the past
+    only, so the wealth is a nonnegative supermartingale where the mean is mu or larger, and ``P(K(mu) >= 1/delta') <= delta'`` (WSR Theorem 3 and its
+    bets for a fixed m). Every factor increases in mu, as in the module's docstring for both arguments of the minimum: what is not rejected is an
+    interval, whose end is found by bisection and lies on the rejected side. The lower side is the mirror image. The order of the values matters
+    a little; it must not have been chosen by looking at them. Without values it is the range.
+
+    Raises:
+        InvalidInput: an empty or infinite range, a value outside it, or a delta outside (0, 1).
+
+    >>> lower, upper = mean_interval([0.5] * 200, low=-1.0, high=1.0, delta=0.1)
+    >>> round(lower, 2), round(upper, 2)
+    (0.47, 0.51)
+    """
+    low = check_real("low", low, open_low=True, open_high=True)
+    high = check_real("high", high, low=low, open_low=True, open_high=True)
+    delta = check_real("delta", delta, low=0.0, high=1.0, open_low=True, open_high=True)
+    batch, width = _batch(values), high - low
+    _check_values(batch, low, high)
+    if not math.isfinite(width):
+        raise InvalidInput(f"high - low must be finite, got {width:g}; narrow the range", code="SF-ARGUMENT-FINITE")
+    if not batch.size:
+        return low, high
+    rounding = 4.0 * _kernels.EPSILON * max(abs(low), abs(high))
+    upper = low + _one_sided_upper(np.minimum(batch - low, width), width, 0.5 * delta) + rounding
+    lower = high - _one_sided_upper(np.minimum(high - batch, width), width, 0.5 * delta) - rounding
+    return max(low, lower), min(high, upper)
+
+
+def _one_sided_upper(x: FloatArray, ceiling: float, delta: float) -> float:
+    """Upper bound at error ``delta`` on the mean of independent ``x`` (m,) in ``[0, ceiling]``; see :func:`mean_interval`."""
+    t = np.arange(1, x.size + 1)
+    means = (0.5 * ceiling + np.cumsum(x)) / (t + 1)
+    variances = (0.25 * ceiling**2 + np.cumsum((x - means) ** 2)) / (t + 1)
+    past = np.r_[0.25 * ceiling**2, variances[:-1]]
+    bets = np.sqrt(-2.0 * math.log(delta) / (x.size * past))
+    threshold = -math.log(delta) + 16.0 * _kernels.EPSILON * (x.size + 100)
+
+    def rejected(mean: float) -> bool:
+        capped = np.minimum(bets, PLUG_IN_FRACTION / (ceiling - mean))
+        return bool(np.log1p(capped * (mean - x)).sum() >= threshold)
+
+    below, above = 0.0, ceiling * (1.0 - 1e-9)
+    if not rejected(above):
+        return ceiling
+    for _ in range(60):
+        middle = 0.5 * (below + above)
+        below, above = (below, middle) if rejected(middle) else (middle, above)
+    return above
 
 
 def empirical_bernstein_upper(values: ArrayLike, ceiling: float, delta: float, *, cap: float = 0.5) -> FloatArray:

@@ -10,11 +10,20 @@ and the lower limit is its mirror image ``1 - upper(m - k, m, alpha)``. Both fol
 
 Symbols: ``k`` failures, ``m`` trials, ``alpha`` error probability of one side (of both together in
 :func:`clopper_pearson`). The hold-out certificate reads ``upper`` at ``alpha = delta_cov``.
+
+**Tests of a rate.** "The rate is at least a" is rejected at error delta where ``P_a(X <= k) <= delta`` (:func:`rejects`). The tail falls in the
+rate, so under every rate of at least a the error is at most delta; equivalently ``upper(k, m, delta) <= a``. The tail rises in k and falls in m, so
+there are a largest k for given m (:func:`failures_allowed`) and a smallest m for given k (:func:`trials_needed`).
+
+**Fixed-sequence testing** (:func:`fixed_sequence`). Settings are walked in an order fixed beforehand and accepted until the first is not. Let the
+first whose rate is at least a be number t. Any setting with such a rate is accepted only if t is, which has probability at most delta: no correction
+for the number of settings is needed, whatever the dependence between them (Maurer, Hothorn & Lehmacher 1995; Bauer 1991).
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from surefoot.arrays import check_integer, check_real
 
@@ -23,8 +32,12 @@ __all__ = [
     "clopper_pearson",
     "clopper_pearson_lower",
     "clopper_pearson_upper",
+    "failures_allowed",
+    "fixed_sequence",
     "rate_test",
+    "rejects",
     "simulated_upper",
+    "trials_needed",
     "trials_without_failure",
 ]
 
@@ -112,6 +125,77 @@ def rate_test(failures: int, trials: int, rate: float) -> float:
     from scipy.special import betainc
 
     return float(betainc(failures, trials - failures + 1, rate))
+
+
+def rejects(failures: int, trials: int, rate: float, delta: float) -> bool:
+    """Whether ``P(Bin(trials, rate) <= failures) <= delta``: "the true rate is at least ``rate``" is rejected at error ``delta``.
+
+    >>> rejects(0, 59, 0.05, 0.05), rejects(0, 58, 0.05, 0.05), rejects(1, 59, 0.05, 0.05)
+    (True, False, False)
+    """
+    failures, trials, delta = _checked(failures, trials, delta)
+    rate = check_real("rate", rate, low=0.0, high=1.0, open_low=True, open_high=True)
+    return _lower_tail(failures, trials, rate) <= delta
+
+
+def failures_allowed(trials: int, rate: float, delta: float) -> int | None:
+    """Largest number of failures in ``trials`` that still :func:`rejects` "the rate is at least ``rate``"; ``None`` where not even zero does.
+
+    >>> failures_allowed(500, 0.05, 0.05), failures_allowed(58, 0.05, 0.05)
+    (16, None)
+    """
+    if not rejects(0, trials, rate, delta):
+        return None
+    low, high = 0, trials  # low is accepted; all of them failing never is
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if rejects(middle, trials, rate, delta) else (low, middle)
+    return low
+
+
+def trials_needed(failures: int, rate: float, delta: float) -> int:
+    """Fewest trials in which ``failures`` failures reject "the rate is at least ``rate``" at error ``delta``.
+
+    >>> [trials_needed(k, 0.05, 0.05) for k in (0, 1, 2)]
+    [59, 93, 124]
+    """
+    failures = check_integer("failures", failures, low=0)
+    low, high = failures, max(1, 2 * failures)  # k failures in k trials reject nothing
+    while not rejects(failures, high, rate, delta):
+        low, high = high, 2 * high
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if rejects(failures, middle, rate, delta) else (middle, high)
+    return high
+
+
+def fixed_sequence(failures: Sequence[int], trials: int, rate: float, delta: float) -> int | None:
+    """Index of the last setting accepted by fixed-sequence testing; ``None`` where the first is refused.
+
+    With probability at least ``1 - delta`` the rates of this setting and of all before it are below ``rate``.
+
+    Args:
+        failures: of each setting, in the order in which they are walked (the most cautious first), fixed before any result.
+        trials: of each setting; all may have met the same tasks.
+
+    Raises:
+        InvalidInput: counts outside ``0 .. trials``, or probabilities outside (0, 1).
+
+    >>> fixed_sequence([0, 7, 16, 17, 3], 500, 0.05, 0.05)
+    2
+    """
+    accepted = [rejects(count, trials, rate, delta) for count in failures]
+    first_refusal = accepted.index(False) if False in accepted else len(accepted)
+    return first_refusal - 1 if first_refusal else None
+
+
+def _lower_tail(failures: int, trials: int, rate: float) -> float:
+    """``P(Bin(trials, rate) <= failures)``."""
+    if failures >= trials:
+        return 1.0
+    from scipy.special import betaincc
+
+    return float(betaincc(failures + 1, trials - failures, rate))
 
 
 def _checked(failures: int, trials: int, alpha: float) -> tuple[int, int, float]:
