@@ -586,9 +586,11 @@ HOSTILE: dict[str, tuple[Callable[[Members], bytes], str]] = {
     ),
     "no format": (drop("format"), ("SF-POLICYSET-FORMAT", "format", "'surefoot policy set'", "None")),
     "future": (
-        put("schema", value=3),
-        ("SF-POLICYSET-VERSION", "schema", "2", "3"),
+        put("schema", value=4),
+        ("SF-POLICYSET-VERSION", "schema", "3", "4"),
     ),
+    "version 3 without its fields": (put("schema", value=3), ("SF-POLICYSET-FIELD", "manifest", "'beliefs'")),
+    "version 1 with beliefs": (put("beliefs", value={}), ("SF-POLICYSET-FORMAT", "beliefs", "1", "one")),
     "version 2 without its fields": (put("schema", value=2), ("SF-POLICYSET-FIELD", "manifest", "'lineage_known'")),
     "version 1 with looks": (put("looks", value=[]), ("SF-POLICYSET-FORMAT", "looks", "1", "one")),
     "schema 0": (put("schema", value=0), ("SF-POLICYSET-FORMAT", "schema", "1", "0")),

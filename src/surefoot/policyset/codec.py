@@ -26,7 +26,9 @@ from numpy.typing import NDArray
 from surefoot.criterion import Criterion
 from surefoot.errors import InvalidInput, LedgerError, SurefootError
 from surefoot.policy import DeterministicPolicy, FunctionPolicy, Policy, TabularPolicy, as_policy
+from surefoot.policyset.belief import Belief
 from surefoot.policyset.schema import (
+    EVIDENCE,
     AssumptionReport,
     Cells,
     Certificate,
@@ -274,6 +276,25 @@ class _Record:
             return self.cls(**values)
         except (InvalidInput, LedgerError) as error:
             raise InvalidInput(f"{path or 'policy set'}: {error}", code=field_code(error)) from error
+
+
+@dataclass(frozen=True)
+class _Named:
+    """A dictionary with some of the given keys."""
+
+    item: Codec
+    names: tuple[str, ...]
+
+    def write(self, path: str, value: Any, put: Put) -> dict[str, Any]:
+        return {name: self.item.write(_join(path, name), value[name], put) for name in sorted(value)}
+
+    def read(self, path: str, plain: Any, take: Take) -> dict[str, Any]:
+        if not isinstance(plain, dict) or not set(plain) <= set(self.names):
+            raise InvalidInput(
+                f"{path} must be an object with keys among {', '.join(self.names)}, got {ascii(plain)[:80]}; rebuild the policy set",
+                code="SF-POLICYSET-FIELD",
+            )
+        return {name: self.item.read(_join(path, name), plain[name], take) for name in sorted(plain)}
 
 
 @dataclass(frozen=True)
@@ -587,6 +608,18 @@ _LEDGER = _Record(
     {"total": _REAL, "entries": _List(_Record(Entry, {"name": _TEXT, "delta": _REAL, "purpose": _TEXT}))},
 )
 
+_BELIEF = _Record(
+    Belief,
+    {
+        **dict.fromkeys(("support", "initial_states"), _INDICES),
+        **_arrays("kernel_center", "kernel_slope"),
+        **_arrays("outcome_center", "outcome_slope", "outcome_curve", "outcome_residual", "outcome_noise"),
+        **_arrays("value_center", "value_slope", "value_curve", "value_residual"),
+        "informative": _FLAG,
+        "tasks": _WHOLE,
+    },
+)
+
 SCHEMA: Codec = _Record(
     PolicySet,
     {
@@ -603,6 +636,7 @@ SCHEMA: Codec = _Record(
         "extra": _Scalar(_object),
         "looks": _List(_LOOK),
         "lineage_known": _FLAG,
+        "beliefs": _Named(_BELIEF, EVIDENCE),
     },
 )
-"""Schema version 2; version 1 lacks ``looks`` and ``lineage_known``."""
+"""Schema version 3; version 2 lacks ``beliefs``, version 1 ``looks`` and ``lineage_known`` as well."""

@@ -15,6 +15,7 @@ would state dtype and shape a second time in a language of its own.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import os
@@ -40,9 +41,12 @@ from surefoot.policyset.schema import PolicySet, provide_files
 __all__ = ["FORMAT", "SCHEMA_VERSION", "content_hash", "describe", "load", "save"]
 
 FORMAT = "surefoot policy set"
-SCHEMA_VERSION = 2
-SINCE_2 = {"looks": [], "lineage_known": False}
+SCHEMA_VERSION = 3
+SINCE_3: dict[str, Any] = {"beliefs": {}}
+"""Fields that schema version 2 lacks, with what they are in sets that were never rehearsed: those are written as version 2."""
+SINCE_2: dict[str, Any] = {"looks": [], "lineage_known": False}
 """Fields that schema version 1 lacks, with what they are where nobody kept count."""
+SINCE = {2: SINCE_2, 3: SINCE_3}
 MANIFEST, DIGEST = "manifest.json", "manifest.sha256"
 
 MAX_FILE = 2**31 - 1
@@ -157,9 +161,10 @@ def _encode(policy_set: PolicySet) -> tuple[bytes, dict[str, NDArray[Any]]]:
     body = SCHEMA.write("", policy_set, put)
     arrays = dict(sorted(arrays.items()))
     schema = SCHEMA_VERSION
-    if all(body[name] == value for name, value in SINCE_2.items()):
-        # Written as it was found: a set from a file of version 1 keeps its hash, and deployments that run on it go on.
-        schema, body = 1, {name: value for name, value in body.items() if name not in SINCE_2}
+    while schema > 1 and all(body[name] == value for name, value in SINCE[schema].items()):
+        # Written as it was found: a set from a file of an earlier version keeps its hash, and deployments that run on it go on.
+        body = {name: value for name, value in body.items() if name not in SINCE[schema]}
+        schema -= 1
     head = {"format": FORMAT, "schema": schema, "arrays": {n: _array_entry(a) for n, a in arrays.items()}}
     text = json.dumps({**head, **body}, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     return text.encode("utf-8"), arrays
@@ -361,8 +366,7 @@ def _decode(members: _Members) -> PolicySet:
             f"{MANIFEST} must match the SHA-256 in {DIGEST}, got another; {DAMAGED}", code="SF-POLICYSET-DIGEST"
         )
     body = _parse(manifest)
-    if _check_version(body) == 1:
-        _migrate(body)
+    _migrate(body, _check_version(body))
     entries = body.pop("arrays", None)
     _check_entries(entries)
     members.check_layout({MANIFEST, DIGEST, *map(_member, entries)})
@@ -390,14 +394,16 @@ def _parse(manifest: bytes) -> dict[str, Any]:
     return body
 
 
-def _migrate(body: dict[str, Any]) -> None:
-    """From schema version 1, which kept no count of looks: its hold-out is the first that is known."""
-    for name, value in SINCE_2.items():
-        if name in body:
-            raise PolicySetError(
-                f"{name} must not be in a manifest of schema 1, got one; {REBUILD}", code="SF-POLICYSET-FORMAT"
-            )
-        body[name] = value
+def _migrate(body: dict[str, Any], schema: int) -> None:
+    """From an earlier schema version: version 1 kept no count of looks, so its hold-out is the first that is known; version 2 no rehearsals."""
+    for version in range(schema + 1, SCHEMA_VERSION + 1):
+        for name, value in SINCE[version].items():
+            if name in body:
+                raise PolicySetError(
+                    f"{name} must not be in a manifest of schema {schema}, got one; {REBUILD}",
+                    code="SF-POLICYSET-FORMAT",
+                )
+            body[name] = copy.copy(value)
 
 
 def _check_version(body: dict[str, Any]) -> int:

@@ -33,9 +33,11 @@ from surefoot.arrays import (
 from surefoot.criterion import Criterion
 from surefoot.errors import InvalidInput
 from surefoot.policy import Policy, TabularPolicy
+from surefoot.policyset.belief import Belief
 from surefoot.stats.ledger import Ledger
 
 __all__ = [
+    "EVIDENCE",
     "AssumptionReport",
     "Cells",
     "Certificate",
@@ -50,6 +52,10 @@ __all__ = [
     "TrainingReport",
     "provide_files",
 ]
+
+
+EVIDENCE = ("all", "returns")
+"""What beliefs are learned for: plants that report everything, and plants that report outcomes alone."""
 
 
 def _interval(name: str, lower: Any, upper: Any, shape: tuple[int | None, ...]) -> tuple[FloatArray, FloatArray]:
@@ -572,6 +578,7 @@ class PolicySet(ReadOnly):
         extra: further plain data (what JSON can hold) that travels with the set and decides nothing.
         looks: hold-outs that were looked at before this set's own, oldest first.
         lineage_known: whether ``looks`` is everything that was handed on since the first; files of schema version 1 kept no count.
+        beliefs: by evidence (:data:`EVIDENCE`), what ``trust="rehearsed"`` plans with.
     """
 
     criterion: Criterion
@@ -587,6 +594,7 @@ class PolicySet(ReadOnly):
     extra: dict[str, Any] = field(default_factory=dict)
     looks: tuple[Look, ...] = ()
     lineage_known: bool = True
+    beliefs: dict[str, Belief] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "policies", tuple(self.policies))
@@ -596,6 +604,20 @@ class PolicySet(ReadOnly):
         _text("version", self.version)
         self._check_sizes()
         self._check_tables()
+        self._check_beliefs()
+
+    def _check_beliefs(self) -> None:
+        """Beliefs speak of the same policies and constraints."""
+        wanted = len(self.policies), 1 + self.criterion.n_constraints
+        for name, belief in self.beliefs.items():
+            shape = getattr(getattr(belief, "value_center", None), "shape", None)
+            if name not in EVIDENCE or shape != wanted:
+                got = f"{name!r} of shape {shape}"
+                raise InvalidInput(
+                    f"beliefs must be named {' or '.join(EVIDENCE)} and hold values of {wanted[0]} policies and {wanted[1] - 1} costs, got {got}; "
+                    "learn them for this policy set",
+                    code="SF-ARGUMENT-MISMATCH",
+                )
 
     def _check_sizes(self) -> None:
         """Every part speaks of the same J policies, I constraints and p parameters; at least one cell and policy."""
