@@ -14,4 +14,8 @@ ASSUMES = {
     "envelope": (
         "the safe policy keeps its margin, no episode costs more than the ceiling, and no library policy costs more in reality than in the worst cell"
     ),
+    "rehearsed": (
+        "the real task is a draw from the family and the deployment is used as its protocol says: then the share that was rehearsed holds on average "
+        "over tasks; outside the protocol, as for data"
+    ),
 }

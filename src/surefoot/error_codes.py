@@ -391,6 +391,16 @@ CATALOGUE: Mapping[str, Code] = MappingProxyType(
             "`delta_coverage` is below what the simulated episodes of the hold-out have spent.",
             "State at least what training set out with, or use `trust='envelope'`.",
         ),
+        "SF-ASSUMPTION-BELIEF": Code(
+            (AssumptionError,),
+            "The policy set has no belief for the evidence that the deployment uses.",
+            "Learn one with surefoot.learn_belief, or train with cells=None.",
+        ),
+        "SF-ASSUMPTION-REHEARSAL": Code(
+            (AssumptionError,),
+            "The policy set was not rehearsed, or what was certified is less than what is asked for.",
+            "Rehearse it with surefoot.rehearse.",
+        ),
         "SF-ASSUMPTION-CELLS": Code(
             (AssumptionError,),
             "No number of cells is likely to pass the hold-out.",

@@ -11,13 +11,14 @@ import math
 import numpy as np
 
 from surefoot.arrays import check_real
+from surefoot.deploy.belief.rehearsed import Rung
 from surefoot.deploy.tuning import TUNING
 from surefoot.errors import AssumptionError
 from surefoot.policyset.lineage import look_share
 from surefoot.policyset.schema import PolicySet
 from surefoot.stats.binomial import clopper_pearson_upper, simulated_upper, trials_without_failure
 
-__all__ = ["check_certificate", "check_margin"]
+__all__ = ["check_certificate", "check_margin", "rehearsed_rung"]
 
 
 def check_margin(policy_set: PolicySet, margin: float | None) -> float:
@@ -103,3 +104,15 @@ def _enough_tasks(missed: float, p_max: float, level: float, most: int) -> int |
             return holdout
         holdout = math.ceil(1.1 * holdout)
     return None
+
+
+def rehearsed_rung(policy_set: PolicySet, evidence: str, delta: float) -> Rung:
+    """The configuration that the policy set's rehearsal certifies.
+
+    Raises:
+        AssumptionError: nothing was rehearsed, no rung was accepted, or the share of violating deployments that was certified is above ``delta``.
+    """
+    raise AssumptionError(
+        "trust='rehearsed' needs a policy set that was rehearsed, got one that was not; use surefoot.rehearse",
+        code="SF-ASSUMPTION-REHEARSAL",
+    )

@@ -33,7 +33,8 @@ import numpy as np
 
 from surefoot.arrays import FloatArray, check_integer, check_real
 from surefoot.deploy import tuning
-from surefoot.deploy.admission import check_certificate, check_margin
+from surefoot.deploy.admission import check_certificate, check_margin, rehearsed_rung
+from surefoot.deploy.belief.rehearsed import RehearsedPlan, Rung, rehearsed_plan
 from surefoot.deploy.bounds import CostBounds
 from surefoot.deploy.comparison import BESIDE, ReturnComparison
 from surefoot.deploy.evidence.base import evidence_names
@@ -77,6 +78,8 @@ class CertifiedAgent(Stateful):
             pays ``delta_coverage / 2^a``), that at most ``p_max`` of the task distribution is uncovered. Choose both before you look.
         losses: ``"worst"``, or ``"independent"`` if you declare that lost episodes do not depend on outcomes.
         monitor_delta: false-alarm probability of the monitor, and again of the comparison with simulation; outside ``delta``.
+        rung: under ``rehearsed``, the configuration to be played; by default the one that the policy set's certificate names. Rehearsals give their
+            own, and nothing is promised for it.
         ramp: under ``cells`` and ``envelope``, so many episodes of the safe policy are compared with simulation before any other policy gets
             weight, and policies that return less than it in reality are barred. 0 switches both off.
 
@@ -87,7 +90,7 @@ class CertifiedAgent(Stateful):
 
     CHANGES: ClassVar[tuple[str, ...]] = (
         "_tracker", "_bounds", "_evidence", "_objective", "_monitor", "_buffer", "_bets", "_reality", "_alarm", "_outside", "_stale", "_plan",
-        "_planned_bounds", "_changed", "_kappa",
+        "_planned_bounds", "_changed", "_kappa", "_rehearsed",
     )  # fmt: skip
 
     def __init__(
@@ -105,6 +108,7 @@ class CertifiedAgent(Stateful):
         losses: Literal["worst", "independent"] = "worst",
         monitor_delta: float = 0.001,
         ramp: int = RAMP,
+        rung: Rung | None = None,
     ) -> None:
         self._level: TrustLevel = trust_level(trust)
         _check_choice("evidence", evidence, tuple(sorted(evidence_names())))
@@ -130,6 +134,11 @@ class CertifiedAgent(Stateful):
         self._set_out_with = policy_set.ledger.total if known else None
         self._delta_coverage = delta_coverage
         self._ceilings = self._level.ceilings(policy_set, cost_ceilings)
+        self._rehearsed: RehearsedPlan | None = None
+        if self._level.follows_belief:
+            self._rehearsed = RehearsedPlan(
+                rehearsed_rung(policy_set, evidence, delta) if rung is None else rung, policy_set
+            )
         # A cost above its ceiling is recorded and alarms; a return out of its range is no reason to refuse the costs that came with it.
         anything, no_ceiling = (-np.inf, np.inf), np.full(criterion.n_constraints, np.inf)
         rng = np.random.default_rng(seed)
@@ -142,6 +151,8 @@ class CertifiedAgent(Stateful):
         self._alarm: str | None = None
         self._outside = False
         self._changed, self._kappa = 0, self._level.exploration
+        if self._rehearsed is not None:
+            self._rehearsed.follow(0)
         self.events: deque[AgentEvent] = deque(maxlen=tuning.TUNING.events_kept)
         self._stale, self._plan = False, self._make_plan()
         if not self._level.rejects_cells:
@@ -199,7 +210,7 @@ class CertifiedAgent(Stateful):
     @property
     def wants(self) -> frozenset[str]:
         """Which optional parts of a report speed learning up."""
-        return self._evidence.wants
+        return self._evidence.wants if self._rehearsed is None else self._rehearsed.planner.wants
 
     @property
     def open_episodes(self) -> dict[int, int]:
@@ -276,9 +287,12 @@ class CertifiedAgent(Stateful):
     @undivided
     def ask(self, n: int | None = None) -> Episode | Batch:
         """See :class:`~surefoot.deploy.agent.Agent`."""
+        opened = self._tracker.opened
         batch = self._tracker.open(Mixture(self.plan.weights), 1 if n is None else n)
         self._bounds.asked(batch.ids, batch.policy_index)
         self._bets.add(int(batch.ids[0]), batch.policy_index, self._evidence.bets())
+        if self._rehearsed is not None and self._rehearsed.inside:
+            self._stay_inside(self._rehearsed.asked(opened, len(batch.ids)))
         return batch[0] if n is None else batch
 
     @undivided
@@ -313,8 +327,37 @@ class CertifiedAgent(Stateful):
             )
         if self._bounds.told(report.ids, report.policy_index, report.costs):
             self._stale |= self._bounds_matter()
+        if self._rehearsed is not None and self._rehearsed.inside:
+            self._stay_inside(self._rehearsed.told(report))
         self._buffer.add(report)
         self._settle()
+
+    @undivided
+    def leave_protocol(self, reason: str) -> None:
+        """Say that this deployment is not, or no longer, what was rehearsed: from now on data bounds alone decide.
+
+        Does nothing under other trust levels.
+        """
+        if self._rehearsed is not None:
+            self._stay_inside(reason)
+
+    def _stay_inside(self, reason: str | None) -> None:
+        """Follow the rehearsed plan; or, with a reason, no longer."""
+        rehearsed = self._rehearsed
+        assert rehearsed is not None
+        if reason is not None:
+            if rehearsed.leave(reason):
+                self._stale = True
+                self._note_event(
+                    "protocol", f"outside the rehearsed protocol: {reason}; from here on data bounds alone decide"
+                )
+            return
+        self._stale |= rehearsed.follow(self._tracker.opened)
+        if rehearsed.surprised:
+            self._raise_alarm(
+                f"what happens fits the belief worse (surprise {rehearsed.planner.surprise:.3g}) than on rehearsed plants "
+                f"(at most {rehearsed.rung.surprise:.3g}): the real task is not like them"
+            )
 
     @undivided
     def lost(self, ids: Any) -> None:
@@ -328,6 +371,8 @@ class CertifiedAgent(Stateful):
         number = self._tracker.forget(ids)
         self._buffer.declare_lost(number.tolist())
         self._note_event("lost", f"{number.size} episodes declared lost")
+        if self._rehearsed is not None and self._rehearsed.inside:
+            self._stay_inside(self._rehearsed.lost(number, self._tracker.opened))
         self._settle()
 
     # ------------------------------------------------------------------------------------------------ what reports change
@@ -418,6 +463,8 @@ class CertifiedAgent(Stateful):
             return safe_plan(program, "an alarm was raised")
         if self.ramping:
             return safe_plan(program, "the ramp: its real episodes are compared with simulation first")
+        if self._rehearsed is not None and self._rehearsed.inside:
+            return rehearsed_plan(self._rehearsed, program)
         found = plan(program)
         if not found.certified:
             self._note_event("planned", found.reasons[0])
@@ -432,6 +479,8 @@ class CertifiedAgent(Stateful):
         return bool((in_rows - self._bounds.values > tuning.TUNING.noticeable * self._limits).any())
 
     def _program(self) -> Program:
+        if self._rehearsed is not None and self._rehearsed.inside:
+            return self._rehearsed.program(self._limits, self.margin)
         active, returns = self._evidence.active, self._objective.returns
         if self._objective.posterior is None and not active.any():
             returns = self._set.cells.predictions.reward_center[self._evidence.most_plausible()]

@@ -8,6 +8,8 @@ data     one: ``B_j``, started at the declared ceiling           the safe policy
 envelope one: ``B_j``, started at the largest prediction         and no library policy costs more in reality than in the worst cell.
                                                                  Ceilings come from the simulator unless they are declared.
 cells    one per active cell: ``min(V+_ji, B_j)``                and the real task lies in some cell.
+rehearsed none, while the deployment is used as rehearsed; then  the real task is a draw from the family (a statement about the average
+         those of ``data``                                       task, unlike the others)
 ======== ======================================================= ==================================================================
 
 A new level is one class and one call of :func:`register_trust_level`. Letters: N cells, J policies (0 is safe), I constraints, H rows.
@@ -93,6 +95,7 @@ class TrustLevel(ABC):
         weighs_cells: evidence about cells is collected; all of them rejected is an alarm.
         compares: the safe policy is compared with simulation before any other policy is played.
         simulated_ceilings: where none are declared, the largest episode costs are those that the simulator allows.
+        follows_belief: what is played was rehearsed (:mod:`surefoot.deploy.belief.rehearsed`); the rows decide outside the protocol.
     """
 
     name: ClassVar[str]
@@ -102,6 +105,7 @@ class TrustLevel(ABC):
     weighs_cells: bool = True
     compares: bool = True
     simulated_ceilings: bool = True
+    follows_belief: bool = False
 
     def shares(self, delta: float) -> dict[str, float]:
         """Parts of delta by what they pay for; they sum to at most delta. ``bounds`` pays for data bounds."""
@@ -227,6 +231,15 @@ class Cells(TrustLevel):
         )
 
 
+@dataclass(frozen=True)
+class Rehearsed(Data):
+    """A belief plans what was rehearsed; data bounds run along and take over where the deployment leaves its protocol."""
+
+    name = "rehearsed"
+    assumes = ASSUMES["rehearsed"]
+    follows_belief: bool = True
+
+
 _LEVELS: dict[str, TrustLevel] = {}
 _OWN: set[str] = set()
 
@@ -282,6 +295,6 @@ def trust_level(name: str) -> TrustLevel:
     return _LEVELS[name]
 
 
-for _level in (Data(), Envelope(), Cells()):
+for _level in (Data(), Envelope(), Cells(), Rehearsed()):
     register_trust_level(_level)
 _OWN.update(_LEVELS)

@@ -43,7 +43,7 @@ RECORDS: dict[str, type] = {
 """Frozen values, made anew."""
 NAMES = {kind: name for name, kind in RECORDS.items()}
 
-FORMAT = 2
+FORMAT = 3
 
 Arrays = dict[int, tuple[int, Any]]
 """By identity: place and array, for many pending episodes refer to one mixture."""

@@ -22,7 +22,7 @@ import numpy as np
 
 from surefoot.kernels import kernel
 
-__all__ = ["accumulate", "innovation", "misfit", "mixture", "posterior"]
+__all__ = ["accumulate", "innovation", "misfit", "mixture", "moments", "posterior"]
 
 FLOOR = 0.02
 """Probabilities are not taken below this share of their centre."""
@@ -194,16 +194,13 @@ def _largest_share(mean_a, mean_b, limit, boldness, va, vab, vb):  # type: ignor
 
 
 @kernel
-def mixture(z, precision, center, slope, curve, residual, limits, boldness):  # type: ignore[no-untyped-def]
-    """The pair (a, b), the weight w of b, expected values (V,) and cost deviations (I,); a = b = 0 where the rule is met by nothing."""
+def moments(z, precision, center, slope, curve):  # type: ignore[no-untyped-def]
+    """Expected values (J, V) and, per cost, ``L' grad`` (J, I, d) with ``L L'`` the covariance of the latents."""
     n_policies, n_values, d = slope.shape
-    n_costs = n_values - 1
     covariance = np.linalg.inv(precision)
     root = np.linalg.cholesky(0.5 * (covariance + covariance.T))
     mean = np.empty((n_policies, n_values))
-    axes = np.empty((n_policies, n_costs, d))
-    variance = np.empty((n_policies, n_costs))
-    allowed = np.ones(n_policies, dtype=np.bool_)
+    axes = np.empty((n_policies, n_values - 1, d))
     gradient = np.empty(d)
     for j in range(n_policies):
         for f in range(n_values):
@@ -216,16 +213,36 @@ def mixture(z, precision, center, slope, curve, residual, limits, boldness):  # 
                         k += 1
             mean[j, f] = m
             if f:
-                total = residual[j, f] ** 2
                 for i in range(d):
                     s = 0.0
                     for l in range(i, d):
                         s += root[l, i] * gradient[l]
                     axes[j, f - 1, i] = s
-                    total += s * s
-                variance[j, f - 1] = total
-                if not m + boldness * np.sqrt(total) <= limits[f - 1]:
-                    allowed[j] = False
+    return mean, axes
+
+
+@kernel
+def mixture(mean, axes, residual, limits, boldness):  # type: ignore[no-untyped-def]
+    """The pair (a, b), the weight w of b, and whether any policy meets the rule on its own; a = b = 0 where none does.
+
+    Args:
+        mean: (J, V).
+        axes: (J, I, d).
+        residual: (J, V) standard deviations of what the fit of values misses.
+        limits: (I,).
+        boldness: standard deviations.
+    """
+    n_policies, n_costs, d = axes.shape
+    variance = np.empty((n_policies, n_costs))
+    allowed = np.ones(n_policies, dtype=np.bool_)
+    for j in range(n_policies):
+        for i in range(n_costs):
+            total = residual[j, 1 + i] ** 2
+            for l in range(d):
+                total += axes[j, i, l] ** 2
+            variance[j, i] = total
+            if not mean[j, 1 + i] + boldness * np.sqrt(total) <= limits[i]:
+                allowed[j] = False
     best_a, best_b, best_w, best = 0, 0, 0.0, -np.inf
     for a in range(n_policies):
         if allowed[a] and mean[a, 0] > best:
@@ -250,16 +267,4 @@ def mixture(z, precision, center, slope, curve, residual, limits, boldness):  # 
             value = (1.0 - w) * mean[a, 0] + w * mean[b, 0]
             if value > best:
                 best_a, best_b, best_w, best = a, b, w, value
-    expected = (1.0 - best_w) * mean[best_a] + best_w * mean[best_b]
-    deviation = np.empty(n_costs)
-    for i in range(n_costs):
-        if best_a == best_b:
-            deviation[i] = np.sqrt(variance[best_a, i])
-            continue
-        shared = 0.0
-        for l in range(d):
-            shared += axes[best_a, i, l] * axes[best_b, i, l]
-        w = best_w
-        total = (1.0 - w) ** 2 * variance[best_a, i] + 2.0 * w * (1.0 - w) * shared + w * w * variance[best_b, i]
-        deviation[i] = np.sqrt(max(total, 0.0))
-    return best_a, best_b, best_w, expected, deviation
+    return best_a, best_b, best_w, allowed.any()

@@ -1,0 +1,199 @@
+"""What a rehearsed agent plays, and whether the deployment is still what was rehearsed.
+
+A rehearsal certifies one configuration, a :class:`Rung`, used as its protocol says. As long as the deployment stays inside, the mixture is the
+belief's (:mod:`surefoot.deploy.belief.planner`), the same function of the outcomes as in the rehearsal. A deployment *leaves its protocol* when
+
+* an episode that should enter the plan that is due was neither told nor declared lost before the next one is asked;
+* episodes are asked together across a plan time, or told together across what enters two plans;
+* more episodes are lost than the protocol has, beyond chance (at :data:`LOST_ERROR`);
+* the operator intervenes: an exposure limit that was not rehearsed, plans that wait for approval.
+
+The mixture of that moment was rehearsed and may be played once more; what follows rests on data bounds alone (``trust="data"``), for good.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from surefoot.arrays import FloatArray, check_integer, check_real
+from surefoot.deploy.belief.planner import BeliefPlanner, following_time
+from surefoot.deploy.planner import Plan, Program, safe_plan
+from surefoot.deploy.report import Report
+from surefoot.errors import AssumptionError, InvalidInput
+from surefoot.policyset.belief import check_boldness
+from surefoot.policyset.schema import EVIDENCE, PolicySet
+from surefoot.stateful import Stateful
+
+__all__ = ["RehearsedPlan", "Rung", "rehearsed_plan"]
+
+LOST_ERROR = 1e-3
+
+
+@dataclass(frozen=True)
+class Rung:
+    """One configuration of the agent, as a rehearsal runs and certifies it.
+
+    Attributes:
+        boldness: standard deviations between costs and limits; the smaller the bolder.
+        episodes: K, after which the mixture stays.
+        evidence: which belief plans, ``"all"`` or ``"returns"``.
+        batch: most episodes asked at once.
+        delay: episodes that may be asked between the asking and the telling of one.
+        lost: share of the reports that never come.
+        history: logged episodes of the safe policy before the first ask.
+        exposure: most weight off the safe policy.
+        surprise: the alarm's threshold, infinite without one.
+    """
+
+    boldness: float
+    episodes: int
+    evidence: str = "all"
+    batch: int = 1
+    delay: int = 0
+    lost: float = 0.0
+    history: int = 0
+    exposure: float = 1.0
+    surprise: float = np.inf
+
+    def __post_init__(self) -> None:
+        check_boldness("boldness", self.boldness)
+        for name, low in (("episodes", 1), ("batch", 1), ("delay", 0), ("history", 0)):
+            object.__setattr__(self, name, check_integer(name, getattr(self, name), low=low))
+        for name in ("lost", "exposure"):
+            object.__setattr__(self, name, check_real(name, getattr(self, name), low=0.0, high=1.0))
+        if self.evidence not in EVIDENCE:
+            raise InvalidInput(
+                f"evidence must be one of {', '.join(EVIDENCE)}, got {self.evidence!r}; choose one",
+                code="SF-ARGUMENT-CHOICE",
+            )
+
+    def planner(self, policy_set: PolicySet) -> BeliefPlanner:
+        """The planner of this configuration.
+
+        Raises:
+            AssumptionError: the policy set has no belief for this evidence.
+        """
+        belief = policy_set.beliefs.get(self.evidence)
+        if belief is None:
+            raise AssumptionError(
+                f"trust='rehearsed' with evidence={self.evidence!r} needs a belief about the task, got a policy set with "
+                f"{', '.join(sorted(policy_set.beliefs)) or 'none'}; use surefoot.learn_belief, or train with cells=None",
+                code="SF-ASSUMPTION-BELIEF",
+            )
+        return BeliefPlanner(
+            belief, policy_set.criterion.cost_limits, self.boldness, self.episodes, batch=self.batch, delay=self.delay,
+            exposure=self.exposure,
+        )  # fmt: skip
+
+
+def rehearsed_plan(rehearsed: RehearsedPlan, program: Program) -> Plan:
+    """The mixture that the belief gives, with what it takes the costs to be at most."""
+    planner = rehearsed.planner
+    if not planner.found:
+        return safe_plan(program, "the belief leaves room for the safe policy alone")
+    weights = planner.weights
+    reasons = {
+        int(j): f"the belief expects a return of {planner.returns[j]:.4g} and takes costs to be at most "
+        + ", ".join(f"{c:.4g}" for c in planner.upper[j])
+        for j in np.flatnonzero(weights)
+    }
+    return Plan(weights.copy(), weights @ program.rows[0], float(planner.returns @ weights), True, reasons)
+
+
+class RehearsedPlan(Stateful):
+    """See the module's docstring.
+
+    Args:
+        rung: what was rehearsed.
+        policy_set: with a belief.
+
+    Attributes:
+        planner: what is played.
+        left: why the deployment is no longer what was rehearsed, or ``None``.
+    """
+
+    CHANGES: ClassVar[tuple[str, ...]] = ("planner", "left", "_lost", "_recalled")
+
+    def __init__(self, rung: Rung, policy_set: PolicySet) -> None:
+        self.rung = rung
+        self.planner = rung.planner(policy_set)
+        self.left: str | None = None
+        self._lost = self._recalled = 0
+
+    @property
+    def inside(self) -> bool:
+        """Whether the deployment is still what was rehearsed."""
+        return self.left is None
+
+    @property
+    def surprised(self) -> bool:
+        """Whether what happened fits the belief worse than on rehearsed plants."""
+        return self.planner.surprise > self.rung.surprise
+
+    def leave(self, reason: str) -> bool:
+        """The deployment is no longer what was rehearsed; whether that is new."""
+        if self.left is not None:
+            return False
+        self.left = reason
+        return True
+
+    def follow(self, opened: int) -> bool:
+        """Make the plan that is due, if everything that should enter it is known; whether there is a new one."""
+        if not self.inside or not self.planner.is_due(opened) or self._recalled < self.rung.history:
+            return False
+        if self.planner.missing():
+            return False
+        self.planner.refresh()
+        return True
+
+    def asked(self, opened: int, n: int) -> str | None:
+        """Episodes ``opened, ..., opened + n - 1`` are asked with the present mixture; why that was not rehearsed, or ``None``."""
+        if self.planner.is_due(opened):
+            if self._recalled < self.rung.history:
+                return f"{self.rung.history} logged episodes of the safe policy were rehearsed, {self._recalled} were given"
+            return (
+                f"episode {opened} was asked while {self.planner.missing()} reports were later than the {self.rung.delay} episodes of delay that "
+                "were rehearsed"
+            )
+        time = self.planner.due if self.planner.due > opened else following_time(self.planner.due, self.rung.batch)
+        if time < min(opened + n, self.rung.episodes):
+            return f"{n} episodes were asked at once, across a plan that was due before episode {time}; batches of {self.rung.batch} were rehearsed"
+        return None
+
+    def told(self, report: Report) -> str | None:
+        """A report arrived; why that was not rehearsed, or ``None``."""
+        if self.planner.due >= self.rung.episodes:
+            return None
+        taken = self.planner.tell(
+            report.ids, report.policy_index, report.outcomes, initial_state=report.initial_state, transitions=report.transitions,
+            signals=report.signals,
+        )  # fmt: skip
+        return None if taken else "episodes that should enter different plans were told together"
+
+    def lost(self, ids: Any, opened: int) -> str | None:
+        """Episodes will never be told; why that was not rehearsed, or ``None``."""
+        if self.planner.due >= self.rung.episodes:
+            return None
+        self.planner.lost(ids)
+        self._lost += int(np.size(ids))
+        from scipy.stats import binom
+
+        if binom.sf(self._lost - 1, opened, self.rung.lost) < LOST_ERROR:
+            return f"{self._lost} of {opened} episodes are lost, where a share of {self.rung.lost:g} was rehearsed"
+        return None
+
+    def program(self, limits: FloatArray, margin: float) -> Program:
+        """One row: what the belief takes costs to be at most. It is no proof; what is certified is the whole deployment, by rehearsal."""
+        rows = self.planner.upper.copy()
+        rows[0] = np.minimum(rows[0], limits - margin)
+        return Program(
+            objective=self.planner.returns, rows=rows[None], names=("the belief",), limits=limits, candidate=0, kappa=0.0, cap=1.0
+        )  # fmt: skip
+
+    def recall(self, outcomes: Any, **more: Any) -> None:
+        """Logged episodes of the safe policy; see :meth:`~surefoot.deploy.belief.planner.BeliefPlanner.recall`."""
+        self.planner.recall(outcomes, **more)
+        self._recalled += len(outcomes)

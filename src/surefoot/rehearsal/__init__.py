@@ -1,0 +1,1 @@
+"""Rehearsal: the whole deployment on fresh simulated plants, before the real one."""

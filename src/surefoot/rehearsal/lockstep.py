@@ -1,0 +1,175 @@
+"""All rungs on one plant, block by block: the mixtures that the certified agent would play there, without the agent.
+
+Between two plan times (:mod:`surefoot.deploy.belief.planner`) the mixture stays, so its episodes are simulated together. The agent's draws, the
+plant's episodes and the planner are the same as when an agent is asked and told one episode after the other, and so are its decisions: a test
+compares them. All rungs meet the same chance: episode k of a tabular plant is ``(seed, k)`` for every rung, and the n-th episode of a policy on a
+simulated plant is simulated once.
+
+Alarms, data bounds and everything else that only leads back to the safe policy is left out: whoever counts a run on which the safe policy violates as
+violating may do so (:mod:`surefoot.rehearsal`).
+
+Letters: J policies, I constraints, E transitions, X signals, n episodes, T stretches between plans.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from surefoot.arrays import FloatArray, IntArray
+from surefoot.cmdp.model import TabularCMDP
+from surefoot.cmdp.simulate import Simulator
+from surefoot.deploy.belief.planner import BeliefPlanner
+from surefoot.deploy.belief.rehearsed import Rung
+from surefoot.deploy.evidence.transitions import encode
+from surefoot.policy import Mixture
+from surefoot.policyset.schema import PolicySet
+
+__all__ = ["Block", "Stretches", "play_rung", "tabular_source"]
+
+HISTORY_STREAM, LOST_STREAM = 0x415, 0x1057
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """What n episodes of a plant gave.
+
+    Attributes:
+        outcomes: (n, 1 + I).
+        initial_states: (n,), or ``None``.
+        signals: (n, X), or ``None``.
+        moves: (groups, E) transitions by entry of the belief's support, or ``None``.
+        odd: (groups,) whether there were transitions outside it.
+    """
+
+    outcomes: FloatArray
+    initial_states: IntArray | None = None
+    signals: FloatArray | None = None
+    moves: FloatArray | None = None
+    odd: Any = None
+
+
+Source = Callable[[IntArray, int, IntArray], Block]
+"""``source(policy_index, first, groups)``: episodes ``first, first + 1, ...`` of a plant, their transitions summed over ``groups`` (n,)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Stretches:
+    """The mixtures of one run.
+
+    Attributes:
+        starts: (T,) first episode of each stretch.
+        weights: (T, J).
+        surprise: largest surprise.
+    """
+
+    starts: IntArray
+    weights: FloatArray
+    surprise: float
+
+
+def tabular_source(policy_set: PolicySet, rung: Rung, cmdp: TabularCMDP, tables: FloatArray, seed: int) -> Source:
+    """Episodes of a tabular plant; episode k is decided by ``(seed, k)`` and its policy."""
+    support = policy_set.beliefs[rung.evidence].support
+    simulator = Simulator(cmdp, tables)
+    if not len(support):
+
+        def outcomes_alone(policy_index: IntArray, first: int, groups: IntArray) -> Block:
+            found = simulator.run(policy_index, seed=seed, first_episode=first)
+            return Block(np.column_stack([found.returns, found.costs]), found.initial_states)
+
+        return outcomes_alone
+    entries = np.column_stack([cmdp.rows // cmdp.n_actions, cmdp.rows % cmdp.n_actions, cmdp.successors])
+    keys, mine = encode(support), encode(entries)
+    where = np.minimum(np.searchsorted(keys, mine), keys.size - 1)
+    known = keys[where] == mine
+    same = bool(known.all()) and where.size == keys.size
+
+    def everything(policy_index: IntArray, first: int, groups: IntArray) -> Block:
+        found = simulator.run(policy_index, seed=seed, first_episode=first, groups=groups)
+        counts = found.transitions
+        if counts is None:
+            raise AssertionError("transitions were asked for")
+        moves = counts.astype(np.float64) if same else np.zeros((len(counts), keys.size))
+        odd: Any = np.zeros(len(counts), dtype=np.bool_)
+        if not same:
+            moves[:, where[known]] = counts[:, known]
+            odd = counts[:, ~known].any(axis=1)
+        return Block(np.column_stack([found.returns, found.costs]), found.initial_states, None, moves, odd)
+
+    return everything
+
+
+def play_rung(policy_set: PolicySet, rung: Rung, source: Source, *, seed: int, chance: int) -> Stretches:
+    """One run of K episodes.
+
+    Args:
+        policy_set: with a belief.
+        rung: what is played.
+        source: the plant.
+        seed: of the agent's draws.
+        chance: of what happens to reports: the same number loses the same episodes.
+    """
+    planner = rung.planner(policy_set)
+    draws = np.random.default_rng(seed)
+    gone = np.zeros(rung.episodes, dtype=np.bool_)
+    if rung.lost:
+        gone = np.random.default_rng([chance, LOST_STREAM]).random(rung.episodes) < rung.lost
+    if rung.history:
+        before = source(np.zeros(rung.history, dtype=np.int64), rung.episodes, np.zeros(rung.history, dtype=np.int64))
+        _enter(planner, 0, np.zeros(0, dtype=np.int64), np.zeros(rung.history, dtype=np.int64), before, 0, slice(None))
+    starts, weights, opened = [], [], 0
+    while opened < rung.episodes:
+        planner.refresh()
+        end = min(planner.due, rung.episodes)
+        starts.append(opened)
+        weights.append(planner.weights)
+        index = Mixture(planner.weights).draw(end - opened, draws)
+        _play_block(planner, index, opened, source, gone)
+        opened = end
+    return Stretches(np.array(starts, dtype=np.int64), np.array(weights), planner.surprise)
+
+
+def _play_block(planner: BeliefPlanner, index: IntArray, first: int, source: Source, gone: Any) -> None:
+    """Episodes between two plans; what of them enters which later plan."""
+    ids = np.arange(first, first + index.size)
+    times: list[int] = []
+    groups = np.empty(index.size, dtype=np.int64)
+    start = 0
+    while start < index.size:
+        time = planner.plan_for(int(ids[start]))
+        if time is None:
+            raise AssertionError("an episode is asked before it is too late")
+        reach = int(np.searchsorted(ids, planner.cutoff_at(time)))
+        groups[start:reach] = len(times)
+        times.append(time)
+        start = reach
+    block = source(index, first, groups if not gone[ids].any() else np.where(gone[ids], len(times), groups))
+    for g, time in enumerate(times):
+        mine = groups == g
+        kept = mine & ~gone[ids]
+        _enter(planner, time, ids[mine], index[kept], block, g, kept)
+
+
+def _enter(
+    planner: BeliefPlanner, time: int, ids: IntArray, policy_index: IntArray, block: Block, group: int, kept: Any
+) -> None:
+    """Episodes ``ids`` are accounted for by the plan at ``time``; those ``kept`` are learned from."""
+    planner.add(
+        time,
+        ids,
+        policy_index,
+        np.ascontiguousarray(block.outcomes[kept]),
+        initial_state=None if block.initial_states is None else block.initial_states[kept],
+        moves=None if block.moves is None or group >= len(block.moves) else block.moves[group],
+        signals=None if block.signals is None else block.signals[kept],
+        odd=block.odd is not None and group < len(block.odd) and bool(block.odd[group]),
+    )
+
+
+def rungs_of(boldness: Sequence[float], **shared: Any) -> list[Rung]:
+    """Rungs that differ in boldness alone."""
+    return [Rung(boldness=b, **shared) for b in boldness]
