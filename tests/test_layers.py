@@ -37,6 +37,7 @@ TIERS = [
     ["training", "deploy"],
     ["audit"],  # of its own kind: from the agent it imports choices, and nothing that follows from them
     ["baselines", "gym", "journal", "planning"],
+    ["rehearsal"],  # whole deployments on simulated plants, tabular and continuous ones
     ["experiments", "report", "testing"],
     ["service"],
     ["cli"],
