@@ -274,11 +274,7 @@ class Mixture(ReadOnly):
 
     def draw(self, n: int, rng: np.random.Generator) -> np.ndarray[Any, np.dtype[np.int64]]:
         """Indices of the policies that ``n`` episodes run, independent draws."""
-        edges = np.cumsum(self.weights)
-        edges[-1] = 1.0
-        # A policy of weight zero must never be drawn, not even through rounding at the edges: side="right" skips it.
-        last = int(np.flatnonzero(self.weights)[-1])
-        return np.minimum(np.searchsorted(edges, rng.random(n), side="right"), last).astype(np.int64)
+        return draw_policies(self.weights, n, rng)
 
     def expect(self, values: ArrayLike) -> FloatArray:
         """``sum_j w_j values[j]`` along the first axis: exact value of the mixture from the values of its members."""
@@ -303,3 +299,12 @@ def as_tables(name: str, policies: Any, n_states: int, n_actions: int) -> FloatA
             f"{name} must have shape (S, A) or (J, S, A), got {tables.shape}; check the axes", code="SF-ARGUMENT-SHAPE"
         )
     return check_probabilities(name, as_floats(name, tables, (None, n_states, n_actions)))
+
+
+def draw_policies(weights: FloatArray, n: int, rng: np.random.Generator) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """(n,) independent draws from weights (J,) of the simplex, which are not checked again."""
+    edges = np.cumsum(weights)
+    edges[-1] = 1.0
+    # A policy of weight zero must never be drawn, not even through rounding at the edges: side="right" skips it.
+    last = int(weights.nonzero()[0][-1])
+    return np.minimum(edges.searchsorted(rng.random(n), side="right"), last).astype(np.int64, copy=False)

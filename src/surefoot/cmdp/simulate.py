@@ -43,6 +43,9 @@ THREAD_EPISODES = 4096
 """Batches smaller than this per thread are not worth a thread; visits are summed in blocks of this size."""
 
 
+_NO_GROUPS = np.zeros(0, dtype=np.int64)
+
+
 @dataclass(frozen=True, eq=False)
 class Visits:
     """What n episodes say about single pairs of state and action, summed over them and over every time t.
@@ -201,6 +204,20 @@ class Simulator:
             transitions=counts.sum(axis=0) if groups is not None else None,
             visits=reduce(operator.add, seen) if visits else None,
         )
+
+    def block(
+        self, policy_index: IntArray, *, seed: int, first_episode: int, groups: IntArray | None, n_groups: int
+    ) -> tuple[FloatArray, IntArray, IntArray]:
+        """Outcomes (n, 1+I), initial states (n,) and transition counts (G, E) as :meth:`run` gives them; arguments are not checked again."""
+        n = policy_index.size
+        states = np.full(n, -1, dtype=np.int64)
+        sums = np.empty((n, 1 + self.cmdp.n_constraints))
+        counts = np.zeros((0 if groups is None else n_groups, self.cmdp.successors.size), dtype=np.int64)
+        _rollout(
+            *self._tables, *self._start, self.cmdp.discount, self.horizon, np.uint64(seed), np.uint64(first_episode), policy_index, states,
+            _NO_GROUPS if groups is None else groups, sums, counts, None,
+        )  # fmt: skip
+        return sums, states, counts
 
     def _no_visits(self, episodes: int) -> Visits:
         """Sums for the kernel to add to."""

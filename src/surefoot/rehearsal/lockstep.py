@@ -25,7 +25,7 @@ from surefoot.cmdp.simulate import Simulator
 from surefoot.deploy.belief.planner import BeliefPlanner
 from surefoot.deploy.belief.rehearsed import Rung
 from surefoot.deploy.evidence.transitions import encode
-from surefoot.policy import Mixture
+from surefoot.policy import draw_policies
 from surefoot.policyset.schema import PolicySet
 
 __all__ = ["Block", "Stretches", "play_rung", "tabular_source"]
@@ -78,8 +78,8 @@ def tabular_source(policy_set: PolicySet, rung: Rung, cmdp: TabularCMDP, tables:
     if not len(support):
 
         def outcomes_alone(policy_index: IntArray, first: int, groups: IntArray) -> Block:
-            found = simulator.run(policy_index, seed=seed, first_episode=first)
-            return Block(np.column_stack([found.returns, found.costs]), found.initial_states)
+            sums, states, _ = simulator.block(policy_index, seed=seed, first_episode=first, groups=None, n_groups=0)
+            return Block(sums, states)
 
         return outcomes_alone
     entries = np.column_stack([cmdp.rows // cmdp.n_actions, cmdp.rows % cmdp.n_actions, cmdp.successors])
@@ -89,16 +89,16 @@ def tabular_source(policy_set: PolicySet, rung: Rung, cmdp: TabularCMDP, tables:
     same = bool(known.all()) and where.size == keys.size
 
     def everything(policy_index: IntArray, first: int, groups: IntArray) -> Block:
-        found = simulator.run(policy_index, seed=seed, first_episode=first, groups=groups)
-        counts = found.transitions
-        if counts is None:
-            raise AssertionError("transitions were asked for")
+        n_groups = int(groups.max(initial=0)) + 1
+        sums, states, counts = simulator.block(
+            policy_index, seed=seed, first_episode=first, groups=groups, n_groups=n_groups
+        )
         moves = counts.astype(np.float64) if same else np.zeros((len(counts), keys.size))
         odd: Any = np.zeros(len(counts), dtype=np.bool_)
         if not same:
             moves[:, where[known]] = counts[:, known]
             odd = counts[:, ~known].any(axis=1)
-        return Block(np.column_stack([found.returns, found.costs]), found.initial_states, None, moves, odd)
+        return Block(sums, states, None, moves, odd)
 
     return everything
 
@@ -127,7 +127,7 @@ def play_rung(policy_set: PolicySet, rung: Rung, source: Source, *, seed: int, c
         end = min(planner.due, rung.episodes)
         starts.append(opened)
         weights.append(planner.weights)
-        index = Mixture(planner.weights).draw(end - opened, draws)
+        index = draw_policies(planner.weights, end - opened, draws)
         _play_block(planner, index, opened, source, gone)
         opened = end
     return Stretches(np.array(starts, dtype=np.int64), np.array(weights), planner.surprise)
@@ -135,23 +135,24 @@ def play_rung(policy_set: PolicySet, rung: Rung, source: Source, *, seed: int, c
 
 def _play_block(planner: BeliefPlanner, index: IntArray, first: int, source: Source, gone: Any) -> None:
     """Episodes between two plans; what of them enters which later plan."""
-    ids = np.arange(first, first + index.size)
-    times: list[int] = []
-    groups = np.empty(index.size, dtype=np.int64)
-    start = 0
-    while start < index.size:
-        time = planner.plan_for(int(ids[start]))
+    end = first + index.size
+    times, edges = [], [first]
+    while edges[-1] < end:
+        time = planner.plan_for(edges[-1])
         if time is None:
             raise AssertionError("an episode is asked before it is too late")
-        reach = int(np.searchsorted(ids, planner.cutoff_at(time)))
-        groups[start:reach] = len(times)
         times.append(time)
-        start = reach
-    block = source(index, first, groups if not gone[ids].any() else np.where(gone[ids], len(times), groups))
+        edges.append(min(end, planner.cutoff_at(time)))
+    groups = np.repeat(np.arange(len(times)), np.diff(edges))
+    lost = gone[first:end]
+    block = source(index, first, np.where(lost, len(times), groups) if lost.any() else groups)
     for g, time in enumerate(times):
-        mine = groups == g
-        kept = mine & ~gone[ids]
-        _enter(planner, time, ids[mine], index[kept], block, g, kept)
+        part = slice(edges[g] - first, edges[g + 1] - first)
+        ids = np.arange(edges[g], edges[g + 1])
+        kept: Any = part
+        if lost[part].any():
+            kept = np.flatnonzero(~lost[part]) + part.start
+        _enter(planner, time, ids, index[kept], block, g, kept)
 
 
 def _enter(

@@ -94,7 +94,6 @@ class BeliefPlanner(Stateful):
         weights: (J,) the mixture now.
         found: whether the rule was met by anything; otherwise the safe policy is played.
         returns: (J,) what the belief expects of every policy.
-        upper: (J, I) costs whose mixture with ``weights`` is, for each constraint, what the belief expects plus ``boldness`` deviations.
         surprise: the largest so far.
         latents: (d,) most plausible values.
         precision: (d, d).
@@ -103,7 +102,8 @@ class BeliefPlanner(Stateful):
     """
 
     CHANGES: ClassVar[tuple[str, ...]] = (
-        "weights", "found", "returns", "upper", "surprise", "latents", "precision", "due", "cutoff", "total", "_waiting", "_innovations", "_blocks",
+        "weights", "found", "returns", "_planned", "surprise", "latents", "precision", "due", "cutoff", "total", "_waiting", "_innovations",
+        "_blocks",
     )  # fmt: skip
 
     def __init__(
@@ -133,7 +133,7 @@ class BeliefPlanner(Stateful):
         self.weights: FloatArray = np.zeros(len(belief.value_center))
         self.weights[0] = 1.0
         self.found, self.returns = False, belief.value_center[:, 0]
-        self.upper: FloatArray = belief.value_center[:, 1:]
+        self._planned = self.boldness_at(0)
 
     def state_dict(self) -> dict[str, Any]:
         """See :class:`~surefoot.stateful.HasState`."""
@@ -317,7 +317,14 @@ class BeliefPlanner(Stateful):
             weights *= self._exposure / off
             weights[0] = 1.0 - weights[1:].sum()
         self.weights, self.returns, self.found = weights, mean[:, 0].copy(), bool(found)
-        self.upper = self._upper(mean, axes, weights, boldness)
+        self._planned = boldness
+
+    @property
+    def upper(self) -> FloatArray:
+        """(J, I) costs whose mixture with ``weights`` is, for each constraint, what the belief expects plus ``boldness`` deviations."""
+        b = self._belief
+        mean, axes = moments(self.latents, self.precision, b.value_center, b.value_slope, b.value_curve)
+        return self._upper(mean, axes, self.weights, self._planned)
 
     def _upper(self, mean: FloatArray, axes: FloatArray, weights: FloatArray, boldness: float) -> FloatArray:
         """(J, I) costs ``m_j + boldness (u_j u + w_j r_j^2) / |u|``: their mixture with ``weights`` is mean plus boldness deviations."""
