@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -28,7 +28,10 @@ from surefoot.deploy.evidence.transitions import encode
 from surefoot.policy import draw_policies
 from surefoot.policyset.schema import PolicySet
 
-__all__ = ["Block", "Stretches", "play_rung", "tabular_source"]
+if TYPE_CHECKING:
+    from surefoot.gym.play import EpisodeCache
+
+__all__ = ["Block", "Stretches", "play_rung", "rungs_of", "simulated_source", "tabular_source"]
 
 HISTORY_STREAM, LOST_STREAM = 0x415, 0x1057
 
@@ -101,6 +104,30 @@ def tabular_source(policy_set: PolicySet, rung: Rung, cmdp: TabularCMDP, tables:
         return Block(sums, states, None, moves, odd)
 
     return everything
+
+
+def simulated_source(cache: EpisodeCache, n_constraints: int) -> Source:
+    """Episodes of a simulated plant for one run: the n-th episode of a policy is the n-th of the cache, whichever rung asks for it."""
+    used = np.zeros(len(cache.policies), dtype=np.int64)
+
+    def next_episodes(policy_index: IntArray, first: int, groups: IntArray) -> Block:
+        found = None
+        for j in np.unique(policy_index).tolist():
+            where = np.flatnonzero(policy_index == j)
+            blocks, rows = np.divmod(used[j] + np.arange(where.size), cache.block)
+            used[j] += where.size
+            for b in np.unique(blocks).tolist():
+                mine = blocks == b
+                part = cache.take(j, b, rows[mine], 0)
+                if found is None:
+                    found = np.empty((policy_index.size, part.shape[1]))
+                found[where[mine]] = part
+        if found is None:
+            found = np.zeros((0, 1 + n_constraints))
+        signals = found[:, 1 + n_constraints :]
+        return Block(found[:, : 1 + n_constraints], None, signals if signals.shape[1] else None)
+
+    return next_episodes
 
 
 def play_rung(policy_set: PolicySet, rung: Rung, source: Source, *, seed: int, chance: int) -> Stretches:
