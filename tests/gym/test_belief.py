@@ -37,7 +37,7 @@ def test_the_prior_is_rid_of_simulation_noise() -> None:
 
 def test_signals_are_observed_and_have_no_values() -> None:
     rng = np.random.default_rng(2)
-    means, noise, episodes, _ = estimates(rng, 50, 20)
+    means, _, episodes, _ = estimates(rng, 50, 20)
     belief = fit_simulated_belief(
         means.reshape(50, 2, 3), np.broadcast_to(np.eye(3), (50, 2, 3, 3)), episodes[:, :2], 2
     )
