@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from surefoot import TabularCMDP, TabularPolicy, ceilings, distance, evaluate, evaluate_many, occupancy
 from surefoot.cmdp import simulate, state_values
+from surefoot.cmdp.evaluate import outcome_variances
 from surefoot.stats.hoeffding import lipschitz
 from surefoot.tasks import NoisyGridworld
 from tests.models import cmdps, fork, random_cmdp, random_policy, slow_values
@@ -308,3 +309,24 @@ def test_ceilings_of_a_chain_in_closed_form(discount: float, scale: float, monke
     cmdp = TabularCMDP(kernel, np.zeros((n, 1)), costs, [1.0, 1.0], np.eye(n)[0], discount)
     expected = [scale / (1.0 - discount), scale * (1.0 - discount ** (n - 2)) / (1.0 - discount)]
     np.testing.assert_allclose(ceilings(cmdp).costs, expected, rtol=1e-9)
+
+
+def test_variances_of_outcomes_agree_with_simulation(rng: np.random.Generator) -> None:
+    cmdp = random_cmdp(rng, states=5, constraints=2)
+    tables = np.stack([random_policy(rng, 5, 3) for _ in range(2)])
+    exact = outcome_variances(cmdp, tables)
+    for table, expected in zip(tables, exact):
+        seen = simulate(cmdp, table, episodes=40_000, seed=3)
+        outcomes = np.column_stack([seen.returns, seen.costs])
+        error = np.sqrt(((outcomes - outcomes.mean(axis=0)) ** 2).var(axis=0) / len(outcomes))
+        np.testing.assert_array_less(np.abs(outcomes.var(axis=0) - expected), 4.5 * error + 1e-9)
+
+
+def test_variances_of_the_fork_in_closed_form() -> None:
+    """Both paths are certain; a policy that draws one at the first step and keeps to it (the rest does not branch) mixes two numbers."""
+    cmdp, g = fork(1.0), 0.9
+    fast, slow = np.eye(2)[[0, 0, 0]], np.eye(2)[[1, 1, 1]]
+    found = outcome_variances(cmdp, np.stack([fast, slow, 0.3 * fast + 0.7 * slow]))
+    gap = g / (1 - g) - g**2 / (1 - g)
+    np.testing.assert_allclose(found[:, 0], [0.0, 0.0, 0.21 * gap**2], atol=1e-9)
+    np.testing.assert_allclose(found[:, 1], [0.0, 0.0, 0.21], atol=1e-9)

@@ -21,7 +21,9 @@ from surefoot.cmdp.model import DENSE_STATES, TabularCMDP
 from surefoot.errors import InvalidInput
 from surefoot.policy import as_tables
 
-__all__ = ["Ceilings", "Values", "ceilings", "distance", "evaluate", "evaluate_many", "occupancy", "state_values"]
+__all__ = [
+    "Ceilings", "Values", "ceilings", "distance", "evaluate", "evaluate_many", "occupancy", "outcome_variances", "state_values",
+]  # fmt: skip
 
 BATCH_BYTES = 2**27
 """Dense evaluation works through the policies in batches of about this size."""
@@ -88,6 +90,27 @@ def state_values(cmdp: TabularCMDP, policies: Any) -> FloatArray:
         system = np.eye(cmdp.n_states) - cmdp.discount * _policy_kernels(cmdp, tables[part])
         out[part] = solve_systems(system, rewards[part].transpose(0, 2, 1)).transpose(0, 2, 1)
     return out
+
+
+def outcome_variances(cmdp: TabularCMDP, policies: Any) -> FloatArray:
+    """(J, 1+I) variances of an episode's discounted return and costs under J policies, start state included (Sobel 1982).
+
+    With ``V`` the values, the second moment of what is still to come satisfies
+    ``M(s) = sum_a pi(a|s) [f(s,a)^2 + 2 gamma f(s,a) sum_s' P V + gamma^2 sum_s' P M]``.
+    Dense: for tables of a few hundred states.
+
+    Raises:
+        InvalidInput: the policies do not fit the CMDP.
+    """
+    tables = as_tables("policy", policies, cmdp.n_states, cmdp.n_actions)
+    values = state_values(cmdp, tables)
+    ahead = np.einsum("sat,jft->jfsa", cmdp.dense, values)
+    step = cmdp.signals**2 + 2.0 * cmdp.discount * cmdp.signals * ahead
+    right = np.einsum("jsa,jfsa->jfs", tables, step)
+    system = np.eye(cmdp.n_states) - cmdp.discount**2 * _policy_kernels(cmdp, tables)
+    squares = solve_systems(system, right.transpose(0, 2, 1)).transpose(0, 2, 1)
+    result: FloatArray = np.maximum(squares @ cmdp.start - (values @ cmdp.start) ** 2, 0.0)
+    return result
 
 
 def _policy_kernels(cmdp: TabularCMDP, tables: FloatArray) -> FloatArray:

@@ -54,6 +54,11 @@ class MarginalEvidence(EvidenceKind):
         """See :class:`~surefoot.deploy.evidence.base.EvidenceKind`."""
         return frozenset({"signals"} if self._extra else ())
 
+    @property
+    def processes(self) -> tuple[IntervalWealth, ...]:
+        """One per outcome (return, costs), then one per declared signal; they are averaged."""
+        return (*self._outcomes, *self._extra)
+
     def settle(self, report: Report, broken: Any, placed: Placed, watched: Any) -> None:
         """See :class:`~surefoot.deploy.evidence.base.EvidenceKind`."""
         inside = np.clip(report.outcomes, self._low, self._high)

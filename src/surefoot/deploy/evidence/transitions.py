@@ -150,6 +150,11 @@ class TransitionEvidence(EvidenceKind):
         return self._wealth.impossible
 
     @property
+    def pairs(self) -> tuple[Alternatives, FloatArray]:
+        """Alternatives of every cell, and (E, N, R) logarithms of the factors (:func:`log_ratios`)."""
+        return _CACHE[self._setting.policy_set]
+
+    @property
     def log_wealth(self) -> FloatArray:
         """(N, R) of every pair."""
         return self._wealth.log_wealth
