@@ -135,13 +135,15 @@ def test_the_file_of_getting_started_can_be_shown(
 
 
 def members(path: Path) -> set[str]:
-    """Functions, classes, methods and constants that a module defines."""
+    """Functions, classes, methods, fields and constants that a module defines."""
     found: set[str] = set()
     for node in ast.parse(path.read_text(encoding="utf-8")).body:
         if isinstance(node, ast.FunctionDef | ast.ClassDef):
             found.add(node.name)
         if isinstance(node, ast.ClassDef):
             found |= {f"{node.name}.{item.name}" for item in node.body if isinstance(item, ast.FunctionDef)}
+            fields = [item.target for item in node.body if isinstance(item, ast.AnnAssign)]
+            found |= {f"{node.name}.{target.id}" for target in fields if isinstance(target, ast.Name)}
         if isinstance(node, ast.Assign | ast.AnnAssign):
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
             for target in targets:

@@ -85,6 +85,27 @@ def test_one_of_the_bets_is_near_enough_to_the_best() -> None:
             assert told.max() >= min(gap**2 / (21.0 * m2), gap / 8.0)
 
 
+def test_budgets_are_within_the_closed_form_of_the_page(deploy_set: sf.PolicySet, grid_truth: RealTask) -> None:
+    """``T <= L max(21 m2 / g^2, 8 range / g) + D`` with the weight of the right bet, for every cost that a cell misstates by enough."""
+    found, use, cells = module.budgets(deploy_set, grid_truth, Use(evidence="returns")), Use(), deploy_set.cells
+    j, (ceiling,) = len(deploy_set.policies), simulated_ceilings(deploy_set)
+    threshold = -math.log(FINAL * trust_level("cells").shares(use.delta)["elimination"])
+    omega = 0.1 * np.r_[0.25, np.full(j - 1, 0.75 / (j - 1))] / 2 / 2 / SEPARATE_BETS
+    level = threshold - np.log(omega) + math.log(len(cells) * (j + 1) / use.delta_speed)
+    checked = 0
+    for gap, end in (
+        (grid_truth.costs[:, 0] - cells.predictions.cost_upper[:, :, 0], cells.predictions.cost_upper[:, :, 0]),
+        (cells.predictions.cost_lower[:, :, 0] - grid_truth.costs[:, 0], cells.predictions.cost_lower[:, :, 0]),
+    ):
+        m2 = grid_truth.variances[:, 1] + (grid_truth.costs[:, 0] - end) ** 2
+        covered = gap > 0.06 * m2 / ceiling
+        with np.errstate(divide="ignore"):
+            most = level * np.maximum(21.0 * m2 / gap**2, 8.0 * ceiling / gap) + 1.0
+        assert (found.plays[covered] <= most[covered]).all()
+        checked += int(covered.sum())
+    assert checked > 40
+
+
 @pytest.mark.statistical
 def test_wealth_grows_as_fast_as_claimed_whatever_is_played() -> None:
     """``s log W >= sum w a - ln(1/delta')`` for all k at once fails in at most delta' of runs; with three times the information in more."""
@@ -265,6 +286,22 @@ def test_regret_is_the_area_under_the_counts(grid_bound: Bound, grid_truth: Real
     assert grid_bound.regret(1) == pytest.approx(most, rel=0.5)
     by_hand = sum(width * min(40_000.0, grid_bound.episodes(e)) for e, width in ((1.0, 1.0), (2.0, most - 2.0)))
     assert grid_bound.regret(40_000, [1.0, 2.0]) == pytest.approx(40_000.0 + by_hand)
+
+
+@pytest.mark.parametrize("accuracy", [0.1, 0.3])
+@pytest.mark.parametrize("margin", [0.35, 1.0])
+def test_the_count_is_within_the_order_of_the_page(accuracy: float, margin: float) -> None:
+    """``C (672 rho^2 / (kappa xi^2) + 378 J) m2 L / eps^2`` on a family whose cells have no width."""
+    family = replace(HARD, accuracy=accuracy, margin=margin)
+    listed = listed_set(family, radius=1e-3, delta=0.05, seed=0)
+    truth = RealTask.of(family.cmdp(2.0), listed)
+    bound, j, n = sample_complexity(listed, truth), len(listed.policies), len(listed.cells)
+    rho = float((listed.cells.optimal_center - listed.cells.predictions.reward_center[:, 0]).max())
+    m2 = float((truth.variances[:, 1] + 1.0).max())
+    omega = 0.02 * 0.75 / (j - 1) / 2 / 2 / SEPARATE_BETS
+    level = -math.log(FINAL * 0.049 * omega) + math.log(n * (j + 1) / 0.05)
+    order = bound.candidates.size * (672 * (rho / margin) ** 2 / 0.02 + 378 * j) * m2 * level / accuracy**2
+    assert 0 < bound.episodes(accuracy) <= order
 
 
 # --- real runs ----------------------------------------------------------------------------------------------------------
