@@ -9,6 +9,7 @@ from surefoot.tasks.hard_instance import HardInstance
 from surefoot.tasks.inventory import StorageInventory
 from surefoot.tasks.lake import SlipperyLake
 from surefoot.tasks.streaming import StreamingBuffer
+from surefoot.tasks.zoned_gridworld import ZonedGridworld
 
 __all__ = [
     "FAMILIES",
@@ -21,6 +22,7 @@ __all__ = [
     "TabularFamily",
     "TaskFamily",
     "WindyCliff",
+    "ZonedGridworld",
     "check_families",
     "make_family",
 ]

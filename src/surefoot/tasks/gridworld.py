@@ -78,7 +78,7 @@ class NoisyGridworld:
     @cached_property
     def criterion(self) -> Criterion:
         """Discount .9, rewards in [0, 10] and costs in [0, 10] per step."""
-        return Criterion(DISCOUNT, np.array([self.limit]), (0.0, SIGNAL), np.array([SIGNAL]))
+        return gridworld_criterion(self.limit)
 
     def sample(self, n: int, rng: np.random.Generator) -> FloatArray:
         """(n, 1) noises."""
@@ -95,16 +95,26 @@ class NoisyGridworld:
         """
         noise = float(as_floats("parameters", np.atleast_1d(parameters), (1,))[0])
         noise = check_real("noise", noise, low=0.0, high=1.0)
-        rewards, costs, start = _signals()
-        intended, spread = _kernels()
-        kernel = (1.0 - noise) * intended + noise * spread
-        return TabularCMDP(kernel, rewards, costs, np.array([self.limit]), start, DISCOUNT)
+        return noisy_task(noise, self.limit)
 
     def safe_policy(self) -> FloatArray:
         """(S, A) the published safe policy: the optimum at noise .4."""
         from surefoot.solvers.linear_program import solve
 
         return freeze(solve(self.cmdp(SAFE_NOISE)).value_or_raise().policy)
+
+
+def gridworld_criterion(limit: float) -> Criterion:
+    """Discount .9, rewards in [0, 10] and costs in [0, 10] per step, under this limit."""
+    return Criterion(DISCOUNT, np.array([limit]), (0.0, SIGNAL), np.array([SIGNAL]))
+
+
+def noisy_task(noise: float | FloatArray, limit: float) -> TabularCMDP:
+    """The grid with this noise: one number, or one for each state as an array (S, 1, 1); probabilities, unchecked."""
+    rewards, costs, start = _signals()
+    intended, spread = _kernels()
+    kernel = (1.0 - noise) * intended + noise * spread
+    return TabularCMDP(kernel, rewards, costs, np.array([limit]), start, DISCOUNT)
 
 
 def _truncated_normal(
