@@ -30,7 +30,7 @@ TIERS = [
         "stateful",
         "text_table",
     ],
-    ["blas", "highs", "parallel", "policy", "controllers", "criterion", "stats"],
+    ["blas", "highs", "parallel", "policy", "controllers", "criterion", "protocol", "stats"],
     ["cmdp"],
     ["solvers"],
     ["tasks", "policyset"],  # a family may solve one of its tasks: that is how the gridworld finds its safe policy

@@ -112,7 +112,28 @@ def rehearsed_rung(policy_set: PolicySet, evidence: str, delta: float) -> Rung:
     Raises:
         AssumptionError: nothing was rehearsed, no rung was accepted, or the share of violating deployments that was certified is above ``delta``.
     """
-    raise AssumptionError(
-        "trust='rehearsed' needs a policy set that was rehearsed, got one that was not; use surefoot.rehearse",
-        code="SF-ASSUMPTION-REHEARSAL",
-    )
+    found = policy_set.rehearsed
+    if found is None or not found.evidence:
+        raise AssumptionError(
+            "trust='rehearsed' needs a policy set that was rehearsed, got one that was not; use surefoot.rehearse, or trust='data'",
+            code="SF-ASSUMPTION-REHEARSAL",
+        )
+    rung = found.rung
+    if rung is None:
+        raise AssumptionError(
+            f"trust='rehearsed' needs a rung that was accepted, got none of {len(found.rungs)}: {found.text} Rehearse more plants or a more "
+            "cautious ladder, with previous= this policy set",
+            code="SF-ASSUMPTION-REHEARSAL",
+        )
+    if evidence != found.evidence:
+        raise AssumptionError(
+            f"evidence must be {found.evidence!r}, with which the deployment was rehearsed, got {evidence!r}; give that, or rehearse again",
+            code="SF-ASSUMPTION-REHEARSAL",
+        )
+    if found.upper > delta * (1.0 + 1e-12):
+        raise AssumptionError(
+            f"delta must be at least {found.upper:.4g}, the share of violating deployments that was certified, got {delta:g}; rehearse with "
+            f"alpha={delta:g} or less",
+            code="SF-ASSUMPTION-REHEARSAL",
+        )
+    return Rung.of(rung.boldness, found.episodes, evidence, found.protocol, found.surprise)

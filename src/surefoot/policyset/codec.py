@@ -14,6 +14,7 @@ Nothing here knows about files. All complaints are :class:`~surefoot.errors.Inva
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ from surefoot.criterion import Criterion
 from surefoot.errors import InvalidInput, LedgerError, SurefootError
 from surefoot.policy import DeterministicPolicy, FunctionPolicy, Policy, TabularPolicy, as_policy
 from surefoot.policyset.belief import Belief
+from surefoot.policyset.rehearsed import RehearsalLook, Rehearsed, RungRecord, Slice, SpeedStatement
 from surefoot.policyset.schema import (
     EVIDENCE,
     AssumptionReport,
@@ -42,6 +44,7 @@ from surefoot.policyset.schema import (
     SignalPredictions,
     TrainingReport,
 )
+from surefoot.protocol import Protocol as PlantProtocol
 from surefoot.stats.ledger import Entry, Ledger
 
 __all__ = [
@@ -85,11 +88,9 @@ class Codec(Protocol):
 
     def write(self, path: str, value: Any, put: Put) -> Any:
         """Plain value."""
-        ...
 
     def read(self, path: str, plain: Any, take: Take) -> Any:
         """Value of a plain one that anybody may have written."""
-        ...
 
 
 def _join(path: str, name: str) -> str:
@@ -620,6 +621,80 @@ _BELIEF = _Record(
     },
 )
 
+
+def _extended(path: str, value: Any) -> float:
+    """A number, or infinity, which JSON has no number for: null."""
+    return math.inf if value is None else _real(path, value)
+
+
+@dataclass(frozen=True)
+class _Extended:
+    """A number that may be infinite; ``null`` in the file."""
+
+    def write(self, path: str, value: Any, put: Put) -> Any:
+        return None if value == math.inf else _real(path, value)
+
+    def read(self, path: str, plain: Any, take: Take) -> Any:
+        return _extended(path, plain)
+
+
+@dataclass(frozen=True)
+class _ProtocolCodec:
+    def write(self, path: str, value: PlantProtocol, put: Put) -> Any:
+        return _plain(path, value.data())
+
+    def read(self, path: str, plain: Any, take: Take) -> Any:
+        try:
+            return PlantProtocol.of(_object(path, plain))
+        except InvalidInput as error:
+            raise InvalidInput(f"{path}: {error}", code=field_code(error)) from error
+
+
+_RUNG = _Record(
+    RungRecord,
+    {
+        "name": _TEXT,
+        **dict.fromkeys(("boldness", "upper", "regret", "gain", "excess"), _REAL),
+        **dict.fromkeys(("plants", "violating"), _WHOLE),
+        **dict.fromkeys(("accepted", "complete"), _FLAG),
+        "regret_quantiles": _VECTOR,
+    },
+)
+_REHEARSED = _Record(
+    Rehearsed,
+    {
+        **dict.fromkeys(("family", "judged", "evidence"), _TEXT),
+        **dict.fromkeys(("seed", "attempt", "plants", "episodes", "chosen"), _WHOLE),
+        **dict.fromkeys(("alpha", "delta_coverage", "share", "upper", "judging_error", "surprise_alarm"), _REAL),
+        "protocol": _ProtocolCodec(),
+        "rungs": _List(_RUNG),
+        "surprise": _Extended(),
+        "slices": _List(
+            _Record(
+                Slice,
+                {
+                    "parameter": _TEXT,
+                    **dict.fromkeys(("low", "high", "upper"), _REAL),
+                    **dict.fromkeys(("plants", "violating"), _WHOLE),
+                },
+            )
+        ),
+        "speed": _List(
+            _Record(
+                SpeedStatement,
+                {
+                    **dict.fromkeys(("quantity", "kind"), _TEXT),
+                    **dict.fromkeys(("q", "error"), _REAL),
+                    "bound": _Extended(),
+                },
+            )
+        ),
+    },
+)
+_REHEARSAL_LOOK = _Record(
+    RehearsalLook, {"judged": _TEXT, "plants": _WHOLE, "violating": _List(_WHOLE), "delta": _REAL}
+)
+
 SCHEMA: Codec = _Record(
     PolicySet,
     {
@@ -637,6 +712,8 @@ SCHEMA: Codec = _Record(
         "looks": _List(_LOOK),
         "lineage_known": _FLAG,
         "beliefs": _Named(_BELIEF, EVIDENCE),
+        "rehearsed": _Optional(_REHEARSED),
+        "rehearsal_looks": _List(_REHEARSAL_LOOK),
     },
 )
-"""Schema version 3; version 2 lacks ``beliefs``, version 1 ``looks`` and ``lineage_known`` as well."""
+"""Schema version 3; version 2 lacks ``beliefs`` and what was rehearsed, version 1 ``looks`` and ``lineage_known`` as well."""

@@ -42,7 +42,7 @@ __all__ = ["FORMAT", "SCHEMA_VERSION", "content_hash", "describe", "load", "save
 
 FORMAT = "surefoot policy set"
 SCHEMA_VERSION = 3
-SINCE_3: dict[str, Any] = {"beliefs": {}}
+SINCE_3: dict[str, Any] = {"beliefs": {}, "rehearsed": None, "rehearsal_looks": []}
 """Fields that schema version 2 lacks, with what they are in sets that were never rehearsed: those are written as version 2."""
 SINCE_2: dict[str, Any] = {"looks": [], "lineage_known": False}
 """Fields that schema version 1 lacks, with what they are where nobody kept count."""

@@ -34,6 +34,7 @@ from surefoot.criterion import Criterion
 from surefoot.errors import InvalidInput
 from surefoot.policy import Policy, TabularPolicy
 from surefoot.policyset.belief import Belief
+from surefoot.policyset.rehearsed import RehearsalLook, Rehearsed
 from surefoot.stats.ledger import Ledger
 
 __all__ = [
@@ -579,6 +580,8 @@ class PolicySet(ReadOnly):
         looks: hold-outs that were looked at before this set's own, oldest first.
         lineage_known: whether ``looks`` is everything that was handed on since the first; files of schema version 1 kept no count.
         beliefs: by evidence (:data:`EVIDENCE`), what ``trust="rehearsed"`` plans with.
+        rehearsed: what the last rehearsal certifies, or ``None``.
+        rehearsal_looks: rehearsals that were looked at before that one, oldest first.
     """
 
     criterion: Criterion
@@ -595,10 +598,13 @@ class PolicySet(ReadOnly):
     looks: tuple[Look, ...] = ()
     lineage_known: bool = True
     beliefs: dict[str, Belief] = field(default_factory=dict)
+    rehearsed: Rehearsed | None = None
+    rehearsal_looks: tuple[RehearsalLook, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "policies", tuple(self.policies))
         object.__setattr__(self, "looks", tuple(self.looks))
+        object.__setattr__(self, "rehearsal_looks", tuple(self.rehearsal_looks))
         object.__setattr__(self, "lineage_known", bool(self.lineage_known))
         object.__setattr__(self, "seed", check_integer("seed", self.seed, low=0))
         _text("version", self.version)

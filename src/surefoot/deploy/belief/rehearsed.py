@@ -25,6 +25,7 @@ from surefoot.deploy.report import Report
 from surefoot.errors import AssumptionError, InvalidInput
 from surefoot.policyset.belief import check_boldness
 from surefoot.policyset.schema import EVIDENCE, PolicySet
+from surefoot.protocol import Protocol
 from surefoot.stateful import Stateful
 
 __all__ = ["RehearsedPlan", "Rung", "rehearsed_plan"]
@@ -69,6 +70,14 @@ class Rung:
                 f"evidence must be one of {', '.join(EVIDENCE)}, got {self.evidence!r}; choose one",
                 code="SF-ARGUMENT-CHOICE",
             )
+
+    @staticmethod
+    def of(boldness: float, episodes: int, evidence: str, protocol: Protocol, surprise: float = np.inf) -> Rung:
+        """The configuration with this boldness under a protocol."""
+        return Rung(
+            boldness, episodes, evidence, protocol.batch, protocol.longest_delay, protocol.largest_loss, protocol.history, protocol.exposure,
+            surprise,
+        )  # fmt: skip
 
     def planner(self, policy_set: PolicySet) -> BeliefPlanner:
         """The planner of this configuration.
