@@ -210,7 +210,8 @@ class CertifiedAgent(Stateful):
     @property
     def wants(self) -> frozenset[str]:
         """Which optional parts of a report speed learning up."""
-        return self._evidence.wants if self._rehearsed is None else self._rehearsed.planner.wants
+        belief = frozenset() if self._rehearsed is None else self._rehearsed.planner.wants
+        return self._evidence.wants | belief
 
     @property
     def open_episodes(self) -> dict[int, int]:
@@ -291,8 +292,8 @@ class CertifiedAgent(Stateful):
         batch = self._tracker.open(Mixture(self.plan.weights), 1 if n is None else n)
         self._bounds.asked(batch.ids, batch.policy_index)
         self._bets.add(int(batch.ids[0]), batch.policy_index, self._evidence.bets())
-        if self._rehearsed is not None and self._rehearsed.inside:
-            self._stay_inside(self._rehearsed.asked(opened, len(batch.ids)))
+        if self._followed is not None:
+            self._stay_inside(self._followed.asked(opened, len(batch.ids)))
         return batch[0] if n is None else batch
 
     @undivided
@@ -327,8 +328,8 @@ class CertifiedAgent(Stateful):
             )
         if self._bounds.told(report.ids, report.policy_index, report.costs):
             self._stale |= self._bounds_matter()
-        if self._rehearsed is not None and self._rehearsed.inside:
-            self._stay_inside(self._rehearsed.told(report))
+        if self._followed is not None:
+            self._stay_inside(self._followed.told(report))
         self._buffer.add(report)
         self._settle()
 
@@ -336,17 +337,33 @@ class CertifiedAgent(Stateful):
     def leave_protocol(self, reason: str) -> None:
         """Say that this deployment is not, or no longer, what was rehearsed: from now on data bounds alone decide.
 
-        Does nothing under other trust levels.
+        Does nothing under other trust levels, and once the safe policy is played for good.
         """
-        if self._rehearsed is not None:
+        if self._followed is not None:
             self._stay_inside(reason)
+
+    @property
+    def _stopped(self) -> bool:
+        """Whether the safe policy is played whatever is known."""
+        return self._alarm is not None
+
+    @property
+    def rehearsed(self) -> RehearsedPlan | None:
+        """What was rehearsed, and whether the deployment is still that; ``None`` under other trust levels."""
+        return self._rehearsed
+
+    @property
+    def _followed(self) -> RehearsedPlan | None:
+        """What was rehearsed, while it is what is played."""
+        rehearsed = self._rehearsed
+        return None if rehearsed is None or not rehearsed.inside or self._stopped else rehearsed
 
     def _stay_inside(self, reason: str | None) -> None:
         """Follow the rehearsed plan; or, with a reason, no longer."""
         rehearsed = self._rehearsed
         assert rehearsed is not None
         if reason is not None:
-            if rehearsed.leave(reason):
+            if rehearsed.leave(reason, self._tracker.opened):
                 self._stale = True
                 self._note_event(
                     "protocol", f"outside the rehearsed protocol: {reason}; from here on data bounds alone decide"
@@ -371,8 +388,8 @@ class CertifiedAgent(Stateful):
         number = self._tracker.forget(ids)
         self._buffer.declare_lost(number.tolist())
         self._note_event("lost", f"{number.size} episodes declared lost")
-        if self._rehearsed is not None and self._rehearsed.inside:
-            self._stay_inside(self._rehearsed.lost(number, self._tracker.opened))
+        if self._followed is not None:
+            self._stay_inside(self._followed.lost(number, self._tracker.opened))
         self._settle()
 
     # ------------------------------------------------------------------------------------------------ what reports change
@@ -463,8 +480,8 @@ class CertifiedAgent(Stateful):
             return safe_plan(program, "an alarm was raised")
         if self.ramping:
             return safe_plan(program, "the ramp: its real episodes are compared with simulation first")
-        if self._rehearsed is not None and self._rehearsed.inside:
-            return rehearsed_plan(self._rehearsed, program)
+        if self._followed is not None:
+            return rehearsed_plan(self._followed, program)
         found = plan(program)
         if not found.certified:
             self._note_event("planned", found.reasons[0])
@@ -479,8 +496,8 @@ class CertifiedAgent(Stateful):
         return bool((in_rows - self._bounds.values > tuning.TUNING.noticeable * self._limits).any())
 
     def _program(self) -> Program:
-        if self._rehearsed is not None and self._rehearsed.inside:
-            return self._rehearsed.program(self._limits, self.margin)
+        if self._followed is not None:
+            return self._followed.program(self._limits, self.margin)
         active, returns = self._evidence.active, self._objective.returns
         if self._objective.posterior is None and not active.any():
             returns = self._set.cells.predictions.reward_center[self._evidence.most_plausible()]

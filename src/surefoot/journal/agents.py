@@ -23,6 +23,7 @@ import numpy as np
 from surefoot.arrays import FloatArray, IntArray, check_integer
 from surefoot.deploy.admission import check_margin
 from surefoot.deploy.agent import DeployableAgent
+from surefoot.deploy.belief.rehearsed import RehearsedPlan, Rung
 from surefoot.deploy.monitor import Monitor
 from surefoot.deploy.planner import Plan, Program
 from surefoot.deploy.reorder import ReorderBuffer
@@ -105,6 +106,8 @@ class UncertifiedAgent(Stateful):
     target = 0
     unramped = True
     ramping = False
+    rung: Rung | None = None
+    rehearsed: RehearsedPlan | None = None
 
     def __init__(self, policy_set: PolicySet, operator: Operator, settings: Settings, agent: DeployableAgent) -> None:
         if len(agent.policies) != len(policy_set.policies):

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
 from surefoot.arrays import FloatArray
 from surefoot.assumptions import ASSUMES
+from surefoot.deploy.belief.rehearsed import Rung
 from surefoot.deploy.comparison import LEVEL
 from surefoot.deploy.planner import Plan
 from surefoot.deploy.trust import trust_level
@@ -20,7 +23,7 @@ from surefoot.journal.settings import Settings
 from surefoot.policyset.schema import PolicySet
 from surefoot.version import VERSION
 
-__all__ = ["dense", "differ", "opening", "plain_plan", "same_event"]
+__all__ = ["dense", "differ", "opening", "plain_plan", "plain_rung", "same_event"]
 
 
 def dense(weights: dict[str, float], size: int) -> FloatArray:
@@ -39,6 +42,13 @@ def plain_plan(plan: Plan) -> dict[str, Any]:
         "certified": bool(plan.certified),
         "reasons": {str(j): text for j, text in plan.reasons.items()},
     }
+
+
+def plain_rung(rung: Rung) -> dict[str, Any]:
+    """What was rehearsed; without an alarm the threshold of surprise is ``None``."""
+    found = asdict(rung)
+    found["surprise"] = rung.surprise if math.isfinite(rung.surprise) else None
+    return found
 
 
 def same_event(event: Event, entry: Entry) -> bool:
@@ -65,7 +75,10 @@ def opening(policy_set: PolicySet, settings: Settings, name: str) -> dict[str, A
     state = supervised(policy_set, Operator(), settings)
     criterion, certificate = policy_set.criterion, policy_set.certificate
     level = trust_level(settings.trust)
-    own = {} if settings.trust in ASSUMES else {"assumes": level.assumes}  # a reader may not know the level
+    own: dict[str, Any] = {} if settings.trust in ASSUMES else {"assumes": level.assumes}  # a reader may not know it
+    rung = state.rung
+    if rung is not None:
+        own["rehearsed"] = plain_rung(rung)
     return {
         **own,
         "format": FORMAT,

@@ -21,6 +21,7 @@ ramp       text: enough episodes of the safe policy fit simulation
 barred     policy, text: it returns less than the safe policy in reality
 noted      text
 flagged    policy, text: draws seem to be discarded selectively
+protocol   text: the deployment is not, or no longer, what was rehearsed, and why; data bounds alone decide from here on
 alarm      text
 paused     reason
 resumed    (empty)

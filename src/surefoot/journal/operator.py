@@ -8,7 +8,11 @@ Let w be the mixture that the agent certified. What is played instead:
 * under an *exposure limit* c (``cap``): ``w_j min(1, c / (1 - w_0))`` off the safe policy and the rest on the safe policy. This is a convex
   combination of two mixtures that satisfy every row, hence satisfies them too.
 
-Every result is verified against the rows (:func:`surefoot.deploy.planner.verify`) before it is played. Letters: J policies, 0 is safe.
+Every result is verified against the rows (:func:`surefoot.deploy.planner.verify`) before it is played.
+
+Under ``trust="rehearsed"`` w is played as it is while the deployment is used as rehearsed: an exposure limit below the rehearsed one, plans that wait
+for approval and a recovery leave the protocol (:mod:`surefoot.deploy.belief.rehearsed`), and then the above holds for what data bounds certify. Who
+wants a limit rehearses with it. Pauses, their ends and aborts leave nothing. Letters: J policies, 0 is safe.
 """
 
 from __future__ import annotations
@@ -19,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from surefoot.arrays import FloatArray
+from surefoot.deploy.belief.rehearsed import ROUNDING, Rung
 from surefoot.deploy.certified import CertifiedAgent
 from surefoot.deploy.planner import Plan, Program, safe_plan, verify
 from surefoot.errors import ConflictError
@@ -117,9 +122,23 @@ class SupervisedAgent(CertifiedAgent):
         self.waiting: Plan | None = None
         self.fresh: list[tuple[str, str]] = []
         super().__init__(policy_set, **settings)
+        if operator.approve:
+            self.leave_protocol("plans wait for approval, which was not rehearsed")
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """See :class:`~surefoot.stateful.HasState`; what was decided before is listed no more."""
+        super().load_state_dict(state)
+        self.fresh = []
 
     def steer(self, **changes: Any) -> None:
         """Change instructions, which take effect at once."""
+        rung = self.rung
+        if rung is not None and changes.get("cap", 1.0) < rung.exposure:
+            self.leave_protocol(
+                f"the exposure limit {changes['cap']:g} is below the {rung.exposure:g} that was rehearsed"
+            )
+        if changes.get("recovering"):
+            self.leave_protocol("the safe policy was played while the journal could not be followed")
         self.operator = replace(self.operator, **changes)
         self._stale = True
 
@@ -153,6 +172,15 @@ class SupervisedAgent(CertifiedAgent):
 
     def certifies(self, weights: FloatArray, bounds: FloatArray) -> bool:
         """Whether weights (J,) may be played now and ``bounds`` (I,) are their certified costs; the safe policy always may."""
+        followed = self._followed
+        if followed is not None:
+            mine = plan_of(weights, followed.program(self._limits, self.margin, weights), {}).bounds
+            room = ROUNDING * np.minimum(1.0, self._limits)
+            return (
+                followed.would_play(weights, self._limits)
+                and mine.shape == bounds.shape
+                and bool(np.allclose(mine, bounds, rtol=ROUNDING, atol=room))
+            )
         program = self._program()
         mine = plan_of(weights, program, {}).bounds
         stopped = self._alarm is not None or self.ramping or bool(weights[list(program.barred)].any())
@@ -166,6 +194,11 @@ class SupervisedAgent(CertifiedAgent):
     def adopt(self, plan: Plan, waiting: Plan | None) -> None:
         """Play ``plan`` until the next one is made."""
         self._stale, self._plan, self.waiting = False, plan, waiting
+
+    @property
+    def rung(self) -> Rung | None:
+        """What was rehearsed; ``None`` under other trust levels."""
+        return None if self._rehearsed is None else self._rehearsed.rung
 
     @property
     def ceilings(self) -> FloatArray:
@@ -205,8 +238,15 @@ class SupervisedAgent(CertifiedAgent):
         """(N,) log of every cell's e-process; NaN for cells that are eliminated for good."""
         return np.where(self._evidence.watched, self._evidence.log_wealth(), np.nan)
 
+    @property
+    def _stopped(self) -> bool:
+        return super()._stopped or self.operator.aborted is not None or self.operator.recovering
+
     def _make_plan(self) -> Plan:
         proposed = super()._make_plan()
+        if self._followed is not None:
+            self.waiting = None
+            return proposed
         chosen, self.waiting = self.operator.play(proposed, self._program())
         return chosen
 

@@ -340,6 +340,7 @@ class DeploymentState(Stateful):
         """What changed; the plan comes last, for it rests on the rest."""
         entries = [*self._cells(before), *self._remarks(before), *self._flagged(), *self._compared(before)]
         agent = self.agent
+        entries += [Entry("protocol", {"text": text}) for kind, text in agent.fresh if kind == "protocol"]
         if agent.alarm is not None and before.alarm is None:
             entries.append(Entry("alarm", {"text": agent.alarm}))
         plan = agent.plan

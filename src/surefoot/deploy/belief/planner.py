@@ -322,9 +322,13 @@ class BeliefPlanner(Stateful):
     @property
     def upper(self) -> FloatArray:
         """(J, I) costs whose mixture with ``weights`` is, for each constraint, what the belief expects plus ``boldness`` deviations."""
+        return self.upper_at(self.weights)
+
+    def upper_at(self, weights: FloatArray) -> FloatArray:
+        """The same (J, I) for other weights (J,)."""
         b = self._belief
         mean, axes = moments(self.latents, self.precision, b.value_center, b.value_slope, b.value_curve)
-        return self._upper(mean, axes, self.weights, self._planned)
+        return self._upper(mean, axes, weights, self._planned)
 
     def _upper(self, mean: FloatArray, axes: FloatArray, weights: FloatArray, boldness: float) -> FloatArray:
         """(J, I) costs ``m_j + boldness (u_j u + w_j r_j^2) / |u|``: their mixture with ``weights`` is mean plus boldness deviations."""

@@ -6,9 +6,12 @@ belief's (:mod:`surefoot.deploy.belief.planner`), the same function of the outco
 * an episode that should enter the plan that is due was neither told nor declared lost before the next one is asked;
 * episodes are asked together across a plan time, or told together across what enters two plans;
 * more episodes are lost than the protocol has, beyond chance (at :data:`LOST_ERROR`);
-* the operator intervenes: an exposure limit that was not rehearsed, plans that wait for approval.
+* the operator intervenes: an exposure limit below the rehearsed one, plans that wait for approval, a recovery after which the safe policy was
+  played while the journal could not be followed (:mod:`surefoot.journal.operator`). Whoever wants a limit rehearses with it (:attr:`Rung.exposure`).
 
-The mixture of that moment was rehearsed and may be played once more; what follows rests on data bounds alone (``trust="data"``), for good.
+The mixture of that moment was rehearsed and may be played once more; what follows rests on data bounds alone (``trust="data"``), for good. An alarm
+or an abort returns to the safe policy for good, which is covered: a run that stops is the beginning of a rehearsed one, followed by the safe policy.
+A pause only takes time.
 """
 
 from __future__ import annotations
@@ -31,6 +34,10 @@ from surefoot.stateful import Stateful
 __all__ = ["RehearsedPlan", "Rung", "rehearsed_plan"]
 
 LOST_ERROR = 1e-3
+ROUNDING = 1e-6
+"""Relative difference that another machine's arithmetic may make to weights and expected values."""
+TIED = 1e-9
+"""Mixtures whose expected returns differ by less, relatively, are one as good as the other."""
 
 
 @dataclass(frozen=True)
@@ -122,14 +129,16 @@ class RehearsedPlan(Stateful):
     Attributes:
         planner: what is played.
         left: why the deployment is no longer what was rehearsed, or ``None``.
+        left_at: how many episodes had been asked then.
     """
 
-    CHANGES: ClassVar[tuple[str, ...]] = ("planner", "left", "_lost", "_recalled")
+    CHANGES: ClassVar[tuple[str, ...]] = ("planner", "left", "left_at", "_lost", "_recalled")
 
     def __init__(self, rung: Rung, policy_set: PolicySet) -> None:
         self.rung = rung
         self.planner = rung.planner(policy_set)
         self.left: str | None = None
+        self.left_at = 0
         self._lost = self._recalled = 0
 
     @property
@@ -142,11 +151,11 @@ class RehearsedPlan(Stateful):
         """Whether what happened fits the belief worse than on rehearsed plants."""
         return self.planner.surprise > self.rung.surprise
 
-    def leave(self, reason: str) -> bool:
-        """The deployment is no longer what was rehearsed; whether that is new."""
+    def leave(self, reason: str, opened: int) -> bool:
+        """The deployment is no longer what was rehearsed, after ``opened`` episodes were asked; whether that is new."""
         if self.left is not None:
             return False
-        self.left = reason
+        self.left, self.left_at = reason, opened
         return True
 
     def follow(self, opened: int) -> bool:
@@ -194,9 +203,24 @@ class RehearsedPlan(Stateful):
             return f"{self._lost} of {opened} episodes are lost, where a share of {self.rung.lost:g} was rehearsed"
         return None
 
-    def program(self, limits: FloatArray, margin: float) -> Program:
-        """One row: what the belief takes costs to be at most. It is no proof; what is certified is the whole deployment, by rehearsal."""
-        rows = self.planner.upper.copy()
+    def would_play(self, weights: FloatArray, limits: FloatArray) -> bool:
+        """Whether weights (J,) are the mixture that is due, but for another machine's arithmetic: as close, or as good under the same rule."""
+        own = self.planner.weights
+        if np.allclose(weights, own, rtol=0.0, atol=ROUNDING):
+            return True
+        off = 1.0 - min(float(weights[0]), float(own[0]))
+        if not self.planner.found or (self.rung.exposure < 1.0 and off >= self.rung.exposure - ROUNDING):
+            return False  # of a mixture that was scaled down the rule says nothing
+        value, best = float(self.planner.returns @ weights), float(self.planner.returns @ own)
+        costs = weights @ self.planner.upper_at(weights)
+        return abs(value - best) <= TIED * (1.0 + abs(best)) and bool((costs <= limits * (1.0 + TIED)).all())
+
+    def program(self, limits: FloatArray, margin: float, weights: FloatArray | None = None) -> Program:
+        """One row: what the belief takes costs to be at most, at the mixture now or at ``weights`` (J,).
+
+        It is no proof; what is certified is the whole deployment, by rehearsal.
+        """
+        rows = self.planner.upper.copy() if weights is None else self.planner.upper_at(weights)
         rows[0] = np.minimum(rows[0], limits - margin)
         return Program(
             objective=self.planner.returns, rows=rows[None], names=("the belief",), limits=limits, candidate=0, kappa=0.0, cap=1.0
