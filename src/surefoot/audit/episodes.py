@@ -44,7 +44,9 @@ class Episodes(CellDecisions):
         self.asks.append((self.opened, draws, self.wealth.bets()))
         self.open.update((self.opened + k, j) for k, j in enumerate(draws))
         self.missing.asked(draws, weights)
-        self.opened += len(draws)
+        first, self.opened = self.opened, self.opened + len(draws)
+        if self.followed is not None:
+            self._keep_to_protocol(self.followed.asked(first, len(draws)))
 
     def _report(self, body: dict[str, Any]) -> Group:
         """A report that may be true, of episodes that are open."""
@@ -77,6 +79,8 @@ class Episodes(CellDecisions):
         if (costs > self.ceilings * (1.0 + 1e-9)).any():
             self._expect("an episode cost more than the declared ceiling")
         self.bounds.told(group)
+        if self.followed is not None:
+            self._keep_to_protocol(self.followed.told(group))
         self.order.add(group)
         self.missing.closed(body["ids"], lost=False)
         self._settle()
@@ -86,6 +90,12 @@ class Episodes(CellDecisions):
             self._close(k)
         self.order.declare_lost(body["ids"])
         self.missing.closed(body["ids"], lost=True)
+        run = self.followed
+        if run is not None:
+            reason = run.lost(body["ids"], self.opened)
+            if run.doubtful:  # what is recorded stands
+                reason = "too many episodes are lost" if self._recorded("protocol") else None
+            self._keep_to_protocol(reason)
         self._settle()
 
     def _close(self, episode: int) -> int:

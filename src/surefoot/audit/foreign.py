@@ -15,7 +15,7 @@ from surefoot.policyset.schema import PolicySet
 
 __all__ = ["ForeignAudit", "not_audited"]
 
-OWN = {"agent": ("certified",), "trust": ("cells", "data", "envelope"), "evidence": ("all", "returns")}
+OWN = {"agent": ("certified",), "trust": ("cells", "data", "envelope", "rehearsed"), "evidence": ("all", "returns")}
 NAMES = {"agent": "agent", "trust": "trust level", "evidence": "evidence"}
 
 

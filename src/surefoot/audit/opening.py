@@ -17,8 +17,9 @@ from surefoot.audit.cell_wealth import CellWealth
 from surefoot.audit.event import AuditedEvent
 from surefoot.audit.groups import PredictedBoxes
 from surefoot.audit.monitor import CostWatch, SafeCheck
-from surefoot.audit.order import AskOrder, MissingDraws
+from surefoot.audit.order import CLOSE, AskOrder, MissingDraws
 from surefoot.audit.posterior import CellPosterior
+from surefoot.audit.rehearsed import RehearsedRun
 from surefoot.audit.returns import ReturnBounds
 from surefoot.deploy.evidence.mixture import FINAL
 from surefoot.deploy.trust import BOUNDS_SHARE
@@ -54,6 +55,8 @@ class Opening:
         self.recovering = False
         self.held: list[dict[str, Any]] = []
         self.again: list[dict[str, Any]] = []
+        self.run: RehearsedRun | None = None
+        self.leaving: str | None = None
 
     def _object(self, text: str) -> NoReturn:
         raise Disagreement(f"event {self.seq} ({self.group[0].kind}): {text}")
@@ -76,6 +79,9 @@ class Opening:
         self.settings, self.trust, delta = settings, settings["trust"], settings["delta"]
         self.limits = np.array(criterion.cost_limits)
         self._check_certificate()
+        rehearsed = self.trust == "rehearsed"
+        if rehearsed:
+            self.trust = "data"  # which runs along, and is what remains
         margin = self.policy_set.safe_margin if settings["margin"] is None else settings["margin"]
         self.ceilings = self._ceilings(settings["cost_ceilings"], self.trust)
         paid = [entry["delta"] for entry in body["ledger"]]
@@ -84,6 +90,45 @@ class Opening:
         if not np.allclose(body["cost_ceilings"], self.ceilings, atol=0.0):
             self._object("the declared ceilings do not follow from the settings")
         self._start(margin, delta)
+        if rehearsed:
+            self._rehearse(body, margin)
+
+    def _rehearse(self, body: dict[str, Any], margin: float) -> None:
+        """What was rehearsed, and the first plan of it."""
+        if body["rehearsed"]["evidence"] != self.settings["evidence"]:
+            self._object("what was rehearsed is not what the settings say")
+        self.run = RehearsedRun(self.policy_set, body["rehearsed"], margin)
+        self._keep_to_protocol(None)
+        if self.settings["approve"]:
+            self._keep_to_protocol("plans wait for approval")
+
+    @property
+    def followed(self) -> RehearsedRun | None:
+        """The rehearsed run, while it is what is played."""
+        stopped = self.alarm or self.expected_alarm is not None or self.aborted or self.recovering
+        return None if self.run is None or self.run.left is not None or stopped else self.run
+
+    def _keep_to_protocol(self, reason: str | None) -> None:
+        """Follow the rehearsed plan; or, with a reason, no longer."""
+        run = self.followed
+        if run is None:
+            return
+        if reason is not None:
+            self.leaving = self.leaving or reason
+            return
+        self.replan |= run.follow(self.opened)
+        if run.surprise > run.threshold * (1.0 + CLOSE):
+            self._expect("what happens fits the belief worse than on rehearsed plants")
+
+    def _check_protocol(self) -> None:
+        """The protocol is left when something happens that was not rehearsed, once, and not otherwise."""
+        recorded = self._recorded("protocol")
+        if len(recorded) > 1 or bool(recorded) != (self.leaving is not None):
+            what = "was left without cause, or twice" if recorded else f"was left ({self.leaving}), which is concealed"
+            self._object(f"the rehearsed protocol {what}")
+        if recorded and self.run is not None:
+            self.run.left, self.replan = self.leaving, True
+        self.leaving = None
 
     def _start(self, margin: float, delta: float) -> None:
         cells_pay, set_ = self.trust == "cells", self.policy_set

@@ -14,6 +14,7 @@ import numpy as np
 from surefoot.arrays import FloatArray
 from surefoot.audit.opening import Opening
 from surefoot.audit.order import CLOSE
+from surefoot.audit.rehearsed import RehearsedRun
 from surefoot.deploy.comparison import BESIDE
 from surefoot.deploy.planner import INSIDE
 from surefoot.deploy.trust import trust_level
@@ -22,7 +23,6 @@ from surefoot.deploy.tuning import TUNING
 __all__ = ["Plans", "largest_share"]
 
 CERTIFIED = 1e-8
-"""Relative excess over a limit that two computations of the same bound may differ by."""
 """Relative excess over a limit that two computations of the same bound may differ by."""
 
 
@@ -45,6 +45,8 @@ class Plans(Opening):
 
     def _certified(self, weights: FloatArray) -> bool:
         """Whether a mixture may be played now: the safe policy always, another one if every row allows it."""
+        if self.followed is not None:
+            return self.followed.plays(weights)
         if weights[0] == 1.0:
             return True
         costs = np.tensordot(self._rows(), weights, axes=(1, 0))
@@ -65,6 +67,9 @@ class Plans(Opening):
     def _check_played(self) -> None:
         """The plan in force follows from bounds, cells and instructions as they are now."""
         plan, weights = self.plan, self._weights(self.plan)
+        if self.followed is not None:
+            self._check_rehearsed(self.followed, plan, weights)
+            return
         if not self._certified(weights):
             self._object(
                 "a plan was made that the recomputed bounds do not certify, or that is not safe after an alarm or abort"
@@ -79,6 +84,18 @@ class Plans(Opening):
         if float(weights[1:].sum()) > self.cap + 1e-9:
             self._object(f"the weight off the safe policy exceeds the cap {self.cap:g}")
         self._check_approval(plan, weights)
+
+    def _check_rehearsed(self, run: RehearsedRun, plan: dict[str, Any], weights: FloatArray) -> None:
+        """The plan in force is the belief's, as it was rehearsed."""
+        if not run.plays(weights) or plan["waiting"] is not None:
+            self._object(f"the plan must be the mixture that was rehearsed for this moment, got {plan['weights']}")
+        costs = run.bounds(weights)
+        if not np.allclose(costs, plan["bounds"], rtol=CLOSE, atol=CLOSE * np.minimum(1.0, self.limits)):
+            self._object(
+                f"the belief takes the plan's costs to be at most {costs.tolist()}, recorded are {plan['bounds']}"
+            )
+        if plan["cells_left"] != len(self.policy_set.cells):
+            self._object(f"cells_left must be {len(self.policy_set.cells)}, got {plan['cells_left']}")
 
     def _check_approval(self, plan: dict[str, Any], weights: FloatArray) -> None:
         waiting = plan["waiting"]

@@ -69,6 +69,8 @@ class Together(Episodes):
             room = min(room, max(LEAST_TOGETHER, ENTRIES // self.wealth.entries))
         if self.posterior is not None:
             room = min(room, self.look - self.order.settled - 1)
+        if self.followed is not None and self.followed.due < self.followed.ends:
+            room = min(room, self.followed.due - self.opened - 1)
         if self.returns is not None:
             room = min(room, self.returns.look - self.order.settled - 1)
         return room
@@ -90,6 +92,8 @@ class Together(Episodes):
             or not self._in_range(group, rows)
             or not group.sound(*self.policy_set.criterion.return_range).all()
         ):
+            return 0
+        if self.followed is not None and self.followed.odd(group, rows):
             return 0
         level, commits = -math.log(self.settings["monitor_delta"]), []
         peak, commit = self.watch.foresee(costs)
@@ -120,6 +124,8 @@ class Together(Episodes):
             commit()
         if self.posterior is not None:
             self.posterior.update_singly(group, rows)
+        if self.followed is not None:
+            self.followed.told_singly(group, rows)
         self.order.pass_by(n)
         self.missing.pass_by(n)
         self.opened += n

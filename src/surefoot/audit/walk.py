@@ -51,6 +51,7 @@ class Audit(Together):
     def _recovering(self, body: dict[str, Any]) -> None:
         if self.degraded is None or self.recovering:
             self._object("only a deployment that is degraded can recover")
+        self._keep_to_protocol("the safe policy was played meanwhile")
         self.recovering, self.again, self.replan = True, [], True
 
     def _recovered(self, body: dict[str, Any]) -> None:
@@ -82,19 +83,16 @@ class Audit(Together):
             "flagged",
             "ramp",
             "barred",
+            "protocol",
             "alarm",
         }
         if any(event.kind not in known for event in group) or first.kind not in COMMANDS:
             self._object(f"kinds {[event.kind for event in group]} do not follow from each other")
         later = {event.kind for event in group[1:]}
-        if first.kind not in ("told", "lost") and later & {
-            "eliminated",
-            "readmitted",
-            "target",
-            "ramp",
-            "barred",
-            "alarm",
-        }:
+        caused = {"eliminated", "readmitted", "target", "ramp", "barred", "alarm"}
+        if first.kind == "asked" and self.followed is not None:
+            caused.remove("alarm")  # a plan may be made then, of reports that surprise
+        if first.kind not in ("told", "lost") and later & caused:
             self._object(f"{sorted(later)} do not follow from it")
         if self.recovering and first.kind not in ("recovering", "recovered"):
             self.again.append({"kind": first.kind, "body": as_held(first)})
@@ -105,6 +103,7 @@ class Audit(Together):
         getattr(self, f"_{first.kind}")(first.body)
         if "target" in later and self.target == target:
             self._object("a target was chosen without need")
+        self._check_protocol()
         self._check_alarm()
         self._check_ramp()
         self._check_flag()
@@ -134,6 +133,8 @@ class Audit(Together):
         self.paused = False
 
     def _capped(self, body: dict[str, Any]) -> None:
+        if self.followed is not None and body["weight"] < self.followed.exposure:
+            self._keep_to_protocol("the exposure limit was not rehearsed")
         self.cap, self.replan = body["weight"], True
         if not 0.0 <= self.cap <= 1.0:
             self._object(f"a cap must lie in [0, 1], got {self.cap}")
@@ -155,6 +156,7 @@ class Audit(Together):
             near = self.watch.peak >= level - CLOSE or (
                 self.safe is not None and self.safe.log_wealth() >= level - CLOSE
             )
+            near |= self.run is not None and self.run.surprise > self.run.threshold * (1.0 - CLOSE)
             if self.alarm or not near:
                 self._object(f"an alarm was raised without cause: {recorded[0]['text']}")
         self.alarm |= bool(recorded)
