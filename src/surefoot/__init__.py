@@ -55,8 +55,10 @@ if TYPE_CHECKING:
     from surefoot.journal import Deployment
     from surefoot.policy import Mixture, Policy, TabularPolicy
     from surefoot.policyset import PolicySet
+    from surefoot.protocol import Protocol
+    from surefoot.rehearsal import Rehearsal, rehearse
     from surefoot.solvers import Solution, certify, solve
-    from surefoot.training import train
+    from surefoot.training import learn_belief, train
 
 _HOMES = {
     "surefoot.cmdp": (
@@ -72,8 +74,10 @@ _HOMES = {
     "surefoot.journal": ("Deployment",),
     "surefoot.policy": ("Mixture", "Policy", "TabularPolicy"),
     "surefoot.policyset": ("PolicySet",),
+    "surefoot.protocol": ("Protocol",),
+    "surefoot.rehearsal": ("Rehearsal", "rehearse"),
     "surefoot.solvers": ("Solution", "certify", "solve"),
-    "surefoot.training": ("train",),
+    "surefoot.training": ("learn_belief", "train"),
 }  # fmt: skip
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 _SUBPACKAGES = ("experiments", "gym", "report", "stats", "tasks", "testing")
@@ -103,6 +107,8 @@ __all__ = [
     "Policy",
     "PolicySet",
     "PolicySetError",
+    "Protocol",
+    "Rehearsal",
     "ReplayError",
     "SafePCE",
     "SettingsMismatch",
@@ -121,7 +127,9 @@ __all__ = [
     "evaluate_many",
     "experiments",
     "gym",
+    "learn_belief",
     "occupancy",
+    "rehearse",
     "report",
     "simulate",
     "solve",

@@ -401,6 +401,12 @@ CATALOGUE: Mapping[str, Code] = MappingProxyType(
             "The policy set was not rehearsed, or what was certified is less than what is asked for.",
             "Rehearse it with surefoot.rehearse.",
         ),
+        "SF-REHEARSAL": Code((InvalidInput,), "A rehearsal cannot be concluded.", "Read the message."),
+        "SF-REHEARSAL-CHANGED": Code(
+            (InvalidInput,),
+            "The configuration changed while it was rehearsed.",
+            "Let make(seed) give the same agent every time, and leave the policy set alone.",
+        ),
         "SF-ASSUMPTION-CELLS": Code(
             (AssumptionError,),
             "No number of cells is likely to pass the hold-out.",

@@ -119,7 +119,8 @@ class SpeedStatement:
     """A distribution-free bound on how fast a deployment learns.
 
     Attributes:
-        quantity: ``"regret"``, ``"gain"`` or ``"episodes"`` until within ``eps`` of the best for good.
+        quantity: ``"regret"``, ``"gain"``, ``"episodes"`` until within eps of the best for good, or ``"share"`` of what there is to gain over the
+            safe policy that is given up, counted as 0 below 0 and as 1 above 1.
         kind: ``"quantile"``: at least a share ``q`` of plants is on the good side of ``bound``; or ``"mean"``.
         q: the share, 0 for a mean.
         bound: upper for regret and episodes, lower for gain; infinite where there are too few plants.
@@ -133,13 +134,31 @@ class SpeedStatement:
     error: float
 
     def __post_init__(self) -> None:
-        _check("quantity", self.quantity in ("regret", "gain", "episodes"), "regret, gain or episodes", self.quantity)
+        _check(
+            "quantity",
+            self.quantity in ("regret", "gain", "episodes", "share"),
+            "regret, gain, episodes or share",
+            self.quantity,
+        )
         _check("kind", self.kind in ("quantile", "mean"), "quantile or mean", self.kind)
         for name in ("q", "error"):
             object.__setattr__(self, name, _share(name, getattr(self, name)))
         bound = float(self.bound)
         _check("bound", not math.isnan(bound), "a number", bound)
         object.__setattr__(self, "bound", bound)
+
+    @property
+    def text(self) -> str:
+        """One sentence."""
+        if self.kind == "mean":
+            return f"On average over plants at most {self.bound:.1%} of what there is to gain over the safe policy is given up."
+        said = {
+            "regret": f"give up at most {self.bound:,.4g} in all",
+            "gain": f"gain at least {self.bound:,.4g} over the safe policy in all",
+            "episodes": f"are near-optimal for good after {self.bound:,.0f} episodes",
+            "share": f"give up at most {self.bound:.1%} of what there is to gain",
+        }
+        return f"At least {self.q:.0%} of plants {said[self.quantity]}."
 
 
 @dataclass(frozen=True)

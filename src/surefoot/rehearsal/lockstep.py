@@ -130,7 +130,15 @@ def simulated_source(cache: EpisodeCache, n_constraints: int) -> Source:
     return next_episodes
 
 
-def play_rung(policy_set: PolicySet, rung: Rung, source: Source, *, seed: int, chance: int) -> Stretches:
+def play_rung(
+    policy_set: PolicySet,
+    rung: Rung,
+    source: Source,
+    *,
+    seed: int,
+    chance: int,
+    lost_if_costly: tuple[float, float] | None = None,
+) -> Stretches:
     """One run of K episodes.
 
     Args:
@@ -139,12 +147,11 @@ def play_rung(policy_set: PolicySet, rung: Rung, source: Source, *, seed: int, c
         source: the plant.
         seed: of the agent's draws.
         chance: of what happens to reports: the same number loses the same episodes.
+        lost_if_costly: as in the protocol; ``rung.lost`` then holds both kinds of losses, and the plain ones are what is left.
     """
     planner = rung.planner(policy_set)
     draws = np.random.default_rng(seed)
-    gone = np.zeros(rung.episodes, dtype=np.bool_)
-    if rung.lost:
-        gone = np.random.default_rng([chance, LOST_STREAM]).random(rung.episodes) < rung.lost
+    losses = _Losses(rung, chance, lost_if_costly)
     if rung.history:
         before = source(np.zeros(rung.history, dtype=np.int64), rung.episodes, np.zeros(rung.history, dtype=np.int64))
         _enter(planner, 0, np.zeros(0, dtype=np.int64), np.zeros(rung.history, dtype=np.int64), before, 0, slice(None))
@@ -155,12 +162,33 @@ def play_rung(policy_set: PolicySet, rung: Rung, source: Source, *, seed: int, c
         starts.append(opened)
         weights.append(planner.weights)
         index = draw_policies(planner.weights, end - opened, draws)
-        _play_block(planner, index, opened, source, gone)
+        _play_block(planner, index, opened, source, losses)
         opened = end
     return Stretches(np.array(starts, dtype=np.int64), np.array(weights), planner.surprise)
 
 
-def _play_block(planner: BeliefPlanner, index: IntArray, first: int, source: Source, gone: Any) -> None:
+class _Losses:
+    """Which episodes are never told."""
+
+    def __init__(self, rung: Rung, chance: int, costly: tuple[float, float] | None) -> None:
+        self._costly = costly
+        extra = 0.0 if costly is None else costly[1]
+        plain = 0.0 if extra >= 1.0 else 1.0 - (1.0 - rung.lost) / (1.0 - extra)
+        self.any = rung.lost > 0.0
+        rng = np.random.default_rng([chance, LOST_STREAM])
+        draws = rng.random((2, rung.episodes)) if self.any else np.zeros((2, 0))
+        self._plain, self._extra = draws[0] < plain - 1e-12, draws[1] < extra
+
+    def of(self, first: int, block: Block) -> Any:
+        """(n,) whether each episode of a block is lost."""
+        part = slice(first, first + len(block.outcomes))
+        gone = self._plain[part]
+        if self._costly is not None:
+            gone = gone | (self._extra[part] & (block.outcomes[:, 1] > self._costly[0]))
+        return gone
+
+
+def _play_block(planner: BeliefPlanner, index: IntArray, first: int, source: Source, losses: _Losses) -> None:
     """Episodes between two plans; what of them enters which later plan."""
     end = first + index.size
     times, edges = [], [first]
@@ -171,8 +199,11 @@ def _play_block(planner: BeliefPlanner, index: IntArray, first: int, source: Sou
         times.append(time)
         edges.append(min(end, planner.cutoff_at(time)))
     groups = np.repeat(np.arange(len(times)), np.diff(edges))
-    lost = gone[first:end]
-    block = source(index, first, np.where(lost, len(times), groups) if lost.any() else groups)
+    block = source(index, first, groups)
+    lost = losses.of(first, block) if losses.any else np.zeros(index.size, dtype=np.bool_)
+    if lost.any() and block.moves is not None:
+        # The same episodes once more, to count the transitions of those that are told.
+        block = source(index, first, np.where(lost, len(times), groups))
     for g, time in enumerate(times):
         part = slice(edges[g] - first, edges[g + 1] - first)
         ids = np.arange(edges[g], edges[g + 1])

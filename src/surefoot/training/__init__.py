@@ -1,5 +1,6 @@
 """Training: from a task family to a certified policy set."""
 
+from surefoot.training.belief import learn_belief
 from surefoot.training.cover import subroutine3
 from surefoot.training.coverage import CMDPDistance, CoverageOracle, ParameterDistance, ValueDistance
 from surefoot.training.optimal import ExactOptimal, OptimalOracle, OptimalPolicy
@@ -18,6 +19,7 @@ __all__ = [
     "SafePolicy",
     "ValueDistance",
     "WorstCaseSafe",
+    "learn_belief",
     "subroutine3",
     "train",
 ]
