@@ -401,8 +401,7 @@ CATALOGUE: Mapping[str, Code] = MappingProxyType(
             "The policy set was not rehearsed, or what was certified is less than what is asked for.",
             "Rehearse it with surefoot.rehearse.",
         ),
-        "SF-REHEARSAL": Code((InvalidInput,), "A rehearsal cannot be concluded.", "Read the message."),
-        "SF-REHEARSAL-CHANGED": Code(
+        "SF-TRAINING-CHANGED": Code(
             (InvalidInput,),
             "The configuration changed while it was rehearsed.",
             "Let make(seed) give the same agent every time, and leave the policy set alone.",

@@ -186,7 +186,7 @@ def test_looks_are_counted_paid_and_met_by_fresh_plants(quickly: None) -> None:
 
 def test_an_agent_that_changes_after_freezing_is_refused(quickly: None) -> None:
     weights = iter([0.5] * 1 + [0.6] * 100)
-    with refused("SF-REHEARSAL-CHANGED"):
+    with refused("SF-TRAINING-CHANGED"):
         rehearse(
             family=Toll(),
             agents={"a": lambda seed: Constant(next(weights), seed)},

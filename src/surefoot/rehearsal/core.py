@@ -126,7 +126,7 @@ def rehearse(
         raise InvalidInput(
             "what is rehearsed must not change, got another configuration after the runs than before; make(seed) must give the same agent "
             "every time, and a policy set must be left alone",
-            code="SF-REHEARSAL-CHANGED",
+            code="SF-TRAINING-CHANGED",
         )
     return _conclude(setting, runs)
 
