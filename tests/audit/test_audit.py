@@ -40,7 +40,19 @@ from tests.journal.test_state import MISSING, Live
 
 KINDS = sorted(
     COMMANDS
-    | {"planned", "eliminated", "readmitted", "target", "noted", "flagged", "ramp", "barred", "alarm", "hacked"}
+    | {
+        "planned",
+        "eliminated",
+        "readmitted",
+        "target",
+        "noted",
+        "flagged",
+        "ramp",
+        "barred",
+        "protocol",
+        "alarm",
+        "hacked",
+    }
 )
 SETS = {
     "returns": small_set(),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,8 +17,9 @@ from surefoot.deploy.report import Report
 from surefoot.journal import Event, Settings, snapshot
 from surefoot.journal.operator import SupervisedAgent
 from surefoot.journal.state import DeploymentState
+from surefoot.policyset.rehearsed import RehearsalLook
 from tests.journal.plants import Plant, rechained
-from tests.journal.rehearsed import SETS, certified_rung, rehearsing
+from tests.journal.rehearsed import SETS, rehearsed_set, rehearsing
 from tests.journal.test_state import MISSING, Live, nothing_follows
 
 Then = Callable[[Live, int], None]
@@ -82,25 +83,25 @@ ALONE, TOGETHER, CAPPED = (
     [("moves", *ALONE), ("all", *ALONE), ("all", *TOGETHER), ("returns", *TOGETHER), ("signals", *CAPPED)],
 )
 def test_an_honest_journal_passes_and_replays(kind: str, rung: Rung, how: dict[str, Any]) -> None:
-    with certified_rung(rung):
-        events = lived(SETS[kind], rung, **how)
-        assert "protocol" not in kinds(events)
-        moved = [event for event in events if event.kind == "planned"]
-        assert len({str(event.body["weights"]) for event in moved}) > 4
-        found = verify(SETS[kind], events)
-        assert (found.first_disagreement, found.ok, found.checked) == (None, True, len(events))
-        state = DeploymentState(SETS[kind], Settings(seed=7, trust="rehearsed"))
-        state.replay(events)
-        nothing_follows(state)
-        half = DeploymentState(SETS[kind], Settings(seed=7, trust="rehearsed"))
-        half.replay(events[: len(events) // 2])
-        half.settle()
-        resumed = snapshot.decode(snapshot.encode(half)[32:], SETS[kind], Settings(seed=7, trust="rehearsed"))
-        assert resumed is not None
-        resumed.replay(events[len(events) // 2 :])
-        nothing_follows(resumed)
-        assert snapshot.encode(resumed) == snapshot.encode(state)
-        assert state.deviations == 0
+    policy_set = rehearsed_set(kind, rung)
+    events = lived(policy_set, rung, **how)
+    assert "protocol" not in kinds(events)
+    moved = [event for event in events if event.kind == "planned"]
+    assert len({str(event.body["weights"]) for event in moved}) > 4
+    found = verify(policy_set, events)
+    assert (found.first_disagreement, found.ok, found.checked) == (None, True, len(events))
+    state = DeploymentState(policy_set, Settings(seed=7, trust="rehearsed"))
+    state.replay(events)
+    nothing_follows(state)
+    half = DeploymentState(policy_set, Settings(seed=7, trust="rehearsed"))
+    half.replay(events[: len(events) // 2])
+    half.settle()
+    resumed = snapshot.decode(snapshot.encode(half)[32:], policy_set, Settings(seed=7, trust="rehearsed"))
+    assert resumed is not None
+    resumed.replay(events[len(events) // 2 :])
+    nothing_follows(resumed)
+    assert snapshot.encode(resumed) == snapshot.encode(state)
+    assert state.deviations == 0
 
 
 # ------------------------------------------------------------------------------------------------------ leaving the protocol
@@ -140,24 +141,24 @@ LEAVING: dict[str, tuple[Rung, dict[str, Any], str]] = {
 
 @pytest.mark.parametrize("name", sorted(LEAVING))
 def test_leaving_the_protocol_is_recorded_and_followed(name: str) -> None:
-    (rung, how, words), kind = LEAVING[name], sorted(SETS)[len(name) % 4]
-    with certified_rung(rung):
-        events = lived(SETS[kind], rung, 40, **how)
-        where = [k for k, event in enumerate(events) if event.kind == "protocol"]
-        assert len(where) == 1 and words in events[where[0]].body["text"]
-        after = next(event for event in events[where[0] :] if event.kind in ("planned", "asked"))
-        assert after.kind == "planned" and "the belief" not in str(after.body["reasons"])
-        assert verify(SETS[kind], events).first_disagreement is None
-        given = Settings(seed=7, trust="rehearsed", **({"approve": True} if name == "approval" else {}))
-        state = DeploymentState(SETS[kind], given)
-        state.replay(events)
-        nothing_follows(state)
-        assert state.agent.rehearsed is not None and words in str(state.agent.rehearsed.left)
-        resumed = snapshot.decode(snapshot.encode(state)[32:], SETS[kind], given)
-        assert resumed is not None and snapshot.encode(resumed) == snapshot.encode(state)
-        assert "protocol" not in [entry.kind for entry in resumed.advance("paused", {"reason": "r"})]
-        concealed = rechained([event for event in events if event.kind != "protocol"])
-        assert "concealed" in str(verify(SETS[kind], concealed).first_disagreement)
+    rung, how, words = LEAVING[name]
+    policy_set = rehearsed_set(sorted(SETS)[len(name) % 4], rung)
+    events = lived(policy_set, rung, 40, **how)
+    where = [k for k, event in enumerate(events) if event.kind == "protocol"]
+    assert len(where) == 1 and words in events[where[0]].body["text"]
+    after = next(event for event in events[where[0] :] if event.kind in ("planned", "asked"))
+    assert after.kind == "planned" and "the belief" not in str(after.body["reasons"])
+    assert verify(policy_set, events).first_disagreement is None
+    given = Settings(seed=7, trust="rehearsed", **({"approve": True} if name == "approval" else {}))
+    state = DeploymentState(policy_set, given)
+    state.replay(events)
+    nothing_follows(state)
+    assert state.agent.rehearsed is not None and words in str(state.agent.rehearsed.left)
+    resumed = snapshot.decode(snapshot.encode(state)[32:], policy_set, given)
+    assert resumed is not None and snapshot.encode(resumed) == snapshot.encode(state)
+    assert "protocol" not in [entry.kind for entry in resumed.advance("paused", {"reason": "r"})]
+    concealed = rechained([event for event in events if event.kind != "protocol"])
+    assert "concealed" in str(verify(policy_set, concealed).first_disagreement)
 
 
 STAYING: dict[str, tuple[Rung, dict[str, Any]]] = {
@@ -177,40 +178,39 @@ STAYING: dict[str, tuple[Rung, dict[str, Any]]] = {
 @pytest.mark.parametrize("name", sorted(STAYING))
 def test_what_was_rehearsed_and_stops_leave_nothing(name: str) -> None:
     rung, how = STAYING[name]
+    policy_set = rehearsed_set("returns", rung)
     played = replace(rung, batch=2) if name == "divisors of the batch" else rung
-    with certified_rung(rung):
-        events = lived(SETS["returns"], played, 50, **how)
-        assert "protocol" not in kinds(events)
-        assert verify(SETS["returns"], events).first_disagreement is None
-        last = [event for event in events if event.kind == "planned"][-1]
-        assert (last.body["weights"] == {"0": 1.0}) == (name == "abort")
+    events = lived(policy_set, played, 50, **how)
+    assert "protocol" not in kinds(events)
+    assert verify(policy_set, events).first_disagreement is None
+    last = [event for event in events if event.kind == "planned"][-1]
+    assert (last.body["weights"] == {"0": 1.0}) == (name == "abort")
 
 
 def test_a_surprising_plant_alarms_before_the_plan() -> None:
     rung = rehearsing(surprise=1.0, delay=4)
-    with certified_rung(rung):
-        events = lived(SETS["returns"], rung, 60, strange=True)
-        where = next(k for k, event in enumerate(events) if event.kind == "alarm")
-        assert "surprise" in events[where].body["text"]
-        assert events[where + 1].kind == "planned" and events[where + 1].body["weights"] == {"0": 1.0}
-        assert verify(SETS["returns"], events).first_disagreement is None
-        silent = rechained([*events[:where], *events[where + 1 :]])
-        assert "alarm is missing" in str(verify(SETS["returns"], silent).first_disagreement)
+    policy_set = rehearsed_set("returns", rung)
+    events = lived(policy_set, rung, 60, strange=True)
+    where = next(k for k, event in enumerate(events) if event.kind == "alarm")
+    assert "surprise" in events[where].body["text"]
+    assert events[where + 1].kind == "planned" and events[where + 1].body["weights"] == {"0": 1.0}
+    assert verify(policy_set, events).first_disagreement is None
+    silent = rechained([*events[:where], *events[where + 1 :]])
+    assert "alarm is missing" in str(verify(policy_set, silent).first_disagreement)
 
 
 def test_a_move_that_no_training_task_makes_alarms() -> None:
-    rung = rehearsing(surprise=1e6)
-    with certified_rung(rung):
-        live = Live(SETS["moves"], Settings(seed=7, trust="rehearsed"))
-        for k in range(12):
-            asked = live.do("asked", {"n": 1})
-            body = Plant(SETS["moves"]).batch([k], asked["draws"])
-            if k == 11:
-                body["transitions"] = [[0, 0, 0, 1], *body["transitions"]]
-            report = Report.of(**{**MISSING, **body}, n_constraints=1)
-            live.do("told", report.body(), report)
-        assert live.state.agent.alarm is not None and "alarm" in kinds(live.events)
-        assert verify(SETS["moves"], live.events).first_disagreement is None
+    policy_set = rehearsed_set("moves", rehearsing(surprise=1e6))
+    live = Live(policy_set, Settings(seed=7, trust="rehearsed"))
+    for k in range(12):
+        asked = live.do("asked", {"n": 1})
+        body = Plant(policy_set).batch([k], asked["draws"])
+        if k == 11:
+            body["transitions"] = [[0, 0, 0, 1], *body["transitions"]]
+        report = Report.of(**{**MISSING, **body}, n_constraints=1)
+        live.do("told", report.body(), report)
+    assert live.state.agent.alarm is not None and "alarm" in kinds(live.events)
+    assert verify(policy_set, live.events).first_disagreement is None
 
 
 # -------------------------------------------------------------------------------------------------------------- forgeries
@@ -238,37 +238,36 @@ LIES: list[tuple[str, int, Callable[[dict[str, Any]], dict[str, Any]], str]] = [
     ("planned", 6, lambda body: {"cells_left": 2}, "cells_left"),
     ("told", 3, lambda body: {"costs": [[3.9]]}, "rehearsed for this moment"),
     ("told", 30, lambda body: {"reward": [90.0]}, "rehearsed for this moment"),
-    ("opened", 0, lambda body: {"rehearsed": {**body["rehearsed"], "boldness": 1.4}}, "rehearsed for this moment"),
+    ("opened", 0, lambda body: {"rehearsed": {**body["rehearsed"], "boldness": 1.4}}, "certifies"),
     (
         "opened",
         0,
         lambda body: {"rehearsed": {**body["rehearsed"], "evidence": "returns"}},
-        "not what the settings say",
+        "certifies",
     ),
-    ("opened", 0, lambda body: {"rehearsed": {**body["rehearsed"], "delay": 3}}, "told|rehearsed for this moment|plan"),
+    ("opened", 0, lambda body: {"rehearsed": {**body["rehearsed"], "delay": 3}}, "certifies"),
 ]
 
 
 @pytest.fixture(scope="module")
-def honest() -> Iterator[list[Event]]:
-    with certified_rung(rehearsing()):
-        yield lived(SETS["returns"], rehearsing(), 40)
+def honest() -> list[Event]:
+    return lived(rehearsed_set("returns", rehearsing()), rehearsing(), 40)
 
 
 @pytest.mark.parametrize("lie", range(len(LIES)))
 def test_a_lie_is_named(honest: list[Event], lie: int) -> None:
     kind, which, change, complaint = LIES[lie]
-    found = verify(SETS["returns"], forge(honest, kind, which, change))
+    found = verify(rehearsed_set("returns", rehearsing()), forge(honest, kind, which, change))
     assert not found.ok and any(part in str(found.first_disagreement) for part in complaint.split("|")), found
 
 
 def test_a_plan_that_is_left_out_and_a_departure_without_cause_are_noticed(honest: list[Event]) -> None:
     where = [k for k, event in enumerate(honest) if event.kind == "planned"][9]
     left_out = rechained([*honest[:where], *honest[where + 1 :]])
-    assert not verify(SETS["returns"], left_out).ok
+    assert not verify(rehearsed_set("returns", rehearsing()), left_out).ok
     told = [k for k, event in enumerate(honest) if event.kind == "told"][9]
     left = rechained([*honest[: told + 1], Event(0, "", "protocol", {"text": "x"}), *honest[told + 1 :]])
-    assert "without cause" in str(verify(SETS["returns"], left).first_disagreement)
+    assert "without cause" in str(verify(rehearsed_set("returns", rehearsing()), left).first_disagreement)
 
 
 # ---------------------------------------------------------------------------------------------------------------- mutants
@@ -343,6 +342,35 @@ MUTANTS: list[tuple[Callable[[pytest.MonkeyPatch], None], Rung, dict[str, Any]]]
 @pytest.mark.parametrize("mutant", range(len(MUTANTS)))
 def test_an_agent_that_does_otherwise_is_found(mutant: int, monkeypatch: pytest.MonkeyPatch) -> None:
     deviate, rung, how = MUTANTS[mutant]
-    with certified_rung(rung):
-        deviate(monkeypatch)
-        assert not verify(SETS["returns"], lived(SETS["returns"], rung, 40, **how)).ok
+    policy_set = rehearsed_set("returns", rung)
+    deviate(monkeypatch)
+    assert not verify(policy_set, lived(policy_set, rung, 40, **how)).ok
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"rehearsed": None},
+        {"rehearsal_looks": (RehearsalLook("abc", 500, (0,), 0.05),)},
+        {"rungs": 15},
+        {"upper": 0.03},
+        {"judging_error": 0.3},
+        {"evidence": "returns"},
+    ],
+)
+def test_a_certificate_that_does_not_follow_from_its_counts_is_noticed(changes: dict[str, Any]) -> None:
+    """Files may come from anybody: the binomial tests are repeated."""
+    policy_set = rehearsed_set("returns", rehearsing())
+    events, certificate = Live(policy_set, Settings(seed=7, trust="rehearsed")).events, policy_set.rehearsed
+    assert verify(policy_set, events).ok and certificate is not None and certificate.rung is not None
+    if "rungs" in changes:  # one violating run more than the limit allows
+        worse = replace(certificate.rung, violating=certificate.rung.violating + 3, upper=certificate.rung.upper)
+        changes = {"rungs": (worse, certificate.rungs[1])}
+    if "upper" in changes:
+        changes["rungs"] = (replace(certificate.rung, upper=0.03), certificate.rungs[1])
+    mine = [name for name in changes if not name.startswith("rehears")]
+    rehearsed_ = replace(certificate, **changes) if mine else certificate
+    forged_set = replace(policy_set, **({"rehearsed": rehearsed_} if mine else changes))
+    opened = replace(events[0], body={**events[0].body, "policy_set": forged_set.hash})
+    found = verify(forged_set, rechained([opened, *events[1:]]))
+    assert not found.ok and "rehears" in str(found.first_disagreement)

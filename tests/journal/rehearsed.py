@@ -1,22 +1,21 @@
-"""Rehearsed deployments of the small plants: a belief that fits them, and rungs that nobody rehearsed."""
+"""Rehearsed deployments of the small plants: a belief that fits them, and certificates of rehearsals that never took place."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import pytest
 
 from surefoot import PolicySet
-from surefoot.deploy import certified
 from surefoot.deploy.belief.rehearsed import Rung
 from surefoot.policyset.belief import Belief
+from surefoot.policyset.rehearsed import Rehearsed, RungRecord, SpeedStatement
+from surefoot.protocol import Protocol
+from surefoot.stats.binomial import clopper_pearson_upper
 from tests.journal.plants import CELLS, POLICIES, small_set
 
-__all__ = ["SETS", "believing", "certified_rung", "rehearsing"]
+__all__ = ["SETS", "believing", "rehearsed_set", "rehearsing"]
 
 
 def believing(policy_set: PolicySet, *, informative: bool = True) -> PolicySet:
@@ -70,14 +69,33 @@ SETS = {
 }
 
 
-@contextmanager
-def certified_rung(rung: Rung) -> Iterator[None]:
-    """Policy sets name this rung, whatever was rehearsed."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(certified, "rehearsed_rung", lambda policy_set, evidence, delta: replace(rung, evidence=evidence))
-        yield
-
-
 def rehearsing(**changes: Any) -> Rung:
     """A rung of 200 episodes, one at a time."""
     return Rung(**{"boldness": 1.5, "episodes": 200, **changes})
+
+
+def rehearsed_set(kind: str, rung: Rung) -> PolicySet:
+    """The set of this kind with the certificate of a rehearsal that accepted the rung, and refused a bolder one."""
+    protocol = Protocol(
+        batch=rung.batch, delay=rung.delay, lost=rung.lost, history=rung.history, exposure=rung.exposure
+    )
+    found = Rehearsed(
+        family="plant", judged="abc", seed=0, attempt=1, alpha=0.05, delta_coverage=0.05, share=0.025, plants=500,
+        episodes=rung.episodes, evidence=rung.evidence, protocol=protocol,
+        rungs=(_record(rung.boldness, 14), _record(0.9 * rung.boldness, 60)), chosen=0, upper=upper_limit(14),
+        judging_error=0.0, surprise=rung.surprise, surprise_alarm=0.01,
+        speed=(SpeedStatement("episodes", "quantile", 0.9, 40.0, 0.01), SpeedStatement("regret", "mean", 0.0, 55.0, 0.01)),
+    )  # fmt: skip
+    return replace(SETS[kind], rehearsed=found)
+
+
+def upper_limit(violating: int) -> float:
+    return float(clopper_pearson_upper(violating, 500, 0.025))
+
+
+def _record(boldness: float, violating: int) -> RungRecord:
+    upper = upper_limit(violating)
+    quantiles = (10.0, 20.0, 30.0, 40.0, 50.0)
+    return RungRecord(
+        f"{boldness:g}", boldness, 500, violating, upper, upper <= 0.05, True, 30.0, quantiles, 900.0, 0.03
+    )

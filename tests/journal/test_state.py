@@ -66,6 +66,13 @@ class Live:
         return entries[0].body
 
 
+def tell_one(live: Live, truth: Plant) -> None:
+    """Ask and tell one episode."""
+    asked = live.do("asked", {"n": 1, "request": None})
+    report = Report.of(**{**MISSING, **truth.batch([asked["first"]], asked["draws"])}, n_constraints=1)
+    live.do("told", report.body(), report)
+
+
 steps = st.lists(
     st.tuples(
         st.sampled_from(["ask", "ask", "tell", "tell", "tell", "lost", "pause", "resume", "cap", "approve", "abort"]),

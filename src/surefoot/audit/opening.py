@@ -19,7 +19,7 @@ from surefoot.audit.groups import PredictedBoxes
 from surefoot.audit.monitor import CostWatch, SafeCheck
 from surefoot.audit.order import CLOSE, AskOrder, MissingDraws
 from surefoot.audit.posterior import CellPosterior
-from surefoot.audit.rehearsed import RehearsedRun
+from surefoot.audit.rehearsed import RehearsedRun, certified_rung, unsupported
 from surefoot.audit.returns import ReturnBounds
 from surefoot.deploy.evidence.mixture import FINAL
 from surefoot.deploy.trust import BOUNDS_SHARE
@@ -95,8 +95,15 @@ class Opening:
 
     def _rehearse(self, body: dict[str, Any], margin: float) -> None:
         """What was rehearsed, and the first plan of it."""
-        if body["rehearsed"]["evidence"] != self.settings["evidence"]:
+        found = self.policy_set.rehearsed
+        why = "it was not rehearsed" if found is None else unsupported(found, 1 + len(self.policy_set.rehearsal_looks))
+        if found is None or why is not None:
+            self._object(f"trust 'rehearsed' needs a policy set whose rehearsal says so: {why}")
+        if found.evidence != self.settings["evidence"] or found.upper > self.settings["delta"] * (1.0 + 1e-9):
             self._object("what was rehearsed is not what the settings say")
+        wanted = certified_rung(found)
+        if {name: body["rehearsed"].get(name) for name in wanted} != wanted:
+            self._object(f"the policy set's rehearsal certifies {wanted}, recorded is {body['rehearsed']}")
         self.run = RehearsedRun(self.policy_set, body["rehearsed"], margin)
         self._keep_to_protocol(None)
         if self.settings["approve"]:

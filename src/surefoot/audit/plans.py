@@ -70,6 +70,8 @@ class Plans(Opening):
         if self.followed is not None:
             self._check_rehearsed(self.followed, plan, weights)
             return
+        if "belief" in plan:
+            self._object("the bounds are said to be a belief's, and are not")
         if not self._certified(weights):
             self._object(
                 "a plan was made that the recomputed bounds do not certify, or that is not safe after an alarm or abort"
@@ -87,7 +89,7 @@ class Plans(Opening):
 
     def _check_rehearsed(self, run: RehearsedRun, plan: dict[str, Any], weights: FloatArray) -> None:
         """The plan in force is the belief's, as it was rehearsed."""
-        if not run.plays(weights) or plan["waiting"] is not None:
+        if not run.plays(weights) or plan["waiting"] is not None or plan.get("belief") is not True:
             self._object(f"the plan must be the mixture that was rehearsed for this moment, got {plan['weights']}")
         costs = run.bounds(weights)
         if not np.allclose(costs, plan["bounds"], rtol=CLOSE, atol=CLOSE * np.minimum(1.0, self.limits)):

@@ -24,13 +24,50 @@ from surefoot.deploy.belief.kernels import FLOOR, LONGEST_STEP
 from surefoot.deploy.belief.planner import FIRST, GROWTH, INSIDE, SHAPE, STEPS
 from surefoot.deploy.belief.rehearsed import LOST_ERROR
 from surefoot.policyset.belief import Belief
+from surefoot.policyset.rehearsed import Rehearsed
 from surefoot.policyset.schema import PolicySet
 
-__all__ = ["RehearsedRun"]
+__all__ = ["RehearsedRun", "certified_rung", "unsupported"]
 
 HALVINGS = 60
 RULE = 1e-8
 """Relative excess over a limit that two computations of the same rule may differ by."""
+
+
+def unsupported(found: Rehearsed, attempt: int) -> str | None:
+    """Why a certificate does not follow from the counts that it names, or ``None``: exact binomial tests, rung by rung, by the beta distribution."""
+    from scipy.special import betainc
+
+    if found.attempt != attempt or found.share > found.delta_coverage / 2.0**attempt * (1.0 + 1e-9):
+        return f"look {attempt} may pay {found.delta_coverage / 2.0**attempt:.4g}, it pays {found.share:.4g} as look {found.attempt}"
+    if found.chosen < 0:
+        return "no rung was accepted"
+    # P(Binomial(m, p) <= k) is 1 minus the beta distribution function with k + 1 and m - k at p.
+    for rung in found.rungs[: found.chosen + 1]:
+        k, m = rung.violating, found.plants
+        if rung.plants != m or k >= m or 1.0 - float(betainc(k + 1.0, m - k, found.alpha)) > found.share * (1.0 + 1e-6):
+            return f"rung {rung.name!r} broke limits in {k} of {rung.plants} runs, which does not show {found.alpha:g} at error {found.share:.4g}"
+    # A violating run is taken for one with probability at least 1 - beta.
+    if 1.0 - float(betainc(k + 1.0, m - k, found.upper * (1.0 - found.judging_error))) > found.share * (1.0 + 1e-6):
+        return f"{k} of {m} runs do not show at most {found.upper:.4g} at error {found.share:.4g}"
+    return None
+
+
+def certified_rung(found: Rehearsed) -> dict[str, Any]:
+    """The configuration that it certifies, as the event that opens a deployment records it."""
+    protocol, boldness = found.protocol, found.rungs[found.chosen].boldness
+    extra = 0.0 if protocol.lost_if_costly is None else protocol.lost_if_costly[1]
+    return {
+        "boldness": boldness,
+        "episodes": found.episodes,
+        "evidence": found.evidence,
+        "batch": protocol.batch,
+        "delay": int(max(episodes for episodes, _ in protocol.delay)),
+        "lost": 1.0 - (1.0 - protocol.lost) * (1.0 - extra),
+        "history": protocol.history,
+        "exposure": protocol.exposure,
+        "surprise": found.surprise if math.isfinite(found.surprise) else None,
+    }
 
 
 class Fit:

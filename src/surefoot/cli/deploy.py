@@ -94,7 +94,9 @@ def _anchor() -> str | None:
 
 @operation
 @click.option("--policy-set", type=click.Path(path_type=Path), help="File from training; not needed to look again.")
-@click.option("--trust", type=click.Choice(["cells", "data", "envelope"]), help="What is assumed.  [default: cells]")
+@click.option(
+    "--trust", type=click.Choice(["cells", "data", "envelope", "rehearsed"]), help="What is assumed.  [default: cells]"
+)
 @click.option("--delta", type=float, help="Bound on the probability of any violation.  [default: 0.05]")
 @click.option("--seed", type=int, help="Of the draws.  [default: 0]")
 @click.option("--evidence", type=click.Choice(["all", "returns"]), help="What the plant reports.  [default: all]")

@@ -563,9 +563,18 @@ class CertifiedAgent(Stateful):
                 *self._reality.notes(self._alarm is not None),
                 *self._buffer.notes,
                 *self._coverage(),
+                *self._rehearsal(),
             ),
             assumes=self._level.assumes,
+            proved=self._followed is None,
         )
+
+    def _rehearsal(self) -> list[str]:
+        """What the rehearsal promises, and whether the deployment is still what was rehearsed."""
+        if self._rehearsed is None:
+            return []
+        found = self._set.rehearsed
+        return [*([] if found is None else [found.text]), self._rehearsed.text]
 
     def _coverage(self) -> list[str]:
         """Whether the hold-out is read at a larger error than training set out with: then that error is what coverage rests on."""
@@ -582,6 +591,8 @@ class CertifiedAgent(Stateful):
             return "nothing; find out what is wrong, then start a new deployment"
         if self.ramping:
             return "whether the safe policy does in reality what simulation predicts for it"
+        if self._followed is not None:
+            return self._followed.next
         if not self._level.rejects_cells:
             return (
                 f"proving policy {self._objective.target} safe"

@@ -17,7 +17,8 @@ class AgentEvent:
 
     Attributes:
         episode: how many episodes had been asked.
-        kind: ``"eliminated"``, ``"readmitted"``, ``"planned"``, ``"target"``, ``"ramp"``, ``"barred"``, ``"alarm"``, ``"lost"``.
+        kind: ``"eliminated"``, ``"readmitted"``, ``"planned"``, ``"target"``, ``"ramp"``, ``"barred"``, ``"protocol"``, ``"alarm"``,
+            ``"lost"``.
         text: in plain words.
     """
 
@@ -42,6 +43,7 @@ class Status:
         next: what is being learned, in plain words.
         notes: limitations that set in.
         assumes: when the bounds hold with probability at least 1 - delta.
+        proved: whether the costs are proved bounds; not while a belief plans, whose bounds are what it takes for possible.
     """
 
     episodes: int
@@ -57,6 +59,7 @@ class Status:
     next: str
     notes: tuple[str, ...]
     assumes: str = ""
+    proved: bool = True
 
     @property
     def text(self) -> str:
@@ -65,7 +68,8 @@ class Status:
             f"policy {j} with weight {self.weights[j]:.3f} ({why})" for j, why in sorted(self.reasons.items())
         )
         costs = ", ".join(f"{c:.4g} (limit {d:.4g})" for c, d in zip(self.certified_costs, self.cost_limits))
-        sure = "certified" if self.alarm is None else "assumed, no longer certified,"
+        sure = "certified" if self.proved else "taken by the belief, which proves nothing,"
+        sure = sure if self.alarm is None else "assumed, no longer certified,"
         spent = ", ".join(f"{e.name} {e.delta:.4g}" for e in self.ledger.entries)
         lines = [
             f"After {self.episodes} episodes ({self.pending} pending):",

@@ -106,6 +106,7 @@ class UncertifiedAgent(Stateful):
     target = 0
     unramped = True
     ramping = False
+    believes = False
     rung: Rung | None = None
     rehearsed: RehearsedPlan | None = None
 

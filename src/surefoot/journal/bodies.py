@@ -23,7 +23,7 @@ from surefoot.journal.settings import Settings
 from surefoot.policyset.schema import PolicySet
 from surefoot.version import VERSION
 
-__all__ = ["dense", "differ", "opening", "plain_plan", "plain_rung", "same_event"]
+__all__ = ["dense", "differ", "opening", "plain_plan", "recorded_rung", "same_event"]
 
 
 def dense(weights: dict[str, float], size: int) -> FloatArray:
@@ -44,11 +44,24 @@ def plain_plan(plan: Plan) -> dict[str, Any]:
     }
 
 
-def plain_rung(rung: Rung) -> dict[str, Any]:
-    """What was rehearsed; without an alarm the threshold of surprise is ``None``."""
-    found = asdict(rung)
-    found["surprise"] = rung.surprise if math.isfinite(rung.surprise) else None
-    return found
+def recorded_rung(policy_set: PolicySet, rung: Rung) -> dict[str, Any]:
+    """What was rehearsed, and what the rehearsal found; without an alarm the threshold of surprise is ``None``."""
+    plain = {**asdict(rung), "surprise": rung.surprise if math.isfinite(rung.surprise) else None}
+    found = policy_set.rehearsed
+    record = None if found is None else found.rung
+    if found is None or record is None:
+        return plain
+    return {
+        **plain,
+        "plants": found.plants,
+        "violating": record.violating,
+        "upper": found.upper,
+        "alpha": found.alpha,
+        "error": found.share,
+        "excess": record.excess,
+        "surprise_alarm": found.surprise_alarm,
+        "protocol": found.protocol.text,
+    }
 
 
 def same_event(event: Event, entry: Entry) -> bool:
@@ -78,7 +91,7 @@ def opening(policy_set: PolicySet, settings: Settings, name: str) -> dict[str, A
     own: dict[str, Any] = {} if settings.trust in ASSUMES else {"assumes": level.assumes}  # a reader may not know it
     rung = state.rung
     if rung is not None:
-        own["rehearsed"] = plain_rung(rung)
+        own["rehearsed"] = recorded_rung(policy_set, rung)
     return {
         **own,
         "format": FORMAT,

@@ -13,7 +13,8 @@ asked      first (id of the first episode), draws (policy index of each), plan (
            episodes' evidence the bets rest on), request (the caller's key) if there was one
 told       ids, reward, costs, and initial_state, transitions, signals where they were reported
 lost       ids
-planned    weights {policy: weight}, bounds, value, certified, reasons {policy: text}, cells_left, waiting (a plan that waits for approval)
+planned    weights {policy: weight}, bounds, value, certified, reasons {policy: text}, cells_left, waiting (a plan that waits for approval),
+           belief (true where the bounds are a rehearsed belief's, which prove nothing)
 eliminated cells, log_wealth (where known), cells_left
 readmitted cells, cells_left
 target     policy, text

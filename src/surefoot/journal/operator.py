@@ -201,6 +201,11 @@ class SupervisedAgent(CertifiedAgent):
         return None if self._rehearsed is None else self._rehearsed.rung
 
     @property
+    def believes(self) -> bool:
+        """Whether a belief plans, as it was rehearsed."""
+        return self._followed is not None
+
+    @property
     def ceilings(self) -> FloatArray:
         """(I,) the largest cost of an episode, declared or derived."""
         return self._ceilings.copy()

@@ -395,6 +395,7 @@ class DeploymentState(Stateful):
             **plain_plan(plan),
             "cells_left": int(self.agent.active.sum()),
             "waiting": None if waiting is None else plain_plan(waiting),
+            **({"belief": True} if self.agent.believes else {}),
         }
 
     # --------------------------------------------------------------------------- recorded against recomputed

@@ -6,11 +6,13 @@ policy that alone would exceed the limit, and discarding draws selectively voids
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from surefoot.deploy.trust import trust_level
+from surefoot.journal.bodies import recorded_rung
 from surefoot.journal.degraded import Outline
 from surefoot.journal.settings import CERTIFIED, Settings
 from surefoot.journal.state import DeploymentState
@@ -35,7 +37,8 @@ class DeploymentStatus:
         reasons: policy index to the reason for its weight.
         plan: number of the event that recorded this mixture; ``approve`` takes it.
         certified_costs, cost_limits: by name of the constraint.
-        certified: ``False`` after an alarm: then the safe policy's cost is what the user assumed.
+        certified: ``False`` after an alarm: then the safe policy's cost is what the user assumed; and while a rehearsed belief plans: then costs are
+            what it takes them to be at most, and what is certified is the whole deployment.
         cells_left, cells: how many cells are not eliminated, and how many there are.
         cap: the exposure limit, a bound on the weight off the safe policy.
         waiting: weights of a plan that waits for approval, or ``None``.
@@ -45,6 +48,9 @@ class DeploymentStatus:
         notes: limitations, flags, deviations.
         policy_set: hash of the policy set.
         agent: who chooses; nothing is certified unless it is ``certified``.
+        rehearsal: under ``trust="rehearsed"`` whether the deployment is ``inside`` the protocol, why it ``left`` and ``since`` which episode, its
+            ``surprise`` (``None``: infinite) and the alarm's ``threshold`` (``None``: no alarm), what was ``rehearsed`` in numbers, and what that
+            ``promises``; else ``None``.
         degraded: why the journal cannot be replayed, or empty. While it cannot, the safe policy is played, whatever ``state`` says, and what rests on
             the evidence is unknown: no cell counts as left, nothing is certified.
     """
@@ -73,6 +79,7 @@ class DeploymentStatus:
     policy_set: str
     degraded: str = ""
     agent: str = CERTIFIED
+    rehearsal: dict[str, Any] | None = None
 
     @staticmethod
     def of(projection: DeploymentState, name: str, stops: Sequence[Stop] = ()) -> DeploymentStatus:
@@ -97,7 +104,7 @@ class DeploymentStatus:
             plan=number,
             certified_costs=dict(zip(criterion.cost_names, plan["bounds"])),
             cost_limits=dict(zip(criterion.cost_names, criterion.cost_limits.tolist())),
-            certified=agent.alarm is None and projection.settings.agent == CERTIFIED,
+            certified=agent.alarm is None and projection.settings.agent == CERTIFIED and now.proved,
             cells_left=now.cells_left,
             cells=now.cells,
             cap=projection.operator.cap,
@@ -115,6 +122,7 @@ class DeploymentStatus:
             ),
             policy_set=projection.policy_set.hash,
             agent=projection.settings.agent,
+            rehearsal=_rehearsal(projection),
         )
 
     @staticmethod
@@ -201,6 +209,8 @@ class DeploymentStatus:
                 f"Nothing is certified: agent {self.agent!r} is not surefoot's own. A cost above its ceiling and the monitor, on real costs, return "
                 "to the safe policy."
             )
+        if self.rehearsal is not None and self.rehearsal["promises"]:
+            return _rehearsed_statement(self.rehearsal, self.delta)
         rests = trust_level(self.trust).assumes
         return (
             f"With probability at least {1.0 - self.delta:g} every mixture deployed so far meets every cost limit in expectation, if {rests}. What "
@@ -214,9 +224,11 @@ class DeploymentStatus:
         said["degraded"] = "DEGRADED (safe policy only)"
         head = f"Deployment {self.name!r}: {said[self.state]}{f': {self.why}' if self.why else ''}"
         played = [f"  policy {j} with weight {w:.3f}: {self.reasons.get(j, '')}" for j, w in self.weights.items()]
+        sure = "" if self.certified else " (assumed, no longer certified)"
+        if not self.certified and self.state not in ("alarm", "degraded") and self.rehearsal is not None:
+            sure = " (the belief's, which proves nothing)"
         costs = [
-            f"  expected {name} of the mixture at most {cost:.4g}, limit {self.cost_limits[name]:.4g}"
-            f"{'' if self.certified else ' (assumed, no longer certified)'}"
+            f"  expected {name} of the mixture at most {cost:.4g}, limit {self.cost_limits[name]:.4g}{sure}"
             for name, cost in self.certified_costs.items()
         ]
         lines = [
@@ -231,6 +243,36 @@ class DeploymentStatus:
             self.statement,
         ]
         return "\n".join(lines)
+
+
+def _rehearsed_statement(found: dict[str, Any], delta: float) -> str:
+    """What a rehearsed deployment promises, inside its protocol and outside."""
+    promise = f"{found['promises']} This is a statement about the average task of the family, not about each one."
+    mixture = "What counts is the mixture, not the single draw: discarding draws selectively voids it."
+    if found["inside"]:
+        return f"{promise} Costs shown for one mixture are the belief's and prove nothing. {mixture}"
+    then = trust_level("data").assumes
+    return (
+        f"Until the deployment left its protocol, after {found['since']} episodes ({found['left']}): {promise} From then on, with probability at "
+        f"least {1.0 - delta:g}, every mixture meets every cost limit in expectation, if {then}. {mixture}"
+    )
+
+
+def _rehearsal(projection: DeploymentState) -> dict[str, Any] | None:
+    """What was rehearsed, and whether the deployment still is that."""
+    run, found = projection.agent.rehearsed, projection.policy_set.rehearsed
+    if run is None:
+        return None
+    surprise, threshold = run.planner.surprise, run.rung.surprise
+    return {
+        "inside": run.inside,
+        "left": run.left,
+        "since": run.left_at if run.left is not None else None,
+        "surprise": surprise if math.isfinite(surprise) else None,
+        "threshold": threshold if math.isfinite(threshold) else None,
+        "rehearsed": recorded_rung(projection.policy_set, run.rung),
+        "promises": "" if found is None else found.text,
+    }
 
 
 def _listed(weights: dict[int, float]) -> str:

@@ -215,13 +215,16 @@ class Status(Answer):
     plan: Whole = Field(description="Number of the event that recorded this mixture; /approve takes it.")
     certified_costs: dict[str, float] = Field(description="Name of the constraint to the bound on the mixture's cost.")
     cost_limits: dict[str, float] = Field(description="Name of the constraint to its limit.")
-    certified: bool = Field(description="False after an alarm: then the safe policy's cost is what the user assumed.")
+    certified: bool = Field(
+        description="False after an alarm: then the safe policy's cost is what the user assumed. False while a rehearsed belief plans: then "
+        "the bounds are the belief's."
+    )
     cells_left: Whole = Field(description="Hypotheses that survive.")
     cells: Whole = Field(description="All of them.")
     cap: float = Field(description="Bound on the weight off the safe policy.")
     waiting: dict[str, float] | None = Field(description="Weights of a plan that waits for approval.")
     trust: str = Field(
-        description="What is assumed: cells, data, envelope, or what was registered.", examples=["cells"]
+        description="What is assumed: cells, data, envelope, rehearsed, or what was registered.", examples=["cells"]
     )
     delta: float = Field(description="Bound on the probability of any violation.")
     ledger: dict[str, float] = Field(description="What delta is spent on.")
@@ -232,6 +235,10 @@ class Status(Answer):
     policy_set: str = Field(description="Its hash.")
     agent: str = Field(
         description="Who chooses; nothing is certified unless it is 'certified'.", examples=["certified"]
+    )
+    rehearsal: dict[str, Any] | None = Field(
+        description="Under trust 'rehearsed': whether the deployment is inside the rehearsed protocol, why it left and since which episode, "
+        "its surprise and the alarm's threshold, what was rehearsed and what that promises; else null."
     )
     degraded: str = Field(description="Why the journal cannot be followed, or empty; then the safe policy is played.")
     statement: str = Field(description="What is promised, in one sentence for people.")

@@ -151,6 +151,23 @@ class RehearsedPlan(Stateful):
         """Whether what happened fits the belief worse than on rehearsed plants."""
         return self.planner.surprise > self.rung.surprise
 
+    @property
+    def text(self) -> str:
+        """Inside or outside, in a sentence for people."""
+        if self.left is not None:
+            return f"outside the rehearsed protocol since {self.left_at} episodes were asked: {self.left}; data bounds alone decide"
+        threshold = self.rung.surprise
+        alarm = f"the alarm is at {threshold:.3g}" if np.isfinite(threshold) else "without an alarm"
+        return f"used as rehearsed so far; surprise {self.planner.surprise:.3g}, {alarm}"
+
+    @property
+    def next(self) -> str:
+        """What is being learned, in plain words."""
+        due, episodes = self.planner.due, self.rung.episodes
+        if due >= episodes:
+            return f"nothing more: after {episodes} episodes, as rehearsed, the mixture stays"
+        return f"what the real task is like, by a belief; the next plan is made before episode {due}"
+
     def leave(self, reason: str, opened: int) -> bool:
         """The deployment is no longer what was rehearsed, after ``opened`` episodes were asked; whether that is new."""
         if self.left is not None:

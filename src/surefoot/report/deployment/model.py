@@ -19,7 +19,7 @@ __all__ = ["FIRST_ROWS", "EventLike", "EventRow", "EventTable", "ReportModel"]
 ROUTINE = frozenset({"asked", "told", "lost", "held"})
 """Kinds that come with every episode; they are counted, and shown only in the list of all events."""
 STOPS = frozenset({"paused", "resumed", "aborted"})
-WARNINGS = frozenset({"barred", "flagged", "noted", "degraded"})
+WARNINGS = frozenset({"barred", "flagged", "noted", "degraded", "protocol"})
 FIRST_ROWS, LAST_ROWS = 50, 450
 """Rows that a long table shows; the journal has the rest."""
 
@@ -84,6 +84,7 @@ class ReportModel:
         cap: largest weight off the safe policy that people allow.
         paused, aborted: the reason, while it is so.
         degraded: body of the event that says so, while it is so.
+        left: the event by which the deployment left the protocol that was rehearsed, if it did.
         seq, at, digest: of the last event; ``began``: when the first one was written.
         costs, weight, cells: curves over episodes asked: I of certified bounds, of the weight off the safe policy, of cells left.
         marks: what charts point at.
@@ -101,6 +102,7 @@ class ReportModel:
     paused: str | None = None
     aborted: str | None = None
     degraded: dict[str, Any] | None = None
+    left: EventRow | None = None
     seq: int = 0
     began: str = ""
     at: str = ""
@@ -113,6 +115,12 @@ class ReportModel:
     warnings: list[EventRow] = field(default_factory=list)
     decisions: EventTable = field(default_factory=EventTable)
     everything: EventTable = field(default_factory=EventTable)
+
+    @property
+    def rehearsed(self) -> dict[str, Any] | None:
+        """What was rehearsed, as the first event records it; ``None`` under other trust levels."""
+        found = self.opened.get("rehearsed")
+        return found if isinstance(found, dict) else None
 
     def take(self, event: EventLike) -> None:
         """One more event.
@@ -129,7 +137,9 @@ class ReportModel:
         self.everything.add(row)
         if kind not in ROUTINE:
             self.decisions.add(row)
-        if kind in ("alarm", "aborted"):
+        if kind == "protocol":
+            self.left = self.left or row
+        if kind in ("alarm", "aborted", "protocol"):
             self.marks.append(Mark(self.asked, kind))
         if kind == "alarm":
             self.alarms.append(row)

@@ -108,6 +108,7 @@ def sections(model: ReportModel, verified: str | None) -> dict[str, Any]:
         "mixture_words": mixture(model.plan["weights"], model.names) if model.plan else "",
         "promise": _promise(model),
         "certified": _certified(opened),
+        "rehearsed": model.rehearsed is not None,
         "costs": tuple(_cost_charts(model)),
         "learned": tuple(_learned_charts(model)),
         "delta": percent(delta),
@@ -141,6 +142,18 @@ def _state(model: ReportModel) -> Iterator[Statement]:
         yield Statement("warn", "Aborted", (model.aborted, "Only the safe policy is handed out, for good."))
     if model.paused is not None:
         yield Statement("warn", "Paused", (model.paused, "No episodes are handed out; reports are still taken."))
+    if model.left is not None:
+        yield Statement(
+            "warn", "Outside the rehearsed protocol",
+            (
+                f"{model.left.body['text']}.",
+                f"Since {plural(model.left.episode, 'episode')} were handed out, for good. What is deployed now rests on real costs alone.",
+            ),
+        )  # fmt: skip
+    elif model.rehearsed is not None:
+        yield Statement(
+            "good", "Used as rehearsed", (f"The protocol: {model.rehearsed.get('protocol', 'not recorded')}.",)
+        )
     waiting = model.plan.get("waiting")
     if waiting is not None:
         words = mixture(waiting["weights"], model.names)
@@ -162,6 +175,7 @@ def _tiles(model: ReportModel) -> Iterator[tuple[str, str, str]]:
         return
     for name, bound, limit in zip(opened["cost_names"], plan["bounds"], opened["cost_limits"]):
         sure = "assumed, no longer certified; " if model.alarms else ""
+        sure = "by the belief, which proves nothing; " if plan.get("belief") else sure
         sure = sure if _certified(opened) else "a ceiling, not certified; "
         yield f"{float(bound):.4g}", f"at most, expected {name} per episode", f"{sure}limit {float(limit):.4g}"
     off = 1.0 - plan["weights"].get(0, 0.0)
@@ -205,6 +219,8 @@ def _promise(model: ReportModel) -> Statement:
                 "no longer certified.",
             ),
         )  # fmt: skip
+    if model.rehearsed is not None:
+        return _rehearsed_promise(model, model.rehearsed, delta)
     return Statement(
         "good", "What is promised",
         (
@@ -215,11 +231,33 @@ def _promise(model: ReportModel) -> Statement:
     )  # fmt: skip
 
 
+def _rehearsed_promise(model: ReportModel, found: dict[str, Any], delta: float) -> Statement:
+    """The rehearsal's; and what holds after the deployment left its protocol."""
+    sentences = []
+    if "plants" in found:
+        excess = f", by at most {percent(float(found['excess']))} of it" if found["violating"] else ""
+        sentences = [
+            f"This whole way of learning was rehearsed on {plural(int(found['plants']), 'fresh simulated plant')}; "
+            f"{with_thin_spaces(int(found['violating']))} of them broke a limit at some time{excess}. So, at confidence "
+            f"{percent(1.0 - float(found['error']))}, fewer than {percent(float(found['upper']))} of such deployments do.",
+            "That holds if the real plant is like those that were simulated, and used as rehearsed. It is a promise about the average plant, not "
+            "about each one.",
+        ]
+    if model.left is not None:
+        sentences.append(
+            f"It covers what was deployed until the protocol was left. From then on, with probability at least {percent(1.0 - delta)}, no mixture "
+            f"costs more per episode, on average, than the limits, if {ASSUMES['data']}."
+        )
+    sentences.append("The promise is about averages: a single episode can cost more than the limit.")
+    return Statement("good" if model.left is None else "warn", "What is promised", tuple(sentences))
+
+
 def _cost_charts(model: ReportModel) -> Iterator[DrawnCurve]:
     until = model.alarms[0].episode if model.alarms else None
     opened = model.opened
     for name, limit, curve in zip(opened["cost_names"], opened["cost_limits"], model.costs):
         what = "certified" if _certified(opened) else "ceiling, not certified:"
+        what = what if model.rehearsed is None else "expected"
         yield _drawn(model, f"{what} {name} per episode", curve, limit=float(limit), height=230, until=until)
 
 
@@ -260,6 +298,20 @@ def _beside(opened: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
             "returns, beside",
             percent(float(opened["returns_level"])),
             "a policy is played no more because it seems to return less than the safe one, although it does not; this costs performance too",
+        )
+    found = opened.get("rehearsed")
+    if found is not None and "upper" in found:
+        yield (
+            "rehearsal, beside",
+            percent(float(found["upper"])),
+            f"while it is used as rehearsed, the deployment breaks a limit; this much at most on the average plant, as "
+            f"{plural(int(found['plants']), 'rehearsal')} showed at error {percent(float(found['error']))}",
+        )
+    if found is not None and found["surprise"] is not None:
+        yield (
+            "surprise, beside",
+            percent(float(found.get("surprise_alarm", 0.0))),
+            f"an alarm that the plant is not like those that were simulated (surprise above {float(found['surprise']):.3g}), although it is",
         )
     if settings["trust"] == "cells" and opened.get("uncovered_upper") is not None:
         shown = plural(int(opened["holdout"]), "fresh task")

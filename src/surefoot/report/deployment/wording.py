@@ -73,7 +73,8 @@ def _asked(body: dict[str, Any], names: Names) -> str:
 def _planned(body: dict[str, Any], names: Names) -> str:
     waiting = body.get("waiting")
     more = "" if waiting is None else f"; waiting for approval: {mixture(waiting['weights'], names)}"
-    return f"{mixture(body['weights'], names)}; certified cost at most {bounds(body['bounds'])}{more}"
+    what = "cost, by the belief," if body.get("belief") else "certified cost"
+    return f"{mixture(body['weights'], names)}; {what} at most {bounds(body['bounds'])}{more}"
 
 
 def _text(body: dict[str, Any], names: Names) -> str:
@@ -95,6 +96,7 @@ _WORDS: dict[str, Callable[[dict[str, Any], Names], str]] = {
     "barred": _text,
     "noted": _text,
     "flagged": _text,
+    "protocol": _text,
     "alarm": _text,
     "paused": lambda body, _: f"paused: {body['reason']}",
     "resumed": lambda body, _: "resumed",
