@@ -19,7 +19,7 @@ FAMILIES = {"gridworld": "truncated", "gridworld-published": "published"}
 @click.option("--holdout", default=200, show_default=True, help="Fresh tasks that judge the finished cells.")
 @click.option(
     "--cells", default="30", show_default=True,
-    help="Largest number of cells, or 'auto': as many as the training tasks support for --p-max.",
+    help="Largest number of cells; 'auto': as many as the training tasks support for --p-max; 'none': one, and a belief to rehearse with.",
 )  # fmt: skip
 @click.option(
     "--policies", default=None, type=int, help="Size of the library besides the safe policy; default one per cell."
@@ -72,7 +72,7 @@ def command(
         world,
         tasks=tasks,
         holdout=holdout,
-        cells=int(cells) if cells.lstrip("-").isdecimal() else cells,  # type: ignore[arg-type]
+        cells=None if cells == "none" else int(cells) if cells.lstrip("-").isdecimal() else cells,  # type: ignore[arg-type]
         policies=policies,
         delta=delta,
         p_max=p_max,

@@ -39,11 +39,12 @@ OUTSIDE = 8
 
 @dataclass(frozen=True, eq=False)
 class SampledTasks:
-    """Training tasks (T, p), their optima and their cover."""
+    """Training tasks (T, p), their optima and their cover; ``library``: which tasks' optima are the library, ``None``: those of the cells."""
 
     parameters: FloatArray
     optima: list[OptimalPolicy]
     cover: Cover
+    library: IntArray | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,8 +115,15 @@ def build_cells(
             code="SF-ASSUMPTION-INFEASIBLE",
         )
     centers = cover.centers[alive]
-    library, owner = _library(cover.to_centers[np.ix_(centers, np.asarray(alive))], policies)
-    tables = np.stack([safe, *(sampled.optima[c].policy for c in centers[library])])
+    if sampled.library is None:
+        chosen, owner = _library(cover.to_centers[np.ix_(centers, np.asarray(alive))], policies)
+        library = centers[chosen]
+    else:
+        # One cell: the policy of its centre's nearest task.
+        library = sampled.library
+        near = np.abs(parameters[library] - parameters[centers[0]]).sum(axis=1).argmin() if library.size else -1
+        owner = np.array([near], dtype=np.int64)
+    tables = np.stack([safe, *(sampled.optima[c].policy for c in library)])
     layout = _layout(models, tables, kernel_entries)
     measured = run.measure(parameters, "evaluating policies", tables, layout, sampled.optima)
     offenders = [Offender.of(parameters[k], m) for k, m in enumerate(measured) if not run.accepts(m)]

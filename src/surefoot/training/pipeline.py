@@ -26,10 +26,12 @@ from surefoot.policyset.schema import PolicySet
 from surefoot.stats.ledger import Ledger
 from surefoot.tasks.family import TabularFamily
 from surefoot.training.assembly import SampledTasks, build_cells
+from surefoot.training.belief import learn_belief
 from surefoot.training.choice import CoverageTarget, checked_cells, folds
 from surefoot.training.cover import Cover, greedy_cover, sized_cover, subroutine3
 from surefoot.training.coverage import CMDPDistance, CoverageOracle
 from surefoot.training.holdout import Lineage, Parts, freeze, judge_frozen, training_report
+from surefoot.training.library import choose_library
 from surefoot.training.optimal import OptimalOracle, OptimalPolicy
 from surefoot.training.safe import GivenPolicy, SafeOracle, WorstCaseSafe
 from surefoot.training.values import TaskValues, sample_tasks
@@ -39,6 +41,9 @@ __all__ = ["train"]
 KERNEL_ENTRIES = 200_000
 """By default kernel boxes are kept when the joint support has at most this many entries."""
 START_CELLS = 30
+LIBRARY, CANDIDATES = 40, 120
+"""With ``cells=None``: policies besides the safe one, and how many optima they are chosen from."""
+BELIEF_TASKS = 500
 
 
 def train(
@@ -46,7 +51,7 @@ def train(
     *,
     tasks: int | None = 500,
     holdout: int = 200,
-    cells: int | Literal["auto"] = 30,
+    cells: int | Literal["auto"] | None = 30,
     policies: int | None = None,
     delta: float = 0.05,
     p_max: float = 0.05,
@@ -72,9 +77,11 @@ def train(
         holdout: fresh tasks that judge the finished cells; 0 leaves the set without a certificate.
         cells: largest number of cells; the radius of the cover is chosen to fit. Ignored when ``radius`` is given. ``"auto"`` takes the largest
             number that the training tasks support (:mod:`surefoot.training.choice`): cells from a part of the tasks have to cover the rest well
-            enough for the hold-out to show ``p_max``.
-        policies: size of the library besides the safe policy; by default one policy per cell. Cells sharpen the evidence and cost little,
-            policies cost an evaluation on every task.
+            enough for the hold-out to show ``p_max``. ``None`` makes one cell, the hull of all training tasks, chooses the library for what its
+            mixtures are worth (:mod:`surefoot.training.library`) and learns beliefs for ``trust="rehearsed"`` (:func:`learn_belief`): for families
+            with many parameters, of which ten are as easy as one.
+        policies: size of the library besides the safe policy; by default one policy per cell, 40 with ``cells=None``. Cells sharpen the evidence and
+            cost little, policies cost an evaluation on every task.
         delta: error probability of the hold-out certificate over all looks, and the ``delta`` of Subroutine 3 when ``tasks`` is ``None``. Look a
             pays ``delta / 2^a``: half of that for coverage, half for the safe policy's margin.
         p_max: for ``cells="auto"`` only: the uncovered share that the agent is to accept; give the agent the same.
@@ -99,8 +106,8 @@ def train(
             the hold-out (``cells="auto"``).
     """
     holdout = check_integer("holdout", holdout, low=0)
-    cells = checked_cells(cells, holdout)
-    if cells == "auto" and (tasks is None or radius is not None):
+    boxes = checked_cells(1 if cells is None else cells, holdout)
+    if boxes == "auto" and (tasks is None or radius is not None):
         raise InvalidInput(
             'cells must be a number where radius or tasks=None decides on the cover, got "auto"; leave radius out',
             code="SF-ARGUMENT-COMBINATION",
@@ -119,17 +126,21 @@ def train(
     sample_rng = np.random.default_rng(np.random.SeedSequence(seed).spawn(1)[0])
     oracle, choice = coverage or CMDPDistance(), None
     # Where the number of cells is to be chosen, a cover of any size serves until it is.
-    first = START_CELLS if cells == "auto" else cells
+    first = START_CELLS if boxes == "auto" else boxes
     parameters, cover, distances, rounds = _cover(family, oracle, tasks, first, radius, delta, sample_rng)
     optima = run.solve(parameters, "solving tasks")
     chosen = _safe_policy(family, safe, safe_policy, parameters[cover.centers], margin)
-    if cells == "auto":
+    if boxes == "auto":
         assert distances is not None
         target = CoverageTarget(holdout, lineage.paid().spent_on("coverage"), p_max)
         left_out = _LeftOut(run, parameters, distances, optima, chosen, margin, policies, kept)
         choice = target.choose(left_out, len(parameters))
         cover = sized_cover(distances, choice.cells)
-    found = build_cells(run, SampledTasks(parameters, optima, cover), chosen, margin, strict, policies, kept)
+    library = None
+    if cells is None:
+        library = _library(run, parameters, distances, optima, chosen, LIBRARY if policies is None else policies)
+    sampled = SampledTasks(parameters, optima, cover, library)
+    found = build_cells(run, sampled, chosen, margin, strict, policies, kept)
     parts = Parts(
         policies=tuple(TabularPolicy(t) for t in found.tables),
         cells=found.layout.cells(found.boxes, found.policy_index, found.parameters, found.outside),
@@ -142,7 +153,24 @@ def train(
     def judge(stream: np.random.Generator, _: Ledger) -> tuple[Any, FloatArray]:
         return found.judge(run, sample_tasks(family, holdout, stream), "certifying")
 
-    return judge_frozen(freeze(family.criterion, parts, lineage), holdout, judge)
+    trained = judge_frozen(freeze(family.criterion, parts, lineage), holdout, judge)
+    if cells is not None:
+        return trained
+    return learn_belief(trained, family, tasks=BELIEF_TASKS, seed=seed, workers=workers, progress=progress)
+
+
+def _library(
+    run: TaskValues, parameters: FloatArray, distances: FloatArray | None, optima: list[OptimalPolicy], safe: FloatArray, size: int
+) -> IntArray:  # fmt: skip
+    """Tasks whose optima make the library, chosen for what its mixtures are worth in the training tasks."""
+    feasible = np.flatnonzero([o.feasible for o in optima])
+    candidates = feasible
+    if distances is not None and feasible.size > CANDIDATES:
+        cover = sized_cover(distances[np.ix_(feasible, feasible)], CANDIDATES)
+        candidates = feasible[cover.centers]
+    tables = np.stack([safe, *(optima[k].policy for k in candidates)])
+    values = run.values(parameters, "choosing the library", tables)
+    return candidates[choose_library(values, run.family.criterion.cost_limits, size)]
 
 
 def _cover(

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from surefoot.arrays import FloatArray, magnitude
+from surefoot.cmdp.evaluate import evaluate_many
 from surefoot.cmdp.model import TabularCMDP
 from surefoot.errors import InvalidInput
 from surefoot.parallel import map_tasks
@@ -87,6 +88,10 @@ class TaskValues:
         known = self.solve(parameters, label) if optima is None else list(optima)
         chunks = [known[k : k + CHUNK] for k in range(0, len(known), CHUNK)]
         return self._map(_measure_chunk, parameters, label, tables, layout, extra=chunks)
+
+    def values(self, parameters: FloatArray, label: str, tables: FloatArray) -> FloatArray:
+        """(T, J, 1+I) exact values of policies (J, S, A) in every task."""
+        return np.array(self._map(_evaluate_chunk, parameters, label, tables))
 
     def _map(
         self, work: Callable[..., list[Result]], parameters: FloatArray, label: str, *shared: Any, extra: Any = None
@@ -162,6 +167,10 @@ def _task(family: TabularFamily, parameters: FloatArray) -> TabularCMDP:
                 code="SF-FAMILY-CRITERION",
             )
     return cmdp
+
+
+def _evaluate_chunk(family: TabularFamily, parameters: FloatArray, tables: FloatArray) -> list[FloatArray]:
+    return [evaluate_many(_task(family, p), tables) for p in parameters]
 
 
 def _measure_chunk(
