@@ -22,7 +22,7 @@ __all__ = ["choose_library", "pair_worth"]
 def pair_worth(first: FloatArray, second: FloatArray, limits: FloatArray) -> FloatArray:
     """(...,) the largest return of mixtures of two policies with values (..., 1+I), the first of which keeps the limits; else ``-inf``."""
     over_first, over_second = first[..., 1:] - limits, second[..., 1:] - limits
-    allowed = (over_first <= 0.0).all(axis=-1)
+    allowed = np.asarray((over_first <= 0.0).all(axis=-1))
     # Where the first keeps the limit and the second does not, the difference is positive.
     crossing = allowed[..., None] & (over_second > 0.0)
     share = np.where(crossing, -over_first / np.where(crossing, over_second - over_first, 1.0), 1.0).min(axis=-1)
