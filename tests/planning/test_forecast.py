@@ -13,6 +13,7 @@ import surefoot as sf
 from surefoot.experiments.runner import play
 from surefoot.planning import forecast as module
 from surefoot.planning.forecast import ForecastSettings, forecast, render_forecast
+from tests.journal.rehearsed import rehearsed_set, rehearsing
 from tests.refusals import refused
 
 FAMILY = sf.tasks.NoisyGridworld()
@@ -90,6 +91,20 @@ def test_a_refused_trust_level_is_listed_with_its_reason(deploy_set: sf.PolicySe
     assert "refused: trust='cells' needs" in render_forecast(result)
 
 
+def test_a_rehearsed_level_is_forecast_by_its_rehearsal() -> None:
+    policy_set = rehearsed_set("returns", rehearsing())
+    settings = replace(SMALL, runs=1, episodes=20)
+    result = forecast(policy_set, ("data", "rehearsed"), settings, progress=False)
+    assert result["trust"]["data"]["runs"] and any(
+        "40 episodes" in s for s in result["trust"]["rehearsed"]["statements"]
+    )
+    text = " ".join(render_forecast(result).split())
+    assert "rehearsed, from its rehearsal: At least 90% of plants" in text
+    bare = forecast(replace(policy_set, rehearsed=None), ("rehearsed",), settings, progress=False)
+    assert "was rehearsed" in bare["trust"]["rehearsed"]["refused"]
+    assert "rehearsed refused:" in render_forecast(bare)
+
+
 def test_without_transitions_the_forecast_says_so(deploy_set: sf.PolicySet) -> None:
     settings = replace(SMALL, runs=2, episodes=200, evidence="returns")
     result = forecast(deploy_set, ("cells",), settings, progress=False)
@@ -107,7 +122,7 @@ def test_the_text_names_its_assumptions(found: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("call", "refusal"),
     [
-        (lambda s: forecast(s, ("moon",)), ("SF-ARGUMENT-CHOICE", "trust", "cells, envelope, data", "moon")),
+        (lambda s: forecast(s, ("moon",)), ("SF-ARGUMENT-CHOICE", "trust", "cells, envelope, data, rehearsed", "moon")),
         (lambda s: forecast(s, ()), ("SF-ARGUMENT-DISTINCT", "trust")),
         (lambda s: forecast(s, ("data", "data")), ("SF-ARGUMENT-DISTINCT", "trust")),
         (lambda s: forecast(s, workers=0), ("SF-ARGUMENT-RANGE", "workers", "1")),

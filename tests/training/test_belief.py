@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -13,6 +14,7 @@ from surefoot.policyset.schema import PolicySet
 from surefoot.tasks import NoisyGridworld, ZonedGridworld
 from surefoot.training.belief import fit_quadratic, learn_belief, principal_components
 from surefoot.training.pipeline import train
+from tests.journal.rehearsed import rehearsed_set, rehearsing
 from tests.refusals import refused
 
 
@@ -123,3 +125,15 @@ def test_components_are_white_and_tasks_that_do_not_differ_are_refused() -> None
     np.testing.assert_allclose(z.T @ z / 100, np.eye(2), atol=1e-10)
     with refused("SF-FAMILY-SAMPLE", "family"):
         principal_components([np.ones((10, 3))])
+
+
+def test_another_belief_drops_the_certificate_and_counts_as_a_look() -> None:
+    """What was rehearsed is another agent."""
+    bare = train(NoisyGridworld(), tasks=20, holdout=0, cells=3, seed=1, progress=False)
+    certificate = rehearsed_set("returns", rehearsing()).rehearsed
+    assert certificate is not None
+    again = learn_belief(
+        replace(bare, rehearsed=certificate), NoisyGridworld(), tasks=8, seed=2, progress=False, evidence="returns"
+    )
+    assert again.rehearsed is None and again.rehearsal_looks == (certificate.look,)
+    assert again.rehearsal_looks[0].violating == (14, 60)

@@ -11,8 +11,8 @@ import click
 @click.command(name="plan")
 @click.argument("path", type=click.Path(path_type=Path))
 @click.option(
-    "--trust", "trust", multiple=True, type=click.Choice(["cells", "envelope", "data"]),
-    help="Trust level; may be given several times. By default all three.",
+    "--trust", "trust", multiple=True, type=click.Choice(["cells", "envelope", "data", "rehearsed"]),
+    help="Trust level; may be given several times. By default all but 'rehearsed', which tells what its rehearsal found.",
 )  # fmt: skip
 @click.option("--runs", default=30, show_default=True, help="Simulated deployments per trust level.")
 @click.option("--episodes", default=20_000, show_default=True, help="Episodes after which one is given up.")

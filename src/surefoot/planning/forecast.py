@@ -40,6 +40,8 @@ from surefoot.version import VERSION
 __all__ = ["TRUST_LEVELS", "ForecastSettings", "deploy_once", "forecast", "render_forecast"]
 
 TRUST_LEVELS = ("cells", "envelope", "data")
+REHEARSED = "rehearsed"
+"""Forecast by what its rehearsal found, not by simulation: whole deployments were played already, on better plants than these."""
 QUANTILES = {"low": 0.1, "median": 0.5, "high": 0.9}
 CHUNKS_PER_WORKER = 4
 WIDTH = 110
@@ -103,7 +105,8 @@ def forecast(
 ) -> dict[str, Any]:
     """Forecast deployments of a policy set; the result does not depend on ``workers``.
 
-    A trust level that the agent refuses is listed with the reason instead of numbers.
+    A trust level that the agent refuses is listed with the reason instead of numbers. ``rehearsed`` is not simulated here: it is listed with the
+    ``statements`` on speed of the policy set's rehearsal.
 
     Returns:
         What JSON can hold; quantiles that lie beyond the horizon are ``None``.
@@ -113,14 +116,15 @@ def forecast(
     """
     workers = check_integer("workers", workers, low=1)
     chosen = ForecastSettings() if settings is None else settings
-    if not trust or set(trust) - set(TRUST_LEVELS) or len(set(trust)) < len(trust):
+    known = (*TRUST_LEVELS, REHEARSED)
+    if not trust or set(trust) - set(known) or len(set(trust)) < len(trust):
         raise InvalidInput(
-            f"trust must be distinct names among {', '.join(TRUST_LEVELS)}, got {list(trust)}; fix it",
-            code="SF-ARGUMENT-CHOICE" if set(trust) - set(TRUST_LEVELS) else "SF-ARGUMENT-DISTINCT",
+            f"trust must be distinct names among {', '.join(known)}, got {list(trust)}; fix it",
+            code="SF-ARGUMENT-CHOICE" if set(trust) - set(known) else "SF-ARGUMENT-DISTINCT",
         )
     refused = {level: _refusal(policy_set, level, chosen) for level in trust}
     surrogate = fit_surrogate(policy_set, chosen.spread)
-    levels = [level for level in trust if refused[level] is None]
+    levels = [level for level in trust if refused[level] is None and level != REHEARSED]
     jobs = [(level, run, cell) for run, cell in enumerate(_truths(policy_set, chosen)) for level in levels]
     found = _run_all(surrogate, chosen, jobs, workers, progress)
     runs: dict[str, list[dict[str, Any]]] = {level: [] for level in levels}
@@ -138,8 +142,20 @@ def forecast(
         "assumption": surrogate.statement,
         "deviation": surrogate.deviation.tolist(),
         "transitions": surrogate.transitions and chosen.evidence == "all",
-        "trust": {t: {"refused": refused[t]} if refused[t] else _summary(runs[t]) for t in trust},
+        "trust": {t: _row(policy_set, t, refused[t], runs) for t in trust},
     }
+
+
+def _row(
+    policy_set: PolicySet, level: str, refused: str | None, runs: dict[str, list[dict[str, Any]]]
+) -> dict[str, Any]:
+    if refused is not None:
+        return {"refused": refused}
+    if level != REHEARSED:
+        return _summary(runs[level])
+    found = policy_set.rehearsed
+    said = () if found is None else found.speed
+    return {"refused": None, "statements": [statement.text for statement in said if np.isfinite(statement.bound)]}
 
 
 def _refusal(policy_set: PolicySet, level: str, settings: ForecastSettings) -> str | None:
@@ -265,8 +281,8 @@ def render_forecast(found: dict[str, Any]) -> str:
     title = f"within {found['eps']:.0%} of the optimum"
     rows = [["trust", "half the weight", title]]
     for level, row in found["trust"].items():
-        refused = bool(row["refused"])
-        rows.append([level, *("refused" if refused else _cell(row[k], found["episodes"]) for k in ("half", "optimal"))])
+        short = "refused" if row["refused"] else "rehearsed" if "statements" in row else ""
+        rows.append([level, *(short or _cell(row[k], found["episodes"]) for k in ("half", "optimal"))])
     return "\n".join([head, "", *(f"  {line}" for line in text_table(rows)), "", *_notes(found)])
 
 
@@ -290,6 +306,11 @@ def _notes(found: dict[str, Any]) -> list[str]:
     if not found["transitions"]:
         notes.append("The plant reports returns and costs, no transitions.")
     for level, row in found["trust"].items():
+        if "statements" in row:
+            notes.append(
+                " ".join([f"{level}, from its rehearsal:", *(row["statements"] or ["it says nothing of speed."])])
+            )
+            continue
         if not row["refused"] and row["optimal"]["median"] is None:
             notes.append(
                 f"{level}: after {found['episodes']} episodes the median deployment has made {row['gained']:.0%} of the gain."

@@ -278,6 +278,13 @@ class Rehearsed:
         return self.rungs[self.chosen] if self.chosen >= 0 else None
 
     @property
+    def look(self) -> RehearsalLook:
+        """This rehearsal, as one that was looked at."""
+        return RehearsalLook(
+            self.judged, self.plants, tuple(rung.violating for rung in self.rungs), self.delta_coverage
+        )
+
+    @property
     def density_ratio(self) -> float:
         """Largest rho such that ``rho upper <= alpha``: real-task laws with at most this density ratio to the family keep alpha."""
         return self.alpha / self.upper if self.upper > 0.0 else math.inf

@@ -83,7 +83,14 @@ def learn_belief(
     values = np.concatenate(map_tasks(_values, calls, workers=workers, label="learning a belief", progress=progress))
     kinds = ("all", "returns") if evidence is None else (evidence,)
     beliefs = {kind: _belief(models, library, values, kind, seed) for kind in kinds}
-    return replace(policy_set, beliefs={**policy_set.beliefs, **beliefs})
+    # Another belief is another agent: what was rehearsed does not speak of it, and counts as a look.
+    seen = () if policy_set.rehearsed is None else (policy_set.rehearsed.look,)
+    return replace(
+        policy_set,
+        beliefs={**policy_set.beliefs, **beliefs},
+        rehearsed=None,
+        rehearsal_looks=(*policy_set.rehearsal_looks, *seen),
+    )
 
 
 def _values(models: list[TabularCMDP], tables: FloatArray) -> FloatArray:
