@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -16,6 +17,24 @@ def command() -> None:
 @command.command(name="gridworld")
 @click.option("--episodes", default=40_000, show_default=True, help="Real episodes per run.")
 @click.option("--agents", default="default", show_default=True, help="Comma-separated names, 'default', or 'all'.")
+@click.option(
+    "--rehearsed",
+    is_flag=True,
+    help="Every method on the setting that a rehearsal supports; --agents names methods then.",
+)
+@click.option("--plants", default=59, show_default=True, help="With --rehearsed: fresh plants to rehearse on.")
+@click.option(
+    "--alpha",
+    default=0.05,
+    show_default=True,
+    help="With --rehearsed: share of violating deployments that is tolerated.",
+)
+@click.option(
+    "--delta-coverage",
+    default=0.05,
+    show_default=True,
+    help="With --rehearsed: error probability of each method's rehearsal.",
+)
 @click.option(
     "--tasks",
     default="published",
@@ -47,29 +66,39 @@ def command() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON instead of a table.")
 @click.option("--no-figures", is_flag=True, help="Write logs only; figures need the extra [figures].")
 def gridworld(
-    episodes: int, agents: str, tasks: str, family: str, cells: int, policies: int, training_tasks: int, holdout: int, delta: float, seed: int,
-    workers: int, out: Path, as_json: bool, no_figures: bool,
+    episodes: int, agents: str, rehearsed: bool, plants: int, alpha: float, delta_coverage: float, tasks: str, family: str, cells: int,
+    policies: int, training_tasks: int, holdout: int, delta: float, seed: int, workers: int, out: Path, as_json: bool, no_figures: bool,
 ) -> None:  # fmt: skip
     """The 7x7 gridworld: Figures 1 and 2 of Ni & Kamgarpour 2026 with the trivial baselines beside them.
+
+    With --rehearsed every method is first rehearsed on fresh simulated plants, from its most cautious setting to its boldest, and then plays the
+    test tasks with the setting that the rehearsal supports. Choose --plants, --alpha and --delta-coverage before you look.
 
     \b
     Agents: oracle, always-safe, robust-fixed:NOISE, safe-pce:theory|published, pce[:theory],
     certified:cells|cells:returns|envelope|data, and with :theory or :calibrated optpess-lp, dope, dope-plus, lb-sgd, safe-meta-rl,
     meta-srl (some also :published).
     """
+    from surefoot.experiments.gridworld.fair import DEFAULT_METHODS, reproduce_rehearsed
     from surefoot.experiments.gridworld.run import DEFAULT_AGENTS, reproduce
     from surefoot.experiments.registry import all_agents
+    from surefoot.report.fair import render_fair_table
     from surefoot.report.table import render_table
 
     if not no_figures:
         from surefoot.report.style import require_matplotlib
 
         require_matplotlib()
-    names = _names(agents, DEFAULT_AGENTS, all_agents("robust-fixed:0.36"))
-    summary = reproduce(
-        out, family=family, agents=names, tasks=tasks, episodes=episodes, delta=delta, cells=cells, policies=policies,
-        training_tasks=training_tasks, holdout=holdout, seed=seed, workers=workers, progress=not as_json,
-    )  # fmt: skip
+    shared: dict[str, Any] = {
+        "family": family, "tasks": tasks, "episodes": episodes, "delta": delta, "cells": cells, "policies": policies,
+        "training_tasks": training_tasks, "holdout": holdout, "seed": seed, "workers": workers, "progress": not as_json,
+    }  # fmt: skip
+    if rehearsed:
+        summary = reproduce_rehearsed(
+            out, methods=_names(agents, DEFAULT_METHODS, DEFAULT_METHODS), plants=plants, alpha=alpha, delta_coverage=delta_coverage, **shared
+        )  # fmt: skip
+    else:
+        summary = reproduce(out, agents=_names(agents, DEFAULT_AGENTS, all_agents("robust-fixed:0.36")), **shared)
     written = [out / "summary.json"]
     if not no_figures:
         from surefoot.report.figures import figure2
@@ -80,7 +109,7 @@ def gridworld(
     if as_json:
         click.echo(json.dumps(summary))
         return
-    click.echo(render_table(summary))
+    click.echo(render_fair_table(summary) if rehearsed else render_table(summary))
     click.echo(f"\n{summary['assumptions']['statement']}")
     click.echo("\nwritten: " + "  ".join(str(path) for path in written))
 

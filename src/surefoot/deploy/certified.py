@@ -219,6 +219,11 @@ class CertifiedAgent(Stateful):
         return self._tracker.open_episodes
 
     @property
+    def together(self) -> int | None:
+        """How many episodes may be asked at once before what is asked is no longer what was rehearsed; ``None``: any number."""
+        return None if self._rehearsed is None else self._rehearsed.together(self._tracker.opened)
+
+    @property
     def notes(self) -> tuple[str, ...]:
         """Limitations that set in, and the alarm."""
         return (*self._evidence.notes, *(() if self._alarm is None else (f"alarm: {self._alarm}",)))

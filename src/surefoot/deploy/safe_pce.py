@@ -19,7 +19,15 @@ from typing import Any, Literal, overload
 import numpy as np
 
 from surefoot.arrays import FloatArray, check_integer, check_real
-from surefoot.deploy.safe_pce_constants import Candidates, Constants, Locomotion, Published, PublishedPCE, Theory
+from surefoot.deploy.safe_pce_constants import (
+    Between,
+    Candidates,
+    Constants,
+    Locomotion,
+    Published,
+    PublishedPCE,
+    Theory,
+)
 from surefoot.deploy.tracker import Batch, Episode, EpisodeTracker
 from surefoot.deploy.turns import undivided
 from surefoot.errors import InvalidInput
@@ -28,7 +36,7 @@ from surefoot.policyset.schema import PolicySet
 
 __all__ = ["PCE", "SafePCE"]
 
-Preset = Literal["theory", "published", "locomotion"]
+Preset = Literal["theory", "published", "locomotion", "between"]
 
 
 @dataclass
@@ -52,11 +60,12 @@ class SafePCE:
 
     Args:
         policy_set: from training.
-        preset: ``"theory"`` or ``"published"``; see the module's docstring.
+        preset: ``"theory"``, ``"published"``, ``"locomotion"`` or ``"between"``; see :mod:`surefoot.deploy.safe_pce_constants`.
         delta: error probability (``theory`` only).
         episodes: K, the number of episodes the union bound covers (``theory`` only).
         seed: of the draws.
-        eps: radius of the cover in the paper's distance; by default what training used.
+        eps: radius of the cover in the paper's distance; by default what training used (with ``between`` the published one).
+        share: of the way from ``theory`` to ``published``, >= 0 (``between`` only).
 
     Attributes:
         notes: what a reader of the results must know, in plain words.
@@ -77,14 +86,16 @@ class SafePCE:
         episodes: int = 40_000,
         seed: int = 0,
         eps: float | None = None,
+        share: float = 1.0,
     ) -> None:
+        share = check_real("share", share, low=0.0)
         delta = check_real("delta", delta, low=0.0, high=1.0, open_low=True, open_high=True)
         episodes = check_integer("episodes", episodes, low=1)
         seed = check_integer("seed", seed, low=0)
         criterion = policy_set.criterion
         self._limits = criterion.cost_limits
         self._candidates = Candidates.of(policy_set)
-        self._constants = self._choose(preset, policy_set, delta, episodes, eps)
+        self._constants = self._choose(preset, policy_set, delta, episodes, eps, share)
         rng = np.random.default_rng(seed)
         self._tracker = EpisodeTracker(
             policy_set.policies, criterion, criterion.return_range, criterion.cost_ceilings, rng
@@ -94,14 +105,20 @@ class SafePCE:
         self._safe_pool = _Window.empty(criterion.n_constraints)
         self.notes = self._describe(preset)
 
-    def _choose(self, preset: str, policy_set: PolicySet, delta: float, episodes: int, eps: float | None) -> Constants:
+    def _choose(
+        self, preset: str, policy_set: PolicySet, delta: float, episodes: int, eps: float | None, share: float
+    ) -> Constants:
         if preset == "published":
-            return Published()
+            return self._published()
+        if preset == "between":
+            radius = Published.eps if eps is None else check_real("eps", eps, low=0.0, open_low=True)
+            return Between(Theory(policy_set, self._candidates, radius, episodes, delta), self._published(), share)
         if preset == "locomotion":
             return Locomotion(policy_set.criterion.effective_horizon)
         if preset != "theory":
             raise InvalidInput(
-                f"preset must be theory, published or locomotion, got {preset!r}; choose one", code="SF-ARGUMENT-CHOICE"
+                f"preset must be theory, published, locomotion or between, got {preset!r}; choose one",
+                code="SF-ARGUMENT-CHOICE",
             )
         if eps is None and policy_set.training.oracle != "CMDP distance":
             raise InvalidInput(
@@ -112,10 +129,15 @@ class SafePCE:
         radius = check_real("eps", radius, low=0.0, open_low=True)
         return Theory(policy_set, self._candidates, radius, episodes, delta)
 
+    def _published(self) -> Published:
+        return Published()
+
     def _first_level_weight(self) -> float:
         return 0.0 if self.safe_start else 1.0
 
     def _describe(self, preset: str) -> tuple[str, ...]:
+        if preset == "between":
+            return ("constants between the proof's and the published ones, outside the proof: nothing is guaranteed",)
         if preset != "theory":
             which = "gridworld" if preset == "published" else "locomotion"
             return (f"hand-set constants of the published {which} code, outside the proof: nothing is guaranteed",)
@@ -257,8 +279,8 @@ class PCE(SafePCE):
 
     safe_start = False
 
-    def _choose(self, preset: str, policy_set: PolicySet, delta: float, episodes: int, eps: float | None) -> Constants:
-        return PublishedPCE() if preset == "published" else super()._choose(preset, policy_set, delta, episodes, eps)
+    def _published(self) -> Published:
+        return PublishedPCE()
 
     def _describe(self, preset: str) -> tuple[str, ...]:
         return ("explores with full weight: safety is not attempted", *super()._describe(preset))

@@ -11,6 +11,10 @@ Sets of constants:
 * ``locomotion``: those of the authors' other code, for Hopper, likewise outside the proof: radii ``sqrt(60000/n) + 28`` for returns that are
   *not* discounted over 200 steps (here both are multiplied by the discounted length of an episode over 200) and ``sqrt(600/n) + 1`` for costs,
   at least 301 episodes before an elimination, promotion after 350, at most 15 levels, ``alpha_1 = s/(s+2)``. The same for PCE.
+* ``between``: a share of the way from ``theory`` to ``published`` on a logarithmic scale, ``theory^(1 - share) published^share`` for every radius
+  and length of a window; shares above 1 go on in the same direction. The first check, the weights and the pooling are the published ones, because
+  the schedule of the proof does not exist on the published cover. Likewise outside the proof. It is a ladder from cautious to bold, for those
+  who rehearse (:mod:`surefoot.experiments.fair`).
 
 Letters: I constraints, N candidates, n episodes.
 """
@@ -27,7 +31,7 @@ from surefoot.arrays import FloatArray, IntArray
 from surefoot.policyset.schema import PolicySet
 from surefoot.stats import hoeffding
 
-__all__ = ["Candidates", "Constants", "Locomotion", "Published", "PublishedPCE", "Theory"]
+__all__ = ["Between", "Candidates", "Constants", "Locomotion", "Published", "PublishedPCE", "Theory"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -223,3 +227,45 @@ class Locomotion:
     def last_level(self, safe_slack: FloatArray) -> float:
         """The code counts levels from 0."""
         return float(self.levels - 1)
+
+
+class Between:
+    """Between the proof's constants and hand-set ones; see the module's docstring.
+
+    Args:
+        theory: at share 0, but for what is not on a scale.
+        published: at share 1.
+        share: how far, >= 0.
+    """
+
+    def __init__(self, theory: Theory, published: Published, share: float) -> None:
+        self._theory, self._published, self._share = theory, published, share
+        self.first_check = published.first_check
+        self.pools_safe_data = published.pools_safe_data
+
+    def reward_radius(self, n: FloatArray, level: int, candidate: int) -> FloatArray:
+        """Of the mean return."""
+        one, other = (c.reward_radius(n, level, candidate) for c in (self._theory, self._published))
+        result: FloatArray = one ** (1.0 - self._share) * other**self._share
+        return result
+
+    def cost_radius(self, n: FloatArray, level: int, candidate: int) -> FloatArray:
+        """(n, I) of the mean costs."""
+        one, other = (c.cost_radius(n, level, candidate) for c in (self._theory, self._published))
+        result: FloatArray = one ** (1.0 - self._share) * other**self._share
+        return result
+
+    def promotion(self, slack: FloatArray) -> float:
+        """Episodes a window needs; for ever where the proof's window has no end, short of the published share."""
+        one, other = self._theory.promotion(slack), self._published.promotion(slack)
+        if math.isinf(one):
+            return math.inf if self._share < 1.0 else other
+        return float(one ** (1.0 - self._share) * other**self._share)
+
+    def weight(self, level: int, previous: float, safe_slack: FloatArray) -> float:
+        """``alpha_level``, as published."""
+        return self._published.weight(level, previous, safe_slack)
+
+    def last_level(self, safe_slack: FloatArray) -> float:
+        """As published."""
+        return self._published.last_level(safe_slack)

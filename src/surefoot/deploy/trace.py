@@ -98,7 +98,8 @@ def batch_sizes(episodes: int, *, largest_batch: int = LARGEST_BATCH) -> Iterato
 def ask_in_batches(agent: Player, episodes: int, *, largest_batch: int = LARGEST_BATCH) -> Iterator[tuple[Any, int]]:
     """Ask for K episodes, batch by batch; each batch comes with the number of episodes asked before it.
 
-    The caller runs a batch and tells what it saw before it takes the next one. Who stops taking stops asking.
+    The caller runs a batch and tells what it saw before it takes the next one. Who stops taking stops asking. A batch is divided for an agent that
+    was rehearsed with smaller ones (:attr:`~surefoot.deploy.certified.CertifiedAgent.together`).
 
     Args:
         agent: is asked.
@@ -107,8 +108,12 @@ def ask_in_batches(agent: Player, episodes: int, *, largest_batch: int = LARGEST
     """
     asked = 0
     for n in batch_sizes(episodes, largest_batch=largest_batch):
-        yield agent.ask(n), asked
-        asked += n
+        end = asked + n
+        while asked < end:
+            together = getattr(agent, "together", None)
+            part = end - asked if together is None else min(end - asked, together)
+            yield agent.ask(part), asked
+            asked += part
 
 
 def record(

@@ -18,8 +18,8 @@ import numpy as np
 
 from surefoot.arrays import FloatArray, check_integer
 from surefoot.errors import InvalidInput, OutputExists
-from surefoot.experiments.registry import AgentContext, check_agents, make_agent
-from surefoot.experiments.runner import Trace, play
+from surefoot.experiments.registry import AgentContext, check_agents, make_agent, rung_called
+from surefoot.experiments.runner import Trace, follow, play
 from surefoot.parallel import map_tasks
 from surefoot.policyset.schema import PolicySet
 from surefoot.solvers.linear_program import solve
@@ -31,14 +31,20 @@ __all__ = [
     "check_comparison",
     "compare",
     "comparison_header",
+    "follow_one",
     "fresh_tasks",
+    "load_once",
     "new_directory",
+    "play_one",
     "training_header",
     "write_comparison",
 ]
 
 CHECKPOINTS = (1_000, 5_000, 10_000, 20_000, 40_000)
 CURVE_POINTS = 400
+
+Played = tuple[Trace, tuple[str, ...]]
+"""What happened, and the agent's notes."""
 
 
 def check_comparison(agents: Sequence[str], episodes: int) -> None:
@@ -103,7 +109,7 @@ def compare(
     if workers == 1:
         shared = (family, policy_set, coarse_set, episodes, delta, seed)
         calls = [(*shared, *job) for job in jobs]
-        results = map_tasks(_one, calls, workers=1, label="playing", progress=progress)
+        results = map_tasks(play_one, calls, workers=1, label="playing", progress=progress)
     else:
         results = _spread(family, (policy_set, coarse_set), (episodes, delta, seed), jobs, workers, progress)
     traces: dict[str, list[Trace]] = {name: [] for name in agents}
@@ -122,7 +128,7 @@ def _spread(
     jobs: list[tuple[str, int, FloatArray]],
     workers: int,
     progress: bool,
-) -> list[tuple[Trace, tuple[str, ...]]]:
+) -> list[Played]:
     """The same in several processes, which read the policy sets from files, each once."""
     with TemporaryDirectory() as folder:
         paths = [str(Path(folder) / f"{k}.sf") for k in range(2)]
@@ -133,15 +139,16 @@ def _spread(
 
 
 @lru_cache(maxsize=4)
-def _load(path: str) -> PolicySet:
+def load_once(path: str) -> PolicySet:
+    """The policy set in a file, which a process reads once."""
     return PolicySet.load(path)
 
 
-def _one_from_files(family: TabularFamily, fine: str, coarse: str, *rest: Any) -> tuple[Trace, tuple[str, ...]]:
-    return _one(family, _load(fine), _load(coarse), *rest)
+def _one_from_files(family: TabularFamily, fine: str, coarse: str, *rest: Any) -> Played:
+    return play_one(family, load_once(fine), load_once(coarse), *rest)
 
 
-def _one(
+def play_one(
     family: TabularFamily,
     policy_set: PolicySet,
     coarse_set: PolicySet,
@@ -151,14 +158,46 @@ def _one(
     name: str,
     number: int,
     point: FloatArray,
-) -> tuple[Trace, tuple[str, ...]]:
-    chance, draws = (
-        int(s.generate_state(1, np.uint64)[0] >> 1) for s in np.random.SeedSequence([seed, number]).spawn(2)
-    )
+) -> Played:
+    """The agent called ``name`` on the task with parameters ``point``; chance depends on ``seed`` and the task's ``number`` alone."""
+    chance, draws = _seeds(seed, number)
     task = family.cmdp(point)
     agent = make_agent(name, AgentContext(family, policy_set, coarse_set, task, episodes, delta, draws))
     trace = play(agent, task, episodes, chance)
     return trace, tuple(getattr(agent, "notes", ()))
+
+
+def _seeds(seed: int, number: int) -> tuple[int, int]:
+    """Of what happens on the task, and of the agent's draws."""
+    one, two = (int(s.generate_state(1, np.uint64)[0] >> 1) for s in np.random.SeedSequence([seed, number]).spawn(2))
+    return one, two
+
+
+def follow_one(
+    family: TabularFamily,
+    policy_set: PolicySet,
+    coarse_set: PolicySet,
+    episodes: int,
+    delta: float,
+    seed: int,
+    name: str,
+    number: int,
+    point: FloatArray,
+) -> Played:
+    """The same as :func:`play_one` for ``rehearsed:BOLDNESS``, block by block and without data bounds beside it: twenty times faster.
+
+    Raises:
+        InvalidInput: a name without boldness.
+    """
+    chance, draws = _seeds(seed, number)
+    task = family.cmdp(point)
+    rung = rung_called(name, AgentContext(family, policy_set, coarse_set, task, episodes, delta, draws))
+    if rung is None:
+        raise InvalidInput(
+            f"name must state a boldness to be followed block by block, got {name!r}; e.g. rehearsed:2.7",
+            code="SF-ARGUMENT-SYNTAX",
+        )
+    return follow(policy_set, rung, task, chance, draws), ()
 
 
 def new_directory(out: str | Path) -> Path:

@@ -6,6 +6,7 @@ differ, they say so in :class:`AgentOptions`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -14,6 +15,7 @@ from typing import Any, Literal
 from surefoot.baselines import dope, dope_plus, lb_sgd, meta_srl, opt_pess, presets, safe_meta_rl
 from surefoot.cmdp.model import TabularCMDP
 from surefoot.deploy.agent import Agent
+from surefoot.deploy.belief.rehearsed import Rung
 from surefoot.deploy.certified import CertifiedAgent
 from surefoot.deploy.fixed import FixedAgent
 from surefoot.deploy.safe_pce import PCE, SafePCE
@@ -23,7 +25,16 @@ from surefoot.policyset.schema import PolicySet
 from surefoot.solvers.linear_program import solve
 from surefoot.tasks.family import TabularFamily
 
-__all__ = ["AGENTS", "AgentContext", "AgentOptions", "Recipe", "all_agents", "check_agents", "make_agent"]
+__all__ = [
+    "AGENTS",
+    "AgentContext",
+    "AgentOptions",
+    "Recipe",
+    "all_agents",
+    "check_agents",
+    "make_agent",
+    "rung_called",
+]
 
 
 @dataclass(frozen=True)
@@ -112,52 +123,104 @@ def _robust_fixed(context: AgentContext, argument: str) -> Agent:
 
 
 def _safe_pce(context: AgentContext, argument: str) -> Agent:
-    policy_set, preset = _pce_setting(context, _preset("safe-pce", argument or "theory"))
+    policy_set, setting = _pce_setting(context, *_preset("safe-pce", argument or "theory"))
     return SafePCE(
-        policy_set, preset=preset, delta=context.delta, episodes=context.episodes, seed=context.seed, eps=context.options.eps
+        policy_set, delta=context.delta, episodes=context.episodes, seed=context.seed, eps=context.options.eps, **setting
     )  # fmt: skip
 
 
 def _pce(context: AgentContext, argument: str) -> Agent:
-    policy_set, preset = _pce_setting(context, _preset("pce", argument or "published"))
-    return PCE(policy_set, preset=preset, delta=context.delta, episodes=context.episodes, seed=context.seed)
+    policy_set, setting = _pce_setting(context, *_preset("pce", argument or "published"))
+    return PCE(policy_set, delta=context.delta, episodes=context.episodes, seed=context.seed, **setting)
 
 
-def _pce_setting(context: AgentContext, preset: str) -> tuple[PolicySet, Any]:
+def _pce_setting(context: AgentContext, preset: str, share: float) -> tuple[PolicySet, dict[str, Any]]:
     """Policy set and constants of a preset."""
     if preset == "published":
-        return context.coarse_set, context.options.published
-    return context.policy_set, preset
+        return context.coarse_set, {"preset": context.options.published}
+    if preset == "between":
+        return context.coarse_set, {"preset": preset, "share": share}
+    return context.policy_set, {"preset": preset}
 
 
-def _check_certified(argument: str) -> None:
-    trust, _, evidence = argument.partition(":")
-    if trust not in ("", "cells", "envelope", "data") or evidence not in ("", "all", "returns"):
+def _certified_parts(argument: str) -> tuple[str, str, float | None]:
+    """Trust level, evidence (``""`` where nothing is said) and error probability (likewise ``None``)."""
+    trust, *more = argument.split(":")
+    delta = None
+    if more and more[-1].startswith("delta="):
+        delta = _number(more.pop()[len("delta=") :])
+    evidence = more[0] if more else ""
+    wrong = trust not in ("", "cells", "envelope", "data") or evidence not in ("", "all", "returns") or len(more) > 1
+    if wrong or (delta is not None and not 0.0 < delta < 1.0):
         raise InvalidInput(
-            f"certified takes cells, envelope or data, then :all or :returns, got {argument!r}; e.g. certified:cells:returns",
+            f"certified takes cells, envelope or data, then :all or :returns, then :delta=NUMBER in (0, 1), got {argument!r}; e.g. "
+            "certified:cells:returns",
             code="SF-ARGUMENT-SYNTAX",
         )
+    return trust or "cells", evidence, delta
 
 
 def _certified(context: AgentContext, argument: str) -> Agent:
-    _check_certified(argument)
-    trust, _, evidence = (argument or "cells").partition(":")
+    level, evidence, delta = _certified_parts(argument)
     options = context.options
     kind: Any = evidence or options.evidence
-    level: Any = trust
     return CertifiedAgent(
-        context.policy_set, trust=level, evidence=kind, delta=context.delta, losses=options.losses, p_max=options.p_max,
-        seed=context.seed,
+        context.policy_set, trust=level, evidence=kind, delta=context.delta if delta is None else delta, losses=options.losses,
+        p_max=options.p_max, seed=context.seed,
     )  # fmt: skip
 
 
-def _preset(name: str, value: str) -> str:
-    if value not in ("theory", "published"):
+def _rehearsed_parts(argument: str) -> tuple[float | None, str]:
+    """Boldness (``None``: what was certified) and evidence (``""`` where nothing is said)."""
+    boldness, _, evidence = argument.partition(":")
+    value = _number(boldness) if boldness else None
+    if evidence not in ("", "all", "returns") or (value is not None and not 0.0 < value < math.inf):
         raise InvalidInput(
-            f'preset of {name} must be "theory" or "published", got {value!r}; e.g. {name}:theory',
+            f"rehearsed takes a boldness > 0, then :all or :returns, got {argument!r}; e.g. rehearsed:2.7",
+            code="SF-ARGUMENT-SYNTAX",
+        )
+    return value, evidence
+
+
+def rung_called(name: str, context: AgentContext) -> Rung | None:
+    """What ``rehearsed:BOLDNESS`` plays; ``None``: what was certified."""
+    boldness, evidence = _rehearsed_parts(name.partition(":")[2])
+    if boldness is None:
+        return None
+    return Rung(boldness=boldness, episodes=context.episodes, evidence=evidence or context.options.evidence)
+
+
+def _rehearsed(context: AgentContext, argument: str) -> Agent:
+    kind: Any = _rehearsed_parts(argument)[1] or context.options.evidence
+    rung = rung_called(f"rehearsed:{argument}", context)
+    return CertifiedAgent(
+        context.policy_set, trust="rehearsed", evidence=kind, delta=context.delta, losses=context.options.losses,
+        seed=context.seed, rung=rung,
+    )  # fmt: skip
+
+
+def _number(text: str) -> float:
+    """NaN where it is none, which no range contains."""
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
+
+
+def _preset(name: str, value: str) -> tuple[str, float]:
+    """Preset and share of the way."""
+    preset, given, number = value.partition("=")
+    share = _number(number) if given else 1.0
+    if (
+        preset not in ("theory", "published", "between")
+        or (preset == "between") != bool(given)
+        or not 0.0 <= share < math.inf
+    ):
+        raise InvalidInput(
+            f'preset of {name} must be "theory", "published" or "between=SHARE" with SHARE >= 0, got {value!r}; e.g. {name}:theory',
             code="SF-ARGUMENT-CHOICE",
         )
-    return value
+    return preset, share
 
 
 def _refuse_argument(name: str, argument: str) -> None:
@@ -198,7 +261,8 @@ AGENTS: dict[str, Recipe] = {
     "robust-fixed": Recipe(_robust_fixed, _parameters, (), knows_model=True),
     "safe-pce": Recipe(_safe_pce, lambda a: _preset("safe-pce", a or "theory"), ("theory", "published")),
     "pce": Recipe(_pce, lambda a: _preset("pce", a or "published"), ("theory", "published")),
-    "certified": Recipe(_certified, _check_certified, ("cells", "cells:returns", "envelope", "data")),
+    "certified": Recipe(_certified, _certified_parts, ("cells", "cells:returns", "envelope", "data")),
+    "rehearsed": Recipe(_rehearsed, _rehearsed_parts, ()),
     "optpess-lp": _paper("optpess-lp", opt_pess),
     "dope": _paper("dope", dope),
     "dope-plus": _paper("dope-plus", dope_plus),

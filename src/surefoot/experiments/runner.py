@@ -9,6 +9,7 @@ Letters: K episodes, T batches, J policies, I constraints.
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import numpy as np
@@ -18,10 +19,13 @@ from surefoot.cmdp.evaluate import evaluate_many
 from surefoot.cmdp.model import TabularCMDP
 from surefoot.cmdp.simulate import Episodes, Simulator, transition_rows
 from surefoot.deploy.agent import Agent
+from surefoot.deploy.belief.rehearsed import Rung
 from surefoot.deploy.trace import LARGEST_BATCH, VIOLATION_TOLERANCE, Trace, record
 from surefoot.policy import Policy, TabularPolicy
+from surefoot.policyset.schema import PolicySet
+from surefoot.rehearsal.lockstep import play_rung, tabular_source
 
-__all__ = ["LARGEST_BATCH", "VIOLATION_TOLERANCE", "Trace", "play"]
+__all__ = ["LARGEST_BATCH", "VIOLATION_TOLERANCE", "Trace", "follow", "play"]
 
 
 def play(agent: Agent, task: TabularCMDP, episodes: int, seed: int, *, largest_batch: int = LARGEST_BATCH) -> Trace:
@@ -41,6 +45,27 @@ def play(agent: Agent, task: TabularCMDP, episodes: int, seed: int, *, largest_b
         return stage.values, told | more
 
     return record(agent, episodes, meet, largest_batch=largest_batch)
+
+
+def follow(policy_set: PolicySet, rung: Rung, task: TabularCMDP, chance: int, draws: int) -> Trace:
+    """Run one rung of ``trust="rehearsed"`` on one task for its K episodes, block by block (:mod:`surefoot.rehearsal.lockstep`).
+
+    The mixtures are those of the agent alone with seed ``draws``, played with seed ``chance``.
+    """
+    began = time.perf_counter()
+    tables = np.stack([_table(p) for p in policy_set.policies])
+    source = tabular_source(policy_set, rung, task, tables, chance)
+    found = play_rung(policy_set, rung, source, seed=draws, chance=chance)
+    values = found.weights @ evaluate_many(task, tables)
+    seconds = time.perf_counter() - began
+    return Trace(
+        ends=np.append(found.starts[1:], rung.episodes),
+        reward=values[:, 0],
+        costs=values[:, 1:],
+        weight=1.0 - found.weights[:, 0],
+        seconds=seconds,
+        agent_seconds=seconds,
+    )
 
 
 class _Stage:

@@ -193,10 +193,19 @@ class RehearsedPlan(Stateful):
                 f"episode {opened} was asked while {self.planner.missing()} reports were later than the {self.rung.delay} episodes of delay that "
                 "were rehearsed"
             )
-        time = self.planner.due if self.planner.due > opened else following_time(self.planner.due, self.rung.batch)
+        time = self._next_plan(opened)
         if time < min(opened + n, self.rung.episodes):
             return f"{n} episodes were asked at once, across a plan that was due before episode {time}; batches of {self.rung.batch} were rehearsed"
         return None
+
+    def together(self, opened: int) -> int | None:
+        """How many episodes may be asked at once after ``opened`` of them; ``None``: any number."""
+        time = self._next_plan(opened)
+        return time - opened if self.inside and time < self.rung.episodes else None
+
+    def _next_plan(self, opened: int) -> int:
+        """Before which episode the plan after this one is made."""
+        return self.planner.due if self.planner.due > opened else following_time(self.planner.due, self.rung.batch)
 
     def told(self, report: Report) -> str | None:
         """A report arrived; why that was not rehearsed, or ``None``."""

@@ -34,7 +34,7 @@ from surefoot.tasks.gridworld import GOAL, HAZARDS, HEIGHT, PUBLISHED_NOISES, WI
 from surefoot.training.coverage import ParameterDistance
 from surefoot.training.pipeline import train
 
-__all__ = ["DEFAULT_AGENTS", "PUBLISHED_REGRET", "coarse_cover", "reproduce", "test_tasks"]
+__all__ = ["DEFAULT_AGENTS", "PUBLISHED_REGRET", "coarse_cover", "reproduce", "test_tasks", "write_figure1"]
 
 DEFAULT_AGENTS = (
     "oracle", "always-safe", "robust-fixed:0.36", "safe-pce:theory", "safe-pce:published", "pce",
@@ -87,7 +87,7 @@ def reproduce(
         world, policy_set, coarse, points, agents,
         episodes=episodes, delta=delta, seed=seed, workers=workers, progress=progress,
     )  # fmt: skip
-    _write_figure1(directory, world, policy_set)
+    write_figure1(directory, world, policy_set)
     header = comparison_header("gridworld", world, policy_set, found, delta=delta, seed=seed, seconds=seconds)
     header["published"] = PUBLISHED_REGRET if tasks == "published" and episodes == 40_000 else {}
     return write_comparison(directory, found, header)
@@ -118,7 +118,7 @@ def coarse_cover(world: TabularFamily, training_tasks: int, seed: int, progress:
     )  # fmt: skip
 
 
-def _write_figure1(directory: Path, world: NoisyGridworld, policy_set: PolicySet) -> None:
+def write_figure1(directory: Path, world: NoisyGridworld, policy_set: PolicySet) -> None:
     """Arrays behind Figure 1: policies at two noises, and values over the whole range of noise."""
     program = OccupancyProgram(world.cmdp(0.3))
     noises = np.linspace(0.0, 0.45, FIGURE_NOISES)
