@@ -7,6 +7,7 @@ once and never written over.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -221,7 +222,7 @@ def write_comparison(directory: Path, comparison: Comparison, header: dict[str, 
     for name, traces in comparison.traces.items():
         at = [t.at(grid) for t in traces]
         np.savez_compressed(
-            directory / "curves" / f"{name.replace(':', '-')}.npz",
+            directory / "curves" / (re.sub(r"[^A-Za-z0-9._-]", "-", name) + ".npz"),
             episodes=grid,
             regret=np.stack([t.regret(v, grid) for t, v in zip(traces, comparison.optima)]),
             cost=np.stack([t.costs[k] for t, k in zip(traces, at)]),
