@@ -86,3 +86,18 @@ def test_without_matplotlib_the_extra_is_named_before_anything_is_computed(
     assert 'matplotlib is not installed; it comes with an extra: pip install "surefoot[figures]"' in found.err
     assert not (folder / "a").exists()
     assert run([*TINY, "--no-figures", "--out", "a"], capsys).status == 0
+
+
+@pytest.mark.slow
+def test_rehearsed_methods_are_reproduced_with_table_and_figure(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small = "reproduce gridworld --rehearsed --agents rehearsed,pce --episodes 60 --tasks fresh:2 --training-tasks 40 --cells 3 --policies 3".split()
+    found = run([*small, *"--holdout 20 --plants 7 --alpha 0.4 --delta-coverage 0.1 --out a".split()], capsys)
+    assert found.status == 0
+    assert "rehearsed on 7 fresh plants, 60 episodes each" in found.out
+    assert "no rung accepted" in found.out
+    assert (folder / "a" / "figure2.png").exists() and (folder / "a" / "report.html").exists()
+    refusal = run([*small, *"--plants 10 --out b".split()], capsys)
+    assert refusal.status == 2 and "plants must be at least 59" in refusal.err
+    assert not (folder / "b").exists()

@@ -20,7 +20,7 @@ from surefoot import (
     train,
 )
 from surefoot.deploy import Batch
-from surefoot.deploy.safe_pce_constants import Locomotion
+from surefoot.deploy.safe_pce_constants import Between, Candidates, Locomotion, Published, PublishedPCE, Theory
 from surefoot.experiments.runner import play
 from surefoot.policyset.schema import Cells, EpisodeBounds, Predictions, TrainingReport
 from surefoot.tasks import NoisyGridworld
@@ -470,3 +470,49 @@ def test_the_hand_set_constants_of_the_locomotion_code() -> None:
     assert constants.weight(1, 0.0, slack) == 0.5
     assert constants.weight(2, 0.5, slack) == 0.6
     assert constants.weight(3, 1.0, slack) == 1.0
+
+
+def test_between_goes_from_the_proofs_radii_to_the_published_ones_and_beyond() -> None:
+    n, slack = np.array([500.0, 4000.0]), np.array([0.4])
+    proof = Theory(FINE, Candidates.of(FINE), 0.01, 1000, 0.05)
+    for hand_set in (Published(), PublishedPCE()):
+        radii = []
+        for share in (0.0, 0.5, 1.0, 1.2):
+            found = Between(proof, hand_set, share)
+            radii.append([*found.reward_radius(n, 1, 0), *found.cost_radius(n, 1, 0)[:, 0], found.promotion(slack)])
+            assert (found.first_check, found.weight(1, 0.0, slack)) == (
+                hand_set.first_check,
+                hand_set.weight(1, 0.0, slack),
+            )
+        ends = [
+            [*c.reward_radius(n, 1, 0), *c.cost_radius(n, 1, 0)[:, 0], c.promotion(slack)] for c in (proof, hand_set)
+        ]
+        np.testing.assert_allclose(radii[0], ends[0])
+        np.testing.assert_allclose(radii[2], ends[1])
+        np.testing.assert_allclose(np.square(radii[1]), np.multiply(*ends))
+    none = np.array([0.0])
+    assert math.isinf(proof.promotion(none)), "the proof never raises the weight here"
+    assert math.isinf(Between(proof, Published(), 0.9).promotion(none))
+    assert Between(proof, Published(), 1.1).promotion(none) == Published().promotion(none)
+
+
+def test_between_gets_bolder_and_at_share_one_plays_as_published(coarse: PolicySet) -> None:
+    n, slack = np.array([500.0, 4000.0]), np.array([0.4])
+    proof = Theory(coarse, Candidates.of(coarse), Published.eps, 6000, 0.05)
+    ladder = [Between(proof, Published(), share) for share in (0.0, 0.8, 1.0, 1.3)]
+    sizes = [[*c.reward_radius(n, 1, 0), *c.cost_radius(n, 1, 0)[:, 0], c.promotion(slack)] for c in ladder]
+    assert (np.diff(np.asarray(sizes), axis=0) < 0.0).all(), "in the units of the published code every step is bolder"
+    task = NoisyGridworld().cmdp(0.3)
+    played = [
+        play(SafePCE(coarse, seed=3, **options), task, 6000, seed=2)
+        for options in (
+            {"preset": "published"},
+            {"preset": "between", "share": 1.0},
+            {"preset": "between", "share": 0.0},
+        )
+    ]
+    np.testing.assert_array_equal(played[0].costs, played[1].costs)
+    assert played[0].weight.max() > 0.0 == played[2].weight.max()
+    assert SafePCE(coarse, preset="between").notes[0].startswith("constants between")
+    with refused("SF-ARGUMENT-RANGE", "share"):
+        SafePCE(coarse, preset="between", share=-0.1)

@@ -67,3 +67,18 @@ def test_a_trace_scores_the_mixture_that_each_batch_was_drawn_from() -> None:
     assert agent.told == agent.asked
     assert trace.violating(np.array([0.53])) == 24
     assert 0.0 <= trace.agent_seconds <= trace.seconds
+
+
+def test_a_batch_is_divided_for_an_agent_that_says_how_many_it_takes_at_once() -> None:
+    class Small(Asked):
+        @property
+        def together(self) -> int | None:
+            return 7 if sum(self.asked) < 30 else None
+
+    agent = Small()
+    asked = []
+    for batch, before in ask_in_batches(agent, 60):
+        asked.append(before)
+        agent.tell(batch.ids, None, None)
+    assert agent.asked == [7, 3, 7, 4, 7, 5, 13, 14]
+    assert asked == [0, 7, 10, 17, 21, 28, 33, 46] and sum(agent.asked) == 60

@@ -9,7 +9,15 @@ import numpy as np
 import pytest
 
 from surefoot import PCE, AssumptionError, FixedAgent, InvalidInput, PolicySet, SafePCE, TabularPolicy, solve
-from surefoot.experiments.registry import AGENTS, AgentContext, AgentOptions, all_agents, check_agents, make_agent
+from surefoot.experiments.registry import (
+    AGENTS,
+    AgentContext,
+    AgentOptions,
+    all_agents,
+    check_agents,
+    make_agent,
+    rung_called,
+)
 from surefoot.tasks import NoisyGridworld
 from tests.refusals import refused
 
@@ -56,6 +64,14 @@ def test_learning_agents_get_the_cover_their_constants_go_with(context: AgentCon
         ("safe-pce:tuned", ("SF-ARGUMENT-CHOICE", "preset of safe-pce", '"theory"', '"published"', "'tuned'")),
         ("certified:sure", ("SF-ARGUMENT-SYNTAX", "certified", "'sure'")),
         ("certified:cells:guesses", ("SF-ARGUMENT-SYNTAX", "certified", "'cells:guesses'")),
+        ("certified:cells:delta=1", ("SF-ARGUMENT-SYNTAX", "certified", "delta", "(0, 1)", "'cells:delta=1'")),
+        ("certified:cells:delta=x", ("SF-ARGUMENT-SYNTAX", "certified", "'cells:delta=x'")),
+        ("certified:cells:all:all", ("SF-ARGUMENT-SYNTAX", "certified", "'cells:all:all'")),
+        ("rehearsed:0", ("SF-ARGUMENT-SYNTAX", "rehearsed", "'0'")),
+        ("rehearsed:2:signals", ("SF-ARGUMENT-SYNTAX", "rehearsed", "'2:signals'")),
+        ("safe-pce:between", ("SF-ARGUMENT-CHOICE", "preset of safe-pce", "'between'")),
+        ("safe-pce:between=-1", ("SF-ARGUMENT-CHOICE", "preset of safe-pce", "'between=-1'")),
+        ("safe-pce:theory=1", ("SF-ARGUMENT-CHOICE", "preset of safe-pce", "'theory=1'")),
         ("pce:tuned", ("SF-ARGUMENT-CHOICE", "preset of pce", '"theory"', '"published"', "'tuned'")),
     ],
 )
@@ -100,3 +116,20 @@ def test_who_needs_a_model_is_refused_where_there_is_none(name: str, context: Ag
         make_agent(name, replace(context, family=None, task=None))
     blind = make_agent("always-safe", replace(context, family=None, task=None))
     assert blind.ask(2).policy_index.tolist() == [0, 0]
+
+
+def test_a_certified_agent_is_given_the_delta_of_its_name(context: AgentContext) -> None:
+    spent = [
+        sum(entry.delta for entry in make_agent(name, context).ledger.entries)
+        for name in ("certified:data", "certified:data:delta=0.3", "certified:envelope:returns:delta=0.9")
+    ]
+    assert spent == pytest.approx([0.05, 0.3, 0.9])
+
+
+def test_a_rehearsed_agent_has_the_boldness_of_its_name_and_needs_a_belief(context: AgentContext) -> None:
+    rung = rung_called("rehearsed:2.5:returns", context)
+    assert rung is not None
+    assert (rung.boldness, rung.episodes, rung.evidence) == (2.5, context.episodes, "returns")
+    assert rung_called("rehearsed", context) is None
+    with refused("SF-ASSUMPTION-BELIEF", "belief"):
+        make_agent("rehearsed:2.5", context)
