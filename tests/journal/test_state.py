@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from surefoot import InvalidReport, JournalError, PausedError, PolicySet, ReplayError
 from surefoot.audit import verify
+from surefoot.deploy.belief.rehearsed import Rung
 from surefoot.deploy.report import Report
 from surefoot.deploy.turns import Turns
 from surefoot.journal import Deployment, Event, Settings, snapshot
@@ -33,6 +34,7 @@ from tests.journal.plants import (
     rechained,
     small_set,
 )
+from tests.journal.rehearsed import rehearsed_set
 
 SETS = {
     "returns": small_set(),
@@ -44,7 +46,9 @@ MODES: list[dict[str, Any]] = [
     {"trust": "cells", "losses": "independent", "approve": True},
     {"trust": "envelope"},
     {"trust": "data", "cost_ceilings": (4.0,)},
+    {"trust": "rehearsed"},
 ]
+RUNG = Rung(boldness=1.0, episodes=40, batch=12, delay=20, lost=0.3, surprise=2.0)
 MISSING = {"initial_state": None, "transitions": None, "signals": None}
 
 
@@ -122,6 +126,8 @@ def act(live: Live, truth: Plant, kind: str, number: int, pending: dict[int, int
 @pytest.mark.slow
 def test_replay_and_snapshot_equal_live(kind: str, mode: dict[str, Any], cost: float, script: list[Any]) -> None:
     policy_set, given_ = SETS[kind], Settings(seed=3, **mode)
+    if mode["trust"] == "rehearsed":
+        policy_set = rehearsed_set(kind, RUNG)
     live, pending, truth = Live(policy_set, given_), {}, Plant(policy_set, cost_factor=cost)
     half = None
     for k, (step, number) in enumerate(script):
@@ -180,14 +186,19 @@ def everything(value: Any, seen: dict[int, Any]) -> Any:
 @pytest.mark.parametrize("kind", sorted(SETS))
 @pytest.mark.parametrize("mode", MODES)
 def test_a_snapshot_misses_nothing_that_changes(kind: str, mode: dict[str, Any]) -> None:
-    live, pending = Live(SETS[kind], Settings(**mode)), {}  # type: ignore[var-annotated]
+    rehearsed = mode["trust"] == "rehearsed"
+    policy_set = rehearsed_set(kind, replace(RUNG, batch=1, lost=0.6)) if rehearsed else SETS[kind]
+    live, pending = Live(policy_set, Settings(**mode)), {}  # type: ignore[var-annotated]
     rng = np.random.default_rng(5)
     for _ in range(120):
-        act(
-            live, Plant(SETS[kind]), str(rng.choice(["ask", "tell", "tell", "lost"])), int(rng.integers(2**20)), pending
-        )
-    again = snapshot.decode(snapshot.encode(live.state)[32:], SETS[kind], Settings(**mode))
+        step, number = str(rng.choice(["ask", "tell", "tell", "lost"])), int(rng.integers(2**14))
+        # One at a time where that was rehearsed.
+        act(live, Plant(policy_set), step, number * (60 if rehearsed else 1), pending)
+    again = snapshot.decode(snapshot.encode(live.state)[32:], policy_set, Settings(**mode))
     assert everything(again, {}) == everything(live.state, {})
+    if rehearsed:
+        run = live.state.agent.rehearsed
+        assert run is not None and run.inside and run.planner.cutoff > 5
 
 
 def test_looking_changes_nothing(tiny_set: PolicySet) -> None:

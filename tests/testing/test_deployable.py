@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 
 from surefoot import CertifiedAgent, Criterion, FixedAgent, Mixture, PolicySet
+from surefoot.deploy.belief.rehearsed import Rung
 from surefoot.deploy.tracker import EpisodeTracker
 from surefoot.stateful import Stateful
 from surefoot.testing import AgentSuite, DeployableAgentSuite, broken_rules
 from tests.journal.plants import small_set
+from tests.journal.rehearsed import rehearsed_set, rehearsing
 from tests.testing.test_agents import CRITERION, LIBRARY
 
 SMALL = small_set()
@@ -79,6 +81,14 @@ def certified(policy_set: PolicySet, **options: Any) -> Callable[[int], Certifie
 @pytest.mark.parametrize("trust", ["cells", "envelope", "data"])
 def test_the_certified_agent_conforms(trust: str) -> None:
     assert broken_rules(suite_of(certified(SMALL, trust=trust), SMALL.criterion)) == {}
+
+
+@pytest.mark.parametrize(
+    "rung", [rehearsing(evidence="returns"), rehearsing(evidence="returns", batch=50, delay=50, lost=0.9)]
+)
+def test_a_rehearsed_agent_conforms_inside_its_protocol_and_outside(rung: Rung) -> None:
+    policy_set = rehearsed_set("returns", rung)
+    assert broken_rules(suite_of(certified(policy_set, trust="rehearsed"), policy_set.criterion)) == {}
 
 
 def test_an_agent_that_does_not_learn_conforms() -> None:
