@@ -576,6 +576,11 @@ CATALOGUE: Mapping[str, Code] = MappingProxyType(
         "SF-CONFLICT-DEGRADED": Code(
             (ConflictError,), "The deployment is degraded and makes no plans.", "Recover it first."
         ),
+        "SF-CONFLICT-HISTORY": Code(
+            (ConflictError,),
+            "Logged episodes were given that were not rehearsed, or after the first episode was asked.",
+            "Rehearse with history=, and give them before the first ask.",
+        ),
         "SF-CONFLICT-SOUND": Code(
             (ConflictError,), "There is nothing to recover, for the deployment is not degraded.", "See the status."
         ),

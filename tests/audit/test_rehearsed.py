@@ -20,7 +20,8 @@ from surefoot.journal.state import DeploymentState
 from surefoot.policyset.rehearsed import RehearsalLook
 from tests.journal.plants import Plant, rechained
 from tests.journal.rehearsed import SETS, rehearsed_set, rehearsing
-from tests.journal.test_state import MISSING, Live, nothing_follows
+from tests.journal.test_state import MISSING, Live, nothing_follows, tell_one
+from tests.refusals import refused
 
 Then = Callable[[Live, int], None]
 
@@ -374,3 +375,50 @@ def test_a_certificate_that_does_not_follow_from_its_counts_is_noticed(changes: 
     opened = replace(events[0], body={**events[0].body, "policy_set": forged_set.hash})
     found = verify(forged_set, rechained([opened, *events[1:]]))
     assert not found.ok and "rehears" in str(found.first_disagreement)
+
+
+# ---------------------------------------------------------------------------------------------------------------- history
+
+
+def with_history(kind: str, given: int, rung: Rung) -> list[Event]:
+    """A deployment that is given logged episodes of the safe policy, in two parts."""
+    policy_set = rehearsed_set(kind, rung)
+    live, logged = Live(policy_set, Settings(seed=7, trust="rehearsed")), Plant(policy_set, seed=5)
+    for part in (range(given // 2), range(given // 2, given)):
+        body = logged.batch(list(part), [0] * len(part))
+        report = Report.of(**{**MISSING, **body}, n_constraints=1).body()
+        live.do("recalled", {name: value for name, value in report.items() if name != "ids"})
+    for _ in range(20):
+        tell_one(live, Plant(policy_set))
+    return live.events
+
+
+@pytest.mark.parametrize("kind", sorted(SETS))
+def test_logged_episodes_enter_the_first_plan(kind: str) -> None:
+    rung = rehearsing(history=30)
+    policy_set, events = rehearsed_set(kind, rung), with_history(kind, 30, rung)
+    assert "protocol" not in kinds(events)
+    assert [event.kind for event in events[:5]] == ["opened", "planned", "recalled", "recalled", "planned"]
+    assert verify(policy_set, events).first_disagreement is None
+    state = DeploymentState(policy_set, Settings(seed=7, trust="rehearsed"))
+    state.replay(events)
+    nothing_follows(state)
+    resumed = snapshot.decode(snapshot.encode(state)[32:], policy_set, Settings(seed=7, trust="rehearsed"))
+    assert resumed is not None and snapshot.encode(resumed) == snapshot.encode(state)
+    assert not verify(policy_set, rechained([*events[:2], *events[3:]])).ok
+    assert not verify(policy_set, rechained([*events[:3], events[2], *events[3:]])).ok
+    moved = forge(events, "recalled", 1, lambda body: {"costs": [[3.0]] * len(body["costs"])})
+    assert verify(policy_set, moved).ok == (kind == "moves")  # where outcomes say nothing
+    late = rechained([*events[:6], events[2], *events[6:]])
+    assert "too late" in str(verify(policy_set, late).first_disagreement)
+
+
+def test_too_few_logged_episodes_leave_the_protocol_and_too_many_are_refused() -> None:
+    rung = rehearsing(history=30)
+    events = with_history("returns", 20, rung)
+    assert [event.kind for event in events if event.kind in ("asked", "protocol")][:2] == ["asked", "protocol"]
+    assert verify(rehearsed_set("returns", rung), events).first_disagreement is None
+    with refused("SF-CONFLICT-HISTORY", "15"):
+        with_history("returns", 31, rung)
+    with refused("SF-CONFLICT-HISTORY", "0"):
+        with_history("returns", 10, rehearsing())

@@ -140,6 +140,24 @@ def test_recovery_leaves_the_protocol(disk: Path, monkeypatch: pytest.MonkeyPatc
         assert plant.status().rehearsal["since"] == 6  # type: ignore[index]
 
 
+def test_logged_episodes_are_given_before_the_first_ask(disk: Path) -> None:
+    policy_set = rehearsed_set("all", rehearsing(history=10))
+    logged, truth = Plant(policy_set, seed=5).batch(list(range(10)), [0] * 10), Plant(policy_set)
+    del logged["ids"]
+    with opened(disk, policy_set) as plant:
+        with refused("SF-REPORT-RANGE", "costs"):
+            plant.recall(**{**logged, "costs": [[-1.0]] * 10})
+        plant.recall(**logged, by="engineer anna")
+    with open_plant(disk / "plant.db", policy_set) as plant:
+        drive(plant, truth, 5)
+        with refused("SF-CONFLICT-HISTORY"):
+            plant.recall(**logged)
+        assert kinds(plant).count("recalled") == 1 and "protocol" not in kinds(plant)
+        assert "10 logged episodes of the safe policy" in render(plant.events())
+        assert plant.verify().first_disagreement is None
+        assert plant.status().rehearsal["inside"]  # type: ignore[index]
+
+
 def test_stops_and_pauses_leave_nothing(disk: Path) -> None:
     policy_set = rehearsed_set("signals", rehearsing())
     truth = Plant(policy_set)

@@ -28,6 +28,15 @@ def play_alone(rung: Rung, noise: float, seed: int, plant_seed: int) -> list[tup
     cmdp = NoisyGridworld().cmdp([noise])
     simulator = Simulator(cmdp, policy_set.policies)
     agent = sf.CertifiedAgent(policy_set, trust="rehearsed", rung=rung, seed=seed)
+    if rung.history:
+        safe = np.zeros(rung.history, dtype=np.int64)
+        logged = simulator.run(safe, seed=plant_seed, first_episode=rung.episodes, groups=safe)
+        agent.recall(
+            logged.returns,
+            logged.costs,
+            initial_state=logged.initial_states,
+            transitions=transition_rows(cmdp, logged.transitions[0]),
+        )
     mixtures: list[tuple[int, np.ndarray]] = []
     untold: list[tuple[int, dict]] = []
     opened = 0
@@ -62,8 +71,9 @@ def play_alone(rung: Rung, noise: float, seed: int, plant_seed: int) -> list[tup
         Rung(boldness=2.0, episodes=120, evidence="returns"),
         Rung(boldness=1.5, episodes=150, batch=7, delay=20),
         Rung(boldness=1.5, episodes=100, exposure=0.3),
+        Rung(boldness=1.5, episodes=60, history=25),
     ],
-    ids=["all", "returns", "batches and delays", "exposure"],
+    ids=["all", "returns", "batches and delays", "exposure", "history"],
 )
 def test_lockstep_decides_as_the_agent_alone(rung: Rung) -> None:
     policy_set = believing_set()

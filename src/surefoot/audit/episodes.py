@@ -52,11 +52,14 @@ class Episodes(CellDecisions):
         """A report that may be true, of episodes that are open."""
         policies = [self._close(k) for k in body["ids"]]
         group = Group(body, policies)
+        self._check_sane(group)
+        return group
+
+    def _check_sane(self, group: Group) -> None:
         costs, room = group.outcomes[:, 1:], 1e-5 * np.minimum(1.0, self.policy_set.criterion.cost_ceilings)
         sane = np.isfinite(group.outcomes).all() and costs.shape[1] == self.limits.size and (costs >= -room).all()
         if not sane or not self._in_range(group):
             self._object("a report was taken that cannot be true")
-        return group
 
     def _in_range(self, group: Group, moves: list[IntArray] | None = None) -> bool:
         """States and actions that the policies have, counts that are not negative; ``moves`` are transitions of each episode."""
@@ -84,6 +87,19 @@ class Episodes(CellDecisions):
         self.order.add(group)
         self.missing.closed(body["ids"], lost=False)
         self._settle()
+
+    def _recalled(self, body: dict[str, Any]) -> None:
+        """Logged episodes of the safe policy, before the first ask."""
+        n = len(body["reward"])
+        group = Group({**body, "ids": list(range(n))}, [0] * n)
+        self._check_sane(group)
+        if self.followed is None or self.opened or not n:
+            self._object("logged episodes were given that were not rehearsed, or too late")
+        if (group.outcomes[:, 1:] > self.ceilings * (1.0 + 1e-9)).any():
+            self._expect("an episode cost more than the declared ceiling")
+        if self.run is None or not self.run.recall(group):
+            self._object("more logged episodes were given than were rehearsed")
+        self._keep_to_protocol(None)
 
     def _lost(self, body: dict[str, Any]) -> None:
         for k in body["ids"]:

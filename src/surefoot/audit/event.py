@@ -9,6 +9,7 @@ __all__ = ["COMMANDS", "INERT", "AuditedEvent"]
 COMMANDS = frozenset(
     {
         "opened",
+        "recalled",
         "asked",
         "told",
         "lost",

@@ -137,7 +137,7 @@ class RehearsedRun:
         self._z, self._precision = np.zeros(belief.latents), np.eye(belief.latents)
         self.left: str | None = None
         self.surprise, self._innovations, self._blocks = 0.0, 0.0, 0
-        self.due = self._cutoff = self._lost = 0
+        self.due = self._cutoff = self._lost = self._recalled = 0
         self.doubtful = False
         self._choices: list[tuple[int, int, float]] = []
         self._safe_alone = True
@@ -211,6 +211,13 @@ class RehearsedRun:
         self.doubtful = math.isclose(chance, LOST_ERROR, rel_tol=CLOSE)
         return f"{self._lost} of {opened} episodes are lost" if chance < LOST_ERROR else None
 
+    def recall(self, group: Group) -> bool:
+        """Logged episodes of the safe policy, which enter the first plan; whether so many were rehearsed."""
+        self._recalled += group.ids.size
+        self._learn(0, group)
+        self._for(0).known -= group.ids.size  # nobody asked for them
+        return self._recalled <= self._history
+
     def odd(self, group: Group, moves: list[IntArray] | None = None) -> bool:
         """Whether anything was reported that no training task does."""
         rows = [] if group.rows is None else group.rows.tolist()
@@ -267,7 +274,7 @@ class RehearsedRun:
 
     def follow(self, opened: int) -> bool:
         """Make the plan that is due if all it rests on is there; whether it was made."""
-        if not (opened >= self.due and self.due < self._episodes) or self._history:
+        if not (opened >= self.due and self.due < self._episodes) or self._recalled < self._history:
             return False
         ready = sum(part.known for time, part in self._waiting.items() if time <= self.due)
         if ready < self._enters(self.due) - self._cutoff:

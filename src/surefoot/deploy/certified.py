@@ -53,7 +53,7 @@ from surefoot.deploy.tracker import Batch, Episode, EpisodeTracker
 from surefoot.deploy.trust import Knowledge, TrustLevel, data_start, simulated_ceilings, trust_level
 from surefoot.deploy.turns import undivided
 from surefoot.deprecation import warn_renamed
-from surefoot.errors import AssumptionError, InvalidInput
+from surefoot.errors import AssumptionError, ConflictError, InvalidInput
 from surefoot.policy import Mixture, Policy
 from surefoot.policyset.schema import PolicySet
 from surefoot.stateful import Stateful
@@ -324,6 +324,16 @@ class CertifiedAgent(Stateful):
     def _take(self, report: Report) -> None:
         """A checked report takes effect: on the bounds at once, on everything else in ask order."""
         self._tracker.close(report)
+        self._check_ceilings(report)
+        if self._bounds.told(report.ids, report.policy_index, report.costs):
+            self._stale |= self._bounds_matter()
+        if self._followed is not None:
+            self._stay_inside(self._followed.told(report))
+        self._buffer.add(report)
+        self._settle()
+
+    def _check_ceilings(self, report: Report) -> None:
+        """The alarm where an episode cost more than was declared possible."""
         above = (report.costs > self._ceilings * (1.0 + 1e-9)).any(axis=0)
         if above.any():
             i = int(above.argmax())
@@ -331,12 +341,38 @@ class CertifiedAgent(Stateful):
                 f"an episode cost {report.costs[:, i].max():.4g} in {self._set.criterion.cost_names[i]}, above the declared ceiling "
                 f"{self._ceilings[i]:.4g}: an assumption is false"
             )
-        if self._bounds.told(report.ids, report.policy_index, report.costs):
-            self._stale |= self._bounds_matter()
+
+    @undivided
+    def recall(
+        self, reward: Any, costs: Any, *, initial_state: Any = None, transitions: Any = None, signals: Any = None
+    ) -> None:
+        """Logged episodes of the safe policy on this plant, before the first ask: as many as were rehearsed, at once or in parts.
+
+        Args:
+            reward, costs, initial_state, transitions, signals: of n episodes, as in :meth:`tell`.
+
+        Raises:
+            InvalidReport: they cannot be true.
+            ConflictError: they were not rehearsed: another trust level, more than the protocol has, or something was asked already.
+        """
+        n = np.atleast_1d(np.asarray(reward)).size
+        many = self._set.criterion.n_constraints
+        report = self._tracker.logged(Report.of(np.arange(n), reward, costs, initial_state, transitions, signals, many))
+        followed = self._followed
+        room = 0 if followed is None or self._tracker.opened else followed.missing_history
+        if followed is None or n > room:
+            raise ConflictError(
+                f"recall must give what was rehearsed, and before the first ask: at most {room} logged episodes now, got {n}; rehearse with "
+                "history=, or leave them out",
+                code="SF-CONFLICT-HISTORY",
+            )
+        self._tracker.turns.changes()
+        self._check_ceilings(report)
+        followed.recall(
+            report.outcomes, initial_state=report.initial_state, transitions=report.transitions, signals=report.signals
+        )
         if self._followed is not None:
-            self._stay_inside(self._followed.told(report))
-        self._buffer.add(report)
-        self._settle()
+            self._stay_inside(None)
 
     @undivided
     def leave_protocol(self, reason: str) -> None:

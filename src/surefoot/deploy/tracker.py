@@ -197,6 +197,14 @@ class EpisodeTracker(Stateful):
             index = np.array([self._pending[k] for k in number], dtype=np.int64)
         except KeyError:
             index = np.array([self._policy_of(k) for k in number], dtype=np.int64)
+        return self._possible(report, index)
+
+    def logged(self, report: Report) -> Report:
+        """The same for episodes of the safe policy that were logged before anything was asked; their ids mean nothing."""
+        return self._possible(report, np.zeros(report.ids.size, dtype=np.int64))
+
+    def _possible(self, report: Report, index: IntArray) -> Report:
+        """A report of these policies (n,), if everything in it can be true."""
         low, high = self.return_range
         reach = max(abs(low), abs(high)) if math.isfinite(high - low) else 0.0
         units = "check units and discounting"

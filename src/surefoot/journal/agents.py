@@ -284,6 +284,17 @@ class UncertifiedAgent(Stateful):
         self._agent.tell(np.array(own, dtype=np.int64), report.reward[mine], report.costs[mine], **wanted)
         self._stale = True
 
+    def recall(self, reward: Any, costs: Any, **optional: Any) -> None:
+        """Logged episodes: nothing was rehearsed.
+
+        Raises:
+            ConflictError: always.
+        """
+        raise ConflictError(
+            f"recall needs trust='rehearsed' and the library's own agent, got agent {self._name!r}; leave it out",
+            code="SF-CONFLICT-HISTORY",
+        )
+
     def lost(self, ids: Any) -> None:
         """See :class:`~surefoot.deploy.certified.CertifiedAgent`: here the agent is told, if it can be."""
         number = self._tracker.forget(ids)

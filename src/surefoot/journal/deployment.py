@@ -27,6 +27,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any, Literal, Self, Unpack, overload
 
+import numpy as np
+
 from surefoot.arrays import check_integer, check_real, freeze
 from surefoot.audit import Verification, verify
 from surefoot.deploy.report import Report, episode_ids
@@ -234,6 +236,39 @@ class Deployment(Session):
             books = Known.outlined(transaction, outline)
             fresh = [k for k in number.tolist() if not lost_before(books, k)]
             return ([held("lost", {"ids": fresh, **who})] if fresh else []), None
+
+        self._operate(work, instead)
+
+    def recall(
+        self,
+        reward: Any,
+        costs: Any,
+        *,
+        initial_state: Any = None,
+        transitions: Any = None,
+        signals: Any = None,
+        by: str | None = None,
+    ) -> None:
+        """Give logged episodes of the safe policy on this plant, before the first ask: see
+        :meth:`~surefoot.deploy.certified.CertifiedAgent.recall`. Saying it again gives further episodes.
+
+        Raises:
+            InvalidReport: they cannot be true; nothing is recorded.
+            ConflictError: they were not rehearsed, or an episode was asked already.
+        """
+        n = np.atleast_1d(np.asarray(reward)).size
+        many, who = self.policy_set.criterion.n_constraints, who_acts(by)
+        report = Report.of(np.arange(n), reward, costs, initial_state, transitions, signals, many)
+        body = {name: value for name, value in report.body().items() if name != "ids"}
+
+        def work(transaction: Transaction, state: DeploymentState) -> tuple[list[Entry], None]:
+            return state.advance("recalled", {**body, **who}), None
+
+        def instead(transaction: Transaction, outline: Outline) -> tuple[list[Entry], None]:
+            raise ConflictError(
+                "recall needs a deployment that plans, and this one is degraded; recover it first",
+                code="SF-CONFLICT-DEGRADED",
+            )
 
         self._operate(work, instead)
 

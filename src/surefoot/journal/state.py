@@ -272,6 +272,9 @@ class DeploymentState(Stateful):
             self.selective_losses.declared_lost(body["ids"])
         elif kind == "approved":
             self._approve(body)
+        elif kind == "recalled":
+            report = Report.recorded({**body, "ids": list(range(len(body["reward"])))})
+            self.agent.recall(**{name: value for name, value in report.arguments().items() if name != "ids"})
         elif kind == "opened":
             self._check_first()
         elif kind in _STEERING:

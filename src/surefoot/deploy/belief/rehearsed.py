@@ -252,6 +252,11 @@ class RehearsedPlan(Stateful):
             objective=self.planner.returns, rows=rows[None], names=("the belief",), limits=limits, candidate=0, kappa=0.0, cap=1.0
         )  # fmt: skip
 
+    @property
+    def missing_history(self) -> int:
+        """How many logged episodes were rehearsed and not given yet."""
+        return self.rung.history - self._recalled
+
     def recall(self, outcomes: Any, **more: Any) -> None:
         """Logged episodes of the safe policy; see :meth:`~surefoot.deploy.belief.planner.BeliefPlanner.recall`."""
         self.planner.recall(outcomes, **more)

@@ -85,6 +85,7 @@ _WORDS: dict[str, Callable[[dict[str, Any], Names], str]] = {
     "opened": lambda body, _: (
         f"opened with {plural(int(body['cells']), 'cell')} and {plural(int(body['policies']), 'policy', 'policies')}"
     ),
+    "recalled": lambda body, _: f"{plural(len(body['reward']), 'logged episode')} of the safe policy given",
     "asked": _asked,
     "told": lambda body, _: f"episodes {_ids(body['ids'])} reported",
     "lost": lambda body, _: f"episodes {_ids(body['ids'])} declared lost",
