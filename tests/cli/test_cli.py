@@ -28,7 +28,7 @@ MALFORMED = [
     ("fly", "No such command 'fly'"),
     ("train", "Missing argument"),
     ("train gridworld", "Missing option '--out'"),
-    ("train moon --out x.sf", "'moon' is not one of 'gridworld', 'gridworld-published'"),
+    ("train moon --out x.sf", "SF-ARGUMENT-CHOICE: family "),
     ("train gridworld --out x.sf --tasks many", "'many' is not a valid integer"),
     ("train gridworld --out x.sf --tasks 1", "SF-ARGUMENT-RANGE: tasks "),
     ("train gridworld --out x.sf --cells 0", "SF-ARGUMENT-RANGE: cells "),

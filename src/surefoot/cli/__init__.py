@@ -18,10 +18,11 @@ COMMANDS = {
     "calibrate": "Choose the multiplier of a baseline's calibrated preset on training tasks.",
     "plan": "Forecast from a policy set how many real episodes a deployment will need.",
     "deploy": "Operate a durable deployment: open, ask, tell, pause, abort, verify, ...",
+    "rehearse": "Certify a whole deployment by running it on fresh simulated plants.",
     "reproduce": "Reproduce a published experiment: logs, figures and a report in a new directory.",
     "serve": "Serve a deployment over HTTP, for controllers in any language.",
     "show": "Describe a policy set in plain words.",
-    "train": "Train a policy set on a built-in task family.",
+    "train": "Train a policy set on a family of tasks.",
     "validate": "Try an agent's guarantee on tasks and reports that make it hard.",
 }
 

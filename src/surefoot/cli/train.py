@@ -7,11 +7,9 @@ from pathlib import Path
 
 import click
 
-FAMILIES = {"gridworld": "truncated", "gridworld-published": "published"}
-
 
 @click.command(name="train")
-@click.argument("family", type=click.Choice(sorted(FAMILIES)))
+@click.argument("family")
 @click.option(
     "--out", required=True, type=click.Path(path_type=Path), help="Policy-set file to write; it must not exist."
 )
@@ -54,20 +52,22 @@ def command(
 ) -> None:
     """Train a policy set on FAMILY and write it to a file.
 
+    FAMILY is gridworld, gridworld-published, another built-in family (zoned-gridworld:4, lake, ...), or MODULE:NAME of your own.
+
     Training again because of what a hold-out showed? Name that policy set with --previous.
 
     \b
     Example:  surefoot train gridworld --cells 30 --out gridworld.sf
     """
+    from surefoot.cli.families import find_family
     from surefoot.cli.show import describe_text
     from surefoot.errors import OutputExists
     from surefoot.policyset.file import describe, load
-    from surefoot.tasks.gridworld import NoisyGridworld
     from surefoot.training.pipeline import train
 
     if out.exists():
         raise OutputExists(f"out must be a new file, got {out}, which exists; choose another name")
-    world = NoisyGridworld(FAMILIES[family])  # type: ignore[arg-type]
+    world = find_family(family)
     policy_set = train(
         world,
         tasks=tasks,

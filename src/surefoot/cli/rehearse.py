@@ -1,0 +1,114 @@
+"""``surefoot rehearse``."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import click
+
+from surefoot.cli.exit_codes import ASSUMPTION
+
+
+@click.command(name="rehearse")
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option(
+    "--family", "name", required=True,
+    help="Where the real plant comes from: gridworld, zoned-gridworld:4, ..., or MODULE:NAME of your own.",
+)  # fmt: skip
+@click.option(
+    "--out", required=True, type=click.Path(path_type=Path), help="Policy-set file to write; it must not exist."
+)
+@click.option("--episodes", required=True, type=int, help="Episodes that the real deployment will learn from.")
+@click.option("--plants", default=500, show_default=True, help="Fresh simulated plants; the more, the bolder the rung.")
+@click.option("--alpha", default=0.05, show_default=True, help="Share of deployments that may ever exceed a limit.")
+@click.option(
+    "--delta-coverage", default=0.05, show_default=True, help="Error probability of the certificate, over all looks."
+)
+@click.option("--batch", default=1, show_default=True, help="Episodes that are asked at once.")
+@click.option("--delay", default=0, show_default=True, help="Episodes that may be asked before one is told.")
+@click.option("--lost", default=0.0, show_default=True, help="Share of the reports that never come.")
+@click.option("--history", default=0, show_default=True, help="Logged episodes of the safe policy, told first.")
+@click.option("--exposure", default=1.0, show_default=True, help="Most weight that is ever off the safe policy.")
+@click.option(
+    "--ladder", help="Boldness of the rungs, from cautious to bold: 4,3.5,3.  [default: a dozen from 4.5 to 2]"
+)
+@click.option(
+    "--evidence", default="all", show_default=True, type=click.Choice(["all", "returns"]),
+    help="What the plant will report besides returns and costs: 'all' with transitions, 'returns' without.",
+)  # fmt: skip
+@click.option(
+    "--belief-tasks", default=500, show_default=True, help="Tasks to learn a belief from, if the policy set has none."
+)
+@click.option(
+    "--previous", type=click.Path(path_type=Path),
+    help="Policy set whose rehearsal was seen last, if another one than PATH: this is then counted as the next look.",
+)  # fmt: skip
+@click.option(
+    "--checkpoint",
+    type=click.Path(path_type=Path),
+    help="Folder that keeps finished runs, to go on after an interruption.",
+)
+@click.option("--seed", default=0, show_default=True, help="Of plants and runs.")
+@click.option("--workers", default=1, show_default=True, help="Processes; results do not depend on it.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+def command(
+    path: Path, name: str, out: Path, episodes: int, plants: int, alpha: float, delta_coverage: float, batch: int, delay: int, lost: float,
+    history: int, exposure: float, ladder: str | None, evidence: str, belief_tasks: int, previous: Path | None, checkpoint: Path | None,
+    seed: int, workers: int, as_json: bool,
+) -> None:  # fmt: skip
+    """Rehearse the deployment of the policy set in the file PATH on fresh simulated plants.
+
+    Every rung of a ladder from cautious to bold is run on every plant, and runs that break a limit are counted. The boldest rung that passes is
+    written to a new policy-set file, which can be deployed with --trust rehearsed. Leaves with status 3 where no rung passes.
+
+    \b
+    Example:  surefoot rehearse set.sf --family zoned-gridworld:4 --episodes 10000 --workers 2 --out rehearsed.sf
+    """
+    from surefoot.cli.families import find_family
+    from surefoot.errors import InvalidInput, OutputExists
+    from surefoot.policyset.file import load
+    from surefoot.protocol import Protocol
+    from surefoot.rehearsal import rehearse
+
+    if out.exists():
+        raise OutputExists(f"out must be a new file, got {out}, which exists; choose another name")
+    protocol = Protocol(batch=batch, delay=delay, lost=lost, history=history, exposure=exposure)
+    rungs = None if ladder is None else _numbers(ladder)
+    policy_set, family = load(path), find_family(name)
+    if evidence not in policy_set.beliefs:
+        if not hasattr(family, "cmdp"):
+            raise InvalidInput(
+                f"policy set must have a belief about {family.name}, got none; train it with surefoot.gym.train_simulated(..., cells=None)",
+                code="SF-ARGUMENT-MISSING",
+            )
+        from surefoot.training.belief import learn_belief
+
+        if not as_json:
+            click.echo(f"learning a belief from {belief_tasks} tasks first", err=True)
+        policy_set = learn_belief(
+            policy_set, family, tasks=belief_tasks, evidence=evidence, seed=seed, workers=workers, progress=not as_json  # type: ignore[arg-type]
+        )  # fmt: skip
+    found = rehearse(
+        policy_set, family, episodes=episodes, plants=plants, alpha=alpha, delta_coverage=delta_coverage, protocol=protocol, ladder=rungs,
+        evidence=evidence, seed=seed, workers=workers, progress=not as_json, checkpoint=checkpoint,
+        previous=None if previous is None else load(previous),
+    )  # fmt: skip
+    assert found.policy_set is not None
+    found.policy_set.save(out)
+    click.echo(json.dumps(found.data()) if as_json else found.text)
+    if found.chosen is None:
+        sys.exit(ASSUMPTION)
+
+
+def _numbers(text: str) -> list[float]:
+    from surefoot.errors import InvalidInput
+
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        raise InvalidInput(
+            f"ladder must be numbers with commas between them, got {text!r}; e.g. --ladder 4,3.5,3",
+            code="SF-ARGUMENT-SYNTAX",
+        ) from None
