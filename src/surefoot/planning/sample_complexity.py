@@ -75,6 +75,8 @@ __all__ = [
 
 EXPONENTS = (0.125, 0.25, 0.5, 0.75, 1.0, 1.5)
 """``s``."""
+SCREEN = 0.25
+"""That of ``s`` at which the pair of cell and alternative is chosen."""
 THRESHOLDS = (0.05, 0.1, 0.2, 0.4, 0.6)
 """``theta`` in units of eps."""
 PLAYED = 1.0 - 1e-5
@@ -231,25 +233,23 @@ def _transition_budgets(
     n, j = len(policy_set.cells), paths.tables.shape[0]
     plays, episodes = np.full((n, j), np.inf), np.full(n, np.inf)
     levels = start - alternatives.log_weights
-    visits = paths.visits()
+
+    def needed(q: int, r: int, s: float) -> FloatArray:
+        """(J,) ``beta / a_j``; negative where a policy loses wealth."""
+        told = 1.0 - paths.mean_power(ratios[:, q, r], s)
+        told[np.abs(told) < ROUNDING] = 0.0
+        with np.errstate(divide="ignore"):
+            return np.asarray((s * float(levels[q, r]) + error) / told)
+
     for q in range(n):
-        with np.errstate(invalid="ignore"):
-            # Which pair is worth a closer look: the one that grows fastest, on average, under the policy that tells least.
-            growth = (
-                np.where(visits[:, :, None] > 0.0, visits[:, :, None] * ratios[None, :, q], 0.0).sum(axis=1).min(axis=0)
-            )
-            r = int(np.where(np.isfinite(levels[q]), growth / levels[q], -np.inf).argmax())
-        if not growth[r] > 0.0:
-            continue
-        for s in EXPONENTS:
-            told = 1.0 - paths.mean_power(ratios[:, q, r], s)
-            told[np.abs(told) < ROUNDING] = 0.0
-            beta = s * float(levels[q, r]) + error
-            if told.min() >= 0.0 and (told > 0.0).any():
-                with np.errstate(divide="ignore"):
-                    needed = beta / told
-                if needed.max() < episodes[q] or (np.isinf(episodes[q]) and needed.min() < plays[q].min()):
-                    plays[q], episodes[q] = needed, needed.max()
+        pairs = np.flatnonzero(np.isfinite(levels[q])).tolist()
+        # The pair is chosen at one exponent, then the exponent.
+        first = {r: found for r in pairs if (found := needed(q, r, SCREEN)).min() > 0.0}
+        if first:
+            r = min(first, key=lambda r: (float(first[r].max()), float(first[r].min())))
+            options = [found for s in EXPONENTS if (found := needed(q, r, s)).min() > 0.0]
+            plays[q] = min(options, key=lambda found: (float(found.max()), float(found.min())))
+            episodes[q] = plays[q].max()
     return plays, episodes
 
 
@@ -272,7 +272,6 @@ class _Paths:
     place: IntArray
     resting: Any
     steps: int
-    n_support: int
 
     @staticmethod
     def of(policy_set: PolicySet, task: TabularCMDP) -> _Paths:
@@ -293,9 +292,8 @@ class _Paths:
         signals = np.where(taken[:, None], task.signals, np.nan)
         steady = (np.nanmax(signals, axis=3) == np.nanmin(signals, axis=3)).all(axis=1)
         resting = (stays | ~taken).all(axis=2) & steady
-        return _Paths(
-            tables, task.start, entries, task.probabilities, place, resting, Simulator(task, tables).horizon, keys.size
-        )
+        steps = Simulator(task, tables).horizon
+        return _Paths(tables, task.start, entries, task.probabilities, place, resting, steps)
 
     def _moves(self, factor: FloatArray) -> FloatArray:
         """(J, S, S) probabilities of moves, each entry (E,) times ``factor``; none from where an episode has ended."""
@@ -305,22 +303,6 @@ class _Paths:
             np.add.at(moves[k], (s, t), self.tables[k, s, a] * self.probability * factor)
         moves[self.resting] = 0.0
         return moves
-
-    def visits(self) -> FloatArray:
-        """(J, E') expected number of times that each entry of the cells' support is seen in an episode."""
-        s, a, _ = self.entries.T
-        moves = self._moves(np.ones(self.probability.size))
-        now = np.broadcast_to(self.start, (len(self.tables), self.start.size)).copy()
-        total = np.zeros_like(now)
-        for _ in range(self.steps):
-            total += now
-            now = np.einsum("js,jst->jt", now, moves)
-            if now.max() < 1e-15:
-                break
-        total[self.resting] = 0.0
-        found = np.zeros((len(self.tables), self.n_support))
-        found[:, self.place] = total[:, s] * self.tables[:, s, a] * self.probability
-        return found
 
     def mean_power(self, logs: FloatArray, s: float) -> FloatArray:
         """(J,) ``E[prod exp(-s logs)]`` along an episode, ``logs`` (E',) on the cells' support."""
@@ -452,7 +434,8 @@ class Bound:
     def episodes(self, eps: float) -> float:
         """``N(eps)``; infinite where the cells are too wide for this eps."""
         eps = check_real("eps", eps, low=0.0, open_low=True)
-        return self._ramp + min(self.settled(eps), self.counted(eps))
+        settled = self.settled(eps)
+        return self._ramp + min(settled, self.counted(eps, settled))
 
     def settled(self, eps: float) -> float:
         """Episodes after which *every* mixture is eps-optimal, from evidence that all policies provide; infinite where there is none."""
@@ -464,12 +447,12 @@ class Bound:
     def _harmless(self, among: IntArray, eps: float) -> bool:
         return all(self._losses.worst(int(l), among) <= eps for l in np.intersect1d(among, self.candidates))
 
-    def counted(self, eps: float) -> float:
-        """The sum over candidates."""
+    def counted(self, eps: float, most: float = math.inf) -> float:
+        """The sum over candidates; any number above ``most`` where it is larger than that."""
         total = 0.0
         for cell in self.candidates.tolist():
             total += min(float(self.budgets.episodes[cell]), self._with_candidate(cell, eps))
-            if math.isinf(total):
+            if math.isinf(total) or total > most:
                 break
         return total
 
