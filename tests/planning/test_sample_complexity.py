@@ -443,7 +443,11 @@ def test_runs_on_the_hard_instance_stay_within_the_count(hard_set: sf.PolicySet,
     assert truth.optimum == pytest.approx(HARD.optimal_value(number))
     bound, eps, counts = sample_complexity(hard_set, truth, Use(pending=200)), HARD.accuracy, []
     for seed in range(4):
-        trace = play(sf.CertifiedAgent(hard_set, seed=seed, ramp=0), task, 30_000, seed, largest_batch=200)
+        agent = sf.CertifiedAgent(hard_set, seed=seed, ramp=0)
+        trace = play(agent, task, 30_000, seed, largest_batch=200)
+        assert not agent.ever_rejected[
+            bound.cell
+        ]  # such a run, of which there are at most delta, is outside of the statement
         bad = trace.reward < truth.optimum - eps * (1 + 1e-9)
         counts.append(int((np.diff(np.r_[0, trace.ends]) * bad).sum()))
     assert max(counts) <= bound.episodes(eps * (1 + 1e-9))
