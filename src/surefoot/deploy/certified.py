@@ -219,6 +219,11 @@ class CertifiedAgent(Stateful):
         return self._tracker.open_episodes
 
     @property
+    def left_protocol(self) -> str | None:
+        """Why this deployment is no longer what was rehearsed, or ``None``."""
+        return None if self._rehearsed is None else self._rehearsed.left
+
+    @property
     def together(self) -> int | None:
         """How many episodes may be asked at once before what is asked is no longer what was rehearsed; ``None``: any number."""
         return None if self._rehearsed is None else self._rehearsed.together(self._tracker.opened)

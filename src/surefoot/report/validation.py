@@ -45,6 +45,7 @@ def render_validation(summary: Mapping[str, Any]) -> str:
     procedures = summary.get("procedures", ())
     if procedures:
         lines += ["", *text_table([PROCEDURES, *map(_procedure, procedures)], left=(0, 1, 2, 7))]
+    lines += [_protocol(row) for row in summary["rows"] if (row.get("protocol") or {}).get("left")]
     causes = _causes(summary["rows"])
     lines += [_error(row) for row in summary["rows"] if row["errors"]["count"]]
     lines += [
@@ -92,6 +93,15 @@ def _procedure(row: Mapping[str, Any]) -> list[str]:
 def _error(row: Mapping[str, Any]) -> str:
     errors = row["errors"]
     return f"{row['agent']} raised in {errors['count']} runs of {row['scenario']}, first: {errors['first']}"
+
+
+def _protocol(row: Mapping[str, Any]) -> str:
+    found = row["protocol"]
+    median = found["episodes"]["quantiles"]["0.5"]
+    return (
+        f"{row['agent']} left its protocol in {found['left']} of {row['runs']} runs of {row['scenario']}, half of them within {median:.0f} episodes; "
+        f"violating after that: {_rate(found['violations_after'])}"
+    )
 
 
 def _rate(rate: Mapping[str, Any]) -> str:

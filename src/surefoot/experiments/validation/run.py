@@ -23,7 +23,17 @@ from surefoot.experiments.registry import check_agents
 from surefoot.experiments.validation.calibration import MaxWealth, find_nulls, run_null
 from surefoot.experiments.validation.heavy import RareCatastrophes
 from surefoot.experiments.validation.procedure import Attempt, run_procedure
-from surefoot.experiments.validation.scenarios import LONG, PROCEDURES, SCENARIOS, TaskSampler, World, worst_tasks
+from surefoot.experiments.validation.scenarios import (
+    DENSITY_RATIO,
+    FOR_REHEARSED,
+    LONG,
+    PROCEDURES,
+    SCENARIOS,
+    TaskSampler,
+    World,
+    dearest,
+    worst_tasks,
+)
 from surefoot.experiments.validation.summary import (
     CONFIDENCE,
     LEVEL,
@@ -36,10 +46,12 @@ from surefoot.experiments.validation.summary import (
 from surefoot.experiments.validation.trial import Job, Outcome, TrialSettings, play_jobs
 from surefoot.parallel import map_tasks
 from surefoot.policyset.schema import PolicySet
+from surefoot.rehearsal import rehearse
+from surefoot.training.belief import learn_belief
 from surefoot.training.pipeline import train
 from surefoot.version import VERSION
 
-__all__ = ["Training", "validate"]
+__all__ = ["Training", "playable", "validate"]
 
 SCHEMA = 1
 CHUNK = 10
@@ -58,12 +70,14 @@ class Training:
 
     Attributes:
         cells, policies, tasks, holdout: as in :func:`surefoot.train`.
+        plants: that a rehearsal meets, where an agent rests on one; deployments are as long as the runs.
     """
 
     cells: int = 60
     policies: int = 30
     tasks: int = 500
     holdout: int = 200
+    plants: int = 200
 
 
 def validate(
@@ -71,7 +85,7 @@ def validate(
     family: Any,
     agents: Sequence[str],
     *,
-    scenarios: Sequence[str] = tuple(SCENARIOS),
+    scenarios: Sequence[str] | None = None,
     runs: int = 1000,
     episodes: int = 4000,
     calibration_runs: int = 2000,
@@ -91,7 +105,7 @@ def validate(
         out: new directory.
         family: the distribution over tasks.
         agents: names from the registry.
-        scenarios: keys of :data:`SCENARIOS`.
+        scenarios: keys of :data:`SCENARIOS`; by default all that all agents can play.
         runs: per agent and scenario; scenarios whose runs take long (:data:`LONG`) get one for so many.
         episodes: per run.
         calibration_runs: per position of the truth; 0 leaves the calibration out.
@@ -109,9 +123,12 @@ def validate(
         InvalidInput: an argument out of range, an unknown agent or scenario.
         OutputExists: ``out`` is there already.
     """
+    scenarios = tuple(playable(agents)) if scenarios is None else scenarios
     _check(agents, scenarios, runs, episodes, calibration_runs, delta, seed, workers)
     directory, began = new_directory(out), time.perf_counter()
     sizes = training or Training()
+    if policy_set is None and any(map(_rests_on_rehearsal, agents)):
+        policy_set = _rehearse(family, sizes, episodes, delta, seed, workers, strict, progress)
     main = _world(family, policy_set, coarse_set, outside, sizes, delta, seed, workers, strict, progress)
     worlds = {"main": main}
     if "heavy" in scenarios:
@@ -182,6 +199,48 @@ def _check(
         raise InvalidInput(
             f"scenarios must be among {', '.join(SCENARIOS)}, got {got}; list some of them", code="SF-ARGUMENT-CHOICE"
         )
+    beyond = [name for name in scenarios if name not in playable(agents)]
+    if beyond:
+        raise InvalidInput(
+            f"scenarios of a rehearsed agent must be among {', '.join(FOR_REHEARSED)}, got {beyond[0]!r}; leave it out",
+            code="SF-ARGUMENT-COMBINATION",
+        )
+
+
+def playable(agents: Sequence[str]) -> tuple[str, ...]:
+    """The scenarios that all of these agents can play."""
+    return FOR_REHEARSED if any(map(_rests_on_rehearsal, agents)) else tuple(SCENARIOS)
+
+
+def _rests_on_rehearsal(agent: str) -> bool:
+    return agent.partition(":")[0] == "rehearsed"
+
+
+def _rehearse(
+    family: Any, sizes: Training, episodes: int, delta: float, seed: int, workers: int, strict: bool, progress: bool
+) -> PolicySet:
+    """A policy set with a belief and the certificate of a rehearsal at ``alpha = delta``.
+
+    Raises:
+        AssumptionError: no rung was accepted.
+    """
+    trained = train(
+        family, tasks=sizes.tasks, holdout=sizes.holdout, cells=sizes.cells, policies=sizes.policies, delta=delta, seed=seed, strict=strict,
+        workers=workers, progress=progress,
+    )  # fmt: skip
+    believing = learn_belief(trained, family, tasks=sizes.tasks, seed=seed, workers=workers, progress=progress)
+    found = rehearse(
+        believing,
+        family,
+        episodes=episodes,
+        plants=sizes.plants,
+        alpha=delta,
+        seed=seed,
+        workers=workers,
+        progress=progress,
+    )
+    assert found.policy_set is not None
+    return found.policy_set
 
 
 def _world(
@@ -227,6 +286,10 @@ class _Bench:
             return self.edges()
         if scenario == "outside":
             return self.sampler.outside()
+        if scenario == "reweighted":
+            world = self._worlds["main"]
+            rng = np.random.default_rng([self._settings.seed, 1 + list(SCENARIOS).index(scenario)])
+            return dearest(world, np.asarray(world.family.sample(DENSITY_RATIO * runs, rng), dtype=np.float64))
         family = self._worlds["heavy" if scenario == "heavy" else "main"].family
         rng = np.random.default_rng([self._settings.seed, 1 + list(SCENARIOS).index(scenario)])
         return np.asarray(family.sample(runs, rng), dtype=np.float64)

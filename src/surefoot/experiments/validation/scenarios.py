@@ -11,10 +11,16 @@ late        fresh tasks, expensive episodes told so late that the agent gives th
 starts      whole procedures (:mod:`.procedure`): some tasks start where no training task does
 support     the same with transitions that no training task makes
 looks       the same with policy sets trained again and again until one is accepted
+batches     fresh tasks, asked in batches whatever the agent was rehearsed with
+reweighted  of every two fresh tasks the one on which the safe policy costs more: a law of density ratio at most two against the family
 =========== ==========================================================================================================
 
 The edge of cell i on the way from its centre ``a`` to ``b`` is found by bisection: the largest t for which the task with parameters
 ``a + t (b - a)`` is still in the cell. There the cell's bounds on costs are tight.
+
+What a rehearsal certifies is the average over the family, so ``rehearsed`` is judged at alpha on ``family`` and at two alpha on ``reweighted``:
+of r draws from a law with density f the largest by any order has density at most ``r f``. On ``lost``, ``late`` and ``batches`` it leaves its
+protocol; judged are the mixtures after that, which rest on data bounds, at delta. Scenarios that train policy sets of their own are not for it.
 
 Letters: N cells, T tasks, p parameters.
 """
@@ -27,12 +33,23 @@ from dataclasses import dataclass
 import numpy as np
 
 from surefoot.arrays import FloatArray, IntArray
+from surefoot.cmdp.evaluate import evaluate
 from surefoot.errors import InvalidInput
 from surefoot.experiments.validation.truth import Truth, library_tables
 from surefoot.policyset.schema import PolicySet
 from surefoot.tasks.family import TabularFamily
 
-__all__ = ["LONG", "PROCEDURES", "SCENARIOS", "TaskSampler", "World"]
+__all__ = [
+    "AS_REHEARSED",
+    "DENSITY_RATIO",
+    "FOR_REHEARSED",
+    "LONG",
+    "PROCEDURES",
+    "SCENARIOS",
+    "TaskSampler",
+    "World",
+    "dearest",
+]
 
 SCENARIOS = {
     "family": "tasks drawn from the family",
@@ -45,10 +62,17 @@ SCENARIOS = {
     "starts": "trained anew in every run; some tasks start where no training task does",
     "support": "trained anew in every run; some tasks move where no training task does",
     "looks": "trained anew, again and again, until a policy set is accepted",
+    "batches": "episodes asked in batches that were not rehearsed",
+    "reweighted": "tasks of a law with density ratio 2 against the family",
 }
 """Name to what stands in tables and figures."""
 PROCEDURES = ("starts", "support", "looks")
 """Scenarios whose every run trains policy sets of its own."""
+DENSITY_RATIO = 2
+AS_REHEARSED = {"family": 1, "reweighted": DENSITY_RATIO}
+"""Scenarios in which what was rehearsed is promised, at so many times alpha."""
+FOR_REHEARSED = ("family", "outside", "lost", "late", "batches", "reweighted")
+"""Scenarios that deploy the policy set that was rehearsed, on tasks that need no cells to be found."""
 LONG = {"late": 5, "starts": 5, "support": 5, "looks": 5}
 """Scenarios whose runs take long get one run for so many of the others."""
 
@@ -191,6 +215,16 @@ class TaskSampler:
                     point[axis] = end + sign * share * width[axis]
                     points.append(point)
         return points
+
+
+def dearest(world: World, points: FloatArray) -> FloatArray:
+    """(T, p) of every :data:`DENSITY_RATIO` neighbours among ``points`` the one on which the safe policy costs most, as a share of a limit."""
+    limits = np.maximum(world.family.criterion.cost_limits, np.finfo(float).tiny)
+    safe = world.policy_set.safe_policy
+    costs = np.array([(evaluate(world.family.cmdp(point), safe).costs / limits).max(initial=0.0) for point in points])
+    groups = costs.reshape(-1, DENSITY_RATIO)
+    result: FloatArray = points.reshape(len(groups), DENSITY_RATIO, -1)[np.arange(len(groups)), groups.argmax(axis=1)]
+    return result
 
 
 def worst_tasks(points: FloatArray, score: Callable[[int], float], most: int) -> FloatArray:

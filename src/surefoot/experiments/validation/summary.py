@@ -7,6 +7,8 @@ every other row is *measured*. A judged row fails when one of three one-sided bi
 * the rate of runs in which the lowest-index cell of the real task was rejected is at most ``delta_e``;
 * the rate of runs in which some data bound fell below the real cost of its policy is at most ``delta_b``.
 
+Under ``rehearsed`` the first is tested at the share alpha that the rehearsal certifies, times the density ratio of the scenario's law against the
+family; where deployments left their protocol, what violates after that is tested at ``delta``, as a fourth test.
 A correct agent fails a row with probability at most ``3 LEVEL``.
 Whole procedures have rows of their own: the rate of wrong acceptances is at most half of ``delta_coverage``, at the same level.
 A run in which the agent raised an error fails its row, judged or not. Letters: n runs, k failures.
@@ -24,7 +26,7 @@ import numpy as np
 from surefoot.assumptions import ASSUMES
 from surefoot.experiments.validation.calibration import KINDS, POSITIONS, MaxWealth
 from surefoot.experiments.validation.procedure import ALLOWED, P_MAX, Attempt
-from surefoot.experiments.validation.scenarios import SCENARIOS
+from surefoot.experiments.validation.scenarios import AS_REHEARSED, SCENARIOS
 from surefoot.experiments.validation.trial import Outcome
 from surefoot.experiments.validation.truth import CAUSES, NO_CLAIM
 from surefoot.stats.binomial import clopper_pearson, rate_test
@@ -52,10 +54,15 @@ def rows_of(outcomes: Sequence[Outcome], delta: float) -> list[dict[str, Any]]:
 def _row(key: tuple[str, str, bool], runs: list[Outcome], delta: float) -> dict[str, Any]:
     agent, scenario, judged = key
     trust = runs[0].trust
-    violations = rate([o.violating > 0 for o in runs], delta if judged else None)
+    violations = rate([o.violating > 0 for o in runs], _allowed(scenario, runs, delta) if judged else None)
+    protocol = _protocol(runs, delta if judged else None) if trust == "rehearsed" else None
     eliminations = _events([o.eliminated for o in runs], runs[0].elimination_delta if judged else None)
-    bounds = _events([o.bound_failed for o in runs], runs[0].bounds_delta if judged else None)
-    tests = [r["passed"] for r in (violations, eliminations, bounds) if r is not None and r["passed"] is not None]
+    # Inside its protocol a rehearsed deployment does not rest on the ceilings and the margin that data bounds need.
+    rests_on_data = judged and not (trust == "rehearsed" and any(o.left is None for o in runs))
+    bounds = _events([o.bound_failed for o in runs], runs[0].bounds_delta if rests_on_data else None)
+    after = None if protocol is None else protocol["violations_after"]
+    rates = (violations, eliminations, bounds, after)
+    tests = [r["passed"] for r in rates if r is not None and r["passed"] is not None]
     errors = [o.error for o in runs if o.error is not None]
     causes = Counter(o.cause for o in runs if o.cause is not None)
     return {
@@ -69,6 +76,7 @@ def _row(key: tuple[str, str, bool], runs: list[Outcome], delta: float) -> dict[
         "causes": {cause: causes.get(cause, 0) for cause in CAUSES},
         "eliminations": eliminations,
         "bound_failures": bounds,
+        "protocol": protocol,
         "alarms": _alarms(runs),
         "largest_excess": max(o.excess for o in runs),
         "violating_episodes": sum(o.violating for o in runs),
@@ -76,6 +84,27 @@ def _row(key: tuple[str, str, bool], runs: list[Outcome], delta: float) -> dict[
         "regret": _quantiles([o.regret for o in runs if o.regret is not None]),
         "errors": {"count": len(errors), "first": errors[0] if errors else None},
         "passed": False if errors else all(tests) if judged else None,
+    }
+
+
+def _allowed(scenario: str, runs: Sequence[Outcome], delta: float) -> float | None:
+    """Promised share of violating runs; ``None`` where a rehearsed deployment was used as nobody rehearsed it."""
+    if runs[0].trust != "rehearsed":
+        return delta
+    alpha = runs[0].alpha
+    if alpha is None or scenario not in AS_REHEARSED:
+        return None
+    left = any(o.left is not None for o in runs)
+    return min(1.0, AS_REHEARSED[scenario] * alpha + (delta if left else 0.0))
+
+
+def _protocol(runs: Sequence[Outcome], delta: float | None) -> dict[str, Any]:
+    """How many deployments left what was rehearsed, when, and whether they violated after that."""
+    left = [o for o in runs if o.left is not None]
+    return {
+        "left": len(left),
+        "episodes": _quantiles([o.left for o in left if o.left is not None]),
+        "violations_after": rate([o.violating_after > 0 for o in left], delta) if left else None,
     }
 
 

@@ -25,11 +25,13 @@ from surefoot.deploy.tracker import Batch
 from surefoot.errors import SurefootError
 from surefoot.experiments.registry import AgentContext, AgentOptions, make_agent
 from surefoot.experiments.validation.delivery import ADVERSARIES, OVERDUE, OVERDUE_EPISODES, Adversary
-from surefoot.experiments.validation.scenarios import SCENARIOS, World
+from surefoot.experiments.validation.scenarios import AS_REHEARSED, SCENARIOS, World
 from surefoot.experiments.validation.truth import Truth, assumption_holds, cause_of, library_tables
 
 __all__ = ["Job", "Outcome", "TrialSettings", "play_jobs"]
 
+CERTIFIED = ("rehearsed", "rehearsed::all", "rehearsed::returns")
+"""Agents that play what the policy set's rehearsal certifies."""
 PILOT = 1
 """Part of the seed of runs that only choose tasks."""
 
@@ -91,6 +93,9 @@ class Outcome:
         alarm: episodes asked when the alarm was raised, ``None`` if it was not.
         violating_before_alarm: violating episodes before it (all of them without alarm).
         regret: after K episodes, ``None`` where the task has no feasible policy.
+        left: episodes asked when the deployment was found to have left its rehearsed protocol, ``None`` if it did not or has none.
+        violating_after: violating episodes asked after that.
+        alpha: share of violating deployments that the agent's rehearsal certifies, ``None`` without one.
         elimination_delta, bounds_delta: what the agent's ledger allows for these two events.
         error: what the agent raised; the run ended there.
     """
@@ -108,6 +113,9 @@ class Outcome:
     alarm: int | None
     violating_before_alarm: int
     regret: float | None
+    left: int | None
+    violating_after: int
+    alpha: float | None
     elimination_delta: float | None
     bounds_delta: float | None
     error: str | None
@@ -162,10 +170,12 @@ def _play(world: World, site: _Site, job: Job, settings: TrialSettings) -> Outco
         adversary = Adversary(mode, task.cost_limits, episodes, np.random.default_rng(cunning))
     elif job.scenario == "late":
         adversary = Adversary(OVERDUE, task.cost_limits, episodes, np.random.default_rng(cunning))
-    judge = _Judge(agent, site.truth, values)
+    certificate = world.policy_set.rehearsed
+    alpha = certificate.alpha if job.agent in CERTIFIED and certificate is not None else None
+    judge = _Judge(agent, site.truth, values, alpha)
     error = None
     try:
-        _converse(agent, judge, _Plant(agent, simulator, chance, adversary), episodes)
+        _converse(agent, judge, _Plant(agent, simulator, chance, adversary, job.scenario == "batches"), episodes)
     except (SurefootError, ArithmeticError, LookupError, ValueError) as raised:
         error = f"{type(raised).__name__}: {raised}"
     mode = "prompt" if adversary is None else adversary.mode
@@ -174,23 +184,33 @@ def _play(world: World, site: _Site, job: Job, settings: TrialSettings) -> Outco
 
 def _converse(agent: Any, judge: _Judge, plant: _Plant, episodes: int) -> None:
     largest = LARGEST_BATCH if plant.adversary is None else plant.adversary.largest_batch
-    for batch, asked in ask_in_batches(agent, episodes, largest_batch=largest):
+    batches = ask_in_batches(_Careless(agent) if plant.careless else agent, episodes, largest_batch=largest)
+    for batch, asked in batches:
         judge.asked(batch, asked)
         plant.perform(batch, asked + len(batch))
         judge.told(asked + len(batch))
 
 
+class _Careless:
+    """Asks an agent without looking at how many episodes it takes at once."""
+
+    def __init__(self, agent: Any) -> None:
+        self.ask, self.tell, self.policies = agent.ask, agent.tell, agent.policies
+
+
 class _Judge:
     """Collects what :class:`Outcome` holds."""
 
-    def __init__(self, agent: Any, truth: Truth, values: FloatArray) -> None:
-        self._agent, self._truth, self._values = agent, truth, values
+    def __init__(self, agent: Any, truth: Truth, values: FloatArray, alpha: float | None) -> None:
+        self._agent, self._truth, self._values, self._alpha = agent, truth, values, alpha
         self._trust: str | None = getattr(agent, "trust", None)
         self._margin = float(getattr(agent, "margin", 0.0))
         self._regret, self._violating, self._before = 0.0, 0, 0
         self._first: int | None = None
         self._cause: str | None = None
         self._alarm: int | None = None
+        self._left: int | None = None
+        self._after = 0
         self._excess, self._bound_failed = -np.inf, False
 
     def asked(self, batch: Batch, played: int) -> None:
@@ -210,13 +230,22 @@ class _Judge:
         if self._first is None:
             active = getattr(self._agent, "active", None)
             self._first = played
-            self._cause = cause_of(self._trust, self._truth, self._margin, active, bounds, batch.weights > 0.0)
+            inside = self._trust == "rehearsed" and self._left is None
+            self._cause = (
+                "rehearsal"
+                if inside
+                else cause_of(self._claims, self._truth, self._margin, active, bounds, batch.weights > 0.0)
+            )
         self._violating += len(batch)
+        if self._left is not None:
+            self._after += len(batch)
         if self._alarm is None:
             self._before += len(batch)
 
     def told(self, played: int) -> None:
-        """Look for an alarm."""
+        """Look for an alarm, and whether the protocol was left: the mixture of the batch that did it was rehearsed."""
+        if self._left is None and getattr(self._agent, "left_protocol", None) is not None:
+            self._left = played
         if self._alarm is None and getattr(self._agent, "alarm", None) is not None:
             self._alarm = played
 
@@ -231,7 +260,7 @@ class _Judge:
             job=job,
             mode=mode,
             trust=self._trust,
-            holds=assumption_holds(self._trust, self._truth, self._margin),
+            holds=self._holds(job.scenario),
             violating=self._violating,
             first=self._first,
             excess=self._excess,
@@ -241,17 +270,33 @@ class _Judge:
             alarm=self._alarm,
             violating_before_alarm=self._before,
             regret=self._regret if self._truth.optimum is not None and error is None else None,
+            left=self._left,
+            violating_after=self._after,
+            alpha=self._alpha,
             elimination_delta=parts.get("elimination"),
             bounds_delta=parts.get("bounds"),
             error=error,
         )
 
+    def _holds(self, scenario: str) -> bool:
+        """Whether what the trust level assumes is true; of a rehearsed deployment that left its protocol, what ``data`` assumes."""
+        if self._trust == "rehearsed" and self._left is None:
+            return self._alpha is not None and scenario in AS_REHEARSED
+        return assumption_holds(self._claims, self._truth, self._margin)
+
+    @property
+    def _claims(self) -> str | None:
+        return "data" if self._trust == "rehearsed" else self._trust
+
 
 class _Plant:
     """Runs episodes and reports them, promptly or as an adversary pleases."""
 
-    def __init__(self, agent: Any, simulator: Simulator, seed: int, adversary: Adversary | None) -> None:
+    def __init__(
+        self, agent: Any, simulator: Simulator, seed: int, adversary: Adversary | None, careless: bool = False
+    ) -> None:
         self._agent, self._simulator, self._seed, self.adversary = agent, simulator, seed, adversary
+        self.careless = careless
         self._counting = "transitions" in agent.wants
         self._outbox: list[tuple[int, IntArray, Episodes | None, IntArray | None]] = []
 

@@ -39,6 +39,7 @@ ROUNDING = 1e-6
 NO_CLAIM = "the agent makes no claim that could be judged"
 
 CAUSES = {
+    "rehearsal": "what was deployed had been rehearsed, which leaves room for a share of violating deployments",
     "false elimination": "every cell that contains the real task had been rejected",
     "data bound": "a data bound lay below the real cost of its policy",
     "no cell": "the real task lies in no cell (the assumption of trust in cells is false)",
