@@ -402,7 +402,9 @@ def test_reports_arrive_late_split_by_outcome_and_lost_ones_never(monkeypatch: p
 
 def test_scenarios_are_described() -> None:
     first = ["family", "edges", "outside", "heavy", "lost", "adversarial"]
-    assert list(SCENARIOS) == [*first, "late", "starts", "support", "looks"], "seeds depend on the order"
+    assert list(SCENARIOS) == [*first, "late", "starts", "support", "looks", "batches", "reweighted"], (
+        "seeds depend on the order"
+    )
 
 
 # Late reports, and whole procedures

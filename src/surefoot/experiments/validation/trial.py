@@ -93,11 +93,11 @@ class Outcome:
         alarm: episodes asked when the alarm was raised, ``None`` if it was not.
         violating_before_alarm: violating episodes before it (all of them without alarm).
         regret: after K episodes, ``None`` where the task has no feasible policy.
+        elimination_delta, bounds_delta: what the agent's ledger allows for these two events.
+        error: what the agent raised; the run ended there.
         left: episodes asked when the deployment was found to have left its rehearsed protocol, ``None`` if it did not or has none.
         violating_after: violating episodes asked after that.
         alpha: share of violating deployments that the agent's rehearsal certifies, ``None`` without one.
-        elimination_delta, bounds_delta: what the agent's ledger allows for these two events.
-        error: what the agent raised; the run ended there.
     """
 
     job: Job
@@ -113,12 +113,12 @@ class Outcome:
     alarm: int | None
     violating_before_alarm: int
     regret: float | None
-    left: int | None
-    violating_after: int
-    alpha: float | None
     elimination_delta: float | None
     bounds_delta: float | None
     error: str | None
+    left: int | None = None
+    violating_after: int = 0
+    alpha: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
