@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 import surefoot as sf
 from tests.cli.running import run
+from tests.journal.rehearsed import rehearsed_set, rehearsing
 
 TINY = "train gridworld --tasks 40 --holdout 20 --cells 3 --policies 2 --seed 7".split()
 
@@ -78,3 +80,20 @@ def test_a_file_with_one_flipped_byte_is_refused(
     shown = run(["show", "a.sf"], capsys)
     assert (shown.status, shown.out) == (2, "")
     assert shown.err.startswith("error SF-POLICYSET-")
+
+
+def test_show_tells_what_a_rehearsal_found(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    policy_set = rehearsed_set("returns", rehearsing())
+    policy_set.save(folder / "a.sf")
+    shown = run(["show", "a.sf"], capsys)
+    for words in (
+        "belief       all: 2 latents, from 40 tasks",
+        "look 1: 500 rehearsals",
+        "14 broke the limit",
+        "At least 90% of plants",
+    ):
+        assert words in shown.out
+    certificate = policy_set.rehearsed
+    assert certificate is not None
+    replace(policy_set, rehearsed=None, rehearsal_looks=(certificate.look,)).save(folder / "b.sf")
+    assert "1 were looked at before" in run(["show", "b.sf"], capsys).out

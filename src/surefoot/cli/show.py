@@ -42,10 +42,34 @@ def describe_text(policy_set: PolicySet) -> str:
         + (" (nothing at this sample size; the hold-out below says more)" if report.proved_coverage == 0.0 else ""),
         f"  certificate  {_certificate(policy_set)}",
         f"  assumption   {policy_set.assumption.statement}",
+        *_beliefs(policy_set),
         "",
         *_cells(policy_set),
     ]
     return "\n".join(lines)
+
+
+def _beliefs(policy_set: PolicySet) -> list[str]:
+    """What ``trust="rehearsed"`` would plan with, and what a rehearsal of it found."""
+    lines = [
+        f"  belief       {evidence}: {plural(belief.latents, 'latent')}, from {belief.tasks} tasks"
+        for evidence, belief in sorted(policy_set.beliefs.items())
+    ]
+    found = policy_set.rehearsed
+    if found is not None:
+        lines += [
+            f"  rehearsal    look {found.attempt}: {found.text}",
+            *(f"               {s.text}" for s in found.speed),
+        ]
+    elif policy_set.rehearsal_looks:
+        lines.append(
+            f"  rehearsal    none that speaks of this belief; {len(policy_set.rehearsal_looks)} were looked at before"
+        )
+    return lines
+
+
+def plural(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def _chosen(choice: Any) -> list[str]:
