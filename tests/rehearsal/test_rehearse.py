@@ -23,6 +23,7 @@ from surefoot.rehearsal.plants import best_pair
 from surefoot.rehearsal.runs import Path, RunRecord, checkpoints, score
 from surefoot.stats.binomial import rejects
 from surefoot.tasks import NoisyGridworld
+from tests.journal.rehearsed import rehearsed_set, rehearsing
 from tests.refusals import refused
 from tests.rehearsal.test_lockstep import believing_set
 
@@ -482,3 +483,11 @@ def test_mixtures_below_the_limit_are_shown_with_enough_episodes() -> None:
         budget=2000,
     )
     assert tight.shown.tolist() == [True, False]
+
+
+def test_a_certificate_alone_hands_on_how_many_looks_there_were() -> None:
+    certificate = rehearsed_set("returns", rehearsing()).rehearsed
+    assert certificate is not None
+    third = replace(certificate, attempt=3, share=0.00625)
+    assert [look.judged for look in core._looks(None, third)] == ["unknown", "unknown", certificate.judged]
+    assert len(core._looks(None, certificate)) == 1

@@ -220,7 +220,9 @@ def _rungs(ladder: Sequence[float] | None, episodes: int, evidence: str, protoco
 def _looks(policy_set: PolicySet | None, previous: Any) -> tuple[RehearsalLook, ...]:
     """Rehearsals looked at before, oldest first."""
     if isinstance(previous, Rehearsed):
-        return (_as_look(previous),)
+        # A certificate says how many looks there were before it, and nothing else of them.
+        unknown = RehearsalLook("unknown", 1, (), previous.delta_coverage)
+        return (*(unknown,) * (previous.attempt - 1), _as_look(previous))
     source = policy_set if previous is None else previous
     if source is None:
         return ()
