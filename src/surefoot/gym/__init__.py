@@ -14,6 +14,7 @@ from surefoot.deprecation import warn_renamed
 
 if TYPE_CHECKING:
     from surefoot.gym.adapters import CostInInfo, SafetyGymnasiumAdapter, TabularEnv, tabular_env, tabular_family
+    from surefoot.gym.belief import learn_belief
     from surefoot.gym.check import FamilyCheck, check_family
     from surefoot.gym.episode import EpisodeReport, run_episode
     from surefoot.gym.family import GymFamily, Signal
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "surefoot.gym.adapters": ("CostInInfo", "SafetyGymnasiumAdapter", "TabularEnv", "tabular_env", "tabular_family"),
+    "surefoot.gym.belief": ("learn_belief",),
     "surefoot.gym.check": ("FamilyCheck", "check_family"),
     "surefoot.gym.episode": ("EpisodeReport", "run_episode"),
     "surefoot.gym.family": ("GymFamily", "Signal"),
@@ -56,6 +58,7 @@ __all__ = [
     "evaluate_policy",
     "forecast_training",
     "interval",
+    "learn_belief",
     "play_gym",
     "run_episode",
     "tabular_env",

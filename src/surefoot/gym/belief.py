@@ -13,21 +13,87 @@ Letters: T tasks, J policies, F outcomes (1 + I values and X signals), d latents
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from surefoot.arrays import FloatArray, as_floats
+from surefoot.arrays import FloatArray, as_floats, check_integer
 from surefoot.errors import InvalidInput
+from surefoot.gym.family import GymFamily
+from surefoot.gym.rollout import rollout
+from surefoot.parallel import map_tasks
 from surefoot.policyset.belief import Belief
+from surefoot.policyset.schema import EVIDENCE, PolicySet
 
-__all__ = ["denoised_covariance", "fit_simulated_belief"]
+__all__ = ["denoised_covariance", "fit_simulated_belief", "learn_belief"]
+
+STREAM = 0xBE11EF
 
 LATENTS = 40
 NEGLIGIBLE = 1e-4
 """Components with less than this share of the largest variance are left out; what they say stays in the residuals."""
 LEAST_NOISE = 1e-4
 """Standard deviation of an episode, as a share of the largest value, below which outcomes are not taken to be."""
+
+
+def learn_belief(
+    policy_set: PolicySet,
+    family: GymFamily,
+    *,
+    tasks: int = 200,
+    episodes: int = 30,
+    seed: int = 0,
+    workers: int = 1,
+    progress: bool = True,
+) -> PolicySet:
+    """The policy set with a belief, which ``trust="rehearsed"`` plans with; everything else stays, and a rehearsal of another belief counts as seen.
+
+    Args:
+        policy_set: whose library is to be believed something about.
+        family: where tasks come from.
+        tasks: T fresh ones to learn from.
+        episodes: of every policy in every task; tens will do, because their noise is taken out.
+        seed: of tasks and episodes.
+        workers: processes.
+        progress: show progress.
+
+    Raises:
+        InvalidInput: an argument out of range.
+        SimulationError: an environment or a policy breaks a rule.
+    """
+    tasks, episodes = check_integer("tasks", tasks, low=8), check_integer("episodes", episodes, low=2)
+    seed = check_integer("seed", seed, low=0)
+    parameters = np.asarray(family.sample(tasks, np.random.default_rng([seed, STREAM])), dtype=np.float64)
+    calls = [(family, point, policy_set.policies, episodes, seed, k) for k, point in enumerate(parameters)]
+    found = map_tasks(_measure, calls, workers=workers, label="learning a belief", progress=progress)
+    belief = fit_simulated_belief(
+        np.stack([mean for mean, _ in found]),
+        np.stack([noise for _, noise in found]),
+        np.full((tasks, len(policy_set.policies)), episodes),
+        1 + family.n_constraints,
+    )
+    # No plant of this kind reports transitions: whatever it reports is all.
+    # Another belief is another agent: what was rehearsed does not speak of it, and counts as a look.
+    seen = () if policy_set.rehearsed is None else (policy_set.rehearsed.look,)
+    return replace(
+        policy_set,
+        beliefs=dict.fromkeys(EVIDENCE, belief),
+        rehearsed=None,
+        rehearsal_looks=(*policy_set.rehearsal_looks, *seen),
+    )
+
+
+def _measure(
+    family: GymFamily, point: FloatArray, policies: Sequence[Any], episodes: int, seed: int, task: int
+) -> tuple[FloatArray, FloatArray]:
+    """Means (J, F) and per-episode covariances (J, F, F) of one task."""
+    played = rollout(family, point, list(policies), episodes=episodes, seed=(seed, STREAM), task=task)
+    outcomes = np.stack([part.outcomes() for part in played])
+    mean = outcomes.mean(axis=1)
+    gap = outcomes - mean[:, None]
+    return mean, np.einsum("jnf,jng->jfg", gap, gap) / (episodes - 1)
 
 
 def denoised_covariance(means: FloatArray, noise: FloatArray, episodes: FloatArray) -> FloatArray:
