@@ -47,6 +47,7 @@ def outcomes(scenario: str, noises: Any, policy_set: sf.PolicySet, agent: str = 
 
 def test_a_deployment_as_rehearsed_is_judged_at_the_share_that_was_certified() -> None:
     found = outcomes("family", [0.27, 0.3, 0.33], rehearsed_set())
+    assert [o.error for o in found] == [None] * 3
     assert [(o.left, o.alpha, o.holds, o.alarm) for o in found] == [(None, ALPHA, True, None)] * 3
     (row,) = rows_of(found, 0.05)
     assert (row["status"], row["violations"]["allowed"], row["protocol"]["left"]) == ("judged", ALPHA, 0)
@@ -84,6 +85,7 @@ def test_violations_after_leaving_fail_the_row() -> None:
 def test_tasks_outside_the_family_promise_nothing_and_surprise_alarms() -> None:
     (row,) = rows_of(outcomes("outside", [0.45], rehearsed_set(surprise=1.0)), 0.05)
     assert row["status"] == "measured" and row["alarms"]["count"] == 1
+    assert row["errors"]["count"] == 0, "after an alarm episodes are asked on, of the safe policy"
     assert row["alarms"]["episodes"]["quantiles"]["0.5"] < EPISODES
 
 

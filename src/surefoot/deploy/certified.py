@@ -226,7 +226,9 @@ class CertifiedAgent(Stateful):
     @property
     def together(self) -> int | None:
         """How many episodes may be asked at once before what is asked is no longer what was rehearsed; ``None``: any number."""
-        return None if self._rehearsed is None else self._rehearsed.together(self._tracker.opened)
+        if self._rehearsed is None or self._alarm is not None:
+            return None
+        return self._rehearsed.together(self._tracker.opened)
 
     @property
     def notes(self) -> tuple[str, ...]:

@@ -199,9 +199,9 @@ class RehearsedPlan(Stateful):
         return None
 
     def together(self, opened: int) -> int | None:
-        """How many episodes may be asked at once after ``opened`` of them; ``None``: any number."""
+        """How many episodes may be asked at once after ``opened`` of them; ``None``: any number, because no plan is to come or it is too late."""
         time = self._next_plan(opened)
-        return time - opened if self.inside and time < self.rung.episodes else None
+        return time - opened if self.inside and opened < time < self.rung.episodes else None
 
     def _next_plan(self, opened: int) -> int:
         """Before which episode the plan after this one is made."""
