@@ -80,7 +80,7 @@ def rehearsed_set(kind: str, rung: Rung) -> PolicySet:
         batch=rung.batch, delay=rung.delay, lost=rung.lost, history=rung.history, exposure=rung.exposure
     )
     found = Rehearsed(
-        family="plant", judged="abc", seed=0, attempt=1, alpha=0.05, delta_coverage=0.05, share=0.025, plants=500,
+        family="plant", judged="abc", library=SETS[kind].library_hash, seed=0, attempt=1, alpha=0.05, delta_coverage=0.05, share=0.025, plants=500,
         episodes=rung.episodes, evidence=rung.evidence, protocol=protocol,
         rungs=(_record(rung.boldness, 14), _record(0.9 * rung.boldness, 60)), chosen=0, upper=upper_limit(14),
         judging_error=0.0, surprise=rung.surprise, surprise_alarm=0.01,

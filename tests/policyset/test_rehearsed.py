@@ -25,6 +25,7 @@ def certificate(**changes: Any) -> Rehearsed:
     values: dict[str, Any] = {
         "family": "gridworld",
         "judged": "abc",
+        "library": "def",
         "seed": 0,
         "attempt": 1,
         "alpha": 0.05,

@@ -408,6 +408,9 @@ def test_a_rehearsed_set_is_deployed_and_others_are_refused() -> None:
     refusing = replace(result.policy_set, rehearsed=nothing)
     with refused("SF-ASSUMPTION-REHEARSAL"):
         sf.CertifiedAgent(refusing, trust="rehearsed")
+    changed = replace(result.policy_set, beliefs={"all": replace(policy_set.beliefs["all"], tasks=61)})
+    with refused("SF-ASSUMPTION-REHEARSAL", "changed"):
+        sf.CertifiedAgent(changed, trust="rehearsed")
     second = rehearse(result.policy_set, family, episodes=40, plants=4, ladder=[4.0], seed=7, progress=False)
     assert second.certificate.attempt == 2 and second.policy_set is not None
     assert [look.judged for look in second.policy_set.rehearsal_looks] == [result.certificate.judged]

@@ -118,6 +118,12 @@ def rehearsed_rung(policy_set: PolicySet, evidence: str, delta: float) -> Rung:
             "trust='rehearsed' needs a policy set that was rehearsed, got one that was not; use surefoot.rehearse, or trust='data'",
             code="SF-ASSUMPTION-REHEARSAL",
         )
+    if found.library != policy_set.library_hash:
+        raise AssumptionError(
+            f"trust='rehearsed' needs the set that was rehearsed, {found.library[:16]}..., got {policy_set.library_hash[:16]}..., which was changed "
+            "since; rehearse it again",
+            code="SF-ASSUMPTION-REHEARSAL",
+        )
     rung = found.rung
     if rung is None:
         raise AssumptionError(

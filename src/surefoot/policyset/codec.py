@@ -663,7 +663,7 @@ _RUNG = _Record(
 _REHEARSED = _Record(
     Rehearsed,
     {
-        **dict.fromkeys(("family", "judged", "evidence"), _TEXT),
+        **dict.fromkeys(("family", "judged", "library", "evidence"), _TEXT),
         **dict.fromkeys(("seed", "attempt", "plants", "episodes", "chosen"), _WHOLE),
         **dict.fromkeys(("alpha", "delta_coverage", "share", "upper", "judging_error", "surprise_alarm"), _REAL),
         "protocol": _ProtocolCodec(),

@@ -191,6 +191,7 @@ class Rehearsed:
     Attributes:
         family: name of the family that plants were drawn from.
         judged: hash of what was frozen.
+        library: hash of the policy set without its rehearsals; empty for agents without one. The certificate speaks about this set alone.
         seed: of plants and runs.
         attempt: which look this is, 1 for the first.
         alpha: the share of violating deployments that is allowed.
@@ -212,6 +213,7 @@ class Rehearsed:
 
     family: str
     judged: str
+    library: str
     seed: int
     attempt: int
     alpha: float
@@ -231,7 +233,7 @@ class Rehearsed:
     speed: tuple[SpeedStatement, ...] = ()
 
     def __post_init__(self) -> None:
-        for name in ("family", "judged", "evidence"):
+        for name in ("family", "judged", "library", "evidence"):
             _check(name, isinstance(getattr(self, name), str), "a text", getattr(self, name))
         _check("evidence", self.evidence in ("", "all", "returns"), "all, returns or empty", self.evidence)
         for name, low in (("seed", 0), ("attempt", 1), ("plants", 1), ("episodes", 1), ("chosen", -1)):

@@ -14,7 +14,7 @@ predictions are conditional, X declared extra signals, E entries of the joint su
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -690,6 +690,11 @@ class PolicySet(ReadOnly):
         """SHA-256 of the set's canonical content; two sets with the same hash decide identically."""
         digest: str = _FILES["content_hash"](self)
         return digest
+
+    @property
+    def library_hash(self) -> str:
+        """The hash of the set without what was rehearsed: what a rehearsal's certificate speaks about."""
+        return replace(self, rehearsed=None, rehearsal_looks=()).hash
 
     def save(self, path: Any) -> None:
         """Write one file; see :mod:`surefoot.policyset.file`."""

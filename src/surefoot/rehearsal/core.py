@@ -187,7 +187,7 @@ class _Setting:
             (planning.GROWTH, planning.SHAPE, planning.FIRST, planning.STEPS), self.family.name, self.alpha, self.delta, self.plants,
         ]  # fmt: skip
         if self.policy_set is not None:
-            parts.append(replace(self.policy_set, rehearsed=None, rehearsal_looks=()).hash)
+            parts.append(self.policy_set.library_hash)
         parts += [_describe(make) for make in self.cast.agents.values()]
         for part in parts:
             digest.update(f"{part!r}\n".encode())
@@ -372,6 +372,7 @@ def _conclude(setting: _Setting, runs: _Runs) -> Rehearsal:
     certificate = Rehearsed(
         family=setting.family.name,
         judged=setting.judged,
+        library="" if setting.policy_set is None else setting.policy_set.library_hash,
         seed=setting.seed,
         attempt=setting.attempt,
         alpha=setting.alpha,
