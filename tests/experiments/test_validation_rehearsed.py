@@ -35,7 +35,8 @@ def rehearsed_set(boldness: float = 2.5, surprise: float = np.inf) -> sf.PolicyS
     believing = learn_belief(trained, WORLD, tasks=60, seed=2, progress=False)
     rung = RungRecord(f"{boldness:g}", boldness, 100, 0, 0.03, True, True, 1.0, (1.0,) * len(QUANTILES), 1.0, 0.0)
     found = Rehearsed(
-        WORLD.name, "0" * 64, believing.library_hash, 0, 1, ALPHA, 0.05, 0.025, 100, EPISODES, "all", Protocol(), (rung,), 0, 0.03, 0.0, surprise, 0.01
+        WORLD.name, "0" * 64, believing.library_hash, 0, 1, ALPHA, 0.05, 0.025, 100, EPISODES, "all", Protocol(), (rung,), 0, 0.03, 0.0,
+        surprise, 0.01,
     )  # fmt: skip
     return replace(believing, rehearsed=found)
 

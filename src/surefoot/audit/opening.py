@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from dataclasses import replace
 from typing import Any, NoReturn
 
 import numpy as np
@@ -99,6 +100,11 @@ class Opening:
         why = "it was not rehearsed" if found is None else unsupported(found, 1 + len(self.policy_set.rehearsal_looks))
         if found is None or why is not None:
             self._object(f"trust 'rehearsed' needs a policy set whose rehearsal says so: {why}")
+        bare = replace(self.policy_set, rehearsed=None, rehearsal_looks=()).hash
+        if found.library != bare:
+            self._object(
+                f"the rehearsal was of a policy set with the hash {found.library[:16]}..., this one has {bare[:16]}..."
+            )
         if found.evidence != self.settings["evidence"] or found.upper > self.settings["delta"] * (1.0 + 1e-9):
             self._object("what was rehearsed is not what the settings say")
         wanted = certified_rung(found)
