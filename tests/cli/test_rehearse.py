@@ -34,8 +34,10 @@ def test_the_file_carries_the_certificate_and_can_be_deployed(folder: Path, caps
 
 
 def test_words_name_the_rungs_and_the_counts(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    done = run([*SMALL, "--batch", "10", "--delay", "5", "--lost", "0.05"], capsys)
+    more = ["--batch", "10", "--delay", "5", "--lost", "0.05", "--figure", "r.png", "--page", "r.html"]
+    done = run([*SMALL, *more], capsys)
     assert done.status == 0
+    assert (folder / "r.png").read_bytes()[:4] == b"\x89PNG" and "80 rehearsals" in (folder / "r.html").read_text()
     for word in ("80 rehearsals", "10 episodes at a time", "at most 5 episodes later", "5%", "worst excess"):
         assert word in done.out
     found = sf.PolicySet.load(folder / "new.sf").rehearsed

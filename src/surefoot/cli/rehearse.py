@@ -50,13 +50,17 @@ from surefoot.cli.exit_codes import ASSUMPTION
     type=click.Path(path_type=Path),
     help="Folder that keeps finished runs, to go on after an interruption.",
 )
+@click.option(
+    "--figure", type=click.Path(path_type=Path), help="PNG file to draw the rehearsal into; it must not exist."
+)
+@click.option("--page", type=click.Path(path_type=Path), help="HTML file that says it in words; it must not exist.")
 @click.option("--seed", default=0, show_default=True, help="Of plants and runs.")
 @click.option("--workers", default=1, show_default=True, help="Processes; results do not depend on it.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def command(
     path: Path, name: str, out: Path, episodes: int, plants: int, alpha: float, delta_coverage: float, batch: int, delay: int, lost: float,
     history: int, exposure: float, ladder: str | None, evidence: str, belief_tasks: int, previous: Path | None, checkpoint: Path | None,
-    seed: int, workers: int, as_json: bool,
+    figure: Path | None, page: Path | None, seed: int, workers: int, as_json: bool,
 ) -> None:  # fmt: skip
     """Rehearse the deployment of the policy set in the file PATH on fresh simulated plants.
 
@@ -72,8 +76,13 @@ def command(
     from surefoot.protocol import Protocol
     from surefoot.rehearsal import rehearse
 
-    if out.exists():
-        raise OutputExists(f"out must be a new file, got {out}, which exists; choose another name")
+    for name_of, file in (("out", out), ("figure", figure), ("page", page)):
+        if file is not None and file.exists():
+            raise OutputExists(f"{name_of} must be a new file, got {file}, which exists; choose another name")
+    if figure is not None:
+        from surefoot.report.style import require_matplotlib
+
+        require_matplotlib()
     protocol = Protocol(batch=batch, delay=delay, lost=lost, history=history, exposure=exposure)
     rungs = None if ladder is None else _numbers(ladder)
     policy_set, family = load(path), find_family(name)
@@ -97,7 +106,16 @@ def command(
     )  # fmt: skip
     assert found.policy_set is not None
     found.policy_set.save(out)
-    click.echo(json.dumps(found.data()) if as_json else found.text)
+    data = found.data()
+    if figure is not None:
+        from surefoot.report.rehearsal import draw_rehearsal
+
+        draw_rehearsal(data, figure)
+    if page is not None:
+        from surefoot.report.rehearsal import rehearsal_page
+
+        page.write_text(rehearsal_page(data), encoding="utf-8")
+    click.echo(json.dumps(data) if as_json else found.text)
     if found.chosen is None:
         sys.exit(ASSUMPTION)
 

@@ -97,7 +97,9 @@ class Rehearsal:
         found["protocol"] = self.certificate.protocol.data()
         for name in ("surprise",):
             found[name] = None if not np.isfinite(found[name]) else found[name]
-        for statement in found["speed"]:
+        found["protocol_text"] = self.certificate.protocol.text
+        for statement, said in zip(found["speed"], self.certificate.speed, strict=True):
+            statement["text"] = said.text
             statement["bound"] = statement["bound"] if np.isfinite(statement["bound"]) else None
         names = [*NUMBERS]
         return {
