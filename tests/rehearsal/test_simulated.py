@@ -72,25 +72,6 @@ def test_the_belief_knows_how_values_hang_together() -> None:
     assert belief.wants == frozenset()
 
 
-def test_training_without_boxes_comes_with_a_belief(monkeypatch: pytest.MonkeyPatch) -> None:
-    from surefoot.gym import pipeline
-
-    monkeypatch.setattr(pipeline, "BELIEF_TASKS", 10)
-    monkeypatch.setattr(pipeline, "BELIEF_EPISODES", 5)
-    found = train_simulated(
-        family(),
-        press_set().policies,
-        tasks=6,
-        holdout=0,
-        cells=None,
-        seed=1,
-        max_episodes=200,
-        progress=False,
-        strict=False,
-    )
-    assert len(found.cells) == 1 and found.beliefs["returns"].tasks == 10
-
-
 def test_a_rehearsal_counts_what_is_not_shown_to_meet_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     how: dict[str, Any] = {
         "episodes": 40,

@@ -41,7 +41,6 @@ import numpy as np
 
 from surefoot.arrays import FloatArray, check_integer, check_real
 from surefoot.errors import InvalidInput, SimulationError
-from surefoot.gym.belief import learn_belief
 from surefoot.gym.cells import FinishedCells, build_cells
 from surefoot.gym.checkpoint import Checkpoint
 from surefoot.gym.dependence import ignored
@@ -62,8 +61,6 @@ __all__ = ["DeterministicPolicy", "FunctionPolicy", "forecast_training", "train_
 
 OWN_BETA, SHARED_BETA = 0.1, 0.005
 """Default ``beta`` of tasks with episodes of their own, and of tasks that share them."""
-BELIEF_TASKS, BELIEF_EPISODES = 200, 30
-"""With ``cells=None``: what a belief is learned from."""
 SHARED_SHARE = 0.1
 """Part of delta that pays for hold-out tasks sharing their episodes."""
 
@@ -74,7 +71,7 @@ def train_simulated(
     *,
     tasks: int = 200,
     holdout: int = 200,
-    cells: int | Literal["auto"] | None = 12,
+    cells: int | Literal["auto"] = 12,
     delta: float = 0.05,
     p_max: float = 0.05,
     beta: float | None = None,
@@ -105,8 +102,7 @@ def train_simulated(
         tasks: number of fresh training tasks.
         holdout: fresh tasks that judge the finished cells; 0 leaves the set without a certificate.
         cells: largest number of cells; ``"auto"`` takes the largest that the training tasks support, as in :func:`surefoot.train`. Nothing more is
-            simulated for that. ``None`` makes one cell, the hull of all training tasks, and learns a belief from further tasks, for
-            ``trust="rehearsed"`` (:func:`surefoot.gym.learn_belief`).
+            simulated for that.
         delta: error probability of the hold-out certificate over all looks. Look a pays ``delta / 2^a``: half for coverage and half for the margin,
             after the part that shared episodes cost.
         p_max: for ``cells="auto"`` only: the uncovered share that the agent is to accept; give the agent the same.
@@ -141,7 +137,7 @@ def train_simulated(
     """
     tasks = check_integer("tasks", tasks, low=2)
     holdout = check_integer("holdout", holdout, low=0)
-    boxes = checked_cells(1 if cells is None else cells, holdout)
+    cells = checked_cells(cells, holdout)
     seed = check_integer("seed", seed, low=0)
     miss = (SHARED_BETA if family.shared else OWN_BETA) if beta is None else beta
     for name, value in (("delta", delta), ("beta", miss), ("p_max", p_max)):
@@ -174,18 +170,13 @@ def train_simulated(
         hold = _HoldOut(run, holdout, miss)
         target = CoverageTarget(holdout, lineage.paid(hold.share).spent_on("coverage"), p_max, hold.added)
         found = build_cells(
-            run, drawn, values, cover=cover, cells=boxes, target=target, seams=seams, policy_for_cell=policy_for_cell, strict=strict
+            run, drawn, values, cover=cover, cells=cells, target=target, seams=seams, policy_for_cell=policy_for_cell, strict=strict
         )  # fmt: skip
         frozen = freeze(family.criterion, found.parts, lineage)
         judged = judge_frozen(frozen, holdout, partial(hold.judge, found), simulation=hold.share, added=hold.added)
         level = hold.level(judged.ledger) if holdout else run.budget.alpha
         simulation = {**run.summary(miss), "level_per_task": level}
-        trained = replace(judged, extra={"simulation": simulation, **judged.extra})
-        if cells is not None:
-            return trained
-        return learn_belief(
-            trained, family, tasks=BELIEF_TASKS, episodes=BELIEF_EPISODES, seed=seed, workers=workers, progress=progress
-        )
+        return replace(judged, extra={"simulation": simulation, **judged.extra})
     except KeyboardInterrupt:
         if run.checkpoint is not None:
             sys.stderr.write(
