@@ -1,4 +1,4 @@
-"""Is the safe policy shown to keep a margin in every task? For simulated values; exact ones: :mod:`surefoot.training.assumption`.
+"""Does the safe policy keep a margin in every task? For simulated values; exact ones: :mod:`surefoot.training.assumption`.
 
 Letters: T tasks, p parameters.
 """
@@ -19,7 +19,7 @@ SHOWN = 3
 
 
 class Offenders:
-    """Tasks in which the safe policy is not shown to keep the margin.
+    """Tasks in which the safe policy is not shown to keep the margin; without boxes, those in which it is shown not to.
 
     Args:
         run: which policies, which limits.
@@ -32,7 +32,7 @@ class Offenders:
     def add(self, points: FloatArray, values: Estimates) -> None:
         """Look at the tasks with parameters (T, p)."""
         margins, n = self.run.margins(values), self.run.limits.size
-        for k in np.flatnonzero(~self.run.keeps_margin(margins)):
+        for k in np.flatnonzero(~self.run.admits(values)):
             least = values.lower[k, :, 1 : 1 + n].min(axis=0)
             self.found.append((tuple(map(float, points[k])), tuple(map(float, least)), float(margins[k])))
 
@@ -64,13 +64,21 @@ class Offenders:
             stated = f"the stated margin of {margin:.4g}" if margin > 0.0 else "a margin"
             what = f"a margin of {kept:.4g} only" if kept > 0.0 else "no margin"
             statement = f"The safe policy was shown to keep {stated} in every task that training looked at; the widest cell guarantees {what}."
+        unshown = not self.run.boxes and (kept < margin or margin <= 0.0)
+        if unshown:
+            stated = f"a margin of {margin:.4g}" if margin > 0.0 else "a margin"
+            statement = (
+                f"Simulation does not show that the safe policy keeps {stated} in every task: that it does is an assumption of whoever uses this "
+                "policy set."
+            )
         if self.found:
+            more = f" {statement}" if unshown else ""
             statement = (
                 f"In {len(self.found)} tasks that training looked at the safe policy is not shown to keep the margin: {self._describe()}. "
-                "No cell was made from them, and nothing is promised there."
+                f"No cell was made from them, and nothing is promised there.{more}"
             )
         return AssumptionReport(
-            holds=not self.found,
+            holds=not (self.found or unshown),
             safe_margin=margin,
             offenders=tuple(point for point, _, _ in self.found),
             minimum_costs=tuple(least for _, least, _ in self.found),

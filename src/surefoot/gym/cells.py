@@ -134,7 +134,7 @@ class _Maker:
             everything.take(part) for part in (slice(0, n), slice(n, n + g), slice(n + g, None))
         )
         self.margins = run.margins(self.values)
-        self.good = np.flatnonzero(run.keeps_margin(self.margins))
+        self.good = np.flatnonzero(run.admits(self.values))
         offenders.add(drawn.tasks, self.values)
         if offenders.found and (strict or not self.good.size):
             raise offenders.refusal(self.values)
@@ -202,7 +202,7 @@ def _extend(
     middles, ends = middles[apart], ends[apart]
     if seams == "simulate" and len(middles):
         found = run.estimate(middles, 3, "closing gaps")
-        lower, upper, fine = found.lower, found.upper, run.keeps_margin(run.margins(found))
+        lower, upper, fine = found.lower, found.upper, run.admits(found)
         offenders.add(middles, found)
     else:
         lower, upper = (0.5 * (part[ends[:, 0]] + part[ends[:, 1]]) for part in (values.lower, values.upper))
@@ -211,7 +211,7 @@ def _extend(
         for cell in set(assignment[ends[k]].tolist()):
             boxes.include(cell, lower[k], upper[k])
     offenders.add(drawn.extrapolated, extrapolated)
-    for k in np.flatnonzero(run.keeps_margin(run.margins(extrapolated)) & (assignment[drawn.hosts] >= 0)):
+    for k in np.flatnonzero(run.admits(extrapolated) & (assignment[drawn.hosts] >= 0)):
         boxes.include(int(assignment[drawn.hosts[k]]), extrapolated.lower[k], extrapolated.upper[k])
 
 
@@ -227,7 +227,7 @@ def _margin(run: SimulatedValues, boxes: Boxes, strict: bool) -> tuple[float, fl
     kept = float((run.limits - boxes.upper[:, 0, 1 : 1 + run.limits.size]).min(initial=np.inf))
     if not np.isfinite(kept):
         return float(run.margin or 0.0), kept
-    if kept <= 0.0 and strict:
+    if kept <= 0.0 and strict and run.boxes:
         raise AssumptionError(
             f"the safe policy must keep a margin in every cell, got {kept:.4g} in the widest one of {run.family.name}; raise max_episodes, narrow "
             "widths, use more cells, or bring a safer policy",

@@ -25,6 +25,10 @@ The same holds for the safe policy's margin.
 **What is not proved.** Optimal values of continuous tasks are unknown: ``optimal_upper`` is the best that mixtures of the library can reach
 in the cell. It steers exploration and enters no safety statement.
 
+**Without boxes** (``cells=None``). One cell, the hull of all training tasks, and a belief (:mod:`surefoot.gym.belief`) for ``trust="rehearsed"``. The
+hull is as valid as any; nothing depends on its width, so tens of episodes will do, and no task is refused unless its intervals prove that the safe
+policy breaks the assumption there. A margin that they do not show either is an assumption of the user; the assumption report says so.
+
 Letters: T tasks, p parameters, N cells, J policies, I constraints, X signals, Q = 1+I+X.
 """
 
@@ -41,6 +45,7 @@ import numpy as np
 
 from surefoot.arrays import FloatArray, check_integer, check_real
 from surefoot.errors import InvalidInput, SimulationError
+from surefoot.gym.belief import learn_belief
 from surefoot.gym.cells import FinishedCells, build_cells
 from surefoot.gym.checkpoint import Checkpoint
 from surefoot.gym.dependence import ignored
@@ -63,6 +68,8 @@ OWN_BETA, SHARED_BETA = 0.1, 0.005
 """Default ``beta`` of tasks with episodes of their own, and of tasks that share them."""
 SHARED_SHARE = 0.1
 """Part of delta that pays for hold-out tasks sharing their episodes."""
+BELIEF_EPISODES = 30
+"""With ``cells=None``: episodes per policy and task that the belief is learned from, at most."""
 
 
 def train_simulated(
@@ -71,7 +78,7 @@ def train_simulated(
     *,
     tasks: int = 200,
     holdout: int = 200,
-    cells: int | Literal["auto"] = 12,
+    cells: int | Literal["auto"] | None = 12,
     delta: float = 0.05,
     p_max: float = 0.05,
     beta: float | None = None,
@@ -102,7 +109,9 @@ def train_simulated(
         tasks: number of fresh training tasks.
         holdout: fresh tasks that judge the finished cells; 0 leaves the set without a certificate.
         cells: largest number of cells; ``"auto"`` takes the largest that the training tasks support, as in :func:`surefoot.train`. Nothing more is
-            simulated for that.
+            simulated for that. ``None`` makes one cell, the hull of all training tasks, of intervals as wide as they come, and learns a belief for
+            ``trust="rehearsed"`` from as many further tasks (:func:`surefoot.gym.learn_belief`): for families with many parameters, with tens of
+            episodes per policy and task (``max_episodes=30``). Then at least 8 tasks and 2 episodes are needed.
         delta: error probability of the hold-out certificate over all looks. Look a pays ``delta / 2^a``: half for coverage and half for the margin,
             after the part that shared episodes cost.
         p_max: for ``cells="auto"`` only: the uncovered share that the agent is to accept; give the agent the same.
@@ -115,13 +124,14 @@ def train_simulated(
         cover: which tasks are neighbours: by their values (in interval widths), by their parameters (in standard deviations), or an oracle.
         policy_for_cell: ``policy_for_cell(parameters)`` -> library index for the cell around a task. By default the policy with the
             largest lower end of its return among those whose costs are surely within the limits there.
-        margin: ``xi``. By default the largest margin that every cell guarantees.
+        margin: ``xi``. By default the largest margin that every cell guarantees. Where ``cells=None`` and simulation shows none, state the one that
+            you assume, here or to the agent, which otherwise refuses the set.
         previous: the policy set whose hold-out you saw last, if you train again because of what it (or one before it) showed; see
             :func:`surefoot.train`.
         seams: whether values halfway between neighbouring tasks of different cells are simulated or taken as the average.
         outside: (M, p) tasks beyond the family to bet on, so that a real task out there is noticed.
         strict: raise when the safe policy is not shown to keep a margin in a sampled task; otherwise leave such tasks out of every cell and
-            report them.
+            report them. With ``cells=None`` only tasks in which it is shown to keep none count.
         seed: of all random draws.
         workers: processes.
         progress: draw a progress bar where that makes sense, and say what a run takes and what keeps intervals wide.
@@ -135,9 +145,9 @@ def train_simulated(
         AssumptionError: the safe policy is not shown to be feasible in all sampled tasks (``strict``), or in none at all; or no number of cells would
             pass the hold-out (``cells="auto"``).
     """
-    tasks = check_integer("tasks", tasks, low=2)
+    tasks = check_integer("tasks", tasks, low=2 if cells is not None else 8)
     holdout = check_integer("holdout", holdout, low=0)
-    cells = checked_cells(cells, holdout)
+    boxes = checked_cells(1 if cells is None else cells, holdout)
     seed = check_integer("seed", seed, low=0)
     miss = (SHARED_BETA if family.shared else OWN_BETA) if beta is None else beta
     for name, value in (("delta", delta), ("beta", miss), ("p_max", p_max)):
@@ -152,8 +162,11 @@ def train_simulated(
     alpha = _training_level(family, miss, delta, holdout)
     failed_share = check_real("failed_share", failed_share, low=0.0, high=1.0, open_high=True)
     budget = Budget(widths or Widths(), max_episodes, alpha, seed, workers, progress, failed_share)
-    run = SimulatedValues(family, owned(library), budget, margin)
-    run.refuse_hopeless()
+    run = SimulatedValues(family, owned(library), budget, margin, boxes=cells is not None)
+    if cells is None:
+        check_integer("max_episodes", max_episodes, low=2)
+    else:
+        run.refuse_hopeless()
     sample_rng = np.random.default_rng(np.random.SeedSequence(seed).spawn(1)[0])
     drawn = DrawnTasks.of(family, family.sample(tasks, sample_rng), outside)
     for j, policy in enumerate(run.policies):
@@ -170,13 +183,17 @@ def train_simulated(
         hold = _HoldOut(run, holdout, miss)
         target = CoverageTarget(holdout, lineage.paid(hold.share).spent_on("coverage"), p_max, hold.added)
         found = build_cells(
-            run, drawn, values, cover=cover, cells=cells, target=target, seams=seams, policy_for_cell=policy_for_cell, strict=strict
+            run, drawn, values, cover=cover, cells=boxes, target=target, seams=seams, policy_for_cell=policy_for_cell, strict=strict
         )  # fmt: skip
         frozen = freeze(family.criterion, found.parts, lineage)
         judged = judge_frozen(frozen, holdout, partial(hold.judge, found), simulation=hold.share, added=hold.added)
         level = hold.level(judged.ledger) if holdout else run.budget.alpha
         simulation = {**run.summary(miss), "level_per_task": level}
-        return replace(judged, extra={"simulation": simulation, **judged.extra})
+        done = replace(judged, extra={"simulation": simulation, **judged.extra})
+        if cells is not None:
+            return done
+        episodes = min(max_episodes, BELIEF_EPISODES)
+        return learn_belief(done, family, tasks=tasks, episodes=episodes, seed=seed, workers=workers, progress=progress)
     except KeyboardInterrupt:
         if run.checkpoint is not None:
             sys.stderr.write(

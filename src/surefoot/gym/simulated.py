@@ -80,10 +80,13 @@ class SimulatedValues:
         policies: J, the safe one first.
         budget: how values are simulated.
         margin: of the safe policy, as stated by the user.
+        boxes: whether cells are to tell tasks apart. Without, intervals may be wide: a task is refused only if it surely breaks the assumption.
     """
 
-    def __init__(self, family: GymFamily, policies: tuple[Any, ...], budget: Budget, margin: float | None) -> None:
-        self.family, self.policies, self.budget, self.margin = family, policies, budget, margin
+    def __init__(
+        self, family: GymFamily, policies: tuple[Any, ...], budget: Budget, margin: float | None, boxes: bool = True
+    ) -> None:
+        self.family, self.policies, self.budget, self.margin, self.boxes = family, policies, budget, margin, boxes
         self.limits = family.criterion.cost_limits
         self.spent: dict[str, int] = {}
         self.narrow: dict[str, float] = {}
@@ -213,6 +216,13 @@ class SimulatedValues:
         """(T,) what the safe policy surely keeps below the limits."""
         upper = values.upper[:, 0, 1 : 1 + self.limits.size]
         return np.asarray((self.limits - upper).min(axis=1, initial=np.inf))
+
+    def admits(self, values: Estimates) -> Any:
+        """(T,) whether cells may be made from a task: its margin is shown or, without boxes, not refuted."""
+        if self.boxes:
+            return self.keeps_margin(self.margins(values))
+        least = values.lower[:, 0, 1 : 1 + self.limits.size]
+        return self.keeps_margin(np.asarray((self.limits - least).min(axis=1, initial=np.inf)))
 
     def keeps_margin(self, margins: FloatArray) -> Any:
         """(T,) whether that is what was stated, or anything where nothing was."""
