@@ -75,7 +75,8 @@ def test_file_of_an_unregistered_kind_names_the_remedy(
     with refused(
         "SF-POLICY-UNREGISTERED",
         "policies.0.kind",
-        "linear-map, mlp, registered, table",
+        "linear-map, mlp",
+        "registered, table",
         "'linear'",
         error=PolicySetError,
     ):

@@ -670,11 +670,11 @@ HOSTILE: dict[str, tuple[Callable[[Members], bytes], str]] = {
     # policies
     "unknown kind": (
         put("policies", 1, "kind", value="torch"),
-        ("SF-POLICY-UNREGISTERED", "policies.1.kind", "linear-map, mlp, registered, table", "'torch'"),
+        ("SF-POLICY-UNREGISTERED", "policies.1.kind", "linear-map, mlp", "registered, table", "'torch'"),
     ),
     "module as kind": (
         put("policies", 1, "kind", value="os.system"),
-        ("SF-POLICY-UNREGISTERED", "policies.1.kind", "linear-map, mlp, registered, table", "'os.system'"),
+        ("SF-POLICY-UNREGISTERED", "policies.1.kind", "linear-map, mlp", "registered, table", "'os.system'"),
     ),
     "kind a list": (put("policies", 1, "kind", value=["table"]), ("SF-POLICYSET-FIELD", "policies.1.kind", "list")),
     "no kind": (drop("policies", 1, "kind"), ("SF-POLICYSET-FIELD", "policies.1.kind", "NoneType")),

@@ -17,12 +17,13 @@ from surefoot.report.deployment import render
 from surefoot.report.html import render_html
 from surefoot.report.pages import printable, render_template
 from surefoot.report.records import Summary
+from surefoot.report.rehearsal import rehearsal_page
 from tests.report.journals import OPENED, Line, Story
 from tests.report.runs import write_run
 
 HOSTILE = "<script>alert('x')</script>\"><img src=x onerror=y>\u202e\x00{{ 7 * 191 }}{% raw %}"
 TEMPLATES = files("surefoot.report").joinpath("templates")
-PAGES = ["deployment.html.j2", "run.html.j2"]
+PAGES = ["deployment.html.j2", "rehearsal.html.j2", "run.html.j2"]
 KINDS = {
     "eliminated": {"cells": [3], "log_wealth": [5.0], "cells_left": 11}, "readmitted": {"cells": [3], "cells_left": 12},
     "target": {"text": "t"}, "ramp": {"text": "t"}, "barred": {"text": "t", "policy": 1}, "noted": {"text": "t"},
@@ -65,6 +66,25 @@ def deployment_data() -> Any:
     return [[[e.seq, e.at, e.kind, e.body, e.digest] for e in story.lines], [[1, "fast"]], "all sound"]
 
 
+def rehearsal_data() -> dict[str, Any]:
+    rungs = [
+        {"name": n, "plants": 80, "violating": k, "upper": 0.04 + k, "accepted": not k, "complete": not k, "regret": 5.0, "excess": 0.1}
+        for k, n in enumerate(("cautious", "bold"))
+    ]  # fmt: skip
+    flat = [[[0.5, 0.6]] * 6] * 2
+    return {
+        "text": "80 rehearsals",
+        "density_ratio": 1.2,
+        "curves": {"episodes": [1, 10], "costs": flat, "regrets": flat},
+        "certificate": {
+            "family": "grid", "plants": 80, "episodes": 10, "alpha": 0.05, "attempt": 1, "share": 0.025, "delta_coverage": 0.05, "chosen": 0,
+            "protocol_text": "one at a time", "rungs": rungs,
+            "slices": [{"parameter": "noise", "low": 0.1, "high": 0.2, "plants": 40, "violating": 1}],
+            "speed": [{"bound": 3.0, "text": "fast", "error": 0.01}],
+        },
+    }  # fmt: skip
+
+
 def run_page(data: Any) -> str:
     return render_html(Summary.of(data), {"figure1": b"one", "figure2": b"two"})
 
@@ -77,7 +97,11 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Any, C
         assumptions={"holds": False, "statement": ["One.", "Two."]},
     )  # fmt: skip
     run["agents"]["pce"]["notes"] = ["a note"]
-    return {"deployment.html.j2": (deployment_data(), deployment_page), "run.html.j2": (run, run_page)}
+    return {
+        "deployment.html.j2": (deployment_data(), deployment_page),
+        "rehearsal.html.j2": (rehearsal_data(), rehearsal_page),
+        "run.html.j2": (run, run_page),
+    }
 
 
 def poisoned(data: Any) -> Iterator[Any]:

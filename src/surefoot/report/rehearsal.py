@@ -102,7 +102,19 @@ def rehearsal_page(data: Mapping[str, Any]) -> str:
     Raises:
         InvalidInput: not the data of a rehearsal.
     """
+    from jinja2 import TemplateError
+
     certificate, _ = _parts(data)
+    try:
+        return _page(data, certificate)
+    except (KeyError, TypeError, ValueError, IndexError, TemplateError) as error:
+        raise InvalidInput(
+            f"data must be that of a rehearsal, got something that lacks or breaks a part of it ({error!r}); give Rehearsal.data() as it is",
+            code="SF-ARGUMENT-MISSING",
+        ) from error
+
+
+def _page(data: Mapping[str, Any], certificate: Mapping[str, Any]) -> str:
     chosen = certificate["chosen"]
     worst = sorted(certificate["slices"], key=lambda s: -s["violating"] / max(1, s["plants"]))[:SHOWN_SLICES]
     return str(
