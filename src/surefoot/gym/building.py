@@ -11,8 +11,8 @@ degrees while somebody is in, at most one per hour, and may be 2 per day on aver
     outdoor mean      2 to 8        degrees: the region
     spread of start   .3 to 1       standard deviation of the temperature at midnight
 
-The *safe* thermostat holds 22 degrees day and night; its discomfort stays below half the limit over the whole range. Eighteen others let the building
-cool at night and start to heat at 3, 5 or 7. Comes with an extra: ``pip install "surefoot[gym]"``.
+The *safe* thermostat holds 22 degrees day and night; its discomfort is below half the limit at every corner of the range. Eighteen others let the
+building cool at night and start to heat at 3, 5 or 7. Comes with an extra: ``pip install "surefoot[gym]"``.
 """
 
 from __future__ import annotations
