@@ -58,6 +58,7 @@ class Opening:
         self.again: list[dict[str, Any]] = []
         self.run: RehearsedRun | None = None
         self.leaving: str | None = None
+        self.stage = ""
 
     def _object(self, text: str) -> NoReturn:
         raise Disagreement(f"event {self.seq} ({self.group[0].kind}): {text}")

@@ -12,6 +12,13 @@ from surefoot.audit.together import Together
 
 __all__ = ["Audit"]
 
+ENDED = ("drifted", "stopped")
+NEXT = {
+    "comparing": ("ramping", "learned", *ENDED),
+    "ramping": ("learned", *ENDED),
+    "learned": ("ramping", *ENDED),
+}
+"""Which stage may follow which."""
 HELD = frozenset({"asked", "told", "lost", "paused", "resumed", "capped", "aborted"})
 
 
@@ -84,6 +91,7 @@ class Audit(Together):
             "ramp",
             "barred",
             "protocol",
+            "stage",
             "alarm",
         }
         if any(event.kind not in known for event in group) or first.kind not in COMMANDS:
@@ -107,6 +115,7 @@ class Audit(Together):
         self._check_alarm()
         self._check_ramp()
         self._check_flag()
+        self._check_stage()
         self._check_plan()
 
     def check_all(self, groups: list[list[AuditedEvent]]) -> None:
@@ -161,6 +170,24 @@ class Audit(Together):
                 self._object(f"an alarm was raised without cause: {recorded[0]['text']}")
         self.alarm |= bool(recorded)
         self.replan |= bool(recorded)
+
+    def _check_stage(self) -> None:
+        """Stages in their order, each where its cause is. When a mixture counts as learned is no decision, and is not recomputed."""
+        if self.group[0].kind == "opened":
+            self.stage = self.group[0].body.get("stage", {}).get("stage", "")
+            if self.stage and self.stage != ("comparing" if self._ramping else "ramping"):
+                self._object(f"a deployment does not begin with the stage {self.stage!r}")
+        before, ended = self.stage, self.alarm or self.aborted
+        for body in self._recorded("stage"):
+            if not before or body["was"] != self.stage or body["stage"] not in NEXT.get(self.stage, ()):
+                self._object(f"stage {self.stage!r} is not followed by {body['stage']!r} after {body['was']!r}")
+            self.stage = body["stage"]
+        if not before:
+            return
+        if (self.stage in ENDED) != ended:
+            self._object(f"the stage is {self.stage!r} {'after' if ended else 'without'} an alarm or an abort")
+        if before == "comparing" and self.stage in ("ramping", "learned") and not self._recorded("ramp"):
+            self._object(f"stage {self.stage!r} came before the end of the ramp")
 
     def _check_flag(self) -> None:
         due, recorded = self.missing.rejected(), bool(self._recorded("flagged"))

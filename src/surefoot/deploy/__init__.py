@@ -6,6 +6,7 @@
     planner, objective, tuning       the linear program and the check that certifies its mixture; what it aims at; constants of speed
     ramp, comparison, reality        reality against simulation, and who is barred
     monitor, selective_loss          alarms on real costs; draws that go missing
+    stages, status                   how far a deployment is; where it stands, for programs and people
     certified                        the agent: a shell around all of these
 
 Nothing in this package may import ``cmdp``, ``solvers``, ``tasks`` or ``training``; a test enforces it.

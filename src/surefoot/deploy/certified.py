@@ -27,6 +27,7 @@ Letters: N cells, J policies (0 is safe), I constraints, n episodes.
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import replace
 from typing import Any, ClassVar, Literal, overload
 
 import numpy as np
@@ -48,6 +49,7 @@ from surefoot.deploy.ramp import RAMP, Ramp, simulated_range
 from surefoot.deploy.reality import RealityCheck
 from surefoot.deploy.reorder import Released, ReorderBuffer
 from surefoot.deploy.report import Report
+from surefoot.deploy.stages import Stage, Standing, Steadiness, stage_name, stage_of
 from surefoot.deploy.status import AgentEvent, Status, listed
 from surefoot.deploy.tracker import Batch, Episode, EpisodeTracker
 from surefoot.deploy.trust import Knowledge, TrustLevel, data_start, simulated_ceilings, trust_level
@@ -90,7 +92,7 @@ class CertifiedAgent(Stateful):
 
     CHANGES: ClassVar[tuple[str, ...]] = (
         "_tracker", "_bounds", "_evidence", "_objective", "_monitor", "_buffer", "_bets", "_reality", "_alarm", "_outside", "_stale", "_plan",
-        "_planned_bounds", "_changed", "_kappa", "_rehearsed",
+        "_planned_bounds", "_changed", "_kappa", "_rehearsed", "_alarm_kind", "_steadiness", "_stage",
     )  # fmt: skip
 
     def __init__(
@@ -149,6 +151,7 @@ class CertifiedAgent(Stateful):
         self._losses_independent = losses == "independent"
         self._buffer, self._bets = ReorderBuffer(), FixedBets()
         self._alarm: str | None = None
+        self._alarm_kind, self._steadiness = "", Steadiness(len(policy_set.policies))
         self._outside = False
         self._changed, self._kappa = 0, self._level.exploration
         if self._rehearsed is not None:
@@ -157,6 +160,7 @@ class CertifiedAgent(Stateful):
         self._stale, self._plan = False, self._make_plan()
         if not self._level.rejects_cells:
             self._bounds.select(0, 0)
+        self._stage = stage_name(self._standing_now())
 
     def _build(self, delta: float, evidence: str, monitor_delta: float, ramp: int) -> None:
         level, policy_set = self._level, self._set
@@ -241,6 +245,12 @@ class CertifiedAgent(Stateful):
         return self._alarm
 
     @property
+    def stage(self) -> Stage:
+        """How far the deployment is: comparing, ramping, learned, drifted or stopped (:mod:`surefoot.deploy.stages`)."""
+        _ = self.plan  # what is about to change the mixture belongs to the state
+        return stage_of(replace(self._standing_now(), next=self._next()))
+
+    @property
     def ramping(self) -> bool:
         """Whether the safe policy alone is played because too few of its episodes have been compared with simulation."""
         return self._reality.ramping
@@ -282,6 +292,7 @@ class CertifiedAgent(Stateful):
         """The certified mixture the next episode is drawn from."""
         if self._stale:
             self._stale, self._plan = False, self._make_plan()
+            self._mark_stage()
         return self._plan
 
     @property
@@ -331,6 +342,7 @@ class CertifiedAgent(Stateful):
     def _take(self, report: Report) -> None:
         """A checked report takes effect: on the bounds at once, on everything else in ask order."""
         self._tracker.close(report)
+        self._steadiness.reported(report.policy_index)
         self._check_ceilings(report)
         if self._bounds.told(report.ids, report.policy_index, report.costs):
             self._stale |= self._bounds_matter()
@@ -338,6 +350,7 @@ class CertifiedAgent(Stateful):
             self._stay_inside(self._followed.told(report))
         self._buffer.add(report)
         self._settle()
+        self._mark_stage()
 
     def _check_ceilings(self, report: Report) -> None:
         """The alarm where an episode cost more than was declared possible."""
@@ -346,7 +359,8 @@ class CertifiedAgent(Stateful):
             i = int(above.argmax())
             self._raise_alarm(
                 f"an episode cost {report.costs[:, i].max():.4g} in {self._set.criterion.cost_names[i]}, above the declared ceiling "
-                f"{self._ceilings[i]:.4g}: an assumption is false"
+                f"{self._ceilings[i]:.4g}: an assumption is false",
+                "ceiling",
             )
 
     @undivided
@@ -421,7 +435,8 @@ class CertifiedAgent(Stateful):
         if rehearsed.surprised:
             self._raise_alarm(
                 f"what happens fits the belief worse (surprise {rehearsed.planner.surprise:.3g}) than on rehearsed plants "
-                f"(at most {rehearsed.rung.surprise:.3g}): the real task is not like them"
+                f"(at most {rehearsed.rung.surprise:.3g}): the real task is not like them",
+                "surprise",
             )
 
     @undivided
@@ -439,6 +454,7 @@ class CertifiedAgent(Stateful):
         if self._followed is not None:
             self._stay_inside(self._followed.lost(number, self._tracker.opened))
         self._settle()
+        self._mark_stage()
 
     # ------------------------------------------------------------------------------------------------ what reports change
 
@@ -487,12 +503,12 @@ class CertifiedAgent(Stateful):
     def _review(self) -> None:
         """What the evidence leads to: alarms, cells rejected or readmitted, policies barred, a target."""
         if self._monitor.rejected:
-            self._raise_alarm("the real costs reject that every deployed mixture met the limit")
+            self._raise_alarm("the real costs reject that every deployed mixture met the limit", "monitor")
         if self._level.weighs_cells:
             self._review_cells()
         verdict = self._reality.review(self._buffer.settled, self._alarm is not None)
         if verdict.alarm is not None:
-            self._raise_alarm(verdict.alarm)
+            self._raise_alarm(verdict.alarm, "simulation")
         if verdict.ramp_over is not None:
             self._note_event("ramp", verdict.ramp_over)
         for text in verdict.barred:
@@ -517,11 +533,17 @@ class CertifiedAgent(Stateful):
         if not evidence.watched.any() and not self._outside:
             self._outside, self._stale = True, True
             self._bounds.drop_start(data_start(self._set, self._ceilings, self.margin))
-            self._raise_alarm("every cell is rejected: the real task is outside the family")
+            self._raise_alarm("every cell is rejected: the real task is outside the family", "outside")
 
     # ------------------------------------------------------------------------------------------------------------- plans
 
     def _make_plan(self) -> Plan:
+        found = self._best_plan()
+        if self._alarm is None:
+            self._steadiness.planned(found.weights, self._buffer.settled)
+        return found
+
+    def _best_plan(self) -> Plan:
         program = self._program()
         self._planned_bounds = self._bounds.values.copy()
         if self._alarm is not None:
@@ -582,10 +604,54 @@ class CertifiedAgent(Stateful):
 
     # ------------------------------------------------------------------------------------------------------- what is said
 
-    def _raise_alarm(self, why: str) -> None:
+    def _raise_alarm(self, why: str, kind: str) -> None:
+        """Return to the safe policy for good; the kind says which stage that is (:data:`~surefoot.deploy.stages.ALARMS`)."""
         if self._alarm is None:
-            self._alarm, self._stale = why, True
+            self._alarm, self._alarm_kind, self._stale = why, kind, True
             self._note_event("alarm", why)
+
+    # ------------------------------------------------------------------------------------------------------------ stages
+
+    def _standing_now(self) -> Standing:
+        """What the stage is a function of."""
+        compared = self._reality.progress
+        return Standing(
+            compared=compared,
+            alarm=None if self._alarm is None else (self._alarm_kind, self._alarm),
+            learned=None if self._alarm is not None or compared is not None else self._learned(),
+        )
+
+    def _learned(self) -> str | None:
+        """Why nothing that is left to learn moves the mixture noticeably; see :mod:`surefoot.deploy.stages`."""
+        followed, steadiness, settled = self._followed, self._steadiness, self._buffer.settled
+        if followed is not None:
+            return followed.next if followed.final else None
+        if self._level.rejects_cells:
+            left = int(self._evidence.active.sum())
+            if left == 1:
+                return "one cell is left"
+            steady = left > 0 and steadiness.since_settled(settled, tuning.TUNING.stalled)
+            return "it was steady while the number of episodes doubled" if steady else None
+        target = self._objective.target
+        if target == 0:
+            steady = steadiness.since_settled(settled, tuning.TUNING.warm_up)
+            return "no policy was found worth proving safe while the number of episodes doubled" if steady else None
+        if target in self.barred:
+            return f"policy {target}, which was to be proved safe, returns less than the safe policy"
+        if (self._bounds.values[target] <= self._limits).all():
+            return f"policy {target} is proved safe"
+        steady = steadiness.since_tried(target)
+        return f"it was steady while the number of episodes of policy {target} doubled" if steady else None
+
+    def _mark_stage(self) -> None:
+        """An event where the stage changed; while a new plan is due the stage is not known."""
+        if self._stale and self._alarm is None:
+            return
+        standing = self._standing_now()
+        name = stage_name(standing)
+        if name != self._stage:
+            self._stage = name
+            self._note_event("stage", f"{name}: {stage_of(standing).text}")
 
     def _note_event(self, kind: str, text: str) -> None:
         self.events.append(AgentEvent(self._tracker.opened, kind, text))
@@ -615,6 +681,7 @@ class CertifiedAgent(Stateful):
             ),
             assumes=self._level.assumes,
             proved=self._followed is None,
+            stage=self.stage,
         )
 
     def _rehearsal(self) -> list[str]:

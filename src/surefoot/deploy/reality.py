@@ -55,6 +55,11 @@ class RealityCheck(Stateful):
         return self.ramp is not None and not self.ramp.over
 
     @property
+    def progress(self) -> tuple[int, int] | None:
+        """How many episodes of the safe policy have been compared, and how many have to be; ``None`` where none is missing."""
+        return (self.ramp.compared, self.ramp.episodes) if self.ramp is not None and self.ramping else None
+
+    @property
     def barred(self) -> tuple[int, ...]:
         """Policies that return less than the safe policy in reality."""
         return () if self.comparison is None else tuple(np.flatnonzero(self.comparison.barred).tolist())

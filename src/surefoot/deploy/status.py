@@ -6,9 +6,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from surefoot.arrays import FloatArray
+from surefoot.deploy.stages import RAMPING, Stage
 from surefoot.stats.ledger import Ledger
 
 __all__ = ["AgentEvent", "Status", "listed"]
+
+UNSAID = Stage(RAMPING, "its agent does not say more", "its agent says so")
+"""The stage where an agent names none."""
 
 
 @dataclass(frozen=True)
@@ -18,7 +22,7 @@ class AgentEvent:
     Attributes:
         episode: how many episodes had been asked.
         kind: ``"eliminated"``, ``"readmitted"``, ``"planned"``, ``"target"``, ``"ramp"``, ``"barred"``, ``"protocol"``, ``"alarm"``,
-            ``"lost"``.
+            ``"lost"``, ``"stage"``.
         text: in plain words.
     """
 
@@ -44,6 +48,7 @@ class Status:
         notes: limitations that set in.
         assumes: when the bounds hold with probability at least 1 - delta.
         proved: whether the costs are proved bounds; not while a belief plans, whose bounds are what it takes for possible.
+        stage: how far it is, and what would end that (:mod:`surefoot.deploy.stages`).
     """
 
     episodes: int
@@ -60,6 +65,7 @@ class Status:
     notes: tuple[str, ...]
     assumes: str = ""
     proved: bool = True
+    stage: Stage = UNSAID
 
     @property
     def text(self) -> str:
@@ -73,6 +79,8 @@ class Status:
         spent = ", ".join(f"{e.name} {e.delta:.4g}" for e in self.ledger.entries)
         lines = [
             f"After {self.episodes} episodes ({self.pending} pending):",
+            f"  stage: {self.stage.name}: {self.stage.text};",
+            f"  it ends when: {self.stage.until};",
             f"  expected cost of what is deployed is {sure} to be at most {costs};",
             f"  deployed: {played};",
             f"  hypotheses left: {self.cells_left} of {self.cells};",

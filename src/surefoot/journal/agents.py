@@ -28,6 +28,7 @@ from surefoot.deploy.monitor import Monitor
 from surefoot.deploy.planner import Plan, Program
 from surefoot.deploy.reorder import ReorderBuffer
 from surefoot.deploy.report import OPTIONAL, Report
+from surefoot.deploy.stages import Stage, Standing, stage_of
 from surefoot.deploy.status import Status, listed
 from surefoot.deploy.tracker import Batch, EpisodeTracker
 from surefoot.errors import ConflictError, InvalidInput
@@ -100,6 +101,7 @@ class UncertifiedAgent(Stateful):
 
     CHANGES = (
         "operator", "waiting", "_agent", "_tracker", "_buffer", "_monitor", "_theirs", "_alarm", "_plan", "_stale",
+        "_alarm_kind",
     )  # fmt: skip
 
     barred: tuple[int, ...] = ()
@@ -140,6 +142,7 @@ class UncertifiedAgent(Stateful):
         )
         self._theirs: dict[int, int] = {}
         self._alarm: str | None = None
+        self._alarm_kind = ""
         self._stale, self._plan = False, self._make_plan()
 
     # ------------------------------------------------------------------------------------------------------------- plans
@@ -258,7 +261,8 @@ class UncertifiedAgent(Stateful):
             i = int(above.argmax())
             self._raise_alarm(
                 f"an episode cost {report.costs[:, i].max():.4g} in {self._set.criterion.cost_names[i]}, above the declared ceiling "
-                f"{self.ceilings[i]:.4g}: an assumption is false"
+                f"{self.ceilings[i]:.4g}: an assumption is false",
+                "ceiling",
             )
         self._buffer.add(report)
         self._pass_on(report)
@@ -319,11 +323,11 @@ class UncertifiedAgent(Stateful):
         if released:
             self._monitor.released(released)
             if self._monitor.rejected:
-                self._raise_alarm("the real costs reject that every deployed mixture met the limit")
+                self._raise_alarm("the real costs reject that every deployed mixture met the limit", "monitor")
 
-    def _raise_alarm(self, why: str) -> None:
+    def _raise_alarm(self, why: str, kind: str = "agent") -> None:
         if self._alarm is None:
-            self._alarm, self._stale = why, True
+            self._alarm, self._alarm_kind, self._stale = why, kind, True
 
     def expect(self, pending: dict[int, int], opened: int) -> None:
         """Take these episodes (policy by id) of ``opened`` for the pending ones: for :meth:`check` alone."""
@@ -335,6 +339,16 @@ class UncertifiedAgent(Stateful):
     def alarm(self) -> str | None:
         """Why everything stopped, or ``None``."""
         return self._alarm
+
+    @property
+    def stage(self) -> Stage:
+        """How far the deployment is; whether the agent has learned is its own business."""
+        alarm = None if self._alarm is None else (self._alarm_kind, self._alarm)
+        return stage_of(Standing(alarm=alarm, aborted=self.operator.aborted, next=self._next))
+
+    @property
+    def _next(self) -> str:
+        return f"what agent {self._name!r} does next is not known here"
 
     @property
     def active(self) -> Any:
@@ -383,7 +397,8 @@ class UncertifiedAgent(Stateful):
             reasons=current.reasons,
             alarm=self._alarm,
             ledger=self.ledger,
-            next=f"what agent {self._name!r} does next is not known here",
+            next=self._next,
+            stage=self.stage,
             notes=(
                 f"NOT CERTIFIED: agent {self._name!r} chooses, and nothing bounds what its mixtures cost",
                 *self._buffer.notes,

@@ -14,6 +14,7 @@ from surefoot.assumptions import ASSUMES
 from surefoot.deploy.belief.rehearsed import Rung
 from surefoot.deploy.comparison import LEVEL
 from surefoot.deploy.planner import Plan
+from surefoot.deploy.stages import Stage
 from surefoot.deploy.trust import trust_level
 from surefoot.errors import ReplayError
 from surefoot.journal.agents import supervised
@@ -23,7 +24,7 @@ from surefoot.journal.settings import Settings
 from surefoot.policyset.schema import PolicySet
 from surefoot.version import VERSION
 
-__all__ = ["dense", "differ", "opening", "plain_plan", "recorded_rung", "same_event"]
+__all__ = ["dense", "differ", "opening", "plain_plan", "plain_stage", "recorded_rung", "same_event"]
 
 
 def dense(weights: dict[str, float], size: int) -> FloatArray:
@@ -42,6 +43,10 @@ def plain_plan(plan: Plan) -> dict[str, Any]:
         "certified": bool(plan.certified),
         "reasons": {str(j): text for j, text in plan.reasons.items()},
     }
+
+
+def plain_stage(stage: Stage) -> dict[str, Any]:
+    return {"stage": stage.name, "text": stage.text, "until": stage.until}
 
 
 def recorded_rung(policy_set: PolicySet, rung: Rung) -> dict[str, Any]:
@@ -109,6 +114,7 @@ def opening(policy_set: PolicySet, settings: Settings, name: str) -> dict[str, A
         "family": policy_set.training.family,
         "assumption": policy_set.assumption.statement,
         "returns_level": None if state.unramped else LEVEL,
+        "stage": plain_stage(state.stage),
         "ledger": [{"name": e.name, "delta": e.delta, "purpose": e.purpose} for e in state.ledger.entries],
         "holdout": None if certificate is None else certificate.holdout,
         "uncovered_upper": None if certificate is None else certificate.uncovered_upper,

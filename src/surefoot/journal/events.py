@@ -24,6 +24,8 @@ barred     policy, text: it returns less than the safe policy in reality
 noted      text
 flagged    policy, text: draws seem to be discarded selectively
 protocol   text: the deployment is not, or no longer, what was rehearsed, and why; data bounds alone decide from here on
+stage      stage (comparing, ramping, learned, drifted, stopped), was, text, until: the deployment has come so far; only in journals whose first
+           event names a stage
 alarm      text
 paused     reason
 resumed    (empty)

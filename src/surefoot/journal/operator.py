@@ -26,6 +26,7 @@ from surefoot.arrays import FloatArray
 from surefoot.deploy.belief.rehearsed import ROUNDING, Rung
 from surefoot.deploy.certified import CertifiedAgent
 from surefoot.deploy.planner import Plan, Program, safe_plan, verify
+from surefoot.deploy.stages import Standing
 from surefoot.errors import ConflictError
 from surefoot.policyset.schema import PolicySet
 
@@ -242,6 +243,9 @@ class SupervisedAgent(CertifiedAgent):
     def log_wealth(self) -> FloatArray:
         """(N,) log of every cell's e-process; NaN for cells that are eliminated for good."""
         return np.where(self._evidence.watched, self._evidence.log_wealth(), np.nan)
+
+    def _standing_now(self) -> Standing:
+        return replace(super()._standing_now(), aborted=self.operator.aborted)
 
     @property
     def _stopped(self) -> bool:

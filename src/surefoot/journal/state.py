@@ -31,7 +31,7 @@ from surefoot.deploy.report import Report
 from surefoot.deploy.selective_loss import SelectiveLossTest
 from surefoot.errors import ConflictError, PausedError, ReplayError, SurefootError
 from surefoot.journal.agents import Supervised, supervised
-from surefoot.journal.bodies import dense, differ, plain_plan, same_event
+from surefoot.journal.bodies import dense, differ, plain_plan, plain_stage, same_event
 from surefoot.journal.events import COMMANDS, INERT, Entry, Event
 from surefoot.journal.missing_parts import lacking
 from surefoot.journal.operator import Operator
@@ -64,11 +64,12 @@ class DeploymentState(Stateful):
         degraded: body of the ``degraded`` event in force, or ``None``.
         held: kind and body of what happened since.
         bare: episodes told without an optional part that could be used, by its name.
+        stage: the stage that the journal records; empty where it records none, as before there were stages.
     """
 
     CHANGES = (
         "agent", "selective_losses", "seq", "digest", "plan_seq", "alarm_seq", "deviations", "flags", "plan", "pending_effects", "bare", "degraded",
-        "held",
+        "held", "stage",
     )  # fmt: skip
 
     def __init__(self, policy_set: PolicySet, settings: Settings) -> None:
@@ -83,6 +84,7 @@ class DeploymentState(Stateful):
         self.degraded: dict[str, Any] | None = None
         self.held: list[dict[str, Any]] = []
         self.bare = dict.fromkeys(("initial_state", "transitions", "signals"), 0)
+        self.stage = ""
 
     @property
     def standing(self) -> tuple[int, dict[str, Any]]:
@@ -188,6 +190,10 @@ class DeploymentState(Stateful):
                 self.plan, self.plan_seq = entry.body, self.seq
             elif entry.kind == "alarm":
                 self.alarm_seq = self.seq
+            elif entry.kind == "stage":
+                self.stage = str(entry.body["stage"])
+            elif entry.kind == "opened":
+                self.stage = str(entry.body.get("stage", {}).get("stage", ""))
         self.digest = digest
         self.pending_effects = None if report is None else PendingEffects(self.seq, entries[-1].body, report)
 
@@ -344,15 +350,22 @@ class DeploymentState(Stateful):
         entries = [*self._cells(before), *self._remarks(before), *self._flagged(), *self._compared(before)]
         agent = self.agent
         entries += [Entry("protocol", {"text": text}) for kind, text in agent.fresh if kind == "protocol"]
-        if agent.alarm is not None and before.alarm is None:
-            entries.append(Entry("alarm", {"text": agent.alarm}))
+        alarm = [Entry("alarm", {"text": agent.alarm})] if agent.alarm is not None and before.alarm is None else []
         plan = agent.plan
+        # The stage rests on the plan and stands before the alarm that led to it, so that whoever reads the alarm knows the stage.
+        entries += [*self._staged(), *alarm]
         agent.fresh.clear()
         if plan is not before.plan or agent.waiting is not before.waiting or not self.plan:
             body = self._planned(plan)
             if body != self.plan:
                 entries.append(Entry("planned", body))
         return entries
+
+    def _staged(self) -> list[Entry]:
+        """A change of stage, in journals that record them."""
+        if not self.stage or (found := self.agent.stage).name == self.stage:
+            return []
+        return [Entry("stage", {**plain_stage(found), "was": self.stage})]
 
     def _cells(self, before: _Before) -> list[Entry]:
         active, entries = self.agent.active, []
@@ -404,9 +417,12 @@ class DeploymentState(Stateful):
     # --------------------------------------------------------------------------- recorded against recomputed
 
     def _match(self, recorded: list[Event], expected: list[Entry]) -> None:
-        """Compare a group of the journal with its recomputation; adopt the recorded plan where it differs and is certified."""
-        theirs = [event for event in recorded if event.kind != "planned"]
-        ours = [entry for entry in expected if entry.kind != "planned"]
+        """Compare a group of the journal with its recomputation; adopt the recorded plan where it differs and is certified.
+
+        A recorded stage stands as it is: it decides nothing, and another machine's rounding may reach it an episode earlier.
+        """
+        theirs = [event for event in recorded if event.kind not in ("planned", "stage")]
+        ours = [entry for entry in expected if entry.kind not in ("planned", "stage")]
         for k in range(max(len(theirs), len(ours))):
             if k >= len(theirs) or k >= len(ours) or not same_event(theirs[k], ours[k]):
                 raise differ(recorded[0], theirs[k : k + 1], ours[k : k + 1])

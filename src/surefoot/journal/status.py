@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from surefoot.deploy.stages import DRIFTED, RAMPING, STOPPED, Stage, Standing, stage_of
 from surefoot.deploy.trust import trust_level
 from surefoot.journal.bodies import recorded_rung
 from surefoot.journal.degraded import Outline
@@ -51,6 +52,9 @@ class DeploymentStatus:
         rehearsal: under ``trust="rehearsed"`` whether the deployment is ``inside`` the protocol, why it ``left`` and ``since`` which episode, its
             ``surprise`` (``None``: infinite) and the alarm's ``threshold`` (``None``: no alarm), what was ``rehearsed`` in numbers, and what that
             ``promises``; else ``None``.
+        stage: how far it is (:mod:`surefoot.deploy.stages`): ``"comparing"``, ``"ramping"``, ``"learned"``, ``"drifted"`` or ``"stopped"``; while
+            it is degraded ``"stopped"``.
+        stage_text, stage_until: what that means now, and what would end it, a sentence for people each.
         degraded: why the journal cannot be replayed, or empty. While it cannot, the safe policy is played, whatever ``state`` says, and what rests on
             the evidence is unknown: no cell counts as left, nothing is certified.
     """
@@ -80,6 +84,9 @@ class DeploymentStatus:
     degraded: str = ""
     agent: str = CERTIFIED
     rehearsal: dict[str, Any] | None = None
+    stage: str = RAMPING
+    stage_text: str = ""
+    stage_until: str = ""
 
     @staticmethod
     def of(projection: DeploymentState, name: str, stops: Sequence[Stop] = ()) -> DeploymentStatus:
@@ -92,6 +99,7 @@ class DeploymentStatus:
         """
         agent, (number, plan) = projection.agent, projection.standing
         now, criterion, state, why = agent.status(), projection.policy_set.criterion, *_state(projection, stops)
+        stage = _stage(now.stage, stops)
         return DeploymentStatus(
             name=name,
             state=state,
@@ -123,6 +131,9 @@ class DeploymentStatus:
             policy_set=projection.policy_set.hash,
             agent=projection.settings.agent,
             rehearsal=_rehearsal(projection),
+            stage=stage.name,
+            stage_text=stage.text,
+            stage_until=stage.until,
         )
 
     @staticmethod
@@ -175,6 +186,9 @@ class DeploymentStatus:
             policy_set=policy_set.hash,
             degraded=text,
             agent=settings.agent,
+            stage=STOPPED,
+            stage_text="the safe policy alone is played, because the journal cannot be followed",
+            stage_until="the fault is mended and the deployment is recovered; then the stage is what its evidence says",
         )
 
     def with_stops(self, stops: Sequence[Stop]) -> DeploymentStatus:
@@ -185,8 +199,12 @@ class DeploymentStatus:
             f"as of event {self.seq}: an operation that waits for the journal's lock keeps later ones from being read"
         )
         texts = [stop.text for stop in stops]
+        stage = _stage(Stage(self.stage, self.stage_text, self.stage_until), stops)
         return replace(
             self,
+            stage=stage.name,
+            stage_text=stage.text,
+            stage_until=stage.until,
             state=state or self.state,
             why=why or self.why,
             weights={0: 1.0} if state == "aborted" else self.weights,
@@ -233,6 +251,7 @@ class DeploymentStatus:
         ]
         lines = [
             head,
+            f"stage: {self.stage}: {self.stage_text}; it ends when: {self.stage_until}",
             f"after {self.episodes} episodes ({self.pending} pending), event {self.seq}; deployed now (plan {self.plan}):",
             *played,
             *costs,
@@ -296,6 +315,12 @@ def _last_word(paused: str | None, aborted: str | None, stops: Sequence[Stop]) -
     if paused is not None:
         return "paused", paused
     return ("", "") if aborted is None else ("aborted", aborted)
+
+
+def _stage(stage: Stage, stops: Sequence[Stop]) -> Stage:
+    """The stage, that of an abort included which is not in the journal yet."""
+    aborts = [stop.reason for stop in stops if stop.kind == "aborted"]
+    return stage_of(Standing(aborted=aborts[0])) if aborts and stage.name not in (DRIFTED, STOPPED) else stage
 
 
 def _weights(plan: dict[str, Any], stops: Sequence[Stop]) -> dict[int, float]:

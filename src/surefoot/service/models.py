@@ -182,6 +182,7 @@ class Parameters(Answer):
 
 
 State = Literal["running", "paused", "aborted", "alarm", "degraded"]
+Stage = Literal["comparing", "ramping", "learned", "drifted", "stopped"]
 
 
 class Recorded(Answer):
@@ -239,6 +240,19 @@ class Status(Answer):
     rehearsal: dict[str, Any] | None = Field(
         description="Under trust 'rehearsed': whether the deployment is inside the rehearsed protocol, why it left and since which episode, "
         "its surprise and the alarm's threshold, what was rehearsed and what that promises; else null."
+    )
+    stage: Stage = Field(
+        description="How far the deployment is. 'comparing': the safe policy alone is played and compared with simulation; 'ramping': weight moves "
+        "as evidence allows; 'learned': the mixture no longer changes noticeably; 'drifted': an alarm says that the plant does not do what was "
+        "assumed; 'stopped': any other alarm, an abort, or a journal that cannot be followed."
+    )
+    stage_text: str = Field(
+        description="What the stage means now, for people.",
+        examples=["the safe policy alone is played and compared with simulation, 13 of 50 episodes so far"],
+    )
+    stage_until: str = Field(
+        description="What would end the stage, for people.",
+        examples=["37 more of its episodes have been reported and fit"],
     )
     degraded: str = Field(description="Why the journal cannot be followed, or empty; then the safe policy is played.")
     statement: str = Field(description="What is promised, in one sentence for people.")

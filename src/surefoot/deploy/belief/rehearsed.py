@@ -161,10 +161,15 @@ class RehearsedPlan(Stateful):
         return f"used as rehearsed so far; surprise {self.planner.surprise:.3g}, {alarm}"
 
     @property
+    def final(self) -> bool:
+        """Whether the last plan was made: from now on the mixture stays."""
+        return self.planner.due >= self.rung.episodes
+
+    @property
     def next(self) -> str:
         """What is being learned, in plain words."""
         due, episodes = self.planner.due, self.rung.episodes
-        if due >= episodes:
+        if self.final:
             return f"nothing more: after {episodes} episodes, as rehearsed, the mixture stays"
         return f"what the real task is like, by a belief; the next plan is made before episode {due}"
 

@@ -84,6 +84,7 @@ class ReportModel:
         cap: largest weight off the safe policy that people allow.
         paused, aborted: the reason, while it is so.
         degraded: body of the event that says so, while it is so.
+        stage: stage, text and until of the stage it is in; empty where the journal records none.
         left: the event by which the deployment left the protocol that was rehearsed, if it did.
         seq, at, digest: of the last event; ``began``: when the first one was written.
         costs, weight, cells: curves over episodes asked: I of certified bounds, of the weight off the safe policy, of cells left.
@@ -102,6 +103,7 @@ class ReportModel:
     paused: str | None = None
     aborted: str | None = None
     degraded: dict[str, Any] | None = None
+    stage: dict[str, Any] = field(default_factory=dict)
     left: EventRow | None = None
     seq: int = 0
     began: str = ""
@@ -155,6 +157,7 @@ class ReportModel:
         if self.opened:
             raise ValueError("a deployment is opened once")
         self.opened, self.began = body, self.at
+        self.stage = body.get("stage", {})
         if len(body["cost_names"]) != len(body["cost_limits"]):
             raise ValueError("constraints need a name and a limit each")
         self.costs = [StepCurve() for _ in body["cost_limits"]]
@@ -180,6 +183,9 @@ class ReportModel:
 
     def _count_cells(self, body: dict[str, Any]) -> None:
         self.cells.add(self.asked, float(body["cells_left"]))
+
+    def _stage(self, body: dict[str, Any]) -> None:
+        self.stage = body
 
     def _cap(self, body: dict[str, Any]) -> None:
         self.cap = float(body["weight"])
@@ -213,6 +219,7 @@ _CHANGES: dict[str, Callable[[ReportModel, dict[str, Any]], None]] = {
     "planned": ReportModel._plan,
     "eliminated": ReportModel._count_cells,
     "readmitted": ReportModel._count_cells,
+    "stage": ReportModel._stage,
     "capped": ReportModel._cap,
     "paused": ReportModel._pause,
     "resumed": ReportModel._resume,

@@ -160,6 +160,9 @@ def _state(model: ReportModel) -> Iterator[Statement]:
         yield Statement("warn", "A new plan waits for approval", (f"{words}.",))
     if model.cap < 1.0:
         yield Statement("warn", "Capped", (f"At most {percent(model.cap)} of all episodes leave the safe policy.",))
+    if model.stage and not model.alarms and model.aborted is None and model.degraded is None:
+        name, text, until = (str(model.stage[part]) for part in ("stage", "text", "until"))
+        yield Statement("good", f"Stage: {name}", (f"{text[:1].upper()}{text[1:]}.", f"It ends when {until}."))
     if not model.alarms and model.aborted is None and model.paused is None and model.degraded is None:
         yield Statement("good", "Running", ("No alarm. Episodes are handed out and reports are taken.",))
 

@@ -98,6 +98,7 @@ _WORDS: dict[str, Callable[[dict[str, Any], Names], str]] = {
     "noted": _text,
     "flagged": _text,
     "protocol": _text,
+    "stage": lambda body, _: f"stage {body['stage']}, after {body['was']}: {body['text']}",
     "alarm": _text,
     "paused": lambda body, _: f"paused: {body['reason']}",
     "resumed": lambda body, _: "resumed",
