@@ -30,7 +30,7 @@ if TYPE_CHECKING:
         simulate,
         state_values,
     )
-    from surefoot.criterion import Criterion
+    from surefoot.criterion import Criterion, CVaR, Exceeds, Mean
     from surefoot.deploy import PCE, Agent, Batch, CertifiedAgent, Episode, FixedAgent, SafePCE
     from surefoot.errors import (
         AgentBroken,
@@ -64,7 +64,7 @@ _HOMES = {
     "surefoot.cmdp": (
         "Simulator", "TabularCMDP", "ceilings", "distance", "evaluate", "evaluate_many", "occupancy", "simulate", "state_values",
     ),
-    "surefoot.criterion": ("Criterion",),
+    "surefoot.criterion": ("CVaR", "Criterion", "Exceeds", "Mean"),
     "surefoot.deploy": ("Agent", "Batch", "CertifiedAgent", "Episode", "FixedAgent", "PCE", "SafePCE"),
     "surefoot.errors": (
         "AgentBroken", "AssumptionError", "ConflictError", "InfeasibleError", "InvalidInput", "InvalidReport", "JournalError", "JournalUnavailable",
@@ -88,11 +88,13 @@ __all__ = [
     "AgentBroken",
     "AssumptionError",
     "Batch",
+    "CVaR",
     "CertifiedAgent",
     "ConflictError",
     "Criterion",
     "Deployment",
     "Episode",
+    "Exceeds",
     "FixedAgent",
     "InfeasibleError",
     "InvalidInput",
@@ -100,6 +102,7 @@ __all__ = [
     "JournalError",
     "JournalUnavailable",
     "LedgerError",
+    "Mean",
     "MissingExtra",
     "Mixture",
     "OutputExists",

@@ -51,15 +51,22 @@ class Episodes(CellDecisions):
     def _report(self, body: dict[str, Any]) -> Group:
         """A report that may be true, of episodes that are open."""
         policies = [self._close(k) for k in body["ids"]]
-        group = Group(body, policies)
+        group = Group(body, policies, self.policy_set.criterion.functionals)
         self._check_sane(group)
         return group
 
     def _check_sane(self, group: Group) -> None:
         costs, room = group.outcomes[:, 1:], 1e-5 * np.minimum(1.0, self.policy_set.criterion.cost_ceilings)
         sane = np.isfinite(group.outcomes).all() and costs.shape[1] == self.limits.size and (costs >= -room).all()
+        sane = sane and self._reported_sane(group)
         if not sane or not self._in_range(group):
             self._object("a report was taken that cannot be true")
+
+    def _reported_sane(self, group: Group) -> bool:
+        """What a plant reported, before functionals hide it: as many costs as it has, none below zero."""
+        bounds = np.array(self.policy_set.criterion.cost_bounds)
+        fits = group.reported.shape[1] == bounds.size and bool(np.isfinite(group.reported).all())
+        return fits and bool((group.reported >= -1e-5 * np.minimum(1.0, bounds)).all())
 
     def _in_range(self, group: Group, moves: list[IntArray] | None = None) -> bool:
         """States and actions that the policies have, counts that are not negative; ``moves`` are transitions of each episode."""
@@ -91,7 +98,7 @@ class Episodes(CellDecisions):
     def _recalled(self, body: dict[str, Any]) -> None:
         """Logged episodes of the safe policy, before the first ask."""
         n = len(body["reward"])
-        group = Group({**body, "ids": list(range(n))}, [0] * n)
+        group = Group({**body, "ids": list(range(n))}, [0] * n, self.policy_set.criterion.functionals)
         self._check_sane(group)
         if self.followed is None or self.opened or not n:
             self._object("logged episodes were given that were not rehearsed, or too late")

@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 
 from surefoot.arrays import FloatArray, IntArray
+from surefoot.criterion import CVaR, Exceeds, Mean
 from surefoot.policyset.schema import PolicySet
 
-__all__ = ["Group", "PredictedBoxes", "log_sum"]
+__all__ = ["Group", "PredictedBoxes", "limited", "log_sum"]
 
 
 def log_sum(logs: FloatArray, axis: int | tuple[int, ...] | None = None) -> Any:
@@ -24,23 +25,43 @@ def log_sum(logs: FloatArray, axis: int | tuple[int, ...] | None = None) -> Any:
         return np.log(np.sum(np.exp(logs - safe), axis=axis)) + np.squeeze(safe, axis=axis)
 
 
+def limited(functionals: tuple[Any, ...], costs: FloatArray) -> FloatArray:
+    """(n, I) what is limited of reported costs (n, K); number by number, by code of its own."""
+    if not functionals or max(f.signal for f in functionals) >= costs.shape[1]:
+        return costs  # an audit looks at the width
+    table = np.empty((len(costs), len(functionals)))
+    for i, f in enumerate(functionals):
+        for k, cost in enumerate(costs[:, f.signal].tolist()):
+            if isinstance(f, Exceeds):
+                table[k, i] = 1.0 if cost > f.threshold else 0.0
+            elif isinstance(f, CVaR):
+                beyond = cost - float(f.threshold or 0.0)
+                table[k, i] = float(f.threshold or 0.0) + (beyond / f.level if beyond > 0.0 else 0.0)
+            elif isinstance(f, Mean):
+                table[k, i] = cost
+            else:
+                table[k, i] = float(f.of(np.float64(cost)))
+    return table
+
+
 class Group:
     """Episodes that were told together.
 
     Attributes:
         ids, policies: (n,).
-        outcomes: (n, F).
+        reported: (n, K) costs as the plant reported them.
+        outcomes: (n, F), of what is limited.
         starts: (n,) or ``None``.
         rows: (m, 4) or ``None``.
         signals: (n, X) or ``None``.
     """
 
-    def __init__(self, body: dict[str, Any], policies: list[int]) -> None:
+    def __init__(self, body: dict[str, Any], policies: list[int], functionals: tuple[Any, ...] = ()) -> None:
         n = len(body["ids"])
+        costs = np.array(body["costs"], float).reshape(n, -1)
         self.ids, self.policies = np.array(body["ids"], dtype=np.int64), np.array(policies, dtype=np.int64)
-        self.outcomes = np.column_stack(
-            [np.array(body["reward"], float), np.array(body["costs"], float).reshape(n, -1)]
-        )
+        self.reported = costs
+        self.outcomes = np.column_stack([np.array(body["reward"], float), limited(functionals, costs)])
         self.starts = None if body.get("initial_state") is None else np.array(body["initial_state"], dtype=np.int64)
         rows, signals = body.get("transitions"), body.get("signals")
         self.rows = None if rows is None else np.array(rows, dtype=np.int64).reshape(-1, 4)

@@ -82,10 +82,12 @@ class Together(Episodes):
         body = {"ids": list(range(self.opened, self.opened + n))}
         body |= {name: [b[name][0] for b in told] for name in ("reward", "costs")}
         body |= {name: [b[name][0] for b in told] for name, there in zip(("initial_state", "signals"), has) if there}
-        group, weights = Group(body, draws), self._weights(self.plan)
+        group = Group(body, draws, self.policy_set.criterion.functionals)
+        weights = self._weights(self.plan)
         rows = [np.array(b["transitions"], dtype=np.int64).reshape(-1, 4) for b in told] if has[2] else None
         costs, room = group.outcomes[:, 1:], 1e-5 * np.minimum(1.0, self.policy_set.criterion.cost_ceilings)
         fine = np.isfinite(group.outcomes).all() and costs.shape[1] == self.limits.size and (costs >= -room).all()
+        fine = fine and self._reported_sane(group)
         fine = fine and not (costs > self.ceilings * (1.0 + 1e-9)).any() and self._certified(weights)
         if (
             not fine

@@ -59,7 +59,7 @@ class Units:
     @staticmethod
     def of(criterion: Criterion) -> Units:
         """The papers' units: every signal of a step in [0, 1]."""
-        bottom, top = criterion.reward_bounds
+        bottom, top = criterion.means_only("policy gradients").reward_bounds
         low = np.concatenate([[bottom], np.zeros(criterion.n_constraints)])
         scale = np.concatenate([[top - bottom], criterion.cost_bounds])
         limits = criterion.cost_limits / criterion.cost_bounds
@@ -68,7 +68,7 @@ class Units:
     @staticmethod
     def raw(criterion: Criterion) -> Units:
         """The task's own units."""
-        n = 1 + criterion.n_constraints
+        n = 1 + criterion.means_only("policy gradients").n_constraints
         return Units(freeze(np.zeros(n)), freeze(np.ones(n)), criterion.cost_limits, criterion.discount)
 
     @property

@@ -210,7 +210,7 @@ class ModelBasedAgent:
         self, rule: Rule, *, choice: Choice, seed: int = 0, notes: tuple[str, ...] = (), phase: int = 0
     ) -> None:
         known = rule.known
-        criterion = known.criterion
+        criterion = known.criterion.means_only("model-based baselines")
         rng = np.random.default_rng(check_integer("seed", seed, low=0))
         self._safe = TabularPolicy(known.safe_policy)
         self._tracker = EpisodeTracker((self._safe,), criterion, criterion.return_range, criterion.cost_ceilings, rng)

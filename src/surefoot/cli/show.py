@@ -31,6 +31,8 @@ def describe_text(policy_set: PolicySet) -> str:
     """A policy set in plain words."""
     report, criterion = policy_set.training, policy_set.criterion
     limits = ", ".join(f"{n} <= {d:g}" for n, d in zip(criterion.cost_names, criterion.cost_limits))
+    if criterion.functionals:
+        limits = "; ".join(criterion.limit_texts)
     lines = [
         f"policy set for {report.family}, written by surefoot {policy_set.version}, seed {policy_set.seed}",
         f"  hash         {policy_set.hash}",

@@ -377,7 +377,7 @@ class CertifiedAgent(Stateful):
             ConflictError: they were not rehearsed: another trust level, more than the protocol has, or something was asked already.
         """
         n = np.atleast_1d(np.asarray(reward)).size
-        many = self._set.criterion.n_constraints
+        many = self._set.criterion.n_costs
         report = self._tracker.logged(Report.of(np.arange(n), reward, costs, initial_state, transitions, signals, many))
         followed = self._followed
         room = 0 if followed is None or self._tracker.opened else followed.missing_history

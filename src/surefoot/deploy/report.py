@@ -4,7 +4,7 @@
     EpisodeTracker.check(...)     can they be true of episodes that are pending?      :mod:`surefoot.deploy.tracker`
 
 The same report has the same values whoever sends it, so that a retry can be told from a contradiction: transitions are sorted and
-counted once, minus zero is zero. Letters: n episodes, I constraints, X declared signals.
+counted once, minus zero is zero. Letters: n episodes, I constraints, K costs that a plant reports, X declared signals.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ class Report:
     Attributes:
         ids: (n,).
         reward: (n,) discounted returns.
-        costs: (n, I) discounted costs.
+        costs: (n, K) discounted costs as the plant reported them, before a tracker has checked the report; after that (n, I), what is limited
+            (:meth:`~surefoot.criterion.Criterion.measure`). The two differ only where limits are on more than means.
         initial_state: (n,) or ``None``.
         transitions: (m, 4) rows ``(s, a, s', count)`` over all n episodes, sorted and counted once, or ``None``.
         signals: (n, X) or ``None``.

@@ -92,7 +92,7 @@ class SafePCE:
         delta = check_real("delta", delta, low=0.0, high=1.0, open_low=True, open_high=True)
         episodes = check_integer("episodes", episodes, low=1)
         seed = check_integer("seed", seed, low=0)
-        criterion = policy_set.criterion
+        criterion = policy_set.criterion.means_only("Safe-PCE")
         self._limits = criterion.cost_limits
         self._candidates = Candidates.of(policy_set)
         self._constants = self._choose(preset, policy_set, delta, episodes, eps, share)

@@ -33,7 +33,7 @@ __all__ = [
 
 SLACK = 1e-6
 """Relative rounding allowed at the ends of a range."""
-_ZERO = np.zeros(1)
+_ZERO, _ANY = np.zeros(1), np.full(1, np.inf)
 
 
 @dataclass(frozen=True, eq=False)
@@ -181,13 +181,15 @@ class EpisodeTracker(Stateful):
     ) -> Report:
         """The report in its normal form, with the policies that were drawn, if everything in it can be true; nothing is recorded yet.
 
+        ``costs`` are the (n, K) that the plant reports; those of the answer are the (n, I) that are limited
+        (:meth:`~surefoot.criterion.Criterion.measure`).
+
         Signals that are not declared are left out.
 
         Raises:
             InvalidReport: see :class:`~surefoot.deploy.agent.Agent`.
         """
-        constraints = self.criterion.n_constraints
-        report = Report.of(ids, reward, costs, initial_state, transitions, signals, constraints)
+        report = Report.of(ids, reward, costs, initial_state, transitions, signals, self.criterion.n_costs)
         return self.checked(report)
 
     def checked(self, report: Report) -> Report:
@@ -210,14 +212,19 @@ class EpisodeTracker(Stateful):
         units = "check units and discounting"
         _check_range("reward", report.reward, np.array(low), np.array(high), np.array(reach), units)
         remedy = f"{units}, or declare a higher ceiling"
-        _check_range("costs", report.costs, _ZERO, self.cost_ceilings, self.criterion.cost_ceilings, remedy)
+        costs = report.costs
+        if self.criterion.functionals:
+            # Limits do not see how far below zero a cost is, so it is looked at before it is measured.
+            _check_range("costs", costs, _ZERO, _ANY, self.criterion.cost_bounds, units)
+            costs = self.criterion.measure(costs)
+        _check_range("costs", costs, _ZERO, self.cost_ceilings, self.criterion.cost_ceilings, remedy)
         if report.transitions is not None or report.initial_state is not None:
             if self._shape[0] is not self.policies:  # some agents replace their policies
                 self._shape = self.policies, _table_shape(self.policies)
             _check_labels(report, *self._shape[1])
         signals = None if report.signals is None else self._declared(report)
         starts, rows = report.initial_state, report.transitions
-        return Report(report.ids, report.reward, report.costs, starts, rows, signals, index)
+        return Report(report.ids, report.reward, costs, starts, rows, signals, index)
 
     def _declared(self, report: Report) -> FloatArray | None:
         """(n, X) the declared signals."""

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -22,7 +23,6 @@ import numpy as np
 
 from surefoot.arrays import check_integer
 from surefoot.cmdp.model import TabularCMDP
-from surefoot.criterion import Criterion
 from surefoot.errors import MissingExtra
 from surefoot.gym.family import GymFamily
 from surefoot.tasks.family import TabularFamily
@@ -120,15 +120,7 @@ def tabular_family(family: TabularFamily, horizon: int) -> GymFamily:
 
     Values differ from the exact ones by at most what the steps after the horizon can bring, ``gamma^H r_max / (1 - gamma)``.
     """
-    given = family.criterion
-    criterion = Criterion(
-        discount=given.discount,
-        cost_limits=given.cost_limits,
-        reward_bounds=given.reward_bounds,
-        cost_bounds=given.cost_bounds,
-        horizon=check_integer("horizon", horizon, low=1),
-        cost_names=given.cost_names,
-    )
+    criterion = replace(family.criterion, horizon=check_integer("horizon", horizon, low=1))
     return GymFamily(
         name=f"{family.name}, simulated",
         parameter_names=tuple(family.parameter_names),

@@ -5,7 +5,7 @@
 
 The report holds what :mod:`surefoot.gym.rollout` would have measured, had the plant been one of the simulator's tasks:
 
-    R = sum_{t<H} gamma^t r_t,      C_i = sum_{t<H} gamma^t c_it,      X_x = mean, sum, last or largest of x_t over the steps
+    R = sum_{t<H} gamma^t r_t,      C_k = sum_{t<H} gamma^t c_kt,      X_x = mean, sum, last or largest of x_t over the steps
 
 A plant that terminates earlier has reached a state without reward and cost. Where the criterion has no horizon, the episode is cut after ``steps``
 steps, and what the rest could have cost is added: ``gamma^steps c_max / (1 - gamma)`` to every cost, and the least it could earn to the return.
@@ -13,7 +13,7 @@ steps, and what the rest could have cost is added: ``gamma^steps c_max / (1 - ga
 Nothing doubtful is reported. A number that is missing or not finite, a plant that raises or stops before its time: an error, and no report. The
 episode then stays pending, which counts as the worst that its costs could have been; it may be declared lost.
 
-Letters: I constraints, X signals, m distinct transitions.
+Letters: K costs, X signals, m distinct transitions.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class EpisodeReport:
     Attributes:
         id: of the ticket.
         reward: discounted return.
-        costs: (I,) discounted costs.
+        costs: (K,) discounted costs, which ``tell`` takes.
         signals: (X,) the family's signals; ``None`` where none are declared.
         initial_state: the first state; ``None`` unless states and actions are finite and counted from 0.
         transitions: (m, 4) rows ``(s, a, s', count)``; ``None`` as above.
@@ -130,7 +130,7 @@ class _Play:
         self.doing = "reset"
         seen, _ = self.env.reset(seed=start)
         first, counts = seen, Counter[tuple[int, int, int]]()
-        reward, costs = 0.0, np.zeros(self.rule.n_constraints)
+        reward, costs = 0.0, np.zeros(self.rule.n_costs)
         over = False
         while self.step < self.horizon and not over:
             self.doing = "policy"
@@ -181,13 +181,13 @@ class _Play:
             cost = self.family.cost(before, action, after, info)
         elif cost is None and isinstance(info, dict):
             cost = info.get("cost")
-        if cost is None and self.rule.n_constraints == 0:
+        if cost is None and self.rule.n_costs == 0:
             return np.zeros(0)
         if cost is None:
             self._refuse(
                 "SF-SIMULATION-COST", "cost", 'be in info["cost"], or the third entry of a step of six', "nothing"
             )
-        return np.asarray(self._number("cost", cost, (self.rule.n_constraints,)))
+        return np.asarray(self._number("cost", cost, (self.rule.n_costs,)))
 
     def _number(self, name: str, value: Any, shape: tuple[int, ...]) -> Any:
         """Finite numbers of a shape; a lone one passes for one of length 1."""

@@ -3,14 +3,16 @@
 A task is named by p real parameters; ``make(parameters)`` builds it, and it stays the same task until another one is made. An episode
 starts with ``reset(seed=...)`` and is cut after ``H = criterion.horizon`` steps:
 
-    R = sum_{t<H} gamma^t r_t,      C_i = sum_{t<H} gamma^t c_it,      X_x = a declared statistic of the steps
+    R = sum_{t<H} gamma^t r_t,      C_k = sum_{t<H} gamma^t c_kt,      X_x = a declared statistic of the steps
+
+Limits are on the means of the C_k, or on functionals of them (:mod:`surefoot.criterion`); ``bounds`` are about what is limited.
 
 An environment that terminates before H has reached an absorbing state without reward and cost.
 
 Some families differ in the reward only. Then ``rewards`` computes the rewards of *all* tasks from one step, and a single batch of
 episodes serves every task.
 
-Letters: T tasks, p parameters, I constraints, X signals, n episodes.
+Letters: T tasks, p parameters, I constraints, K costs, X signals, n episodes.
 """
 
 from __future__ import annotations
@@ -77,8 +79,8 @@ class GymFamily:
         sampler: ``sampler(n, rng)`` -> (n, p) parameters of independent fresh tasks.
         make: ``make(parameters)`` -> a fresh environment that is this task. Where ``rewards`` is given it may be called with any
             parameters of the family.
-        cost: ``cost(obs, action, next_obs, info)`` -> one number, or I of them. By default the step's ``info["cost"]``, or the third
-            entry of a step of six.
+        cost: ``cost(obs, action, next_obs, info)`` -> one number, or K of them, as many as ``criterion.cost_bounds``. By default the step's
+            ``info["cost"]``, or the third entry of a step of six.
         rewards: ``rewards(parameters, obs, action, next_obs, reward, info)`` -> (T,) rewards of the step in the tasks with
             ``parameters`` (T, p); only for tasks that differ in nothing else.
         signals: further statistics to predict.

@@ -4,7 +4,8 @@ With tasks ``z`` drawn from the family and a policy that sees z (or does not), t
 
     E_z [ V_r(pi, z) - sum_i lambda_i(z) (V_c,i(pi, z) - d'_i) ],        lambda_i(z) = s_i max(0, theta_i . phi(z)),
 
-with ``d' = share * d`` and ``s_i = (r_max - r_min) / c_max,i``, which makes theta a pure number. One multiplier for all tasks would let one task
+with ``d' = share * d`` and ``s_i = (r_max - r_min) / c_max,i``, which makes theta a pure number (for limits on more than means ``c_max,i`` is the
+largest value of the functional per step of the horizon). One multiplier for all tasks would let one task
 overspend what another saves. So ``phi`` is ``(1, u, u^2)`` of the parameters u scaled to [-1, 1]; or, for an explicit list of tasks, the
 indicator of each, and the multipliers rise on the worst tasks until every one of them meets the limit (oracle ``O_s``). Dual ascent, after every
 batch of finished episodes with tasks z and discounted costs C:
@@ -87,7 +88,7 @@ class Multipliers:
         low, high = criterion.reward_bounds
         return Multipliers(
             weights,
-            freeze((high - low) / criterion.cost_bounds),
+            freeze((high - low) / criterion.cost_scales),
             freeze(share * criterion.cost_limits),
             support,
             tasks,
@@ -172,7 +173,7 @@ class Trained:
 def step_costs(
     family: GymFamily, env: Any, observation: Any, action: Any
 ) -> tuple[Any, float, FloatArray, bool, bool, dict[str, Any]]:
-    """One step: next observation, reward, (I,) costs, terminated, truncated, info; costs from where rollouts take them.
+    """One step: next observation, reward, (K,) costs, terminated, truncated, info; costs from where rollouts take them.
 
     Raises:
         SimulationError: no cost.

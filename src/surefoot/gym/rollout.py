@@ -1,6 +1,8 @@
 """Episodes of policies in simulated tasks, as one row of numbers each.
 
-    R = sum_{t<H} gamma^t r_t,      C_i = sum_{t<H} gamma^t c_it,      X_x = mean, sum, last or largest of x_t over the steps
+    R = sum_{t<H} gamma^t r_t,      C_k = sum_{t<H} gamma^t c_kt,      X_x = mean, sum, last or largest of x_t over the steps
+
+Where the criterion limits more than means, what stands for the costs is what is limited, ``f_i(C)`` (:meth:`surefoot.criterion.Criterion.measure`).
 
 Inside a process m environments of one task are stepped in lockstep, so that a policy with ``act_batch`` answers all of them with one
 matrix product; processes share whole blocks of episodes. Episode e of policy j in task k draws its chance from the seed sequence with
@@ -60,7 +62,7 @@ class Rollouts:
 
     Attributes:
         returns: (n,) discounted returns; (n, T) where one batch serves T tasks.
-        costs: (n, I) discounted costs.
+        costs: (n, I) discounted costs, or the functionals of them that the criterion limits.
         signals: (n, X).
         lengths: (n,) numbers of steps.
         first_observations: (n, ...).
@@ -298,7 +300,7 @@ class _Run:
         self.weights = family.criterion.discount ** np.arange(family.horizon + 1)
         self.cost_ends = family.criterion.cost_bounds * (1.0 + ROOM) + ROOM
         self.episode, self.steps = np.zeros((2, m), dtype=np.int64)
-        self.returns, self.costs = np.zeros((m, n_tasks)), np.zeros((m, family.n_constraints))
+        self.returns, self.costs = np.zeros((m, n_tasks)), np.zeros((m, family.criterion.n_costs))
         self.signals = np.zeros((m, len(family.signals)))
         self.observations: list[Any] = [None] * m
         self.kept: list[Any] = [None] * m
@@ -641,12 +643,12 @@ class _Run:
             )
         self.returns[where] += weight * table
         if costs:
-            sums = self._table("cost", costs, live, (self.family.n_constraints,))
+            sums = self._table("cost", costs, live, (self.family.criterion.n_costs,))
             fine = (sums >= 0.0) & (sums <= self.cost_ends)
             if not fine.all():
                 k, i = (int(i) for i in np.argwhere(~fine)[0])
                 top = self.family.criterion.cost_bounds[i]
-                name = self.family.criterion.cost_names[i]
+                name = self.family.criterion.signal_names[i]
                 self._refuse(
                     "SF-SIMULATION-RANGE",
                     f"cost[{i}] ({name})",
@@ -680,7 +682,8 @@ class _Run:
     def _end(self, slot: int) -> None:
         """Write an episode's sums down and put the next one into its slot."""
         row = int(self.episode[slot])
-        self.out[0][row], self.out[1][row], self.out[2][row] = self.returns[slot], self.costs[slot], self.signals[slot]
+        limited = self.family.criterion.measure(self.costs[slot])
+        self.out[0][row], self.out[1][row], self.out[2][row] = self.returns[slot], limited, self.signals[slot]
         self.out[3][row] = self.steps[slot]
         self._start(slot)
 

@@ -102,7 +102,7 @@ class TaskEnv(gymnasium.Env[FloatArray, Any]):
         observation, _ = self._env.reset(seed=seed)
         self._latest = np.asarray(observation, dtype=np.float64).ravel()
         self._penalty = self._course.multipliers.at(self._task)[0]
-        self._return, self._costs, self._steps = 0.0, np.zeros(self._family.n_constraints), 0
+        self._return, self._costs, self._steps = 0.0, np.zeros(self._family.criterion.n_costs), 0
         return self._input(), {}
 
     def _input(self) -> FloatArray:
@@ -117,13 +117,17 @@ class TaskEnv(gymnasium.Env[FloatArray, Any]):
             reward = float(self._family.rewards(self._task[None], before, action, after, reward, info)[0])
         weight = criterion.discount**self._steps
         self._return += weight * reward
-        self._costs = self._costs + weight * costs
+        charged, spent = costs, self._costs
+        self._costs = spent + weight * costs
+        if criterion.functionals:
+            # Discounted, an episode's charges sum to what the functional gained over an episode without cost.
+            charged = (criterion.measure(self._costs) - criterion.measure(spent)) / weight
         self._steps += 1
         self._latest = np.asarray(after, dtype=np.float64).ravel()
         cut = bool(truncated or (criterion.horizon is not None and self._steps >= criterion.horizon))
         if terminated or cut:
-            self._course.finished.append((self._task.copy(), self._return, self._costs, self._steps))
-        return self._input(), float(reward - self._penalty @ costs), bool(terminated), cut, {}
+            self._course.finished.append((self._task.copy(), self._return, criterion.measure(self._costs), self._steps))
+        return self._input(), float(reward - self._penalty @ charged), bool(terminated), cut, {}
 
     def close(self) -> None:
         """Close the task."""

@@ -148,6 +148,7 @@ class SimulatedValues:
             "horizon": family.horizon,
             "cost_limits": self.limits.tolist(),
             "reward_bounds": list(criterion.reward_bounds),
+            **({"functionals": [repr(f) for f in criterion.functionals]} if criterion.functionals else {}),
             "ranges": [end.tolist() for end in family.ranges()],
             "signals": [[s.name, s.reduce] for s in family.signals],
             "shared_episodes": family.shared,

@@ -265,12 +265,12 @@ class UncertifiedAgent(Stateful):
                 "ceiling",
             )
         self._buffer.add(report)
-        self._pass_on(report)
+        self._pass_on(report, np.asarray(costs, dtype=np.float64).reshape(report.ids.size, -1))
         self._settle()
         self._plan_anew()
 
-    def _pass_on(self, report: Report) -> None:
-        """What the agent may know: its own episodes, and what it wants of them."""
+    def _pass_on(self, report: Report, costs: FloatArray) -> None:
+        """What the agent may know: its own episodes, their costs (n, K) as they were reported, and what it wants of them."""
         mine = [k for k, episode in enumerate(report.ids.tolist()) if episode in self._theirs]
         own = [self._theirs.pop(int(report.ids[k])) for k in mine]
         if not mine:
@@ -285,7 +285,7 @@ class UncertifiedAgent(Stateful):
             "transitions": report.transitions if whole else None,  # cannot be taken apart
         }
         wanted = {name: value for name, value in optional.items() if name in self.wants and value is not None}
-        self._agent.tell(np.array(own, dtype=np.int64), report.reward[mine], report.costs[mine], **wanted)
+        self._agent.tell(np.array(own, dtype=np.int64), report.reward[mine], costs[mine], **wanted)
         self._stale = True
 
     def recall(self, reward: Any, costs: Any, **optional: Any) -> None:

@@ -201,8 +201,8 @@ class Deployment(Session):
             InvalidReport: NaN, out of range, never asked, wrong shape; nothing is recorded and the episodes stay pending.
             ConflictError: an episode was told differently, or declared lost, before.
         """
-        n_constraints, who = self.policy_set.criterion.n_constraints, who_acts(by)
-        report = Report.of(ids, reward, costs, initial_state, transitions, signals, n_constraints)
+        n_costs, who = self.policy_set.criterion.n_costs, who_acts(by)
+        report = Report.of(ids, reward, costs, initial_state, transitions, signals, n_costs)
 
         def work(transaction: Transaction, state: DeploymentState) -> tuple[list[Entry], Report | None]:
             fresh = not_told_before(Known.of(transaction, state), report)
@@ -257,7 +257,7 @@ class Deployment(Session):
             ConflictError: they were not rehearsed, or an episode was asked already.
         """
         n = np.atleast_1d(np.asarray(reward)).size
-        many, who = self.policy_set.criterion.n_constraints, who_acts(by)
+        many, who = self.policy_set.criterion.n_costs, who_acts(by)
         report = Report.of(np.arange(n), reward, costs, initial_state, transitions, signals, many)
         body = {name: value for name, value in report.body().items() if name != "ids"}
 

@@ -24,7 +24,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from surefoot.criterion import Criterion
+from surefoot.criterion import Criterion, CVaR, Exceeds, Mean
 from surefoot.errors import InvalidInput, LedgerError, SurefootError
 from surefoot.policy import DeterministicPolicy, FunctionPolicy, Policy, TabularPolicy, as_policy
 from surefoot.policyset.belief import Belief
@@ -529,16 +529,69 @@ def _arrays(*names: str) -> dict[str, Codec]:
     return dict.fromkeys(names, _FLOATS)
 
 
-_CRITERION = _Record(
-    Criterion,
-    {
-        "discount": _REAL,
-        "cost_limits": _VECTOR,
-        "reward_bounds": _List(_REAL, 2),
-        "cost_bounds": _VECTOR,
-        "horizon": _Optional(_WHOLE),
-        "cost_names": _NAMES,
-    },
+_FUNCTIONALS: dict[str, _Record] = {
+    "mean": _Record(Mean, {"limit": _REAL, "signal": _WHOLE}),
+    "exceeds": _Record(Exceeds, {"threshold": _REAL, "at_most": _REAL, "signal": _WHOLE}),
+    "cvar": _Record(CVaR, {"level": _REAL, "at_most": _REAL, "threshold": _REAL, "signal": _WHOLE}),
+}
+
+
+@dataclass(frozen=True)
+class _FunctionalCodec:
+    """A limit on a functional of an episode's cost."""
+
+    def write(self, path: str, value: Any, put: Put) -> Any:
+        for kind, record in _FUNCTIONALS.items():
+            if type(value) is record.cls:
+                return {**record.write(path, value, put), "kind": kind}
+        raise InvalidInput(
+            f"{path} must be Mean, Exceeds or CVaR to be kept in a file, got {type(value).__name__}; use one of them",
+            code="SF-ARGUMENT-TYPE",
+        )
+
+    def read(self, path: str, plain: Any, take: Take) -> Any:
+        fields = _object(path, plain)
+        kind = _text(f"{path}.kind", fields.pop("kind", None))
+        if kind not in _FUNCTIONALS:
+            raise InvalidInput(
+                f"{path}.kind must be one of {', '.join(_FUNCTIONALS)}, got {kind[:80]!r}; upgrade surefoot",
+                code="SF-ARGUMENT-CHOICE",
+            )
+        return _FUNCTIONALS[kind].read(path, fields, take)
+
+
+@dataclass(frozen=True)
+class _CriterionCodec:
+    """A criterion; limits on more than means stand in further fields, which files without them lack."""
+
+    plain: _Record
+    whole: _Record
+
+    def write(self, path: str, value: Any, put: Put) -> Any:
+        return (self.whole if value.functionals else self.plain).write(path, value, put)
+
+    def read(self, path: str, plain: Any, take: Take) -> Any:
+        more = isinstance(plain, Mapping) and "functionals" in plain
+        found = (self.whole if more else self.plain).read(path, plain, take)
+        if more and not found.functionals:
+            raise InvalidInput(
+                f"{path}.functionals must hold a limit where there is the key, got none; rebuild the policy set",
+                code="SF-ARGUMENT-EMPTY",
+            )
+        return found
+
+
+_CRITERION_FIELDS: dict[str, Codec] = {
+    "discount": _REAL,
+    "cost_limits": _VECTOR,
+    "reward_bounds": _List(_REAL, 2),
+    "cost_bounds": _VECTOR,
+    "horizon": _Optional(_WHOLE),
+    "cost_names": _NAMES,
+}
+_CRITERION = _CriterionCodec(
+    _Record(Criterion, _CRITERION_FIELDS),
+    _Record(Criterion, {**_CRITERION_FIELDS, "functionals": _List(_FunctionalCodec()), "signal_names": _NAMES}),
 )
 _INTERVALS = _arrays("reward_lower", "reward_upper", "cost_lower", "cost_upper")
 _CELLS = _Record(

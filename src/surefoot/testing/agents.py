@@ -57,14 +57,15 @@ class AgentSuite(Suite):
         )
 
     def report(self, episode: Any, rng: np.random.Generator) -> Report:
-        """What the plant might measure in an episode: ``reward``, ``costs`` (I,), and what else ``tell`` shall be given.
+        """What the plant might measure in an episode: ``reward``, ``costs`` (K,), and what else ``tell`` shall be given.
 
         By default any return, and costs up to half of the limits, whatever the policy. Agents that learn from more override this; an episode has
         ``policy`` and ``policy_index``.
         """
         criterion = self.criterion()
         low, high = criterion.return_range
-        costs = 0.5 * criterion.cost_limits * rng.random(criterion.n_constraints)
+        most = criterion.cost_bounds if criterion.functionals else criterion.cost_limits
+        costs = 0.5 * most * rng.random(criterion.n_costs)
         return {"reward": float(rng.uniform(low, high)), "costs": costs}
 
     # ------------------------------------------------------------------------------------------------------------- asks
