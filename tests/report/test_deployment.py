@@ -96,13 +96,19 @@ def test_it_says_what_delta_was_spent_on() -> None:
 def test_curves_carry_the_numbers() -> None:
     spoken = [value for name, value in page(running()).attributes if name == "aria-label"]
     assert "certified wear per episode over 100 episodes: from 1.1 to 1.4, between 1.1 and 1.4, limit 1.5" in spoken
-    assert "weight off the safe policy over 100 episodes: from 0 to 0.75, between 0 and 0.75" in spoken
+    assert (
+        "shares over 100 episodes, now: 75% policy 2, 25% the safe policy; off the safe policy between 0% and 75%"
+        in spoken
+    )
     assert "cells left over 100 episodes: from 12 to 10, between 10 and 12" in spoken
 
 
 def test_one_chart_per_constraint() -> None:
     story = Story()
-    story.add("opened", **{**OPENED, "cost_names": ["wear", "noise"], "cost_limits": [1.5, 4.0]})
+    story.add(
+        "opened",
+        **{**OPENED, "cost_names": ["wear", "noise"], "cost_limits": [1.5, 4.0], "cost_ceilings": [30.0, 40.0]},
+    )
     story.plan({0: 1.0}, [1.0, 3.0])
     text = page(story).text
     assert "certified wear per episode" in text and "certified noise per episode" in text
@@ -145,8 +151,8 @@ def test_after_an_alarm_nothing_is_promised() -> None:
     assert "Nothing any more" in text
     assert "With probability at least" not in text
     assert "assumed, no longer certified" in text
-    assert 'fill-opacity=".7"' in source
-    assert 'fill-opacity=".7"' not in render(running().lines)
+    assert 'class="veil"' in source
+    assert 'class="veil"' not in render(running().lines)
 
 
 def test_every_alarm_and_warning_is_listed() -> None:
@@ -172,7 +178,7 @@ def test_long_tables_are_folded_and_bounded() -> None:
     assert "rows left out; the journal has them all" in source
     assert len(source) < 300_000
     assert "<details><summary>" in source
-    assert short.count("<details>") == 1
+    assert short.count("<details>") == 2  # all events, and how sure it is
 
 
 def test_who_audited_and_which_journal() -> None:
@@ -202,6 +208,91 @@ def test_no_string_of_a_journal_becomes_markup() -> None:
     assert not {"script", "img"} & set(found.tags)
     assert not {name for name, _ in found.attributes if name.startswith("on") or name == "src"}
     assert "\u202e" not in source and "\x00" not in source
+
+
+def test_the_page_says_what_it_cost_and_how_sure_that_is() -> None:
+    """By hand: 100 reports of 0.5 with a ceiling of 30 and a limit of 1.5."""
+    found = page(running())
+    mean = re.search(
+        r"On average wear was 0\.5 per episode; its expected value lies between (\S+) and (\S+), with 95%", found.text
+    )
+    assert mean is not None
+    low, high = float(mean[1]), float(mean[2])
+    assert low < 0.5 < high < 30.0
+    assert "The limit of 1.5 is inside: real reports alone cannot tell yet" in found.text
+    assert "certified at most, averaged 1.28 100" in found.text  # 40 episodes at 1.1, 60 at 1.4
+    assert "limit 1.5" in found.text
+
+
+def test_without_the_range_of_returns_there_is_no_interval_for_them() -> None:
+    text = page(running()).text
+    assert "There is no interval: the range of returns is in the policy set, which this page was made without." in text
+
+
+def test_a_deployment_without_reports_says_so() -> None:
+    text = page(Story().open()).text
+    assert "Nothing was reported yet." in text
+    assert "Only the safe policy has been handed out so far" in page(Story().open().run(3)).text
+
+
+def test_costs_above_the_limit_are_told_in_red() -> None:
+    story = Story().open().run(1)
+    first, n = 1, 400
+    story.add("asked", first=first, draws=[1] * n, plan=2, settled=first)
+    story.add("told", ids=list(range(first, first + n)), reward=[1.0] * n, costs=[[6.0]] * n)
+    source = render(story.lines)
+    assert "with 95% confidence, what was deployed has cost too much on average" in Page(source).text
+    assert '<div class="box bad"><p><strong>Real wear, measured' in source
+
+
+def test_a_cost_above_its_ceiling_voids_the_interval() -> None:
+    story = Story().open().run(3)
+    story.add("asked", first=3, draws=[0], plan=2, settled=3).add("told", ids=[3], reward=[1.0], costs=[[31.0]])
+    text = page(story).text
+    assert "On average wear was 8.125 per episode" in text
+    assert "There is no interval: an episode was reported outside its declared range." in text
+
+
+def test_what_comes_next_is_what_the_status_or_the_journal_says() -> None:
+    story = running().add("target", text="policy 3 is tried")
+    assert "Now learning policy 3 is tried." in page(story).text
+    text = page(story, status={"next": "which cell it is", "stage": "ramping"}).text
+    assert "Stage ramping." in text and "Now learning which cell it is." in text
+    assert "Forecast None was given to this page" in text
+    assert "nothing any more: the safe policy runs" in page(story.add("aborted", reason="fire")).text
+
+
+FORECAST: dict[str, Any] = {
+    "experiment": "forecast", "schema": 1, "policy_set": OPENED["policy_set"], "runs": 30, "episodes": 4000, "eps": 0.1,
+    "trust": {"cells": {"refused": None, "optimal": {"low": 60, "median": 480, "high": None}}},
+}  # fmt: skip
+
+
+def test_a_forecast_says_what_remains() -> None:
+    text = page(running(), forecast=FORECAST).text.replace("\u202f", " ")
+    assert (
+        "half were within 10% of all that can be gained after 480 episodes, the fastest tenth after 60, the slowest tenth after more than 4 000"
+        in text
+    )
+    assert "By the median, 380 episodes remain." in text
+    assert "past the median" in page(running().run(500), forecast=FORECAST).text
+    refused_level = {**FORECAST, "trust": {"cells": {"refused": "too few <cells>"}}}
+    assert "it was refused (too few <cells>)" in page(running(), forecast=refused_level).text
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ({"experiment": "suite"}, "SF-RECORD-SCHEMA"),
+        ({"policy_set": "34" * 32}, "SF-ARGUMENT-MISMATCH"),
+        ({"trust": {"cells": {"refused": None}}}, "SF-RECORD-FIELD"),
+        ({"eps": 2.0}, "SF-RECORD-FIELD"),
+        ({"trust": []}, "SF-RECORD-FIELD"),
+    ],
+)
+def test_another_forecast_is_refused(change: dict[str, Any], code: str) -> None:
+    with refused(code, "forecast"):
+        render(running().lines, forecast={**FORECAST, **change})
 
 
 def test_policies_may_have_names() -> None:

@@ -53,9 +53,9 @@ class Markup(HTMLParser):
 
 
 def deployment_page(data: Any) -> str:
-    """``data``: lines of a journal, names of policies, what an audit said."""
-    lines, names, verified = data
-    return render([Line(*line) for line in lines], policy_names=dict(names), verified=verified)
+    """``data``: lines of a journal, names of policies, what an audit said, the status."""
+    lines, names, verified, status = data
+    return render([Line(*line) for line in lines], policy_names=dict(names), verified=verified, status=status)
 
 
 def deployment_data() -> Any:
@@ -63,7 +63,8 @@ def deployment_data() -> Any:
     story.plan({0: 0.5, 1: 0.5}, [1.2], waiting={"weights": {"0": 1.0}, "bounds": [1.0]})
     for kind, body in KINDS.items():
         story.add(kind, **body)
-    return [[[e.seq, e.at, e.kind, e.body, e.digest] for e in story.lines], [[1, "fast"]], "all sound"]
+    status = {"next": "which cell it is", "stage": "ramping"}
+    return [[[e.seq, e.at, e.kind, e.body, e.digest] for e in story.lines], [[1, "fast"]], "all sound", status]
 
 
 def rehearsal_data() -> dict[str, Any]:

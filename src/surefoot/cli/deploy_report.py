@@ -33,10 +33,14 @@ from surefoot.cli.options import anchor as anchored
     metavar="INDEX=TEXT",
     help="What people call a policy; may be given several times.",
 )
+@click.option(
+    "--forecast", "plan", type=click.Path(path_type=Path, dir_okay=False),
+    help="What 'surefoot plan --json' printed for the same policy set: the page then says what remains.",
+)  # fmt: skip
 @anchored
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def report(
-    url: str, name: str, out: Path, audit: bool, names: tuple[str, ...], anchor: str | None, as_json: bool
+    url: str, name: str, out: Path, audit: bool, names: tuple[str, ...], plan: Path | None, anchor: str | None, as_json: bool
 ) -> None:  # fmt: skip
     """Write a self-contained HTML page about the deployment, for people who are not statisticians.
 
@@ -44,14 +48,19 @@ def report(
     """
     from surefoot.errors import SurefootError
     from surefoot.journal import Deployment
+    from surefoot.json_reading import read_object
     from surefoot.report.deployment import render
 
     policy_names = dict(_named(text) for text in names)
     try:
+        forecast = None if plan is None else read_object(plan, remedy="write it with surefoot plan --json")
         with Deployment.open(url, name=name, create=False, anchor=anchor) as plant:
             found = plant.verify() if audit else None
             said = None if found is None else _audit(found)
-            page = render(plant.events(), policy_names=policy_names, verified=said)
+            page = render(
+                plant.events(), policy_names=policy_names, verified=said, policy_set=plant.policy_set, status=plant.status().as_dict(),
+                forecast=forecast,
+            )  # fmt: skip
         _replace(out, page)
     except SurefootError as error:
         leave_with(error, as_json)

@@ -18,8 +18,9 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.types import ASGIApp
 
+from surefoot.errors import SurefootError
 from surefoot.journal import Deployment
-from surefoot.report.deployment import render
+from surefoot.report.deployment import DeploymentReport
 from surefoot.service.bodies import checked, parsed
 from surefoot.service.description import Endpoint, add_operation, add_page, describe, new_app
 from surefoot.service.errors import HEADERS, handlers
@@ -147,7 +148,7 @@ class _Pages:
     """What is made once and served often: the report page, made anew only if something happened since, and the description.
 
     Args:
-        plant: whose report it is; made one at a time, for it reads the whole journal.
+        plant: whose report it is; made one at a time, and every event is read once.
         workers: who make them.
         describe: makes the description, when it is first asked for.
     """
@@ -155,6 +156,7 @@ class _Pages:
     def __init__(self, plant: Deployment, workers: Workers, describe: Callable[[], dict[str, Any]]) -> None:
         self._plant, self._workers, self._lock = plant, workers, threading.Lock()
         self._seq, self._page = -1, ""
+        self._read = DeploymentReport(policy_set=plant.policy_set)
         self._describe, self._description = describe, b""
 
     def report(self) -> Endpoint:
@@ -183,7 +185,12 @@ class _Pages:
 
     def _made(self) -> str:
         with self._lock:
-            seq = self._plant.status().seq
-            if seq != self._seq:
-                self._page, self._seq = render(self._plant.events()), seq
+            status = self._plant.status()
+            if status.seq != self._seq:
+                try:
+                    self._read.read(self._plant.events(self._read.seq))
+                except SurefootError:
+                    self._read = DeploymentReport(policy_set=self._plant.policy_set)  # from the first event, next time
+                    raise
+                self._page, self._seq = self._read.page(status=status.as_dict()), status.seq
             return self._page

@@ -8,4 +8,5 @@ line must answer ``--help`` at once.
 * ``hoeffding``: the radii and the weight schedule of Safe-PCE.
 * ``ledger``: who spends which part of delta.
 * ``betting``: time-uniform bounds on means and e-processes for intervals of means.
+* ``running_mean``: time-uniform bounds on the average of means that move.
 """

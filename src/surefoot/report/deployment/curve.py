@@ -7,10 +7,11 @@ episodes the largest value and the last one. Stretches double when episodes outg
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
-__all__ = ["StepCurve"]
+__all__ = ["MixtureTrail", "StepCurve"]
 
-STRETCHES = 512
+STRETCHES, TRAIL = 512, 128
 
 
 class StepCurve:
@@ -57,3 +58,33 @@ class StepCurve:
         for where, largest, at, value in self._kept.values():
             found += [(where, largest)] if (where, largest) == (at, value) else [(where, largest), (at, value)]
         return found
+
+
+class MixtureTrail:
+    """Mixtures over episodes, thinned: per stretch of episodes the last one.
+
+    Attributes:
+        width: episodes per stretch.
+    """
+
+    def __init__(self) -> None:
+        self.width = 1
+        self._kept: dict[int, tuple[int, Mapping[int, float]]] = {}
+
+    def add(self, at: int, weights: Mapping[int, float]) -> None:
+        """From episode ``at`` on this mixture is in force; ``at`` does not decrease.
+
+        Raises:
+            ValueError: a negative episode.
+        """
+        if at < 0:
+            raise ValueError(f"a mixture needs an episode >= 0, got {at}")
+        while at // self.width >= TRAIL:
+            self.width *= 2
+            self._kept = {at // self.width: (at, weights) for at, weights in self._kept.values()}
+        self._kept[at // self.width] = (at, weights)
+
+    @property
+    def points(self) -> list[tuple[int, Mapping[int, float]]]:
+        """(episode, weights) pairs in order."""
+        return list(self._kept.values())

@@ -9,12 +9,16 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from surefoot.report.deployment.chart import Mark
-from surefoot.report.deployment.curve import StepCurve
+from surefoot.report.deployment.curve import MixtureTrail, StepCurve
+from surefoot.report.deployment.measured import Measured
 
-__all__ = ["FIRST_ROWS", "EventLike", "EventRow", "EventTable", "ReportModel"]
+if TYPE_CHECKING:
+    from surefoot.policyset.schema import PolicySet
+
+__all__ = ["FIRST_ROWS", "EventLike", "EventRow", "EventTable", "ReportModel", "certified"]
 
 ROUTINE = frozenset({"asked", "told", "lost", "held"})
 """Kinds that come with every episode; they are counted, and shown only in the list of all events."""
@@ -78,6 +82,7 @@ class ReportModel:
 
     Attributes:
         names: of policies.
+        policy_set: what was deployed, for what it predicts; ``None`` where nobody brought it.
         opened: body of the first event.
         plan: body of the last ``planned`` event.
         asked, told, lost: episodes.
@@ -88,12 +93,17 @@ class ReportModel:
         left: the event by which the deployment left the protocol that was rehearsed, if it did.
         seq, at, digest: of the last event; ``began``: when the first one was written.
         costs, weight, cells: curves over episodes asked: I of certified bounds, of the weight off the safe policy, of cells left.
+        mixtures: that were in force over episodes.
+        measured: what episodes cost and earned.
+        gone: cells that are rejected now.
+        aim: what the agent last said that it learns.
         marks: what charts point at.
         alarms, warnings: all of them.
         decisions, everything: tables.
     """
 
     names: dict[int, str]
+    policy_set: PolicySet | None = None
     opened: dict[str, Any] = field(default_factory=dict)
     plan: dict[str, Any] = field(default_factory=dict)
     asked: int = 0
@@ -112,6 +122,10 @@ class ReportModel:
     costs: list[StepCurve] = field(default_factory=list)
     weight: StepCurve = field(default_factory=StepCurve)
     cells: StepCurve = field(default_factory=StepCurve)
+    mixtures: MixtureTrail = field(default_factory=MixtureTrail)
+    measured: Measured | None = None
+    gone: set[int] = field(default_factory=set)
+    aim: str = ""
     marks: list[Mark] = field(default_factory=list)
     alarms: list[EventRow] = field(default_factory=list)
     warnings: list[EventRow] = field(default_factory=list)
@@ -123,6 +137,11 @@ class ReportModel:
         """What was rehearsed, as the first event records it; ``None`` under other trust levels."""
         found = self.opened.get("rehearsed")
         return found if isinstance(found, dict) else None
+
+    @property
+    def promises(self) -> bool:
+        """Whether anything is certified now: the library's own agent chooses, and there was no alarm."""
+        return certified(self.opened) and not self.alarms
 
     def take(self, event: EventLike) -> None:
         """One more event.
@@ -162,15 +181,34 @@ class ReportModel:
             raise ValueError("constraints need a name and a limit each")
         self.costs = [StepCurve() for _ in body["cost_limits"]]
         self.cells.add(0, float(body["cells"]))
+        self.measured = Measured(body, self.policy_set)
+
+    @property
+    def outcomes(self) -> Measured:
+        """What episodes cost and earned.
+
+        Raises:
+            ValueError: the deployment was not opened.
+        """
+        if self.measured is None:
+            raise ValueError("the first event must open the deployment")
+        return self.measured
+
+    def _recall(self, body: dict[str, Any]) -> None:
+        self.outcomes.recalled(body["reward"], body["costs"])
 
     def _ask(self, body: dict[str, Any]) -> None:
-        self.asked = int(body["first"]) + len(body["draws"])
+        first, draws = int(body["first"]), body["draws"]
+        self.asked = first + len(draws)
+        self.outcomes.asked(first, draws)
 
     def _tell(self, body: dict[str, Any]) -> None:
         self.told += len(body["ids"])
+        self.outcomes.told(body["ids"], body["reward"], body["costs"])
 
     def _lose(self, body: dict[str, Any]) -> None:
         self.lost += len(body["ids"])
+        self.outcomes.lost(body["ids"])
 
     def _plan(self, body: dict[str, Any]) -> None:
         self.plan = {**body, "weights": {int(j): float(w) for j, w in body["weights"].items()}}
@@ -179,6 +217,8 @@ class ReportModel:
         for curve, bound in zip(self.costs, body["bounds"]):
             curve.add(self.asked, float(bound))
         self.weight.add(self.asked, 1.0 - self.plan["weights"].get(0, 0.0))
+        self.mixtures.add(self.asked, self.plan["weights"])
+        self.outcomes.planned(self.plan["weights"], body["bounds"])
         self._count_cells(body)
 
     def _count_cells(self, body: dict[str, Any]) -> None:
@@ -186,6 +226,17 @@ class ReportModel:
 
     def _stage(self, body: dict[str, Any]) -> None:
         self.stage = body
+
+    def _eliminate(self, body: dict[str, Any]) -> None:
+        self.gone.update(int(k) for k in body["cells"])
+        self._count_cells(body)
+
+    def _readmit(self, body: dict[str, Any]) -> None:
+        self.gone.difference_update(int(k) for k in body["cells"])
+        self._count_cells(body)
+
+    def _aim_at(self, body: dict[str, Any]) -> None:
+        self.aim = str(body["text"])
 
     def _cap(self, body: dict[str, Any]) -> None:
         self.cap = float(body["weight"])
@@ -211,14 +262,22 @@ class ReportModel:
             self._apply(body["kind"], body["body"])
 
 
+def certified(opened: dict[str, Any]) -> bool:
+    """Whether the library's own agent chooses; of any other nothing is certified."""
+    return str(opened["settings"].get("agent", "certified")) == "certified"
+
+
 _CHANGES: dict[str, Callable[[ReportModel, dict[str, Any]], None]] = {
     "opened": ReportModel._open,
     "asked": ReportModel._ask,
     "told": ReportModel._tell,
     "lost": ReportModel._lose,
     "planned": ReportModel._plan,
-    "eliminated": ReportModel._count_cells,
-    "readmitted": ReportModel._count_cells,
+    "eliminated": ReportModel._eliminate,
+    "readmitted": ReportModel._readmit,
+    "recalled": ReportModel._recall,
+    "target": ReportModel._aim_at,
+    "ramp": ReportModel._aim_at,
     "stage": ReportModel._stage,
     "capped": ReportModel._cap,
     "paused": ReportModel._pause,

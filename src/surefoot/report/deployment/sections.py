@@ -5,16 +5,16 @@ Nothing here is escaped: that is the template's business.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from markupsafe import Markup
-
 from surefoot.assumptions import ASSUMES
-from surefoot.report.deployment.chart import step_chart
-from surefoot.report.deployment.curve import StepCurve
-from surefoot.report.deployment.model import FIRST_ROWS, EventRow, EventTable, ReportModel
+from surefoot.report.deployment.chart import share_chart, step_chart
+from surefoot.report.deployment.drawing import DrawnCurve, drawn
+from surefoot.report.deployment.model import FIRST_ROWS, EventRow, EventTable, ReportModel, certified
+from surefoot.report.deployment.outcomes import SURE, coming, costs, gain, headline, learning
+from surefoot.report.deployment.outlook import Forecast
 from surefoot.report.deployment.wording import describe, mixture, percent, plural, policy
 from surefoot.report.pages import with_thin_spaces
 
@@ -22,9 +22,9 @@ __all__ = ["sections"]
 
 OPEN_ROWS = 20
 """Tables up to this length are not folded."""
-SAFE_SHADE = "#009E73"
-SHADES = ("#0072B2", "#E69F00", "#CC79A7", "#56B4E9", "#D55E00")
-WIDE, NARROW = 760, 356  # pixels: on a wide screen and on a telephone
+SAFE_SHADE, OTHERS = "shade0", "shade6"
+SHADES = ("shade1", "shade2", "shade3", "shade4", "shade5")
+"""Classes of the style sheet: of the safe policy, of the largest others, and of the rest."""
 
 MAY_GO_WRONG = {
     "elimination": "chance rejects the very cell that the real task lies in",
@@ -73,27 +73,30 @@ class Part:
     policy: str
     weight: float
     share: str
-    color: str
+    look: str
     why: str
+    start: float
 
 
-@dataclass(frozen=True)
-class DrawnCurve:
-    """The same curve for wide and for narrow pages."""
-
-    title: str
-    wide: Markup
-    narrow: Markup
-
-
-def sections(model: ReportModel, verified: str | None) -> dict[str, Any]:
+def sections(
+    model: ReportModel,
+    verified: str | None,
+    status: Mapping[str, Any] | None = None,
+    forecast: Forecast | None = None,
+) -> dict[str, Any]:
     """Values for the template, section by section.
+
+    Args:
+        model: what the events tell.
+        verified: what an audit found.
+        status: of the deployment, for what its journal does not hold: ``next``, ``stage``.
+        forecast: of how long it takes.
 
     Raises:
         ArithmeticError, AttributeError, LookupError, TypeError, ValueError: an event's body lacks what its kind needs.
     """
     opened = model.opened
-    delta = float(opened["settings"]["delta"])
+    delta, seen = float(opened["settings"]["delta"]), learning(model)
     return {
         "title": f"Deployment {opened['name']}",
         "name": opened["name"],
@@ -103,13 +106,20 @@ def sections(model: ReportModel, verified: str | None) -> dict[str, Any]:
         "at": model.at,
         "alarms": _events(model, model.alarms),
         "state": tuple(_state(model)),
-        "tiles": tuple(_tiles(model)),
+        "tiles": (*headline(model, seen), *_tiles(model)),
+        "outcomes": tuple(costs(model, seen)),
+        "gain": gain(model, seen),
+        "sure": SURE,
+        "covered": 0 if seen.now is None else seen.now.episodes,
+        "coming": tuple(coming(model, status, forecast)),
         "mixture": tuple(_parts(model)),
         "mixture_words": mixture(model.plan["weights"], model.names) if model.plan else "",
         "promise": _promise(model),
-        "certified": _certified(opened),
+        "certified": certified(opened),
         "rehearsed": model.rehearsed is not None,
-        "costs": tuple(_cost_charts(model)),
+        "bounds": tuple(_cost_charts(model)),
+        "shares": _shares(model),
+        "shares_key": tuple(_shares_key(model)),
         "learned": tuple(_learned_charts(model)),
         "delta": percent(delta),
         "of_hundred": f"{100.0 * delta:g}",
@@ -179,7 +189,7 @@ def _tiles(model: ReportModel) -> Iterator[tuple[str, str, str]]:
     for name, bound, limit in zip(opened["cost_names"], plan["bounds"], opened["cost_limits"]):
         sure = "assumed, no longer certified; " if model.alarms else ""
         sure = "by the belief, which proves nothing; " if plan.get("belief") else sure
-        sure = sure if _certified(opened) else "a ceiling, not certified; "
+        sure = sure if certified(opened) else "a ceiling, not certified; "
         yield f"{float(bound):.4g}", f"at most, expected {name} per episode", f"{sure}limit {float(limit):.4g}"
     off = 1.0 - plan["weights"].get(0, 0.0)
     yield percent(off), "of episodes run something else than the safe policy", ""
@@ -192,20 +202,27 @@ def _parts(model: ReportModel) -> Iterator[Part]:
         return
     weights: dict[int, float] = model.plan["weights"]
     reasons = {int(j): str(text) for j, text in model.plan.get("reasons", {}).items()}
-    order = sorted(weights, key=lambda j: -weights[j])
-    shades = {j: SHADES[k % len(SHADES)] for k, j in enumerate(j for j in order if j != 0)} | {0: SAFE_SHADE}
-    for j in order:
-        yield Part(policy(j, model.names), weights[j], percent(weights[j]), shades[j], reasons.get(j, ""))
+    shades, start = _shades(model), 0.0
+    for j in sorted(weights, key=lambda j: -weights[j]):
+        look = shades.get(j, OTHERS)
+        yield Part(policy(j, model.names), weights[j], percent(weights[j]), look, reasons.get(j, ""), start)
+        start += weights[j]
 
 
-def _certified(opened: dict[str, Any]) -> bool:
-    """Whether the library's own agent chooses; of any other nothing is certified."""
-    return str(opened["settings"].get("agent", "certified")) == "certified"
+def _shades(model: ReportModel) -> dict[int, str]:
+    """Policy to class: the safe policy, and those that were deployed most; others share one colour, in the bar and over time."""
+    total: dict[int, float] = {}
+    for _, weights in model.mixtures.points:
+        for j, weight in weights.items():
+            total[j] = total.get(j, 0.0) + weight
+    now: dict[int, float] = model.plan.get("weights", {})
+    order = sorted((j for j in total if j != 0), key=lambda j: (-now.get(j, 0.0), -total[j], j))
+    return {0: SAFE_SHADE, **dict(zip(order, SHADES))}
 
 
 def _promise(model: ReportModel) -> Statement:
     settings = model.opened["settings"]
-    if not _certified(model.opened):
+    if not certified(model.opened):
         return Statement(
             "bad", "What is promised",
             (
@@ -259,22 +276,38 @@ def _cost_charts(model: ReportModel) -> Iterator[DrawnCurve]:
     until = model.alarms[0].episode if model.alarms else None
     opened = model.opened
     for name, limit, curve in zip(opened["cost_names"], opened["cost_limits"], model.costs):
-        what = "certified" if _certified(opened) else "ceiling, not certified:"
+        what = "certified" if certified(opened) else "ceiling, not certified:"
         what = what if model.rehearsed is None else "expected"
-        yield _drawn(model, f"{what} {name} per episode", curve, limit=float(limit), height=230, until=until)
+        title = f"{what} {name} per episode"
+        yield drawn(model, title, step_chart, curve, limit=float(limit), height=180, until=until)
 
 
 def _learned_charts(model: ReportModel) -> Iterator[DrawnCurve]:
-    yield _drawn(model, "weight off the safe policy", model.weight, top=1.0, percent=True)
-    yield _drawn(model, "cells left", model.cells, top=float(model.opened["cells"]))
+    yield drawn(model, "cells left", step_chart, model.cells, top=float(model.opened["cells"]))
 
 
-def _drawn(model: ReportModel, title: str, curve: StepCurve, **options: Any) -> DrawnCurve:
-    last = max(model.asked, 1)
-    wide, narrow = (
-        step_chart(title, curve, last, width=width, marks=model.marks, **options) for width in (WIDE, NARROW)
-    )
-    return DrawnCurve(title, wide, narrow)
+def _shares(model: ReportModel) -> DrawnCurve:
+    """Mixtures over time, the safe policy at the bottom."""
+    shades = _shades(model)
+    looks = [SAFE_SHADE, *SHADES, OTHERS]
+    points = []
+    for at, weights in model.mixtures.points:
+        found = dict.fromkeys(looks, 0.0)
+        for j, weight in weights.items():
+            found[shades.get(j, OTHERS)] += weight
+        points.append((at, list(found.values())))
+    said = mixture(model.plan["weights"], model.names) if model.plan else "nothing yet"
+    off = [value for _, value in model.weight.points]
+    spoken = f"shares over {model.asked} episodes, now: {said}"
+    spoken += f"; off the safe policy between {percent(min(off))} and {percent(max(off))}" if off else ""
+    return drawn(model, "shares of episodes, over time", share_chart, points, looks, spoken=spoken)
+
+
+def _shares_key(model: ReportModel) -> Iterator[tuple[str, str]]:
+    shades, shown = _shades(model), {j for _, weights in model.mixtures.points for j in weights}
+    yield from ((look, policy(j, model.names)) for j, look in shades.items() if j in shown)
+    if shown - set(shades):
+        yield OTHERS, "all others"
 
 
 def _spent(opened: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
