@@ -20,7 +20,8 @@ def declared(low: float = 0.0, high: float = 10.0, predicted: float = 4.0) -> An
     ends = np.array([[predicted, 5.0, 5.0]])
     predictions = SimpleNamespace(reward_lower=ends, reward_upper=ends)
     return SimpleNamespace(
-        criterion=SimpleNamespace(return_range=(low, high)), cells=SimpleNamespace(predictions=predictions)
+        criterion=SimpleNamespace(return_range=(low, high), measure=np.asarray),
+        cells=SimpleNamespace(predictions=predictions),
     )
 
 
@@ -114,6 +115,18 @@ def test_nothing_gained_while_only_the_safe_policy_runs() -> None:
     found.told(range(50), [5.0] * 50, [[1.0]] * 50)
     gained = now(found).gain
     assert (gained.mean, gained.low, gained.high) == (0.0, 0.0, 0.0)
+
+
+def test_what_is_measured_is_what_is_limited() -> None:
+    """A chance constraint: the journal holds costs, the limit is on the share of episodes above 2."""
+    library = declared()
+    library.criterion.measure = lambda costs: (np.asarray(costs) > 2.0).astype(np.float64)
+    found = Measured({**LIBRARY, "cost_limits": [0.2], "cost_ceilings": [1.0]}, library)
+    found.planned({0: 0.5, 2: 0.5}, [0.2])
+    found.asked(0, [0, 2, 2, 2])
+    found.told([0, 1, 2, 3], [4.0] * 4, [[1.0], [2.0], [2.5], [9.0]])
+    assert now(found).costs[0].mean == pytest.approx(0.5)
+    assert not found.void
 
 
 def test_memory_does_not_grow_with_episodes() -> None:

@@ -29,7 +29,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -130,7 +130,8 @@ class Measured:
 
     Args:
         opened: body of the first event.
-        policy_set: tells the range of returns and what was predicted; without it returns have no interval.
+        policy_set: tells the range of returns, what was predicted, and what is limited of an episode's costs; without it returns have no interval, and
+            limits are taken for limits on means.
 
     Attributes:
         void: why intervals do not hold any more; empty while they do.
@@ -145,6 +146,9 @@ class Measured:
             ceilings, self.void = [1.0] * len(limits), "the journal does not say how much an episode can cost"
         low, high, anchor = _return_range(policy_set)
         self._anchor = anchor
+        self._measure: Callable[[FloatArray], FloatArray] = (
+            _same if policy_set is None else policy_set.criterion.measure
+        )
         tops = [h if h > 0.0 else 1.0 for h in ceilings]
         guesses = [min(max(d, 1e-3 * h), 0.5 * h) for d, h in zip(limits, tops)]
         zeros = [0.0] * len(tops)
@@ -166,7 +170,7 @@ class Measured:
 
     def recalled(self, reward: Any, costs: Any) -> None:
         """Logged episodes of the safe policy, from before the first."""
-        inside, rows = self._inside(list(self._rows(reward, costs)))
+        inside, rows = self._inside(self._rows(reward, costs))
         safe = self._safe.observe(self._history.safe, inside)
         self._history = self._history._replace(safe=safe, safe_total=self._history.safe_total + rows.sum(axis=0))
 
@@ -212,17 +216,18 @@ class Measured:
     def _block_of(self, number: int) -> Block:
         return self._blocks[bisect_right(self._blocks, number, key=lambda block: block.first) - 1]
 
-    def _rows(self, reward: Any, costs: Any) -> Iterator[tuple[float, ...]]:
-        """Return and costs of each episode.
+    def _rows(self, reward: Any, costs: Any) -> list[tuple[float, ...]]:
+        """The return of each episode, and what is limited of it: functionals of its costs.
 
         Raises:
-            ValueError: not finite, or not one number for each.
+            ValueError: not finite, or not one row of numbers for each.
         """
-        for earned, cost in zip(reward, costs, strict=True):
-            row = (float(earned), *(float(c) for c in cost))
-            if len(row) != self._safe.low.size or not all(map(math.isfinite, row)):
-                raise ValueError("reports must be finite, one cost for each constraint")
-            yield row
+        returns = np.asarray(reward, np.float64).reshape(-1, 1)
+        given = np.asarray(costs, np.float64).reshape(returns.size, -1)
+        found = np.hstack([returns, self._measure(given)])
+        if found.shape[1] != self._safe.low.size or not np.isfinite(found).all():
+            raise ValueError("reports must be finite, one cost for each constraint")
+        return [tuple(row) for row in found.tolist()]
 
     def _inside(self, rows: Sequence[tuple[float, ...]]) -> tuple[FloatArray, FloatArray]:
         """(n, 1 + I) rows inside the declared ranges, and as they were; where one was outside, intervals are void from now on."""
@@ -356,6 +361,10 @@ class Measured:
         least = share * float(low[0]) - off * (float(safe_high[0]) - self._anchor)
         most = share * float(high[0]) - off * (float(safe_low[0]) - self._anchor)
         return self._estimate(mean, max(least, -span), min(most, span), told, self.ranged)
+
+
+def _same(costs: FloatArray) -> FloatArray:
+    return costs
 
 
 def _return_range(policy_set: PolicySet | None) -> tuple[float, float, float]:
