@@ -27,7 +27,6 @@ Letters: I constraints, J policies, N cells.
 
 from __future__ import annotations
 
-import math
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -130,8 +129,8 @@ class Measured:
 
     Args:
         opened: body of the first event.
-        policy_set: tells the range of returns, what was predicted, and what is limited of an episode's costs; without it returns have no interval, and
-            limits are taken for limits on means.
+        policy_set: tells the range of returns, what was predicted, and what is limited of an episode's costs; without it returns have no interval,
+            and limits are taken for limits on means.
 
     Attributes:
         void: why intervals do not hold any more; empty while they do.
