@@ -578,8 +578,8 @@ CATALOGUE: Mapping[str, Code] = MappingProxyType(
         ),
         "SF-CONFLICT-HISTORY": Code(
             (ConflictError,),
-            "Logged episodes were given that were not rehearsed, or after the first episode was asked.",
-            "Rehearse with history=, and give them before the first ask.",
+            "Logged episodes were given after the first episode was asked, or, under trust='rehearsed', more of them than were rehearsed.",
+            "Give them before the first ask; rehearse with history=.",
         ),
         "SF-CONFLICT-SOUND": Code(
             (ConflictError,), "There is nothing to recover, for the deployment is not degraded.", "See the status."

@@ -154,8 +154,8 @@ def contrary(monkeypatch: pytest.MonkeyPatch) -> None:
     """It aims at what promises least, and plays that once nothing is left to prove."""
     honest = objective.Objective.update
 
-    def update(self: objective.Objective, settled: int, barred: tuple[int, ...]) -> tuple[bool, str | None]:
-        found = honest(self, settled, barred)
+    def update(self: objective.Objective, *arguments: Any, **options: Any) -> tuple[bool, str | None]:
+        found = honest(self, *arguments, **options)
         if found[0]:
             self.returns = -self.returns
         return found

@@ -15,6 +15,7 @@ from surefoot.deploy.belief.planner import following_time
 from surefoot.deploy.belief.rehearsed import Rung
 from surefoot.deploy.report import Report
 from surefoot.journal import Event, Settings, snapshot
+from surefoot.journal.bodies import logged
 from surefoot.journal.operator import SupervisedAgent
 from surefoot.journal.state import DeploymentState
 from surefoot.policyset.rehearsed import RehearsalLook
@@ -383,11 +384,11 @@ def test_a_certificate_that_does_not_follow_from_its_counts_is_noticed(changes: 
 def with_history(kind: str, given: int, rung: Rung) -> list[Event]:
     """A deployment that is given logged episodes of the safe policy, in two parts."""
     policy_set = rehearsed_set(kind, rung)
-    live, logged = Live(policy_set, Settings(seed=7, trust="rehearsed")), Plant(policy_set, seed=5)
+    live, before = Live(policy_set, Settings(seed=7, trust="rehearsed")), Plant(policy_set, seed=5)
     for part in (range(given // 2), range(given // 2, given)):
-        body = logged.batch(list(part), [0] * len(part))
-        report = Report.of(**{**MISSING, **body}, n_constraints=1).body()
-        live.do("recalled", {name: value for name, value in report.items() if name != "ids"})
+        body = before.batch(list(part), [0] * len(part))
+        report = Report.of(**{**MISSING, **body}, n_constraints=1)
+        live.do("recalled", logged(report))
     for _ in range(20):
         tell_one(live, Plant(policy_set))
     return live.events
@@ -398,7 +399,8 @@ def test_logged_episodes_enter_the_first_plan(kind: str) -> None:
     rung = rehearsing(history=30)
     policy_set, events = rehearsed_set(kind, rung), with_history(kind, 30, rung)
     assert "protocol" not in kinds(events)
-    assert [event.kind for event in events[:5]] == ["opened", "planned", "recalled", "recalled", "planned"]
+    happened = [event.kind for event in events if event.kind != "target"]  # data bounds run along
+    assert happened[:5] == ["opened", "planned", "recalled", "recalled", "planned"]
     assert verify(policy_set, events).first_disagreement is None
     state = DeploymentState(policy_set, Settings(seed=7, trust="rehearsed"))
     state.replay(events)
@@ -407,9 +409,21 @@ def test_logged_episodes_enter_the_first_plan(kind: str) -> None:
     assert resumed is not None and snapshot.encode(resumed) == snapshot.encode(state)
     assert not verify(policy_set, rechained([*events[:2], *events[3:]])).ok
     assert not verify(policy_set, rechained([*events[:3], events[2], *events[3:]])).ok
-    moved = forge(events, "recalled", 1, lambda body: {"costs": [[3.0]] * len(body["costs"])})
-    assert verify(policy_set, moved).ok == (kind == "moves")  # where outcomes say nothing
-    late = rechained([*events[:6], events[2], *events[6:]])
+
+    def costly(body: dict[str, Any]) -> dict[str, Any]:
+        ids = {"ids": list(range(len(body["reward"])))}
+        return logged(Report.recorded({**body, **ids, "costs": [[3.0]] * len(body["costs"])}))
+
+    assert "digest" in str(
+        verify(
+            policy_set, forge(events, "recalled", 1, lambda body: {**costly(body), "log": body["log"]})
+        ).first_disagreement
+    )
+    assert verify(policy_set, forge(events, "recalled", 1, costly)).ok == (
+        kind == "moves"
+    )  # where outcomes say nothing
+    asked = [event.kind for event in events].index("asked")
+    late = rechained([*events[: asked + 1], events[2], *events[asked + 1 :]])
     assert "too late" in str(verify(policy_set, late).first_disagreement)
 
 

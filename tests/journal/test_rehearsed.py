@@ -150,8 +150,9 @@ def test_logged_episodes_are_given_before_the_first_ask(disk: Path) -> None:
         plant.recall(**logged, by="engineer anna")
     with open_plant(disk / "plant.db", policy_set) as plant:
         drive(plant, truth, 5)
+        plant.recall(**logged)  # the same again
         with refused("SF-CONFLICT-HISTORY"):
-            plant.recall(**logged)
+            plant.recall(**{**logged, "reward": [2.0] * 10})
         assert kinds(plant).count("recalled") == 1 and "protocol" not in kinds(plant)
         assert "10 logged episodes of the safe policy" in render(plant.events())
         assert plant.verify().first_disagreement is None

@@ -120,6 +120,9 @@ def test_examples_fit_what_they_are_examples_of(plant: sf.Deployment) -> None:
     assert checked > 100
 
 
+LOG = {"reward": [30.0, 31.0], "costs": [[0.5], [0.0]], "initial_state": [0, 0]}
+
+
 def good(ids: Any) -> dict[str, Any]:
     return {"ids": ids, "reward": 30.0, "costs": [0.5], "initial_state": 0}
 
@@ -128,6 +131,8 @@ def good(ids: Any) -> dict[str, Any]:
 def test_every_answer_is_as_described(plant: sf.Deployment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ask = Client(make_app(plant, TOKENS, MANY))
     seen = ask.described.seen
+    assert ask("POST", "/history", LOG, role="operator").status == 200
+    assert ask("POST", "/history", {**LOG, "costs": [[-1.0], [0.0]]}).status == 422
     assert ask("POST", "/ask", {"n": 3}, idempotency_key="a", role="robot").status == 200
     ask("POST", "/ask", {"n": 2}, idempotency_key="a")
     for path in ("/episodes/0", "/episodes/99", "/policies/0", "/policies/99", "/status", "/report", "/openapi.json"):
@@ -135,6 +140,8 @@ def test_every_answer_is_as_described(plant: sf.Deployment, tmp_path: Path, monk
     ask("POST", "/tell", good(0))
     ask("POST", "/tell", {**good(0), "reward": 29.0})
     ask("POST", "/tell", {**good(1), "reward": "x"})
+    assert ask("POST", "/history", LOG).status == 200  # the same again
+    assert ask("POST", "/history", {**LOG, "reward": [29.0, 29.0]}).status == 409
     ask("POST", "/lost", {"ids": 1})
     ask("POST", "/lost", {"ids": 0})
     ask("POST", "/lost", {"ids": 99})
@@ -173,6 +180,7 @@ def test_every_answer_is_as_described(plant: sf.Deployment, tmp_path: Path, monk
         "ask",
         "tell",
         "lost",
+        "recall",
         "pause",
         "resume",
         "cap",
@@ -186,7 +194,13 @@ def test_every_answer_is_as_described(plant: sf.Deployment, tmp_path: Path, monk
         monkeypatch.setattr(plant, name, lambda *arguments, **options: 1 / 0)
     monkeypatch.setattr(type(plant), "policy_set", property(lambda self: 1 / 0), raising=False)
     for method, path in everything[:-1]:
-        bodies = {"/tell": good(0), "/lost": {"ids": 0}, "/cap": {"weight": 1.0}, "/approve": {"plan": 1}}
+        bodies = {
+            "/tell": good(0),
+            "/lost": {"ids": 0},
+            "/cap": {"weight": 1.0},
+            "/approve": {"plan": 1},
+            "/history": LOG,
+        }
         answer = ask(method, path, bodies.get(path, {}) if method == "POST" else None, idempotency_key="d")
         assert (answer.status, answer.json["error"]) == (500, "InternalError")
     for op in OPERATIONS:

@@ -60,6 +60,20 @@ def good(ids: Any) -> dict[str, Any]:
 # ------------------------------------------------------------------------------------------------- operations
 
 
+def test_logged_episodes_are_given_before_the_first_ask(app: Any, plant: sf.Deployment) -> None:
+    log = {"reward": [30.0, 31.0], "costs": [[0.5], [0.0]]}
+    for _ in range(2):
+        answer = call(app, "POST", "/history", log)
+        assert (answer.status, answer.json["recorded"], answer.json["pending"]) == (200, True, 0)
+    assert call(app, "GET", "/status").json["logged"] == 2
+    answer = call(app, "POST", "/history", {"reward": [30.0], "costs": [[0.5], [0.0]]})
+    assert (answer.status, answer.json["code"]) == (422, "SF-REPORT-SHAPE")
+    ask(app)
+    answer = call(app, "POST", "/history", {"reward": [1.0], "costs": [[0.5]]})
+    assert (answer.status, answer.json["code"]) == (409, "SF-CONFLICT-HISTORY")
+    assert [event.kind for event in plant.events()].count("recalled") == 1 and plant.verify().ok
+
+
 @pytest.mark.slow
 def test_an_episode_from_asking_to_telling(app: Any, plant: sf.Deployment) -> None:
     answer = ask(app, 3)
@@ -354,7 +368,7 @@ def test_a_token_allows_what_its_bearer_may_do_and_the_journal_says_who_did_it(p
     assert allowed == {
         "owner": {op.path for op in OPERATIONS},
         "robot": looking | {"/ask", "/tell", "/lost"},
-        "operator": looking | {"/pause", "/resume", "/cap", "/approve", "/abort"},
+        "operator": looking | {"/pause", "/resume", "/cap", "/approve", "/abort", "/history"},
         "reader": looking,
     }
     plant.resume()

@@ -68,6 +68,16 @@ class DataBounds:
                 if self._reaches(policy, i, float(self.values[policy, i])):
                     self.values[policy, i] = min(self.values[policy, i], self._bound(policy, i))
 
+    def recalled(self, costs: FloatArray) -> None:
+        """Logged costs (n, I) of the safe policy, from before the first ask."""
+        for i, ceiling in enumerate(self._ceilings):
+            x = np.clip(costs[:, i], 0.0, ceiling)
+            c = self._fractions[:, None]
+            for left in (1.0 - x / ceiling).tolist():
+                self._logs[0, i] += np.log(1.0 - c + c * left * self._odds[i][None])
+            if self._reaches(0, i, float(self.values[0, i])):
+                self.values[0, i] = min(self.values[0, i], self._bound(0, i))
+
     def told_singly(self, policies: IntArray, costs: FloatArray) -> Callable[[], None]:
         """Of episodes (n,) that were asked and told one after the other, none beside them open: what :meth:`told` would do, when called."""
         logs, values = {}, self.values.copy()

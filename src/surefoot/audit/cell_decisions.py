@@ -65,8 +65,9 @@ class CellDecisions(Plans):
             if body["cells_left"] != int(active.sum()):
                 self._object(f"cells_left must be {int(active.sum())}, got {body['cells_left']}")
 
-    def _look_again(self, posterior: FloatArray) -> None:
-        self.look = TUNING.next_update(self.order.settled)
+    def _look_again(self, posterior: FloatArray, *, logged: bool = False) -> None:
+        if not logged:  # a log is a time of its own
+            self.look = TUNING.next_update(self.order.settled)
         self.objective = posterior @ self.policy_set.cells.predictions.reward_center
         self.replan = True
         if self.target == 0 and len(self.policy_set.policies) > 1:
@@ -84,7 +85,7 @@ class CellDecisions(Plans):
             return  # nothing promises anything
         # What knowing the cell would add, against what the best policy adds: positive while it is too early.
         doubt = weights @ gains.max(axis=1) - expected.max() - TUNING.decided * expected.max()
-        if self.order.settled < TUNING.warm_up and (doubt > room or (doubt > -room and not recorded)):
+        if self.order.settled + self.log.count < TUNING.warm_up and (doubt > room or (doubt > -room and not recorded)):
             if recorded:
                 self._object(f"policy {recorded[0]} became the target before the task was known well enough")
             return

@@ -79,8 +79,11 @@ class CellWealth:
             return None
         return self._residuals.inverse(None if self._measured else self._boxes.low.size)
 
-    def settle(self, group: Group, bets: list[FloatArray | None]) -> None:
-        """Multiply in a group; ``bets`` was fixed for each of its episodes when it was asked."""
+    def settle(self, group: Group, bets: list[FloatArray | None], *, logged: bool = False) -> None:
+        """Multiply in a group; ``bets`` was fixed for each of its episodes when it was asked.
+
+        What wants something that a whole log lacks takes nothing from ``logged`` episodes, and loses nothing.
+        """
         furthest = np.maximum(np.abs(self._boxes.low), np.abs(self._boxes.high))
         room = 1e-6 * np.where(furthest < 1.0, 2.0 * furthest, 1.0 + furthest)
         inside = (group.outcomes >= self._boxes.low - room) & (group.outcomes <= self._boxes.high + room)
@@ -91,9 +94,20 @@ class CellWealth:
         sound = group.sound(float(self._boxes.low[0]), float(self._boxes.high[0]))
         if not sound.all():
             self.watched &= self.active
-        columns = self._columns(group)
-        self._measured = group.signals is not None if self._measured is None else self._measured
-        self._settle_joint(group, columns, bets, sound)
+        bare = logged and group.signals is None and bool(self._extra)
+        if not (bare or (logged and group.starts is None and self._boxes.states.size)):
+            columns = self._columns(group)
+            self._measured = group.signals is not None if self._measured is None else self._measured
+            self._settle_joint(group, columns, bets, sound)
+        if not bare:
+            self._settle_separate(group, sound)
+        if self._transitions is not None:
+            if group.rows is not None:
+                self.impossible |= self._transitions.update(group.rows)
+            elif not logged:
+                self._give_up_transitions()
+
+    def _settle_separate(self, group: Group, sound: Any) -> None:
         clipped = np.clip(group.outcomes, self._boxes.low, self._boxes.high)
         for policy in sorted(set(group.policies.tolist())):
             mine = group.policies == policy
@@ -105,11 +119,6 @@ class CellWealth:
                     process.lose(policy, int(mine.sum()))
                 else:
                     process.update(policy, group.signals[mine, x], self.watched)
-        if self._transitions is not None:
-            if group.rows is None:
-                self._give_up_transitions()
-            else:
-                self.impossible |= self._transitions.update(group.rows)
 
     @property
     def entries(self) -> int:

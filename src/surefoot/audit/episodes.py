@@ -13,7 +13,10 @@ import numpy as np
 from surefoot.arrays import FloatArray, IntArray
 from surefoot.audit.cell_decisions import CellDecisions
 from surefoot.audit.groups import Group
+from surefoot.audit.log import parts
 from surefoot.audit.order import CLOSE
+from surefoot.deploy.history import SHIFTED
+from surefoot.deploy.tuning import TUNING
 from surefoot.policy import TabularPolicy
 
 __all__ = ["Episodes"]
@@ -100,13 +103,40 @@ class Episodes(CellDecisions):
         n = len(body["reward"])
         group = Group({**body, "ids": list(range(n))}, [0] * n, self.policy_set.criterion.functionals)
         self._check_sane(group)
-        if self.followed is None or self.opened or not n:
+        active = self.wealth.active.copy()
+        if self.opened or not n or (self.run is not None and self.followed is None):
             self._object("logged episodes were given that were not rehearsed, or too late")
+        if not self.log.is_new(body):
+            self._object("a log was given twice, or is not what its digest says")
         if (group.outcomes[:, 1:] > self.ceilings * (1.0 + 1e-9)).any():
             self._expect("an episode cost more than the declared ceiling")
-        if self.run is None or not self.run.recall(group):
+        if self.run is not None and not self.run.recall(group):
             self._object("more logged episodes were given than were rehearsed")
+        for part in parts(group):
+            self.bounds.recalled(part.outcomes[:, 1:])
+            bets = self.wealth.bets()
+            if self.safe is not None and self.returns is not None:
+                sound = [part.with_broken_returns(*self.policy_set.criterion.return_range)]
+                self.safe.settle(sound, 0, logged=True)
+                self.returns.settle(sound, [])
+            if self.trust != "data":
+                self.wealth.settle(part, [bets] * part.ids.size, logged=True)
+            if self.posterior is not None:
+                self.posterior.update(part)
+        self._check_stationary(self.log.add(group.outcomes))
+        if self.trust != "data":
+            self._review(active)
+        self._judge()
+        if self.posterior is not None and self.log.count >= TUNING.first_update:
+            self._look_again(self.posterior.posterior(), logged=True)
+        self._check_cells(active)
         self._keep_to_protocol(None)
+
+    def _check_stationary(self, shifted: bool | None) -> None:
+        """Whether the log's warning stands where it must; ``None`` where rounding decides."""
+        said = any(str(body.get("text", "")).startswith(SHIFTED) for body in self._recorded("noted"))
+        if shifted is not None and said != shifted:
+            self._object("a log was said to be stationary or not, against what it shows")
 
     def _lost(self, body: dict[str, Any]) -> None:
         for k in body["ids"]:

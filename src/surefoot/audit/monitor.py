@@ -84,8 +84,8 @@ class SafeCheck:
             ends = np.array([signals.lower[:, 0].min(axis=0), signals.upper[:, 0].max(axis=0)])
             self._parts.append(HullBets([ends], signals.bounds[:, 0], signals.bounds[:, 1]))
 
-    def settle(self, groups: list[Group], lost: int) -> None:
-        """Told episodes of any policy; how many of the safe policy were lost."""
+    def settle(self, groups: list[Group], lost: int, *, logged: bool = False) -> None:
+        """Told episodes of any policy; how many of the safe policy were lost. What a whole log lacks is no loss."""
         before = self.compared, lost
         for group in groups:
             starts = [None] * group.ids.size if group.starts is None else group.starts.tolist()
@@ -95,7 +95,7 @@ class SafeCheck:
             self.impossible |= not bool((inside | np.isnan(group.outcomes)).all())
             for k, start in enumerate(starts):
                 if group.policies[k] == 0 and np.isfinite(group.outcomes[k]).all():
-                    self._tell(group, k, start)
+                    self._tell(group, k, start, logged)
                 elif group.policies[k] == 0:
                     lost += 1
         for part in self._parts:
@@ -129,17 +129,17 @@ class SafeCheck:
 
         return float(wealth.max()), commit
 
-    def _tell(self, group: Group, k: int, start: int | None) -> None:
+    def _tell(self, group: Group, k: int, start: int | None, logged: bool) -> None:
         self.compared += 1
         self._parts[0].see(0, group.outcomes[k])
         if self._given:
             if start in self._states:
                 self._parts[1].see(self._states.index(start), group.outcomes[k])
-            else:
+            elif start is not None or not logged:
                 self._parts[1].lost += 1
         if self._measured:
             if group.signals is None:
-                self._parts[-1].lost += 1
+                self._parts[-1].lost += not logged
             else:
                 self._parts[-1].see(0, group.signals[k])
 

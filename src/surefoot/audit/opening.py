@@ -17,6 +17,7 @@ from surefoot.audit.bounds import DataBounds
 from surefoot.audit.cell_wealth import CellWealth
 from surefoot.audit.event import AuditedEvent
 from surefoot.audit.groups import PredictedBoxes
+from surefoot.audit.log import LogAudit
 from surefoot.audit.monitor import CostWatch, SafeCheck
 from surefoot.audit.order import CLOSE, AskOrder, MissingDraws
 from surefoot.audit.posterior import CellPosterior
@@ -169,6 +170,7 @@ class Opening:
         self.ramped, self.barred = False, np.zeros(len(set_.policies), dtype=bool)
         self.random = np.random.Generator(np.random.PCG64(np.random.SeedSequence(self.settings["seed"])))
         self.order, self.opened, self.target, self.changed = AskOrder(), 0, 0, 0
+        self.log = LogAudit(1 + self.limits.size)
         self.open: dict[int, int] = {}
         self.asks: deque[tuple[int, list[int], FloatArray | None]] = deque()
         self.missing = MissingDraws(len(set_.policies))

@@ -98,9 +98,9 @@ class Audit(Together):
             self._object(f"kinds {[event.kind for event in group]} do not follow from each other")
         later = {event.kind for event in group[1:]}
         caused = {"eliminated", "readmitted", "target", "ramp", "barred", "alarm"}
-        if first.kind in ("asked", "recalled") and self.followed is not None:
+        if first.kind == "asked" and self.followed is not None:
             caused.remove("alarm")  # a plan may be made then, of reports that surprise
-        if first.kind not in ("told", "lost") and later & caused:
+        if first.kind not in ("told", "lost", "recalled") and later & caused:
             self._object(f"{sorted(later)} do not follow from it")
         if self.recovering and first.kind not in ("recovering", "recovered"):
             self.again.append({"kind": first.kind, "body": as_held(first)})

@@ -103,6 +103,20 @@ class CostBounds(Stateful):
                 self.values[policy, i] = min(self.values[policy, i], bound)
         return improved
 
+    def recalled(self, costs: FloatArray) -> bool:
+        """Logged costs (n, I) of the safe policy, before anything is asked; returns whether any bound became smaller.
+
+        As if these episodes had been asked and told with ids before the first. The safe policy is selected before any data (way B), so that all of
+        them count; other policies' bounds do not move.
+        """
+        improved, level = False, float(self._threshold[0])
+        for i, process in enumerate(self._processes):
+            process.update(0, np.clip(costs[:, i], 0.0, self._ceilings[i]))
+            bound = process.bound(0, level)
+            improved |= bound < self.values[0, i]
+            self.values[0, i] = min(self.values[0, i], bound)
+        return improved
+
     def drop_start(self, start: FloatArray) -> None:
         """Replace the starting values: bounds are what data alone proves, or ``start`` (J, I) where that is smaller."""
         for i, process in enumerate(self._processes):

@@ -8,6 +8,7 @@ are upper bounds on the real costs. Which rows, and what has to be true for them
     reports in ask order                  :mod:`~surefoot.deploy.reorder`           evidence about cells     :mod:`surefoot.deploy.evidence`
     bets fixed at ``ask``                 :mod:`~surefoot.deploy.fixed_bets`        objective and target     :mod:`~surefoot.deploy.objective`
     the ramp, and barred policies         :mod:`~surefoot.deploy.reality`           the monitor              :mod:`~surefoot.deploy.monitor`
+    logged episodes                       :mod:`~surefoot.deploy.history`
 
 On the event that all bounds hold and the cell of the real task stays active, one row bounds the real costs from above, and costs are linear in
 the weights. What is certified is the **mixture**: ``ask`` draws once from a mixture certified at that moment; selectively discarding draws voids
@@ -41,6 +42,7 @@ from surefoot.deploy.comparison import BESIDE, ReturnComparison
 from surefoot.deploy.evidence.base import evidence_names
 from surefoot.deploy.evidence.mixture import Evidence
 from surefoot.deploy.fixed_bets import FixedBets
+from surefoot.deploy.history import LogCheck, blocks
 from surefoot.deploy.monitor import Monitor
 from surefoot.deploy.objective import Objective
 from surefoot.deploy.planner import Plan, Program, plan, safe_plan
@@ -92,7 +94,7 @@ class CertifiedAgent(Stateful):
 
     CHANGES: ClassVar[tuple[str, ...]] = (
         "_tracker", "_bounds", "_evidence", "_objective", "_monitor", "_buffer", "_bets", "_reality", "_alarm", "_outside", "_stale", "_plan",
-        "_planned_bounds", "_changed", "_kappa", "_rehearsed", "_alarm_kind", "_steadiness", "_stage",
+        "_planned_bounds", "_changed", "_kappa", "_rehearsed", "_alarm_kind", "_steadiness", "_stage", "_log",
     )  # fmt: skip
 
     def __init__(
@@ -150,6 +152,7 @@ class CertifiedAgent(Stateful):
         self._build(delta, evidence, monitor_delta, ramp)
         self._losses_independent = losses == "independent"
         self._buffer, self._bets = ReorderBuffer(), FixedBets()
+        self._log = LogCheck(("the return", *(f"cost {name}" for name in criterion.cost_names)))
         self._alarm: str | None = None
         self._alarm_kind, self._steadiness = "", Steadiness(len(policy_set.policies))
         self._outside = False
@@ -221,6 +224,11 @@ class CertifiedAgent(Stateful):
     def open_episodes(self) -> dict[int, int]:
         """Policy by id of the episodes that were asked and are neither told nor lost; also of an ``ask`` whose answer an interrupt swallowed."""
         return self._tracker.open_episodes
+
+    @property
+    def logged(self) -> int:
+        """How many logged episodes of the safe policy count, from before the first ask."""
+        return self._log.count
 
     @property
     def left_protocol(self) -> str | None:
@@ -367,33 +375,70 @@ class CertifiedAgent(Stateful):
     def recall(
         self, reward: Any, costs: Any, *, initial_state: Any = None, transitions: Any = None, signals: Any = None
     ) -> None:
-        """Logged episodes of the safe policy on this plant, before the first ask: as many as were rehearsed, at once or in parts.
+        """Logged episodes of the safe policy on this plant, from before the first ask; at once or in parts.
+
+        They count as if they had been asked and told with ids before the first: in the data bounds, in the evidence about cells, in what is expected
+        of the task and in the comparison with simulation, not in the monitor. That is valid only for a log that is complete, unselected and fresh,
+        of the same plant, controller and criterion; :mod:`surefoot.deploy.history` states the rules. Under ``trust="rehearsed"`` the protocol says
+        how many; elsewhere any number is taken. A cost above its ceiling is recorded and raises the alarm.
 
         Args:
-            reward, costs, initial_state, transitions, signals: of n episodes, as in :meth:`tell`.
+            reward, costs, initial_state, transitions, signals: of n episodes, as in :meth:`tell`; what the log lacks is left out for all of them.
 
         Raises:
             InvalidReport: they cannot be true.
-            ConflictError: they were not rehearsed: another trust level, more than the protocol has, or something was asked already.
+            ConflictError: something was asked already; or, under ``trust="rehearsed"``, they are more than were rehearsed.
         """
-        n = np.atleast_1d(np.asarray(reward)).size
         many = self._set.criterion.n_costs
-        report = self._tracker.logged(Report.of(np.arange(n), reward, costs, initial_state, transitions, signals, many))
+        report = self._tracker.logged(Report.logged(reward, costs, initial_state, transitions, signals, many))
         followed = self._followed
-        room = 0 if followed is None or self._tracker.opened else followed.missing_history
-        if followed is None or n > room:
-            raise ConflictError(
-                f"recall must give what was rehearsed, and before the first ask: at most {room} logged episodes now, got {n}; rehearse with "
-                "history=, or leave them out",
-                code="SF-CONFLICT-HISTORY",
-            )
+        self._check_recall(report.ids.size, followed)
         self._tracker.turns.changes()
         self._check_ceilings(report)
-        followed.recall(
-            report.outcomes, initial_state=report.initial_state, transitions=report.transitions, signals=report.signals
-        )
+        if followed is not None:
+            followed.recall(
+                report.outcomes,
+                initial_state=report.initial_state,
+                transitions=report.transitions,
+                signals=report.signals,
+            )
+        self._take_log(report)
         if self._followed is not None:
             self._stay_inside(None)
+        self._mark_stage()
+
+    def _check_recall(self, n: int, followed: RehearsedPlan | None) -> None:
+        """Whether n logged episodes may be given now."""
+        opened = self._tracker.opened
+        if self._level.follows_belief:
+            room = 0 if followed is None or opened else followed.missing_history
+            if n > room:
+                raise ConflictError(
+                    f"recall must give what was rehearsed, and before the first ask: at most {room} logged episodes now, got {n}; rehearse with "
+                    "history=, or leave them out",
+                    code="SF-CONFLICT-HISTORY",
+                )
+        elif opened:
+            raise ConflictError(
+                f"recall must come before the first ask: {opened} episodes were asked already, got {n} logged ones; open a new deployment that "
+                "begins with them",
+                code="SF-CONFLICT-HISTORY",
+            )
+
+    def _take_log(self, report: Report) -> None:
+        """Logged episodes take effect, a block after the other, so that bets on one rest on those before it."""
+        for part in blocks(report):
+            if self._bounds.recalled(part.costs):
+                self._stale |= self._bounds_matter()
+            bets = self._evidence.bets()
+            self._reality.settle([self._evidence.without_broken(part)], [], logged=True)
+            if self._level.weighs_cells:
+                self._evidence.settle(part, [(bets, np.arange(part.ids.size))], logged=True)
+            self._learn(part)
+        said = self._log.add(report.outcomes)
+        if said is not None:
+            self._evidence.note(said)
+        self._review(logged=True)
 
     @undivided
     def leave_protocol(self, reason: str) -> None:
@@ -494,14 +539,18 @@ class CertifiedAgent(Stateful):
                 self._evidence.settle(report, self._bets.placed(report.ids))
             else:
                 self._evidence.broken_returns(report)  # says so
-            if self._objective.posterior is not None:
-                columns = self._evidence.table.column(report.initial_state, report.ids.size)
-                self._objective.posterior.update(
-                    report.policy_index, columns, report.outcomes, report.signals, report.transitions
-                )
+            self._learn(report)
 
-    def _review(self) -> None:
-        """What the evidence leads to: alarms, cells rejected or readmitted, policies barred, a target."""
+    def _learn(self, report: Report) -> None:
+        """What is expected of the task, where cells are no hypotheses."""
+        if self._objective.posterior is not None:
+            columns = self._evidence.table.column(report.initial_state, report.ids.size)
+            self._objective.posterior.update(
+                report.policy_index, columns, report.outcomes, report.signals, report.transitions
+            )
+
+    def _review(self, *, logged: bool = False) -> None:
+        """What the evidence leads to: alarms, cells rejected or readmitted, policies barred, a target; ``logged`` after episodes of a log."""
         if self._monitor.rejected:
             self._raise_alarm("the real costs reject that every deployed mixture met the limit", "monitor")
         if self._level.weighs_cells:
@@ -513,7 +562,7 @@ class CertifiedAgent(Stateful):
             self._note_event("ramp", verdict.ramp_over)
         for text in verdict.barred:
             self._note_event("barred", text)
-        moved, chosen = self._objective.update(self._buffer.settled, self.barred)
+        moved, chosen = self._objective.update(self._buffer.settled, self.barred, self._log.count, now=logged)
         if chosen is not None:
             self._bounds.select(self._objective.target, self._tracker.opened)
             self._note_event("target", chosen)
@@ -682,6 +731,7 @@ class CertifiedAgent(Stateful):
             assumes=self._level.assumes,
             proved=self._followed is None,
             stage=self.stage,
+            logged=self._log.count,
         )
 
     def _rehearsal(self) -> list[str]:

@@ -40,15 +40,26 @@ class Objective(Stateful):
         self.returns: FloatArray = policy_set.cells.predictions.reward_center.mean(axis=0)
         self.target, self._next = 0, tuning.TUNING.first_update
 
-    def update(self, settled: int, barred: tuple[int, ...]) -> tuple[bool, str | None]:
-        """Follow the posterior if it is time; whether the objective changed, and what to say of a target that was chosen."""
-        if self.posterior is None or settled < self._next:
+    def update(
+        self, settled: int, barred: tuple[int, ...], logged: int = 0, *, now: bool = False
+    ) -> tuple[bool, str | None]:
+        """Follow the posterior if it is time; whether the objective changed, and what to say of a target that was chosen.
+
+        Args:
+            settled: episodes that were asked and took effect.
+            barred: policies that get no weight.
+            logged: episodes of the safe policy from before the first ask.
+            now: some of these came just now; if they are enough for a first look, that is a time of its own.
+        """
+        now = now and logged >= tuning.TUNING.first_update
+        if self.posterior is None or (settled < self._next and not now):
             return False, None
-        self._next = tuning.TUNING.next_update(settled)
+        if not now:
+            self._next = tuning.TUNING.next_update(settled)
         weights = self.posterior.posterior()
         self.returns = weights @ self._set.cells.predictions.reward_center
         if self.target == 0 and len(self._set.policies) > 1:
-            return True, self._choose_target(weights, settled, barred)
+            return True, self._choose_target(weights, settled + logged, barred)
         return True, None
 
     def _choose_target(self, posterior: FloatArray, settled: int, barred: tuple[int, ...]) -> str | None:

@@ -91,15 +91,18 @@ class Ramp(Stateful):
         """Whether enough episodes have been compared."""
         return self.compared >= self.episodes
 
-    def settle(self, groups: list[Report], lost: int) -> None:
-        """Told episodes that took effect, of any policy, and how many of the safe policy are lost for good."""
+    def settle(self, groups: list[Report], lost: int, *, logged: bool = False) -> None:
+        """Told episodes that took effect, of any policy, and how many of the safe policy are lost for good.
+
+        What a whole log lacks (initial states, signals) was not left out because of what happened: ``logged`` episodes take no factor for it.
+        """
         for group in groups:
             self._look_for_contradictions(group)
             mine = np.flatnonzero(group.policy_index == 0)
             whole = mine[np.isfinite(group.outcomes[mine]).all(axis=1)]
             lost += mine.size - whole.size  # a broken sensor
             if whole.size:
-                self._compare(group, whole)
+                self._compare(group, whole, logged)
         self.lost += lost
         for process in self._processes().values():
             process.lost += lost
@@ -122,16 +125,16 @@ class Ramp(Stateful):
                 f"an episode's {self._names[int(beyond.argmax())]} is beyond what any simulated task can produce"
             )
 
-    def _compare(self, group: Report, mine: IntArray) -> None:
+    def _compare(self, group: Report, mine: IntArray, logged: bool) -> None:
         values, anything = group.outcomes[mine], np.zeros(mine.size, dtype=np.int64)
         self._whole.update(values, anything)
-        if self._given is not None:
+        if self._given is not None and not (logged and group.initial_state is None):
             columns = self._table.column(group.initial_state, group.ids.size)[mine]
             known = columns < self._table.states.size
             self._given.update(values[known], columns[known])
             self._given.lost += int((~known).sum())
         if self._extra is not None and group.signals is None:
-            self._extra.lost += int(mine.size)
+            self._extra.lost += 0 if logged else int(mine.size)
         elif self._extra is not None and group.signals is not None:
             self._extra.update(group.signals[mine], anything)
         self.compared += int(mine.size)

@@ -69,11 +69,11 @@ class RealityCheck(Stateful):
         """Policies that seem to."""
         return () if self.comparison is None else tuple(np.flatnonzero(self.comparison.doubted).tolist())
 
-    def settle(self, reports: list[Report], gone: list[int]) -> None:
-        """Reports that take effect (NaN for returns that are broken), and the policies of episodes that never will."""
+    def settle(self, reports: list[Report], gone: list[int], *, logged: bool = False) -> None:
+        """Reports that take effect (NaN for returns that are broken), and the policies of episodes that never will; ``logged`` ones come first."""
         if self.ramp is None or self.comparison is None:
             return
-        self.ramp.settle(reports, gone.count(0))
+        self.ramp.settle(reports, gone.count(0), logged=logged)
         for policy in gone:
             self.comparison.lost(policy)
         for report in reports:

@@ -75,6 +75,23 @@ class Report:
             None if signals is None else _reals("signals", signals, (n, None)),
         )
 
+    @staticmethod
+    def logged(
+        reward: Any, costs: Any, initial_state: Any, transitions: Any, signals: Any, n_constraints: int
+    ) -> Report:
+        """The same for n episodes that were logged before anything was asked; their ids, 0 to n - 1, mean nothing.
+
+        Raises:
+            InvalidReport: see :meth:`of`; or there is none.
+        """
+        n = np.atleast_1d(_array(reward)).size
+        if not n:
+            raise InvalidReport(
+                f"reward must hold one number for each logged episode, and at least one, got {_shown(reward)}; leave an empty log out",
+                code="SF-REPORT-SHAPE",
+            )
+        return Report.of(np.arange(n), reward, costs, initial_state, transitions, signals, n_constraints)
+
     @property
     def policy_index(self) -> IntArray:
         """(n,) the policies drawn when the episodes were asked.

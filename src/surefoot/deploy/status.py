@@ -47,6 +47,7 @@ class Status:
         next: what is being learned, in plain words.
         notes: limitations that set in.
         assumes: when the bounds hold with probability at least 1 - delta.
+        logged: episodes of the safe policy from before the first ask that count.
         proved: whether the costs are proved bounds; not while a belief plans, whose bounds are what it takes for possible.
         stage: how far it is, and what would end that (:mod:`surefoot.deploy.stages`).
     """
@@ -66,6 +67,7 @@ class Status:
     assumes: str = ""
     proved: bool = True
     stage: Stage = UNSAID
+    logged: int = 0
 
     @property
     def text(self) -> str:
@@ -77,8 +79,9 @@ class Status:
         sure = "certified" if self.proved else "taken by the belief, which proves nothing,"
         sure = sure if self.alarm is None else "assumed, no longer certified,"
         spent = ", ".join(f"{e.name} {e.delta:.4g}" for e in self.ledger.entries)
+        before = f", and {self.logged} logged ones of the safe policy before them" if self.logged else ""
         lines = [
-            f"After {self.episodes} episodes ({self.pending} pending):",
+            f"After {self.episodes} episodes ({self.pending} pending){before}:",
             f"  stage: {self.stage.name}: {self.stage.text};",
             f"  it ends when: {self.stage.until};",
             f"  expected cost of what is deployed is {sure} to be at most {costs};",

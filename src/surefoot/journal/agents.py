@@ -289,13 +289,13 @@ class UncertifiedAgent(Stateful):
         self._stale = True
 
     def recall(self, reward: Any, costs: Any, **optional: Any) -> None:
-        """Logged episodes: nothing was rehearsed.
+        """Logged episodes: the agent's protocol has no place for them.
 
         Raises:
             ConflictError: always.
         """
         raise ConflictError(
-            f"recall needs trust='rehearsed' and the library's own agent, got agent {self._name!r}; leave it out",
+            f"recall needs the library's own agent, which knows what logged episodes are, got agent {self._name!r}; leave the log out",
             code="SF-CONFLICT-HISTORY",
         )
 

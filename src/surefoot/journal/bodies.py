@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -14,17 +15,18 @@ from surefoot.assumptions import ASSUMES
 from surefoot.deploy.belief.rehearsed import Rung
 from surefoot.deploy.comparison import LEVEL
 from surefoot.deploy.planner import Plan
+from surefoot.deploy.report import Report
 from surefoot.deploy.stages import Stage
 from surefoot.deploy.trust import trust_level
 from surefoot.errors import ReplayError
 from surefoot.journal.agents import supervised
-from surefoot.journal.events import COMMANDS, FORMAT, Entry, Event
+from surefoot.journal.events import COMMANDS, FORMAT, Entry, Event, canonical
 from surefoot.journal.operator import Operator
 from surefoot.journal.settings import Settings
 from surefoot.policyset.schema import PolicySet
 from surefoot.version import VERSION
 
-__all__ = ["dense", "differ", "opening", "plain_plan", "plain_stage", "recorded_rung", "same_event"]
+__all__ = ["dense", "differ", "logged", "opening", "plain_plan", "plain_stage", "recorded_rung", "same_event"]
 
 
 def dense(weights: dict[str, float], size: int) -> FloatArray:
@@ -47,6 +49,12 @@ def plain_plan(plan: Plan) -> dict[str, Any]:
 
 def plain_stage(stage: Stage) -> dict[str, Any]:
     return {"stage": stage.name, "text": stage.text, "until": stage.until}
+
+
+def logged(report: Report) -> dict[str, Any]:
+    """Body of logged episodes; ``log`` fixes what was given, so that the same log is told from another one."""
+    body = {name: value for name, value in report.body().items() if name != "ids"}
+    return {**body, "log": hashlib.sha256(canonical(body).encode("ascii")).hexdigest()}
 
 
 def recorded_rung(policy_set: PolicySet, rung: Rung) -> dict[str, Any]:

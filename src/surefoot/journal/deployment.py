@@ -27,10 +27,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any, Literal, Self, Unpack, overload
 
-import numpy as np
-
 from surefoot.arrays import check_integer, check_real, freeze
 from surefoot.audit import Verification, verify
+from surefoot.deploy.history import History
 from surefoot.deploy.report import Report, episode_ids
 from surefoot.errors import (
     ConflictError,
@@ -39,7 +38,7 @@ from surefoot.errors import (
     JournalUnavailable,
     ReplayError,
 )
-from surefoot.journal.bodies import dense
+from surefoot.journal.bodies import dense, logged
 from surefoot.journal.degraded import Outline, held
 from surefoot.journal.events import Entry, Event
 from surefoot.journal.missing_parts import lacking, warning
@@ -74,6 +73,7 @@ class Deployment(Session):
         create: bool = True,
         lock_seconds: float = BUSY_SECONDS,
         anchor: str | os.PathLike[str] | None = None,
+        history: History | None = None,
         **settings: Unpack[SettingOptions],
     ) -> Self:
         """Open a deployment, or continue it.
@@ -86,6 +86,8 @@ class Deployment(Session):
             lock_seconds: how long an operation waits for others that hold the deployment's lock, before it gives up with
                 :class:`~surefoot.errors.JournalUnavailable`.
             anchor: a file in another place (a path or ``file://`` URL) that remembers the last event: a journal that lacks it is refused.
+            history: logged episodes of today's controller on this plant (:class:`~surefoot.deploy.history.History`, which states what makes them
+                valid; from files by :func:`~surefoot.journal.logs.read_history`), to be counted before the first ask. The same again changes nothing.
             settings: ``trust``, ``delta``, ``seed``, ... as in :class:`~surefoot.journal.settings.Settings`, with its defaults; fixed for good
                 when the deployment is created.
 
@@ -93,6 +95,7 @@ class Deployment(Session):
             SettingsMismatch: it exists with another policy set, minor version of the library, or setting.
             JournalError: damaged, cut short, or out of reach. A journal that is whole and cannot be followed opens *degraded*, see the status.
             AssumptionError: refused by the agent.
+            InvalidReport, ConflictError: the history, see :meth:`recall`; the deployment was opened, without it.
         """
         check_text("name", name)
         given = named_options(settings)
@@ -107,6 +110,8 @@ class Deployment(Session):
             recorded.agree(**given)
             plant = cls(store, policy_set, recorded)
             plant._look()
+            if history is not None:
+                plant.recall(**history.arguments())
         except BaseException:
             store.close()
             raise
@@ -250,19 +255,19 @@ class Deployment(Session):
         by: str | None = None,
     ) -> None:
         """Give logged episodes of the safe policy on this plant, before the first ask: see
-        :meth:`~surefoot.deploy.certified.CertifiedAgent.recall`. Saying it again gives further episodes.
+        :meth:`~surefoot.deploy.certified.CertifiedAgent.recall`, which says what makes them valid.
+
+        The same log again is accepted and changes nothing; another one adds its episodes.
 
         Raises:
             InvalidReport: they cannot be true; nothing is recorded.
-            ConflictError: they were not rehearsed, or an episode was asked already.
+            ConflictError: an episode was asked already; or, under ``trust="rehearsed"``, they were not rehearsed.
         """
-        n = np.atleast_1d(np.asarray(reward)).size
         many, who = self.policy_set.criterion.n_costs, who_acts(by)
-        report = Report.of(np.arange(n), reward, costs, initial_state, transitions, signals, many)
-        body = {name: value for name, value in report.body().items() if name != "ids"}
+        body = logged(Report.logged(reward, costs, initial_state, transitions, signals, many))
 
         def work(transaction: Transaction, state: DeploymentState) -> tuple[list[Entry], None]:
-            return state.advance("recalled", {**body, **who}), None
+            return ([] if body["log"] in state.logs else state.advance("recalled", {**body, **who})), None
 
         def instead(transaction: Transaction, outline: Outline) -> tuple[list[Entry], None]:
             raise ConflictError(

@@ -9,7 +9,7 @@ Each digest covers all events before it: an event that was edited, dropped or re
 kind       body
 ========== =====================================================================================================================
 opened     format, name, version, policy_set (its hash), settings, criterion, ceilings, cells, policies, margin, ledger, family, ...
-recalled   reward, costs, and initial_state, transitions, signals: logged episodes of the safe policy, before the first ask
+recalled   reward, costs, and initial_state, transitions, signals: logged episodes of the safe policy, before the first ask; log (SHA-256 of these)
 asked      first (id of the first episode), draws (policy index of each), plan (seq of the ``planned`` event drawn from), settled (how many
            episodes' evidence the bets rest on), request (the caller's key) if there was one
 told       ids, reward, costs, and initial_state, transitions, signals where they were reported

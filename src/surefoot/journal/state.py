@@ -63,13 +63,14 @@ class DeploymentState(Stateful):
         tail: the report at the journal's end, or ``None``.
         degraded: body of the ``degraded`` event in force, or ``None``.
         held: kind and body of what happened since.
+        logs: digests of the logs that count.
         bare: episodes told without an optional part that could be used, by its name.
         stage: the stage that the journal records; empty where it records none, as before there were stages.
     """
 
     CHANGES = (
         "agent", "selective_losses", "seq", "digest", "plan_seq", "alarm_seq", "deviations", "flags", "plan", "pending_effects", "bare", "degraded",
-        "held", "stage",
+        "held", "stage", "logs",
     )  # fmt: skip
 
     def __init__(self, policy_set: PolicySet, settings: Settings) -> None:
@@ -83,6 +84,7 @@ class DeploymentState(Stateful):
         self.pending_effects: PendingEffects | None = None
         self.degraded: dict[str, Any] | None = None
         self.held: list[dict[str, Any]] = []
+        self.logs: list[str] = []
         self.bare = dict.fromkeys(("initial_state", "transitions", "signals"), 0)
         self.stage = ""
 
@@ -281,6 +283,7 @@ class DeploymentState(Stateful):
         elif kind == "recalled":
             report = Report.recorded({**body, "ids": list(range(len(body["reward"])))})
             self.agent.recall(**{name: value for name, value in report.arguments().items() if name != "ids"})
+            self.logs.append(str(body.get("log", "")))
         elif kind == "opened":
             self._check_first()
         elif kind in _STEERING:

@@ -55,6 +55,7 @@ class DeploymentStatus:
         stage: how far it is (:mod:`surefoot.deploy.stages`): ``"comparing"``, ``"ramping"``, ``"learned"``, ``"drifted"`` or ``"stopped"``; while
             it is degraded ``"stopped"``.
         stage_text, stage_until: what that means now, and what would end it, a sentence for people each.
+        logged: episodes of today's controller from before the first ask that count as episodes of the safe policy.
         degraded: why the journal cannot be replayed, or empty. While it cannot, the safe policy is played, whatever ``state`` says, and what rests on
             the evidence is unknown: no cell counts as left, nothing is certified.
     """
@@ -87,6 +88,7 @@ class DeploymentStatus:
     stage: str = RAMPING
     stage_text: str = ""
     stage_until: str = ""
+    logged: int = 0
 
     @staticmethod
     def of(projection: DeploymentState, name: str, stops: Sequence[Stop] = ()) -> DeploymentStatus:
@@ -134,6 +136,7 @@ class DeploymentStatus:
             stage=stage.name,
             stage_text=stage.text,
             stage_until=stage.until,
+            logged=now.logged,
         )
 
     @staticmethod
@@ -253,6 +256,7 @@ class DeploymentStatus:
             head,
             f"stage: {self.stage}: {self.stage_text}; it ends when: {self.stage_until}",
             f"after {self.episodes} episodes ({self.pending} pending), event {self.seq}; deployed now (plan {self.plan}):",
+            *([f"  {self.logged} logged episodes of the safe policy from before count"] if self.logged else []),
             *played,
             *costs,
             f"  cells left {self.cells_left} of {self.cells}; next: {self.next}",

@@ -14,8 +14,8 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
 __all__ = [
-    "Abort", "Answer", "Approve", "Ask", "Body", "Cap", "Draws", "Episode", "Error", "Lost", "Parameters", "Pause", "Recorded", "Report", "Resume",
-    "Status", "Stopped", "StoppedAtOnce", "Table", "Told",
+    "Abort", "Answer", "Approve", "Ask", "Body", "Cap", "Draws", "Episode", "Error", "Log", "Lost", "Parameters", "Pause", "Recorded", "Report",
+    "Resume", "Status", "Stopped", "StoppedAtOnce", "Table", "Told",
 ]  # fmt: skip
 
 
@@ -88,6 +88,21 @@ class Report(Body):
         None,
         description="Rows [s, a, s', count] over all episodes of this report together.",
         examples=[[[0, 1, 2, 5], [2, 0, 2, 1]]],
+    )
+    signals: Grid | None = Field(
+        None, description="Declared further signals, one list per episode.", examples=[[[0.65], [0.7]]]
+    )
+
+
+class Log(Body):
+    """Logged episodes of today's controller, the safe policy, on this plant: one entry per episode in every field but ``transitions``."""
+
+    refusal = (422, "InvalidReport")
+    reward: Numbers = Field(description="Discounted return of each episode.", examples=[[3.2, 4.1]])
+    costs: Grid = Field(description="Discounted costs, one list per episode.", examples=[[[0.4], [0.0]]])
+    initial_state: Wholes | None = Field(None, description="First state of each episode.", examples=[[0, 2]])
+    transitions: Annotated[list[Transition], Field(fail_fast=True)] | None = Field(
+        None, description="Rows [s, a, s', count] over all episodes together.", examples=[[[0, 1, 2, 5], [2, 0, 2, 1]]]
     )
     signals: Grid | None = Field(
         None, description="Declared further signals, one list per episode.", examples=[[[0.65], [0.7]]]
@@ -253,6 +268,9 @@ class Status(Answer):
     stage_until: str = Field(
         description="What would end the stage, for people.",
         examples=["37 more of its episodes have been reported and fit"],
+    )
+    logged: Whole = Field(
+        description="Episodes of today's controller from before the first ask that count as episodes of the safe policy."
     )
     degraded: str = Field(description="Why the journal cannot be followed, or empty; then the safe policy is played.")
     statement: str = Field(description="What is promised, in one sentence for people.")

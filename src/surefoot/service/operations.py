@@ -112,6 +112,11 @@ def _lost(plant: Deployment, call: Call) -> dict[str, Any]:
     return _standing(plant)
 
 
+def _history(plant: Deployment, call: Call) -> dict[str, Any]:
+    plant.recall(**call.body.given(), by=call.by)
+    return _standing(plant)
+
+
 def _standing(plant: Deployment) -> dict[str, Any]:
     status = plant.status()
     return {"recorded": True, "seq": status.seq, "pending": status.pending, "state": status.state}
@@ -180,6 +185,10 @@ OPERATIONS = (
     Operation("POST", "/tell", "Report episodes. The same report again changes nothing.", _tell, models.Told, models.Report, **TELLING),
     Operation(
         "POST", "/lost", "Declare episodes lost: they count as the ceiling, for good.", _lost, models.Recorded, models.Lost, **TELLING
+    ),
+    Operation(
+        "POST", "/history", "Give logged episodes of the safe policy, before the first ask. The same log again changes nothing.", _history,
+        models.Recorded, models.Log, roles=STEERING, errors=(409, 415, 422),
     ),
     Operation("GET", "/status", "Where the deployment stands.", _look, models.Status),
     Operation(

@@ -76,6 +76,13 @@ class EvidenceKind(Stateful, ABC):
         """Optional parts of a report that it makes use of."""
         return frozenset()
 
+    def takes(self, report: Report) -> bool:
+        """Whether logged episodes move it: only if their log has all that it wants.
+
+        Which parts a log has does not depend on what happened, so leaving it out as a whole is a factor of one and forfeits nothing.
+        """
+        return all(getattr(report, name) is not None for name in self.wants)
+
     def bets(self, standby: bool) -> FloatArray | None:
         """What has to be fixed for the episodes asked now; ``None`` where nothing is.
 

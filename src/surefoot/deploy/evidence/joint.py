@@ -155,7 +155,8 @@ class JointEvidence(EvidenceKind):
     @property
     def wants(self) -> frozenset[str]:
         """See :class:`~surefoot.deploy.evidence.base.EvidenceKind`."""
-        return frozenset({"initial_state"} if self.table.states.size else ())
+        signals = self._signals is not None and self._signals.names
+        return frozenset({"initial_state"} if self.table.states.size else ()) | ({"signals"} if signals else set())
 
     @property
     def log_wealth(self) -> FloatArray:

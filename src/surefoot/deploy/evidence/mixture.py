@@ -110,7 +110,7 @@ class Evidence(Stateful):
         self.active, self.watched = np.ones((2, len(cells)), dtype=bool)
         self.ever_rejected = np.zeros(len(cells), dtype=bool)
         self.notes: list[str] = []
-        setting = EvidenceSetting(policy_set, self.table, self._gave_up, self._note)
+        setting = EvidenceSetting(policy_set, self.table, self._gave_up, self.note)
         self.kinds = {name: kind_of(name)(setting) for name in self.weights}
 
     def state_dict(self) -> dict[str, Any]:
@@ -137,15 +137,22 @@ class Evidence(Stateful):
         fixed = {name: value for name, value in found.items() if value is not None}
         return fixed or None
 
-    def settle(self, report: Report, bets: list[tuple[Bets | None, IntArray]]) -> None:
-        """Multiply in a report; ``bets`` pairs what was fixed when its episodes were asked with positions in the report."""
+    def settle(self, report: Report, bets: list[tuple[Bets | None, IntArray]], *, logged: bool = False) -> None:
+        """Multiply in a report; ``bets`` pairs what was fixed when its episodes were asked with positions in the report.
+
+        ``logged`` episodes move only kinds that get all they want (:meth:`~surefoot.deploy.evidence.base.EvidenceKind.takes`).
+        """
         if not self._possible(report):
             self._reject(self.watched)
             self.watched[:] = False
-            self._note("an episode was reported that no task of the family can produce")
+            self.note("an episode was reported that no task of the family can produce")
             return
         broken = self.broken_returns(report)
         for name, kind in self.kinds.items():
+            if logged and not kind.takes(report):
+                lacking = ", ".join(part for part in sorted(kind.wants) if getattr(report, part) is None)
+                self.note(f"the log lacks {lacking}: evidence {name!r} about cells does not use it")
+                continue
             placed = [(None if fixed is None else fixed.get(name), where) for fixed, where in bets]
             kind.settle(report, broken, placed, self.watched)
 
@@ -184,7 +191,7 @@ class Evidence(Stateful):
     def _gave_up(self, text: str) -> None:
         """Wealth is about to be given up: that must not bring back what was rejected before."""
         self.watched &= self.active
-        self._note(text)
+        self.note(text)
 
     def review(self) -> tuple[IntArray, IntArray]:
         """Reject cells whose wealth has reached ``1/delta_e``, readmit those whose wealth has fallen to ``RETURN``; the indices of both."""
@@ -222,6 +229,7 @@ class Evidence(Stateful):
         """(N,) log-wealth by kind of evidence, before it is averaged."""
         return {name: kind.log_wealth_of(self.watched) for name, kind in self.kinds.items()}
 
-    def _note(self, text: str) -> None:
+    def note(self, text: str) -> None:
+        """Say this in the status, once."""
         if text not in self.notes:
             self.notes.append(text)
