@@ -290,6 +290,62 @@ def locomotion(
     click.echo("\nwritten: " + "  ".join(str(path) for path in written))
 
 
+@command.command(name="unknowns")
+@click.option("--unknowns", default="1,2,4,7,15", show_default=True, help="Numbers of unknown parameters, rising.")
+@click.option("--episodes", default=10_000, show_default=True, help="Real episodes per run.")
+@click.option("--tasks", default=20, show_default=True, help="Fresh test tasks per number.")
+@click.option("--plants", default=230, show_default=True, help="Fresh plants that are rehearsed on.")
+@click.option("--alpha", default=0.05, show_default=True, help="Share of rehearsed deployments that may violate.")
+@click.option("--p-max", default=0.05, show_default=True, help="Largest share of the family that may lie in no cell.")
+@click.option("--delta", default=0.05, show_default=True, help="Error probability of the other deployments.")
+@click.option(
+    "--delta-coverage",
+    default=0.05,
+    show_default=True,
+    help="Error probability of each number's rehearsal and, separately, of its hold-outs.",
+)
+@click.option(
+    "--cells", default="30,8,2", show_default=True, help="Numbers of cells to try, falling: each is one more look."
+)
+@click.option("--policies", default=20, show_default=True, help="Size of the library besides the safe policy.")
+@click.option("--training-tasks", default=500, show_default=True, help="Fresh training tasks.")
+@click.option("--holdout", default=400, show_default=True, help="Fresh tasks that judge the finished cells.")
+@click.option("--seed", default=0, show_default=True, help="Of all random draws.")
+@click.option("--workers", default=1, show_default=True, help="Processes; results do not depend on it.")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="New directory for the log and the figure.")
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON instead of a table.")
+@click.option("--no-figures", is_flag=True, help="Write the log only; the figure needs the extra [figures].")
+def unknowns_command(
+    unknowns: str, episodes: int, tasks: int, plants: int, alpha: float, p_max: float, delta: float, delta_coverage: float, cells: str,
+    policies: int, training_tasks: int, holdout: int, seed: int, workers: int, out: Path, as_json: bool, no_figures: bool,
+) -> None:  # fmt: skip
+    """What every trust level gives up as more parameters are unknown: grids with 1, 2, 4, 7 and 15 unknown noises.
+
+    Each number is trained, certified, rehearsed and played on fresh tasks. A level whose certificate cannot be had is left out of its line.
+    """
+    from surefoot.report.unknowns import render_unknowns
+
+    if not no_figures:
+        from surefoot.report.style import require_matplotlib
+
+        require_matplotlib()
+    from surefoot.experiments.unknowns.run import reproduce
+
+    summary = reproduce(
+        out, unknowns=_wholes("unknowns", unknowns), tasks=tasks, episodes=episodes, plants=plants, alpha=alpha, p_max=p_max, delta=delta,
+        delta_coverage=delta_coverage, cells=_wholes("cells", cells), policies=policies, training_tasks=training_tasks, holdout=holdout,
+        seed=seed, workers=workers, progress=not as_json,
+    )  # fmt: skip
+    written = [out / "summary.json"]
+    if not no_figures:
+        from surefoot.report.unknowns_figure import draw_unknowns
+
+        written.append(draw_unknowns(out))
+    click.echo(json.dumps(summary) if as_json else render_unknowns(summary))
+    if not as_json:
+        click.echo("\nwritten: " + "  ".join(str(path) for path in written))
+
+
 def _numbers(name: str, given: str, size: int | None = None) -> tuple[float, ...]:
     """The numbers on a comma-separated list."""
     from surefoot.errors import InvalidInput
@@ -304,6 +360,18 @@ def _numbers(name: str, given: str, size: int | None = None) -> tuple[float, ...
             f"{name} must be {wanted} with commas between them, got {given!r}; e.g. 0.2,0.1", code="SF-ARGUMENT-SYNTAX"
         )
     return values
+
+
+def _wholes(name: str, given: str) -> tuple[int, ...]:
+    """The whole numbers on a comma-separated list."""
+    from surefoot.errors import InvalidInput
+
+    try:
+        return tuple(int(part) for part in given.split(","))
+    except ValueError:
+        raise InvalidInput(
+            f"{name} must be whole numbers with commas between them, got {given!r}; e.g. 2,4", code="SF-ARGUMENT-SYNTAX"
+        ) from None
 
 
 def _whole(name: str, value: float) -> int:

@@ -37,6 +37,7 @@ __all__ = [
     "load_once",
     "new_directory",
     "play_one",
+    "run_seeds",
     "training_header",
     "write_comparison",
 ]
@@ -161,14 +162,14 @@ def play_one(
     point: FloatArray,
 ) -> Played:
     """The agent called ``name`` on the task with parameters ``point``; chance depends on ``seed`` and the task's ``number`` alone."""
-    chance, draws = _seeds(seed, number)
+    chance, draws = run_seeds(seed, number)
     task = family.cmdp(point)
     agent = make_agent(name, AgentContext(family, policy_set, coarse_set, task, episodes, delta, draws))
     trace = play(agent, task, episodes, chance)
     return trace, tuple(getattr(agent, "notes", ()))
 
 
-def _seeds(seed: int, number: int) -> tuple[int, int]:
+def run_seeds(seed: int, number: int) -> tuple[int, int]:
     """Of what happens on the task, and of the agent's draws."""
     one, two = (int(s.generate_state(1, np.uint64)[0] >> 1) for s in np.random.SeedSequence([seed, number]).spawn(2))
     return one, two
@@ -190,7 +191,7 @@ def follow_one(
     Raises:
         InvalidInput: a name without boldness.
     """
-    chance, draws = _seeds(seed, number)
+    chance, draws = run_seeds(seed, number)
     task = family.cmdp(point)
     rung = rung_called(name, AgentContext(family, policy_set, coarse_set, task, episodes, delta, draws))
     if rung is None:
