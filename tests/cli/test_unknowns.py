@@ -36,7 +36,8 @@ def test_table_figure_and_log(folder: Path, capsys: pytest.CaptureFixture[str]) 
     (two,) = [row for row in rows if row[:1] == ["2"] and "none" in row]
     assert two.index("none") == 6, "no number of cells passes with two unknown parameters"
     assert found.out.rstrip().endswith("written: a/summary.json  a/unknowns.png")
-    assert {p.name for p in Path("a").iterdir()} == {"summary.json", "unknowns.png"}
+    written = {"settings.json", "unknowns-1.json", "unknowns-2.json", "summary.json", "unknowns.png"}
+    assert {p.name for p in Path("a").iterdir()} == written
     again = run([*TINY, "--out", "a"], capsys)
     assert (again.status, again.out) == (2, "")
     assert "SF-OUTPUT-EXISTS: out " in again.err

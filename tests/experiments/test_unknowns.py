@@ -53,6 +53,28 @@ def test_a_row_has_regret_against_each_tasks_own_optimum(tmp_path: Path, monkeyp
     assert row["cells"][-1]["refused"] is None and row["cells"][-1]["upper"] <= 0.3
 
 
+def test_an_interrupted_call_goes_on_and_no_other_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+
+    def row(family: Any, _: Any) -> dict[str, Any]:
+        asked.append(family.zones)
+        if len(asked) == 2:
+            raise KeyboardInterrupt
+        return {"unknowns": family.zones}
+
+    monkeypatch.setattr(module, "_row", row)
+    with pytest.raises(KeyboardInterrupt):
+        reproduce(tmp_path / "run", **SMALL)
+    with refused("SF-OUTPUT-EXISTS", "run"):
+        reproduce(tmp_path / "run", **SMALL | {"seed": 4})
+    found = reproduce(tmp_path / "run", **SMALL)
+    assert asked == [1, 2, 2], "what was finished is not done again"
+    assert found["rows"] == [{"unknowns": 1}, {"unknowns": 2}]
+    with refused("SF-OUTPUT-EXISTS", "run"):
+        reproduce(tmp_path / "run", **SMALL)
+    assert json.loads((tmp_path / "run" / "summary.json").read_text()) == found
+
+
 def test_numbers_of_cells_are_looks_that_hand_on_what_was_seen(
     gridworld_set: PolicySet, monkeypatch: pytest.MonkeyPatch
 ) -> None:

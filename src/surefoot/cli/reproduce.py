@@ -294,7 +294,7 @@ def locomotion(
 @click.option("--unknowns", default="1,2,4,7,15", show_default=True, help="Numbers of unknown parameters, rising.")
 @click.option("--episodes", default=10_000, show_default=True, help="Real episodes per run.")
 @click.option("--tasks", default=20, show_default=True, help="Fresh test tasks per number.")
-@click.option("--plants", default=230, show_default=True, help="Fresh plants that are rehearsed on.")
+@click.option("--plants", default=150, show_default=True, help="Fresh plants that are rehearsed on.")
 @click.option("--alpha", default=0.05, show_default=True, help="Share of rehearsed deployments that may violate.")
 @click.option("--p-max", default=0.05, show_default=True, help="Largest share of the family that may lie in no cell.")
 @click.option("--delta", default=0.05, show_default=True, help="Error probability of the other deployments.")
@@ -321,7 +321,8 @@ def unknowns_command(
 ) -> None:  # fmt: skip
     """What every trust level gives up as more parameters are unknown: grids with 1, 2, 4, 7 and 15 unknown noises.
 
-    Each number is trained, certified, rehearsed and played on fresh tasks. A level whose certificate cannot be had is left out of its line.
+    Each number is trained, certified, rehearsed and played on fresh tasks. A level whose certificate cannot be had is left out of its line. The same
+    call goes on where it was interrupted.
     """
     from surefoot.report.unknowns import render_unknowns
 

@@ -39,6 +39,7 @@ from surefoot.errors import AssumptionError, InvalidInput
 from surefoot.experiments.comparison import fresh_tasks, load_once, new_directory, run_seeds
 from surefoot.experiments.fair import check_rehearsal
 from surefoot.experiments.runner import follow, play
+from surefoot.json_reading import read_object
 from surefoot.parallel import map_tasks
 from surefoot.policyset.lineage import look_share
 from surefoot.policyset.schema import PolicySet
@@ -58,8 +59,9 @@ CELLS = (30, 8, 2)
 """Numbers of cells, from the largest: each is a look at a hold-out."""
 LADDER = (3.6, 3.3, 3.1, 2.9, 2.75)
 """Boldness of the rungs that are rehearsed; fixed beforehand."""
-BATCH = 20
+BATCH = 50
 MOST_UNKNOWNS = 49
+REMEDY = "name another directory"
 
 
 @dataclass(frozen=True)
@@ -117,7 +119,7 @@ def reproduce(
     unknowns: Sequence[int] = UNKNOWNS,
     tasks: int = 20,
     episodes: int = 10_000,
-    plants: int = 230,
+    plants: int = 150,
     alpha: float = 0.05,
     delta: float = 0.05,
     delta_coverage: float = 0.05,
@@ -133,7 +135,7 @@ def reproduce(
     """Run the experiment and write ``summary.json`` into the new directory ``out``; returns the summary.
 
     Args:
-        out: new directory.
+        out: new directory, or the one in which the same call was interrupted: it goes on there, number by number.
         unknowns: numbers of unknown parameters, rising.
         tasks: n fresh test tasks per number.
         episodes: K.
@@ -151,19 +153,14 @@ def reproduce(
 
     Raises:
         InvalidInput: an argument out of range, or fewer plants or hold-out tasks than any certificate needs.
-        OutputExists: ``out`` is there already.
+        OutputExists: ``out`` is there already and holds anything else.
     """
     numbers = _check_falling("unknowns", tuple(unknowns), high=MOST_UNKNOWNS, falling=False)
     sizes = _Sizes(
         tasks, episodes, plants, alpha, delta, delta_coverage, p_max, tuple(cells), policies, training_tasks, holdout, seed, workers, progress
     )  # fmt: skip
     sizes.check()
-    directory, rows = new_directory(out), []
-    for k, p in enumerate(numbers, 1):
-        if progress:
-            sys.stderr.write(f"{p} unknown {'parameter' if p == 1 else 'parameters'} ({k} of {len(numbers)})\n")
-        rows.append(_row(ZonedGridworld(zones=p), sizes))
-    summary = {
+    header: dict[str, Any] = {
         "schema": 1,
         "experiment": "unknowns",
         "version": VERSION,
@@ -179,10 +176,43 @@ def reproduce(
         "training_tasks": training_tasks,
         "batch": BATCH,
         "levels": list(LEVELS),
-        "rows": rows,
     }
-    (directory / "summary.json").write_text(json.dumps(summary, indent=1, allow_nan=False) + "\n")
+    directory, rows = (
+        _begin(out, {**header, "unknowns": numbers, "cells": sizes.cells, "holdout": holdout, "ladder": LADDER}),
+        [],
+    )
+    for k, p in enumerate(numbers, 1):
+        if progress:
+            sys.stderr.write(f"{p} unknown {'parameter' if p == 1 else 'parameters'} ({k} of {len(numbers)})\n")
+        kept = directory / f"unknowns-{p}.json"
+        if not kept.exists():
+            _write(kept, _row(ZonedGridworld(zones=p), sizes))
+        rows.append(read_object(kept, remedy=REMEDY))
+    summary = {**header, "rows": rows}
+    _write(directory / "summary.json", summary)
     return summary
+
+
+def _begin(out: str | Path, settings: dict[str, Any]) -> Path:
+    """A new directory, or the one in which the same call was interrupted.
+
+    Raises:
+        OutputExists: it holds something else, or the call had come to its end.
+    """
+    path, wanted = Path(out), json.loads(json.dumps(settings))
+    index = path / "settings.json"
+    if index.exists() and not (path / "summary.json").exists() and read_object(index, remedy=REMEDY) == wanted:
+        return path
+    path = new_directory(out)
+    _write(path / "settings.json", settings)
+    return path
+
+
+def _write(path: Path, content: dict[str, Any]) -> None:
+    """All of the file or none of it."""
+    beside = path.with_suffix(".part")
+    beside.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
+    beside.replace(path)
 
 
 def _check_falling(name: str, values: tuple[int, ...], *, high: int, falling: bool) -> tuple[int, ...]:
