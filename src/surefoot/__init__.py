@@ -52,7 +52,7 @@ if TYPE_CHECKING:
         SolverError,
         SurefootError,
     )
-    from surefoot.journal import Deployment
+    from surefoot.journal import Deployment, Webhook
     from surefoot.policy import Mixture, Policy, TabularPolicy
     from surefoot.policyset import PolicySet
     from surefoot.protocol import Protocol
@@ -71,7 +71,7 @@ _HOMES = {
         "LedgerError", "MissingExtra", "OutputExists", "PausedError", "PolicySetError", "ReplayError", "SettingsMismatch", "SimulationError",
         "SolverError", "SurefootError",
     ),
-    "surefoot.journal": ("Deployment",),
+    "surefoot.journal": ("Deployment", "Webhook"),
     "surefoot.policy": ("Mixture", "Policy", "TabularPolicy"),
     "surefoot.policyset": ("PolicySet",),
     "surefoot.protocol": ("Protocol",),
@@ -122,6 +122,7 @@ __all__ = [
     "SurefootError",
     "TabularCMDP",
     "TabularPolicy",
+    "Webhook",
     "__version__",
     "ceilings",
     "certify",

@@ -31,9 +31,20 @@ LOCK_SECONDS = 5.0
     "--tls-certificate", type=click.Path(path_type=Path, exists=True), help="Serve HTTPS with this certificate."
 )
 @click.option("--tls-key", type=click.Path(path_type=Path, exists=True), help="Its private key.")
+@click.option(
+    "--webhook",
+    "webhooks",
+    multiple=True,
+    metavar="URL",
+    help="Where to POST every change of stage, alarm, pause and abort; may be given more than once.",
+)
+@click.option(
+    "--webhook-key-file", type=click.Path(path_type=Path, dir_okay=False),
+    help="File with the key that webhooks are signed with, readable by its owner only. Else the environment variable SUREFOOT_WEBHOOK_KEY.",
+)  # fmt: skip
 def command(
     url: str, name: str, host: str, port: int, token_file: Path | None, anchor: str | None, max_body: int, rate: float,
-    tls_certificate: Path | None, tls_key: Path | None,
+    tls_certificate: Path | None, tls_key: Path | None, webhooks: tuple[str, ...], webhook_key_file: Path | None,
 ) -> None:  # fmt: skip
     """Serve a deployment over HTTP, for controllers in any language.
 
@@ -43,13 +54,15 @@ def command(
     \b
     Example:  surefoot serve plant.db --token-file token.txt
     """
-    from surefoot.journal import Deployment
-    from surefoot.service import Limits, read_tokens, serve
+    from surefoot.journal import Deployment, Webhook
+    from surefoot.service import Limits, read_tokens, read_webhook_key, serve
 
     tokens = read_tokens(token_file)
+    key = read_webhook_key(webhook_key_file) if webhooks else None
+    hooks = [Webhook(address, key=key) for address in webhooks]
     limits = Limits(body_bytes=max_body, rate=rate, burst=max(1, round(2 * rate)))
     with Deployment.open(url, name=name, create=False, lock_seconds=LOCK_SECONDS, anchor=anchor) as plant:
         serve(
-            plant, host=host, port=port, token=tokens, limits=limits, tls_certificate=tls_certificate, tls_key=tls_key,
+            plant, host=host, port=port, token=tokens, limits=limits, tls_certificate=tls_certificate, tls_key=tls_key, webhooks=hooks,
             ready=lambda address: click.echo(f"serving {name!r} on {address}" + ("" if tokens else ", without a token")),
         )  # fmt: skip

@@ -15,8 +15,12 @@ except ModuleNotFoundError as error:
 from surefoot.audit import Verification
 from surefoot.journal.deployment import Deployment, Ticket, Tickets
 from surefoot.journal.events import Event
+from surefoot.journal.notices import Notice
 from surefoot.journal.settings import Settings
 from surefoot.journal.status import DeploymentStatus
 from surefoot.journal.stop_requests import Stop
+from surefoot.journal.webhook import Webhook
 
-__all__ = ["Deployment", "DeploymentStatus", "Event", "Settings", "Stop", "Ticket", "Tickets", "Verification"]
+__all__ = [
+    "Deployment", "DeploymentStatus", "Event", "Notice", "Settings", "Stop", "Ticket", "Tickets", "Verification", "Webhook",
+]  # fmt: skip

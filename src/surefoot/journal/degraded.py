@@ -19,9 +19,11 @@ from typing import Any
 import numpy as np
 
 from surefoot.deploy.report import Report
+from surefoot.deploy.stages import STOPPED
 from surefoot.errors import ConflictError, InvalidReport, PausedError
 from surefoot.journal.agents import supervised
 from surefoot.journal.events import Entry, Event
+from surefoot.journal.notices import Noticed, noticed
 from surefoot.journal.operator import Operator
 from surefoot.journal.settings import Settings
 from surefoot.journal.store import Transaction
@@ -50,6 +52,7 @@ class Outline:
         tickets: what was asked since, by request key.
         draws: policy by id of what was asked since.
         closed: kind and body by id of what was told or lost since.
+        noticed: what of the events read is worth telling.
     """
 
     seq: int = 0
@@ -64,6 +67,7 @@ class Outline:
     tickets: dict[str, tuple[int, int]] = field(default_factory=dict)
     draws: dict[int, int] = field(default_factory=dict)
     closed: dict[int, Event] = field(default_factory=dict)
+    noticed: list[Noticed] = field(default_factory=list)
 
     def read(self, transaction: Transaction) -> None:
         """What others wrote since; digests are checked.
@@ -77,6 +81,8 @@ class Outline:
     def take(self, event: Event) -> None:
         """One more event."""
         self.seq, self.digest = event.seq, event.digest
+        found = noticed(event.seq, event, lambda: STOPPED, self.opened)
+        self.noticed += [] if found is None else [found]
         if event.kind == "held":
             inner = Event(event.seq, event.at, event.body["kind"], event.body["body"], event.digest)
             self._note(inner)

@@ -41,7 +41,9 @@ from surefoot.errors import (
 from surefoot.journal.bodies import dense, logged
 from surefoot.journal.degraded import Outline, held
 from surefoot.journal.events import Entry, Event
+from surefoot.journal.hooks import Callback
 from surefoot.journal.missing_parts import lacking, warning
+from surefoot.journal.notices import Notice, journal_id, look_up, named
 from surefoot.journal.opening import check_text, create_deployment, first_event, own_policy_set, who_acts
 from surefoot.journal.retries import Known, check_number, lost_before, not_told_before
 from surefoot.journal.session import Session, nothing, stands
@@ -74,6 +76,7 @@ class Deployment(Session):
         lock_seconds: float = BUSY_SECONDS,
         anchor: str | os.PathLike[str] | None = None,
         history: History | None = None,
+        on_event: Callback | None = None,
         **settings: Unpack[SettingOptions],
     ) -> Self:
         """Open a deployment, or continue it.
@@ -88,6 +91,7 @@ class Deployment(Session):
             anchor: a file in another place (a path or ``file://`` URL) that remembers the last event: a journal that lacks it is refused.
             history: logged episodes of today's controller on this plant (:class:`~surefoot.deploy.history.History`, which states what makes them
                 valid; from files by :func:`~surefoot.journal.logs.read_history`), to be counted before the first ask. The same again changes nothing.
+            on_event: told of every change of stage, alarm, pause and abort from now on; see :meth:`subscribe`.
             settings: ``trust``, ``delta``, ``seed``, ... as in :class:`~surefoot.journal.settings.Settings`, with its defaults; fixed for good
                 when the deployment is created.
 
@@ -109,7 +113,10 @@ class Deployment(Session):
             recorded = Settings.recorded(first.body)
             recorded.agree(**given)
             plant = cls(store, policy_set, recorded)
-            plant._look()
+            with plant._held():
+                plant._look()
+            if on_event is not None:
+                plant.subscribe(on_event)
             if history is not None:
                 plant.recall(**history.arguments())
         except BaseException:
@@ -221,6 +228,8 @@ class Deployment(Session):
             return [held("told", {**fresh.body(), **who})], None
 
         self._operate(work, instead)
+        if self._hooks:
+            self._settle_now()
         return tuple(warning(name) for name in lacking(report, self._usable()))
 
     def lost(self, ids: Any, *, by: str | None = None) -> None:
@@ -418,8 +427,11 @@ class Deployment(Session):
             self._lock.release()
 
     def _standing(self) -> DeploymentStatus:
-        self._last = self._status()
-        return self._last
+        found = self._status()
+        if self._hooks:
+            found = replace(found, hook_failures=self._hooks.failed, notes=(*found.notes, *self._hooks.notes))
+        self._last = found
+        return found
 
     def _status(self) -> DeploymentStatus:
         state = self._look()
@@ -432,6 +444,42 @@ class Deployment(Session):
         return DeploymentStatus.outlined(
             outline, self.policy_set, self.settings, self._store.name, self._why(outline), stops
         )
+
+    def subscribe(self, callback: Callback, *, since: int | None = None) -> Callable[[], None]:
+        """Be told of every change of stage and of every alarm, pause, abort and what ends them, whichever process caused it.
+
+        The event is durable by then and no lock is held; the callback may use this deployment. It runs in the thread whose operation showed the
+        event, so it should be quick; what it raises is counted in the status and harms nothing. A :class:`~surefoot.journal.webhook.Webhook`
+        sends notices elsewhere. What other processes write is seen with the next operation of this one.
+
+        Args:
+            callback: given a :class:`~surefoot.journal.notices.Notice`.
+            since: number of an event; what happened after it is told first. By default nothing earlier is.
+
+        Returns:
+            What ends it.
+        """
+        with self._held():
+            self._check_open()
+            earlier: list[Notice] = []
+            if since is not None:
+                found = self.notices(check_integer("since", since, low=0))
+                earlier = [notice for notice in found if notice.seq <= self.noticed_to]
+            return self._hooks.subscribe(callback, earlier)
+
+    def notices(self, since: int = 0, many: int = 1000) -> list[Notice]:
+        """What subscribers were, or would have been, told of the events after number ``since``, at most so many notices."""
+        since, many = check_integer("since", since, low=0), check_integer("many", many, low=1)
+        with self._held(), self._reading() as transaction:
+            found, which = look_up(transaction, since, many), transaction.which
+            return [] if which is None else [named(one, self._store.name, which[1]) for one in found]
+
+    @property
+    def journal_id(self) -> str:
+        """Which journal this is: 16 digits that stay the same as long as the journal exists, wherever it lies."""
+        with self._held(), self._reading() as transaction:
+            transaction.located()
+            return journal_id("" if transaction.which is None else transaction.which[1])
 
     def events(self, since: int = 0) -> Iterator[Event]:
         """Events after number ``since``, checked against their digests."""
@@ -474,6 +522,13 @@ class Deployment(Session):
         except JournalError:
             return stop  # recorded by whoever can; till then nothing is drawn against it
         return replace(stop, recorded=True)
+
+    def _settle_now(self) -> None:
+        """Have what the last report led to recorded now, for somebody is to be told; the report itself is recorded whatever happens here."""
+        try:
+            self._record()
+        except JournalError:
+            pass  # whoever writes next records it
 
     def _stops_left(self) -> Kept:
         with self._held(), self._reading() as transaction:

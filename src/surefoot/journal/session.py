@@ -21,6 +21,8 @@ from surefoot.errors import InvalidInput, InvalidReport, JournalError, JournalUn
 from surefoot.journal import snapshot
 from surefoot.journal.degraded import REFUSED, Outline, held
 from surefoot.journal.events import Entry
+from surefoot.journal.hooks import Hooks
+from surefoot.journal.notices import named
 from surefoot.journal.settings import Settings
 from surefoot.journal.state import DeploymentState
 from surefoot.journal.status import DeploymentStatus
@@ -69,6 +71,9 @@ class Session:
         self._outline: Outline | None = None  # while degraded
         self._last: DeploymentStatus | None = None
         self._fault: ReplayError | None = None  # why, if this process cannot follow the journal
+        self._hooks, self._depth = Hooks(), 0
+        self.noticed_to = 0
+        """Number of the last event of which subscribers were told what is to be told."""
 
     def close(self) -> None:
         """Leave a snapshot, so that reopening is quick, and let go of the database; others who hold a lock are not waited for."""
@@ -310,10 +315,29 @@ class Session:
                 f"another thread of this process must be done within {seconds:g} s, and works on; nothing was recorded, try again",
                 code="SF-JOURNAL-BUSY",
             )
+        self._depth += 1
         try:
             yield
         finally:
+            self._depth -= 1
+            outermost = self._depth == 0
+            if outermost:
+                self._notice()
             self._lock.release()
+            if outermost:
+                self._hooks.tell()
+
+    def _notice(self) -> None:
+        """Keep for subscribers what is in the journal by now and was not told yet."""
+        folded = self._state if self._outline is None else self._outline
+        if folded is None:
+            return  # whatever failed, the journal is read again, and with it what is missed here
+        found, folded.noticed = folded.noticed, []
+        which = self._store.identity.which
+        fresh = [one for one in found if one[0] > self.noticed_to]
+        if fresh and self._hooks and which is not None:
+            self._hooks.add(named(one, self._store.name, which[1]) for one in fresh)
+        self.noticed_to = max(self.noticed_to, folded.seq)
 
     @contextmanager
     def _reading(self) -> Iterator[Transaction]:

@@ -29,11 +29,13 @@ import numpy as np
 from surefoot.deploy.planner import Plan
 from surefoot.deploy.report import Report
 from surefoot.deploy.selective_loss import SelectiveLossTest
+from surefoot.deploy.stages import STOPPED
 from surefoot.errors import ConflictError, PausedError, ReplayError, SurefootError
 from surefoot.journal.agents import Supervised, supervised
 from surefoot.journal.bodies import dense, differ, plain_plan, plain_stage, same_event
 from surefoot.journal.events import COMMANDS, INERT, Entry, Event
 from surefoot.journal.missing_parts import lacking
+from surefoot.journal.notices import Noticed, noticed
 from surefoot.journal.operator import Operator
 from surefoot.journal.settings import Settings
 from surefoot.policyset.schema import PolicySet
@@ -66,6 +68,7 @@ class DeploymentState(Stateful):
         logs: digests of the logs that count.
         bare: episodes told without an optional part that could be used, by its name.
         stage: the stage that the journal records; empty where it records none, as before there were stages.
+        noticed: what of the events folded since the list was last emptied is worth telling.
     """
 
     CHANGES = (
@@ -87,6 +90,7 @@ class DeploymentState(Stateful):
         self.logs: list[str] = []
         self.bare = dict.fromkeys(("initial_state", "transitions", "signals"), 0)
         self.stage = ""
+        self.noticed: list[Noticed] = []
 
     @property
     def standing(self) -> tuple[int, dict[str, Any]]:
@@ -196,8 +200,14 @@ class DeploymentState(Stateful):
                 self.stage = str(entry.body["stage"])
             elif entry.kind == "opened":
                 self.stage = str(entry.body.get("stage", {}).get("stage", ""))
+            self._notice(self.seq, entry)
         self.digest = digest
         self.pending_effects = None if report is None else PendingEffects(self.seq, entries[-1].body, report)
+
+    def _notice(self, seq: int, entry: Entry | Event) -> None:
+        found = noticed(seq, entry, lambda: self.agent.stage.name, self.opened)
+        if found is not None:
+            self.noticed.append(found)
 
     def replay(self, events: Iterable[Event]) -> None:
         """Take in what a journal records from event ``seq + 1`` on.
@@ -240,6 +250,8 @@ class DeploymentState(Stateful):
         elif self.degraded is None:
             self.degraded = event.body
         self.seq, self.digest = event.seq, event.digest
+        found = noticed(event.seq, event, lambda: STOPPED, self.opened)
+        self.noticed += [] if found is None else [found]
         if len(group) > 1:
             self._complete(group[1:])
 

@@ -56,6 +56,7 @@ class DeploymentStatus:
             it is degraded ``"stopped"``.
         stage_text, stage_until: what that means now, and what would end it, a sentence for people each.
         logged: episodes of today's controller from before the first ask that count as episodes of the safe policy.
+        hook_failures: how often a subscriber of this process raised, or an attempt of a webhook to deliver failed; the notes say more.
         degraded: why the journal cannot be replayed, or empty. While it cannot, the safe policy is played, whatever ``state`` says, and what rests on
             the evidence is unknown: no cell counts as left, nothing is certified.
     """
@@ -89,6 +90,7 @@ class DeploymentStatus:
     stage_text: str = ""
     stage_until: str = ""
     logged: int = 0
+    hook_failures: int = 0
 
     @staticmethod
     def of(projection: DeploymentState, name: str, stops: Sequence[Stop] = ()) -> DeploymentStatus:

@@ -15,6 +15,6 @@ if missing := [package for package in ("sqlalchemy", "fastapi", "pydantic", "uvi
 from surefoot.service.app import make_app
 from surefoot.service.guard import Limits
 from surefoot.service.server import serve
-from surefoot.service.token import Token, read_tokens
+from surefoot.service.token import Token, read_tokens, read_webhook_key
 
-__all__ = ["Limits", "Token", "make_app", "read_tokens", "serve"]
+__all__ = ["Limits", "Token", "make_app", "read_tokens", "read_webhook_key", "serve"]

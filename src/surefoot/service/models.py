@@ -272,6 +272,9 @@ class Status(Answer):
     logged: Whole = Field(
         description="Episodes of today's controller from before the first ask that count as episodes of the safe policy."
     )
+    hook_failures: Whole = Field(
+        description="How often a hook of the service raised, or an attempt of a webhook to deliver failed; the notes say more."
+    )
     degraded: str = Field(description="Why the journal cannot be followed, or empty; then the safe policy is played.")
     statement: str = Field(description="What is promised, in one sentence for people.")
     text: str = Field(description="All of this as a paragraph for people.")

@@ -18,7 +18,7 @@ import uvicorn
 
 from surefoot.arrays import check_integer
 from surefoot.errors import InvalidInput
-from surefoot.journal import Deployment
+from surefoot.journal import Deployment, Webhook
 from surefoot.service.app import make_app
 from surefoot.service.connections import protocol
 from surefoot.service.guard import Limits, is_loopback
@@ -47,6 +47,7 @@ def serve(
     limits: Limits | None = None,
     tls_certificate: Path | None = None,
     tls_key: Path | None = None,
+    webhooks: Sequence[Webhook] = (),
     ready: Callable[[str], None] = lambda address: None,
 ) -> None:
     """Serve a deployment until the process is told to end (SIGINT, SIGTERM).
@@ -57,6 +58,7 @@ def serve(
         token: one that everybody uses, or several; see :func:`~surefoot.service.token.read_tokens`.
         limits: of requests.
         tls_certificate, tls_key: files, to serve HTTPS.
+        webhooks: are told of changes of stage, alarms, pauses and aborts while the service runs.
         ready: called with the address once connections are accepted.
 
     Raises:
@@ -94,9 +96,13 @@ def serve(
     scheme = "http" if tls_key is None else "https"
     name = f"[{host}]" if ":" in host else host
     try:
+        for webhook in webhooks:
+            webhook.attach(plant)
         ready(f"{scheme}://{name}:{listening.getsockname()[1]}")
         _Server(config, limits.head_seconds).run(sockets=[listening])
     finally:
+        for webhook in webhooks:
+            webhook.close()
         listening.close()
 
 

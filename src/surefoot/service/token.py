@@ -22,9 +22,9 @@ from pathlib import Path
 
 from surefoot.errors import InvalidInput
 
-__all__ = ["OWNER", "ROLES", "VARIABLE", "Token", "bearer", "read_tokens"]
+__all__ = ["OWNER", "ROLES", "VARIABLE", "WEBHOOK_VARIABLE", "Token", "bearer", "read_tokens", "read_webhook_key"]
 
-VARIABLE = "SUREFOOT_TOKEN"
+VARIABLE, WEBHOOK_VARIABLE = "SUREFOOT_TOKEN", "SUREFOOT_WEBHOOK_KEY"
 SHORTEST, LONGEST = 16, 4096
 LARGEST_FILE = 2**20
 OWNER = "owner"
@@ -63,6 +63,18 @@ def read_tokens(path: Path | None = None) -> tuple[Token, ...]:
         return _listed(path, _from_file(path))
     found = os.environ.get(VARIABLE)
     return () if found is None else (Token(_checked(f"the token in {VARIABLE}", found)),)
+
+
+def read_webhook_key(path: Path | None = None) -> str | None:
+    """The key in a file, else the one in the environment, else none: what webhooks are signed with. Its rules are those of tokens.
+
+    Raises:
+        InvalidInput: as for :func:`read_tokens`.
+    """
+    if path is not None:
+        return _checked(f"the key in {path}", _from_file(path).removesuffix("\n").removesuffix("\r"))
+    found = os.environ.get(WEBHOOK_VARIABLE)
+    return None if found is None else _checked(f"the key in {WEBHOOK_VARIABLE}", found)
 
 
 def _from_file(path: Path) -> str:
