@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     )
     from surefoot.criterion import Criterion, CVaR, Exceeds, Mean
     from surefoot.deploy import PCE, Agent, Batch, CertifiedAgent, Episode, FixedAgent, SafePCE
+    from surefoot.deploy.history import History
+    from surefoot.deploy.history_files import read_history
     from surefoot.errors import (
         AgentBroken,
         AssumptionError,
@@ -66,6 +68,8 @@ _HOMES = {
     ),
     "surefoot.criterion": ("CVaR", "Criterion", "Exceeds", "Mean"),
     "surefoot.deploy": ("Agent", "Batch", "CertifiedAgent", "Episode", "FixedAgent", "PCE", "SafePCE"),
+    "surefoot.deploy.history": ("History",),
+    "surefoot.deploy.history_files": ("read_history",),
     "surefoot.errors": (
         "AgentBroken", "AssumptionError", "ConflictError", "InfeasibleError", "InvalidInput", "InvalidReport", "JournalError", "JournalUnavailable",
         "LedgerError", "MissingExtra", "OutputExists", "PausedError", "PolicySetError", "ReplayError", "SettingsMismatch", "SimulationError",
@@ -96,6 +100,7 @@ __all__ = [
     "Episode",
     "Exceeds",
     "FixedAgent",
+    "History",
     "InfeasibleError",
     "InvalidInput",
     "InvalidReport",
@@ -133,6 +138,7 @@ __all__ = [
     "gym",
     "learn_belief",
     "occupancy",
+    "read_history",
     "rehearse",
     "report",
     "simulate",

@@ -544,6 +544,16 @@ CATALOGUE: Mapping[str, Code] = MappingProxyType(
         "SF-REPORT-STATE": Code(
             (InvalidReport,), "The initial states are not one possible state for each episode.", "Count states from 0."
         ),
+        "SF-REPORT-FILE": Code(
+            (InvalidReport,),
+            "A file of logged episodes cannot be read as a table of numbers with a header, or could be read in two ways.",
+            "Save it as CSV in UTF-8 with one row per episode; say which decimal sign it has.",
+        ),
+        "SF-REPORT-ROW": Code(
+            (InvalidReport,),
+            "Rows of a file of logged episodes hold empty cells, or what is no possible number.",
+            "Mend the cells that the message names; fill a missing episode in at its worst, never leave it out.",
+        ),
         "SF-REPORT-SIGNALS": Code(
             (InvalidReport,),
             "Signals that the deployment needs are missing, or unknown ones are there.",

@@ -271,3 +271,49 @@ def test_the_current_folder_stands_in_for_nothing(
     monkeypatch.setattr("sys.path", [path for path in sys.path if path])
     monkeypatch.delitem(sys.modules, "colorsys", raising=False)
     assert run(["--import", "my_controllers", "--import", "colorsys", "deploy", "--help"], capsys).status == 0
+
+
+# ------------------------------------------------------------------------------------------------------------ history
+
+
+def test_logged_episodes_come_from_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    SET.save(tmp_path / "set.sf")
+    shell, days, more = Shell(tmp_path / "plant.db", capsys), tmp_path / "days.csv", tmp_path / "more.csv"
+    given = Plant(SET, seed=5).batch(list(range(60)), [0] * 60)
+    rows = [
+        f"{k};{r:.6f};{c[0]:.6f};{b}\n"
+        for k, (r, c, b) in enumerate(zip(given["reward"], given["costs"], given["initial_state"]))
+    ]
+    days.write_text("day;comfort;energy;start\n" + "".join(rows[:40]).replace(".", ","))
+    more.write_text("day;comfort;energy;start\n" + "".join(rows[40:]))
+    roles = "reward=comfort,cost=energy,initial_state=start,episode=day"
+    opening = [
+        "--policy-set",
+        str(tmp_path / "set.sf"),
+        "--seed",
+        "7",
+        "--trust",
+        "envelope",
+        "--history",
+        str(days),
+        "--columns",
+    ]
+    broken = tmp_path / "broken.csv"
+    broken.write_text("day;comfort;energy;start\n1;2;;0\n")
+    found = shell.json("open", *opening, roles, "--history", str(broken), status=2)
+    assert found["code"] == "SF-REPORT-ROW" and "row 1 (line 2)" in found["message"]
+    assert not (tmp_path / "plant.db").exists()  # refused before anything was opened
+    assert shell.json("open", *opening, "reward", status=2)["code"] == "SF-ARGUMENT-SYNTAX"
+    opened = shell.json("open", *opening, roles)
+    assert opened["logged"] == 40 and "40 logged episodes" in shell("status").out
+    again = shell.json("open", "--history", str(days), "--history", str(more), "--columns", roles)
+    assert again["logged"] == 60 and [event["kind"] for event in shell.json("log")["events"]].count("recalled") == 2
+    assert shell.json("verify")["ok"]
+    shell.json("ask")
+    assert shell.json("open", *opening, roles)["logged"] == 60
+    more.write_text("comfort;energy\n1;0.25\n")
+    assert (
+        shell.json("open", "--history", str(more), "--columns", "reward=comfort,cost=energy", status=6)["code"]
+        == "SF-CONFLICT-HISTORY"
+    )
+    assert "--history" in shell("open", "--columns", roles).err

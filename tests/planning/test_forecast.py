@@ -134,3 +134,14 @@ def test_the_text_names_its_assumptions(found: dict[str, Any]) -> None:
 def test_wrong_arguments_are_refused(deploy_set: sf.PolicySet, call: Any, refusal: tuple[str, ...]) -> None:
     with refused(*refusal):
         call(deploy_set)
+
+
+def test_logged_episodes_make_it_quicker(deploy_set: sf.PolicySet) -> None:
+    """The ramp is over before the first episode, and what to aim at is known."""
+    bare = ForecastSettings(runs=3, episodes=200, ramp=100, seed=3)
+    slow, quick = (forecast(deploy_set, ("cells",), replace(bare, history=n), progress=False) for n in (0, 300))
+    assert all(run["half"] is None or run["half"] >= 100 for run in slow["trust"]["cells"]["runs"])
+    assert any(run["half"] is not None and run["half"] < 100 for run in quick["trust"]["cells"]["runs"])
+    assert "300 logged episodes" in render_forecast(quick) and "logged" not in render_forecast(slow)
+    with refused("SF-ARGUMENT-RANGE", "history"):
+        ForecastSettings(history=-1)

@@ -107,17 +107,40 @@ def _anchor() -> str | None:
 @click.option("--losses", type=click.Choice(["independent", "worst"]), help="What a lost episode is.  [default: worst]")
 @click.option("--ramp", type=int, help="Episodes that compare the safe policy with simulation first.  [default: 50]")
 @click.option("--approve", is_flag=True, help="New plans wait for 'surefoot deploy approve'.")
+@click.option(
+    "--history", type=click.Path(path_type=Path), multiple=True,
+    help="File of logged episodes of today's controller, the safe policy: CSV, one row each, complete and unselected. May be given several times.",
+)  # fmt: skip
+@click.option(
+    "--columns", multiple=True, metavar="ROLE=COLUMN,...",
+    help="Its columns: reward, every cost by its name (or cost), initial_state, signals by their names, episode (distinct).",
+)  # fmt: skip
+@click.option("--decimal", type=click.Choice([".", ","]), help="Its decimal sign, where the numbers leave that open.")
 def deploy_open(
-    url: str, name: str, policy_set: Path | None, ceilings: tuple[float, ...], approve: bool, **settings: Any
-) -> tuple[dict[str, Any], str]:
-    """Open a deployment, or check that it agrees with these settings. They hold for good."""
+    url: str, name: str, policy_set: Path | None, ceilings: tuple[float, ...], approve: bool, history: tuple[Path, ...],
+    columns: tuple[str, ...], decimal: str | None, **settings: Any,
+) -> tuple[dict[str, Any], str]:  # fmt: skip
+    """Open a deployment, or check that it agrees with these settings. They hold for good.
+
+    With --history logged episodes count as episodes of the safe policy, before the first ask; the same file again changes nothing.
+    """
+    from surefoot.deploy.history_files import parse_columns, read_history
     from surefoot.journal import Deployment
     from surefoot.policyset.schema import PolicySet
 
+    roles = parse_columns(columns)
+    if (roles or decimal) and not history:
+        raise click.UsageError("--columns and --decimal say how to read --history; give a file")
     found = None if policy_set is None else PolicySet.load(policy_set)
+    # A file that cannot be read is refused before anything is opened.
+    logs = [read_history(path, found, roles, decimal=decimal) for path in history] if found is not None else []
     with Deployment.open(
         url, found, name=name, anchor=_anchor(), cost_ceilings=ceilings or None, approve=approve or None, **settings
     ) as plant:
+        if found is None:
+            logs = [read_history(path, plant.policy_set, roles, decimal=decimal) for path in history]
+        for log in logs:
+            plant.recall(**log.arguments())
         status = plant.status()
         return status.as_dict(), status.text
 

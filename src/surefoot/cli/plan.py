@@ -36,6 +36,12 @@ import click
 )
 @click.option("--ramp", type=int, help="Episodes that compare the safe policy with simulation first.  [default: 50]")
 @click.option(
+    "--history",
+    default=0,
+    show_default=True,
+    help="Logged episodes of today's controller that you will give at the start.",
+)
+@click.option(
     "--spread", type=float,
     help="Where episodes cannot be simulated step by step: standard deviation of outcomes, as a share of the largest possible. "
     "[default: what simulation measured, or 0.3]",
@@ -45,7 +51,7 @@ import click
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON instead of a table.")
 def command(
     path: Path, trust: tuple[str, ...], runs: int, episodes: int, eps: float, delta: float, evidence: str,
-    margin: float | None, ceilings: tuple[float, ...], p_max: float, delta_coverage: float, ramp: int | None,
+    margin: float | None, ceilings: tuple[float, ...], p_max: float, delta_coverage: float, ramp: int | None, history: int,
     spread: float | None, seed: int, workers: int, as_json: bool,
 ) -> None:  # fmt: skip
     """Forecast how many real episodes the policy set in the file PATH will need.
@@ -63,7 +69,7 @@ def command(
     settings = ForecastSettings(
         runs=runs, episodes=episodes, eps=eps, delta=delta, evidence=evidence, margin=margin,
         cost_ceilings=ceilings or None, p_max=p_max, delta_coverage=delta_coverage, spread=spread, seed=seed,
-        ramp=RAMP if ramp is None else ramp,
+        ramp=RAMP if ramp is None else ramp, history=history,
     )  # fmt: skip
     found = forecast(load(path), trust or TRUST_LEVELS, settings, workers=workers, progress=not as_json)
     click.echo(json.dumps(found) if as_json else render_forecast(found))

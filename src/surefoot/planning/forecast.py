@@ -59,6 +59,7 @@ class ForecastSettings:
         delta: error probability of the deployment.
         evidence: ``"all"``, or ``"returns"`` where the plant will not report transitions.
         margin, cost_ceilings, p_max, delta_coverage, ramp: as for :class:`~surefoot.deploy.certified.CertifiedAgent`.
+        history: logged episodes of the safe policy that will be given before the first ask, with all that the plant reports.
         spread: see :func:`~surefoot.planning.surrogate.fit_surrogate`.
         seed: of all random draws.
     """
@@ -73,6 +74,7 @@ class ForecastSettings:
     p_max: float = 0.05
     delta_coverage: float = 0.05
     ramp: int = RAMP
+    history: int = 0
     spread: float | None = None
     seed: int = 0
 
@@ -80,7 +82,7 @@ class ForecastSettings:
         for name in ("runs", "episodes"):
             object.__setattr__(self, name, check_integer(name, getattr(self, name), low=1))
         object.__setattr__(self, "eps", check_real("eps", self.eps, low=0.0, high=1.0, open_low=True, open_high=True))
-        for name in ("ramp", "seed"):
+        for name in ("ramp", "history", "seed"):
             object.__setattr__(self, name, check_integer(name, getattr(self, name), low=0))
 
     def agent(self, policy_set: PolicySet, trust: str, evidence: str, seed: int) -> CertifiedAgent:
@@ -220,10 +222,11 @@ def deploy_once(
         settings: goals, horizon and seed.
         run: number of the run, for its chance.
     """
-    chance, _ = _seeds(settings.seed, run)
+    chance, _, _ = _seeds(settings.seed, run)
     reward = plant.values[:, 0]
     gain = max(best - float(reward[0]), 0.0)
     reached: dict[str, int | None] = {"half": None, "optimal": None}
+    _give_history(agent, plant, settings, run)
     missing = 1.0
     for batch, asked in ask_in_batches(agent, settings.episodes):
         lack = best - float(batch.weights @ reward)
@@ -247,10 +250,20 @@ def deploy_once(
     return {**reached, "gained": 1.0 - missing, "alarm": agent.alarm}
 
 
-def _seeds(seed: int, run: int) -> tuple[int, int]:
-    children = np.random.SeedSequence([seed, 1, run]).spawn(2)
-    chance, draws = (int(s.generate_state(1, np.uint64)[0] >> 1) for s in children)
-    return chance, draws
+def _give_history(agent: CertifiedAgent, plant: SurrogatePlant, settings: ForecastSettings, run: int) -> None:
+    """Logged episodes of the safe policy, with chance of their own."""
+    if not settings.history:
+        return
+    seen = plant.run(np.zeros(settings.history, dtype=np.int64), _seeds(settings.seed, run)[2], 0)
+    told = seen.transitions if "transitions" in agent.wants else None
+    agent.recall(seen.returns, seen.costs, initial_state=seen.initial_states, transitions=told, signals=seen.signals)
+
+
+def _seeds(seed: int, run: int) -> tuple[int, int, int]:
+    """Of the plant's chance, the agent's draws, and the log."""
+    children = np.random.SeedSequence([seed, 1, run]).spawn(3)
+    chance, draws, log = (int(s.generate_state(1, np.uint64)[0] >> 1) for s in children)
+    return chance, draws, log
 
 
 def _summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
@@ -303,6 +316,8 @@ def _notes(found: dict[str, Any]) -> list[str]:
         "is made: median (10% to 90%) over truths at the centres of cells, each equally likely. 0: from the first episode.",
         str(found["assumption"]),
     ]
+    if found["history"]:
+        notes.append(f"{found['history']} logged episodes of the safe policy are given before the first of these.")
     if not found["transitions"]:
         notes.append("The plant reports returns and costs, no transitions.")
     for level, row in found["trust"].items():

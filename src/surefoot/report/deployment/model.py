@@ -86,6 +86,7 @@ class ReportModel:
         opened: body of the first event.
         plan: body of the last ``planned`` event.
         asked, told, lost: episodes.
+        logged: episodes of the safe policy from before the first ask.
         cap: largest weight off the safe policy that people allow.
         paused, aborted: the reason, while it is so.
         degraded: body of the event that says so, while it is so.
@@ -109,6 +110,7 @@ class ReportModel:
     asked: int = 0
     told: int = 0
     lost: int = 0
+    logged: int = 0
     cap: float = 1.0
     paused: str | None = None
     aborted: str | None = None
@@ -195,6 +197,7 @@ class ReportModel:
         return self.measured
 
     def _recall(self, body: dict[str, Any]) -> None:
+        self.logged += len(body["reward"])
         self.outcomes.recalled(body["reward"], body["costs"])
 
     def _ask(self, body: dict[str, Any]) -> None:

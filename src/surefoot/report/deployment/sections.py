@@ -183,7 +183,8 @@ def _tiles(model: ReportModel) -> Iterator[tuple[str, str, str]]:
     pending = model.asked - model.told - model.lost
     more = f"{with_thin_spaces(model.told)} reported, {with_thin_spaces(pending)} pending"
     lost = f", {with_thin_spaces(model.lost)} lost" if model.lost else ""
-    yield with_thin_spaces(model.asked), "episodes handed out", more + lost
+    before = f"{plural(model.logged, 'logged episode')} of the safe policy before; " if model.logged else ""
+    yield with_thin_spaces(model.asked), "episodes handed out", before + more + lost
     if not plan:
         return
     for name, bound, limit in zip(opened["cost_names"], plan["bounds"], opened["cost_limits"]):
