@@ -199,5 +199,5 @@ def test_only_what_prints_is_shown(text: object, shown: str) -> None:
 
 def test_templates_are_part_of_the_package() -> None:
     names = {entry.name for entry in TEMPLATES.iterdir()}
-    assert {"style.css", "page.html.j2", "parts.html.j2", "chart.svg.j2", *PAGES} <= names
+    assert {"style.css", "page.html.j2", "parts.html.j2", "chart.svg.j2", "deployment_parts.html.j2", *PAGES} <= names
     assert all(Path(name).suffix in (".css", ".j2") for name in names)

@@ -312,7 +312,8 @@ def test_a_mistake_of_the_service_is_logged_and_hidden(
 def test_without_the_token_nothing_is_served(plant: sf.Deployment) -> None:
     app = make_app(plant, TOKEN, MANY)
     paths = [(op.method, op.path.replace("{number}", "0")) for op in OPERATIONS]
-    for method, path in [*paths, ("GET", "/report"), ("GET", "/openapi.json"), ("GET", "/nothing")]:
+    pages = ("/report", "/live/state", "/live/", "/openapi.json", "/nothing")
+    for method, path in [*paths, *(("GET", page) for page in pages), ("POST", "/live")]:
         for header in (
             {},
             {"authorization": TOKEN},
@@ -486,7 +487,8 @@ REPORTS = st.fixed_dictionaries(
     optional={"initial_state": JSON, "transitions": JSON | st.lists(st.lists(st.integers(-1, 50), min_size=4, max_size=4)), "signals": JSON},
 ).map(lambda b: json.dumps(b).encode())  # fmt: skip
 PATHS = st.sampled_from(
-    [op.path.replace("{number}", "0") for op in OPERATIONS] + ["/report", "/", "/episodes/%00"]
+    [op.path.replace("{number}", "0") for op in OPERATIONS]
+    + ["/report", "/live", "/live.js", "/live/state", "/", "/episodes/%00"]
 ) | st.text(max_size=12).map(lambda text: "/" + text.replace("?", ""))
 KEYS = st.text(alphabet=st.characters(max_codepoint=255), max_size=12)
 

@@ -42,27 +42,33 @@ LOCK_SECONDS = 5.0
     "--webhook-key-file", type=click.Path(path_type=Path, dir_okay=False),
     help="File with the key that webhooks are signed with, readable by its owner only. Else the environment variable SUREFOOT_WEBHOOK_KEY.",
 )  # fmt: skip
+@click.option(
+    "--forecast", "plan", type=click.Path(path_type=Path, dir_okay=False),
+    help="What 'surefoot plan --json' printed for the same policy set: pages then say what remains.",
+)  # fmt: skip
 def command(
     url: str, name: str, host: str, port: int, token_file: Path | None, anchor: str | None, max_body: int, rate: float,
-    tls_certificate: Path | None, tls_key: Path | None, webhooks: tuple[str, ...], webhook_key_file: Path | None,
+    tls_certificate: Path | None, tls_key: Path | None, webhooks: tuple[str, ...], webhook_key_file: Path | None, plan: Path | None,
 ) -> None:  # fmt: skip
     """Serve a deployment over HTTP, for controllers in any language.
 
     URL is the path of a SQLite file or a database URL; open the deployment first with 'surefoot deploy open'. The description of the service is at
-    /openapi.json, the report page at /report. Without a token only this machine is served.
+    /openapi.json, a page for people that stays up to date at /live, the same as one file at /report. Without a token only this machine is served.
 
     \b
     Example:  surefoot serve plant.db --token-file token.txt
     """
     from surefoot.journal import Deployment, Webhook
+    from surefoot.json_reading import read_object
     from surefoot.service import Limits, read_tokens, read_webhook_key, serve
 
     tokens = read_tokens(token_file)
+    forecast = None if plan is None else read_object(plan, remedy="write it with surefoot plan --json")
     key = read_webhook_key(webhook_key_file) if webhooks else None
     hooks = [Webhook(address, key=key) for address in webhooks]
     limits = Limits(body_bytes=max_body, rate=rate, burst=max(1, round(2 * rate)))
     with Deployment.open(url, name=name, create=False, lock_seconds=LOCK_SECONDS, anchor=anchor) as plant:
         serve(
             plant, host=host, port=port, token=tokens, limits=limits, tls_certificate=tls_certificate, tls_key=tls_key, webhooks=hooks,
-            ready=lambda address: click.echo(f"serving {name!r} on {address}" + ("" if tokens else ", without a token")),
+            forecast=forecast, ready=lambda address: click.echo(f"serving {name!r} on {address}" + ("" if tokens else ", without a token")),
         )  # fmt: skip

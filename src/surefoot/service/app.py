@@ -6,10 +6,11 @@ JSON, errors with the library's own messages.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -20,15 +21,19 @@ from starlette.types import ASGIApp
 
 from surefoot.errors import SurefootError
 from surefoot.journal import Deployment
+from surefoot.journal.events import microseconds
 from surefoot.report.deployment import DeploymentReport
+from surefoot.report.deployment.outlook import Forecast
 from surefoot.service.bodies import checked, parsed
 from surefoot.service.description import Endpoint, add_operation, add_page, describe, new_app
 from surefoot.service.errors import HEADERS, handlers
 from surefoot.service.guard import BEARER, Guard, Limits, Refusal
+from surefoot.service.live_page import OPEN, matches, served
 from surefoot.service.models import Body
 from surefoot.service.operations import EVERYBODY, KEY_HEADER, LARGEST_NUMBER, LOOKING, OPERATIONS, Call, Operation
 from surefoot.service.token import Token
 from surefoot.service.workers import Workers
+from surefoot.version import VERSION
 
 __all__ = ["make_app"]
 
@@ -38,6 +43,7 @@ def make_app(
     token: str | Sequence[Token] | None = None,
     limits: Limits | None = None,
     *,
+    forecast: Mapping[str, Any] | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> ASGIApp:
     """The service around one open deployment, which is closed when the service ends.
@@ -47,7 +53,11 @@ def make_app(
         token: bearer token of which every request must carry one, or several with their roles; ``None`` or none only where nobody else can
             connect.
         limits: of requests; by default those of :class:`~surefoot.service.guard.Limits`.
+        forecast: what ``surefoot plan --json`` printed for the same policy set; pages then say what remains.
         clock: of the rate limits.
+
+    Raises:
+        InvalidInput: the forecast is none, or about another policy set.
     """
     tokens = (Token(token),) if isinstance(token, str) else tuple(token or ())
     secured, usual, urgent = bool(tokens), Workers(8, "operations"), Workers(4, "stops")
@@ -57,16 +67,35 @@ def make_app(
         yield
         await urgent.run(plant.close)
 
-    addresses = [*(f"{op.method} {op.path}" for op in OPERATIONS), "GET /report", "GET /openapi.json"]
+    if forecast is not None:
+        Forecast.of(forecast, plant.settings.trust, plant.policy_set.hash)
+    looks = ["/report", "/live", "/live.js", "/live.css", "/live/state", "/openapi.json"]
+    addresses = [*(f"{op.method} {op.path}" for op in OPERATIONS), *(f"GET {path}" for path in looks)]
     app = new_app(lifespan=lifespan, exception_handlers=handlers(addresses))
     for operation in OPERATIONS:
         endpoint = _endpoint(plant, operation, urgent if operation.urgent else usual)
         add_operation(app, operation, endpoint, secured)
-    pages = _Pages(plant, usual, lambda: describe(app, secured))
+    pages = _Pages(plant, usual, lambda: describe(app, secured), forecast)
     add_page(app, "/report", "The deployment as a page for people.", pages.report(), HTMLResponse, LOOKING, secured)
+    add_page(app, "/live/state", STATE, pages.state(), JSONResponse, LOOKING, secured)
+    for path, asset in OPEN.items():
+        add_page(app, path, asset.summary, _static(path), asset.kind, None, secured)
     add_page(app, "/openapi.json", "This description.", pages.description(), JSONResponse, EVERYBODY, secured)
     stops = [op.path for op in OPERATIONS if op.urgent]
-    return Guard(app, tokens, Limits() if limits is None else limits, stops, clock)
+    return Guard(app, tokens, Limits() if limits is None else limits, stops, clock, public=OPEN)
+
+
+STATE = (
+    "The live page's sections: title, seq, at, age (seconds since the last event), said (stage and alarms in a sentence), html. Has an ETag; the "
+    "answer is 304 while If-None-Match names it."
+)
+
+
+def _static(path: str) -> Endpoint:
+    async def answer(request: Request) -> Response:
+        return served(path, request)
+
+    return answer
 
 
 def _endpoint(plant: Deployment, operation: Operation, workers: Workers) -> Endpoint:
@@ -145,19 +174,27 @@ def _number(text: str) -> int:
 
 
 class _Pages:
-    """What is made once and served often: the report page, made anew only if something happened since, and the description.
+    """What is made once and served often: pages, made anew only if something happened since, and the description.
 
     Args:
-        plant: whose report it is; made one at a time, and every event is read once.
+        plant: whose pages they are; made one at a time, and every event is read once.
         workers: who make them.
         describe: makes the description, when it is first asked for.
+        forecast: of how long the deployment takes.
     """
 
-    def __init__(self, plant: Deployment, workers: Workers, describe: Callable[[], dict[str, Any]]) -> None:
+    def __init__(
+        self,
+        plant: Deployment,
+        workers: Workers,
+        describe: Callable[[], dict[str, Any]],
+        forecast: Mapping[str, Any] | None,
+    ) -> None:
         self._plant, self._workers, self._lock = plant, workers, threading.Lock()
-        self._seq, self._page = -1, ""
         self._read = DeploymentReport(policy_set=plant.policy_set)
-        self._describe, self._description = describe, b""
+        self._page: tuple[str, str] = "", ""
+        self._parts: tuple[str, dict[str, Any]] = "", {}
+        self._describe, self._description, self._forecast = describe, b"", forecast
 
     def report(self) -> Endpoint:
         """GET /report."""
@@ -169,6 +206,19 @@ class _Pages:
             return HTMLResponse(page, headers={**HEADERS, "content-security-policy": policy})
 
         return report
+
+    def state(self) -> Endpoint:
+        """GET /live/state."""
+
+        async def state(request: Request) -> Response:
+            _allowed(request, LOOKING, "GET /live/state")
+            tag, content = await self._workers.run(lambda: self._state(request))
+            headers = {**HEADERS, "etag": tag}
+            if content is None:
+                return Response(status_code=304, headers=headers)
+            return Response(content, headers=headers, media_type="application/json")
+
+        return state
 
     def description(self) -> Endpoint:
         """GET /openapi.json."""
@@ -185,12 +235,43 @@ class _Pages:
 
     def _made(self) -> str:
         with self._lock:
-            status = self._plant.status()
-            if status.seq != self._seq:
-                try:
-                    self._read.read(self._plant.events(self._read.seq))
-                except SurefootError:
-                    self._read = DeploymentReport(policy_set=self._plant.policy_set)  # from the first event, next time
-                    raise
-                self._page, self._seq = self._read.page(status=status.as_dict()), status.seq
-            return self._page
+            status, tag = self._standing()
+            if tag != self._page[0]:
+                self._catch_up()
+                self._page = tag, self._read.page(status=status, forecast=self._forecast)
+            return self._page[1]
+
+    def _state(self, request: Request) -> tuple[str, bytes | None]:
+        """The tag, and the body where the client's is another."""
+        with self._lock:
+            status, tag = self._standing()
+            if matches(request, tag):
+                return tag, None
+            if tag != self._parts[0]:
+                self._catch_up()
+                self._parts = tag, self._read.parts(status=status, forecast=self._forecast)
+            found = self._parts[1]
+        return tag, _rendered({"age": _age(found["at"]), **found})
+
+    def _standing(self) -> tuple[dict[str, Any], str]:
+        """The status, and a tag that differs if it does: it holds the number of the last event, and stops that are not in the journal yet."""
+        status = self._plant.status().as_dict()
+        return status, f'"{hashlib.sha256(_rendered([VERSION, status])).hexdigest()[:32]}"'
+
+    def _catch_up(self) -> None:
+        """Read the events since the last time.
+
+        Raises:
+            SurefootError: the journal cannot be read, or holds what no deployment's does; next time all is read from the first event.
+        """
+        try:
+            self._read.read(self._plant.events(self._read.seq))
+        except SurefootError:
+            self._read = DeploymentReport(policy_set=self._plant.policy_set)
+            raise
+
+
+def _age(at: str) -> float:
+    """Seconds since a time stamp of the journal; 0 for one that is none, or in the future."""
+    moment = microseconds(at)
+    return 0.0 if moment is None else max(0.0, round(time.time() - 1e-6 * moment, 1))

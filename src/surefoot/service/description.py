@@ -89,22 +89,23 @@ def add_operation(app: FastAPI, operation: Operation, endpoint: Endpoint, secure
 
 
 def add_page(
-    app: FastAPI, path: str, summary: str, endpoint: Endpoint, kind: type[Response], roles: frozenset[str], secured: bool
+    app: FastAPI, path: str, summary: str, endpoint: Endpoint, kind: type[Response], roles: frozenset[str] | None, secured: bool
 ) -> None:  # fmt: skip
-    """Serve something that is no operation; ``kind`` says what: a page, or JSON of no further description."""
+    """Serve something that is no operation; ``kind`` says what: a page, or JSON of no further description. Without ``roles`` it asks for no token."""
+    words = path.strip("/").removesuffix(".json").replace("/", "_").replace(".", "_")
     endpoint.__signature__ = Signature()  # type: ignore[attr-defined]
     app.add_api_route(
         path,
         endpoint,
         methods=["GET"],
-        operation_id=path.strip("/").partition(".")[0],
+        operation_id=words,
         summary=summary,
-        description=f"For tokens of: {', '.join(sorted(roles))}.",
+        description="For everybody." if roles is None else f"For tokens of: {', '.join(sorted(roles))}.",
         response_model=dict[str, Any] if kind is JSONResponse else None,
         response_class=kind,
         response_description="Done.",
         responses=responses(()),
-        openapi_extra=_security(roles, secured),
+        openapi_extra=None if roles is None else _security(roles, secured),
     )
 
 

@@ -5,6 +5,9 @@ whoever floods or guesses slows down nobody else. At most ``running`` requests a
 requests with a token count. Pausing and aborting are asked for rarely and must never wait: with a token they pass whatever others do. A body is
 refused as soon as it is known to be too large, and given up when it takes too long. Where no token is asked for (loopback only), the ``Host`` header
 must name the loopback too: a page in a browser of the same machine, made to resolve its own name to 127.0.0.1, is turned away.
+
+A few addresses are *public*: they say nothing about the deployment and ask for no token, because a browser has none to send before it has loaded a
+page. Their requests take from the strangers' bucket, their bodies are not read, and they do not make a connection a known one.
 """
 
 from __future__ import annotations
@@ -32,6 +35,8 @@ LARGEST_BODY = 2**26
 BEARER, CONNECTION = "surefoot.bearer", "surefoot.connection"
 """Keys of a request's scope and state: who sent it, and the connection that it came through."""
 ANYBODY = Token("", "owner")
+NOBODY = Token("", "nobody")
+"""Who may load a public page: a role that nothing else is for."""
 
 CODES = {
     "Disconnected": "SF-HTTP-DISCONNECTED",
@@ -158,6 +163,7 @@ class Guard:
         limits: of requests.
         urgent: paths of POST requests that pass whatever others do.
         clock: seconds, not going backwards.
+        public: paths of GET and HEAD requests that need no token.
     """
 
     def __init__(
@@ -167,7 +173,9 @@ class Guard:
         limits: Limits,
         urgent: Iterable[str] = (),
         clock: Callable[[], float] = time.monotonic,
+        public: Iterable[str] = (),
     ) -> None:
+        self._public = frozenset(public)
         self._app, self._tokens, self._limits, self._urgent = app, tuple(tokens), limits, frozenset(urgent)
         known = self._tokens or (ANYBODY,)
         self._known = {token.text: _Bucket(limits.rate, limits.burst, clock) for token in known}
@@ -201,7 +209,11 @@ class Guard:
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         urgent = scope["method"] == "POST" and scope["path"] in self._urgent
-        token = self._admitted(dict(scope["headers"]), urgent)
+        public = scope["method"] in ("GET", "HEAD") and scope["path"] in self._public
+        token = self._admitted(dict(scope["headers"]), urgent, public)
+        if public:
+            await self._app({**scope, BEARER: token}, _replayed(b"", receive), send)
+            return
         connection = scope.get("state", {}).get(CONNECTION)
         if connection is not None:
             connection.admitted()
@@ -218,7 +230,7 @@ class Guard:
             self._running -= not urgent
             self._bytes -= held
 
-    def _admitted(self, headers: dict[bytes, bytes], urgent: bool) -> Token:
+    def _admitted(self, headers: dict[bytes, bytes], urgent: bool, public: bool) -> Token:
         """Token and rate."""
         token = bearer(self._tokens, headers.get(b"authorization")) if self._tokens else ANYBODY
         wait = (self._strangers if token is None else self._known[token.text]).take()
@@ -230,6 +242,8 @@ class Guard:
                 f"requests must come more slowly; try again in {seconds} s",
                 [("retry-after", seconds)],
             )
+        if token is None and public:
+            return NOBODY
         if token is None:
             raise Refusal(
                 401, "Unauthorized", "a request must carry the header 'Authorization: Bearer <token>' with the service's token",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -48,6 +48,7 @@ def serve(
     tls_certificate: Path | None = None,
     tls_key: Path | None = None,
     webhooks: Sequence[Webhook] = (),
+    forecast: Mapping[str, Any] | None = None,
     ready: Callable[[str], None] = lambda address: None,
 ) -> None:
     """Serve a deployment until the process is told to end (SIGINT, SIGTERM).
@@ -59,10 +60,11 @@ def serve(
         limits: of requests.
         tls_certificate, tls_key: files, to serve HTTPS.
         webhooks: are told of changes of stage, alarms, pauses and aborts while the service runs.
+        forecast: what ``surefoot plan --json`` printed for the same policy set; pages then say what remains.
         ready: called with the address once connections are accepted.
 
     Raises:
-        InvalidInput: elsewhere than on the loopback without a token, or the address cannot be used.
+        InvalidInput: elsewhere than on the loopback without a token, the address cannot be used, or the forecast is about something else.
     """
     port = check_integer("port", port, low=0, high=65535)
     if not token and not is_loopback(host):
@@ -78,7 +80,7 @@ def serve(
     limits = _affordable(Limits() if limits is None else limits)
     listening = _bound(host, port)
     config = uvicorn.Config(
-        make_app(plant, token, limits),
+        make_app(plant, token, limits, forecast=forecast),
         log_level="warning",
         access_log=False,
         server_header=False,

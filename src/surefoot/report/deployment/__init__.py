@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 from surefoot.errors import InvalidInput
 from surefoot.report.deployment.model import EventLike, ReportModel
 from surefoot.report.deployment.outlook import Forecast
-from surefoot.report.deployment.sections import sections
-from surefoot.report.pages import render_template
+from surefoot.report.deployment.sections import sections, standing
+from surefoot.report.pages import printable, render_template
 
 if TYPE_CHECKING:
     from surefoot.policyset.schema import PolicySet
@@ -90,8 +90,30 @@ class DeploymentReport:
         """The page as it stands; see :func:`render`."""
         return str(render_template("deployment.html.j2", **self._sections(verified, status, forecast)))
 
+    def parts(
+        self, *, status: Mapping[str, Any] | None = None, forecast: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """What a live page needs, as plain values.
+
+        ``title``, ``seq``, ``at`` (time of the last event), ``said`` (stage and alarms in a sentence, to be read aloud when it changes) and ``html``
+        (the sections of the page, each with an id of its own). Long tables show their last rows.
+
+        Raises:
+            InvalidInput: see :func:`render`.
+        """
+        values = self._sections(None, status, forecast, rows=LIVE_ROWS)
+        html = render_template("deployment_parts.html.j2", **values)
+        said = printable(standing(self._model, status))
+        return {
+            "title": printable(values["title"]), "seq": self.seq, "at": printable(values["at"]), "said": said, "html": str(html),
+        }  # fmt: skip
+
     def _sections(
-        self, verified: str | None, status: Mapping[str, Any] | None, forecast: Mapping[str, Any] | None
+        self,
+        verified: str | None,
+        status: Mapping[str, Any] | None,
+        forecast: Mapping[str, Any] | None,
+        rows: int | None = None,
     ) -> dict[str, Any]:
         opened = self._model.opened
         try:
@@ -100,11 +122,12 @@ class DeploymentReport:
             raise _refused(1, error) from error
         expected = None if forecast is None else Forecast.of(forecast, trust, policy_set)
         try:
-            return sections(self._model, verified, status, expected)
+            return sections(self._model, verified, status, expected, rows=rows)
         except _DAMAGE as error:
             raise _refused(1, error) from error
 
 
+LIVE_ROWS = 40
 _DAMAGE = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 
 

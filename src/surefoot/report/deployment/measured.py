@@ -44,7 +44,7 @@ __all__ = ["ERROR", "Estimate", "Measured", "Settled"]
 
 ERROR = 0.05
 """Error probability of each interval; nothing is decided by them, so that it is no part of delta."""
-BLOCKS, POINTS, ROWS = 128, 192, 256
+BLOCKS, POINTS, ROWS = 128, 96, 256
 
 
 @dataclass(frozen=True)

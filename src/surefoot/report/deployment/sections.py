@@ -18,13 +18,25 @@ from surefoot.report.deployment.outlook import Forecast
 from surefoot.report.deployment.wording import describe, mixture, percent, plural, policy
 from surefoot.report.pages import with_thin_spaces
 
-__all__ = ["sections"]
+__all__ = ["sections", "standing"]
 
 OPEN_ROWS = 20
 """Tables up to this length are not folded."""
 SAFE_SHADE, OTHERS = "shade0", "shade6"
 SHADES = ("shade1", "shade2", "shade3", "shade4", "shade5")
 """Classes of the style sheet: of the safe policy, of the largest others, and of the rest."""
+
+PLACES = (
+    ("cost", "Cost"),
+    ("gain", "Gain"),
+    ("next", "Next"),
+    ("now", "Deployed now"),
+    ("promise", "Promise"),
+    ("alarms", "Alarms"),
+    ("events", "Events"),
+    ("reading", "Words"),
+)
+"""Sections to jump to."""
 
 MAY_GO_WRONG = {
     "elimination": "chance rejects the very cell that the real task lies in",
@@ -83,6 +95,8 @@ def sections(
     verified: str | None,
     status: Mapping[str, Any] | None = None,
     forecast: Forecast | None = None,
+    *,
+    rows: int | None = None,
 ) -> dict[str, Any]:
     """Values for the template, section by section.
 
@@ -91,6 +105,7 @@ def sections(
         verified: what an audit found.
         status: of the deployment, for what its journal does not hold: ``next``, ``stage``.
         forecast: of how long it takes.
+        rows: how many a long table shows; by default as many as are kept.
 
     Raises:
         ArithmeticError, AttributeError, LookupError, TypeError, ValueError: an event's body lacks what its kind needs.
@@ -98,6 +113,7 @@ def sections(
     opened = model.opened
     delta, seen = float(opened["settings"]["delta"]), learning(model)
     return {
+        "places": PLACES,
         "title": f"Deployment {opened['name']}",
         "name": opened["name"],
         "family": opened["family"],
@@ -127,8 +143,8 @@ def sections(
         "warnings": _warnings(model),
         "asked": model.asked,
         "told": model.told,
-        "decisions": _drawer(model, "decisions and instructions", model.decisions),
-        "everything": _drawer(model, "events", model.everything, fold=True),
+        "decisions": _drawer(model, "decisions and instructions", model.decisions, rows),
+        "everything": _drawer(model, "events", model.everything, rows, fold=True),
         "policy_set": opened["policy_set"],
         "assumption": opened.get("assumption", ""),
         "settings": ", ".join(f"{k} {v}" for k, v in sorted(opened["settings"].items()) if v is not None),
@@ -136,6 +152,16 @@ def sections(
         "digest": model.digest,
         "verified": verified,
     }
+
+
+def standing(model: ReportModel, status: Mapping[str, Any] | None) -> str:
+    """State, stage and alarms in a few sentences that change only when one of them does."""
+    found = [shown.heading for shown in _state(model)]
+    stage = model.stage.get("stage") or (status or {}).get("stage")
+    if stage and not any(heading.startswith("Stage") for heading in found):
+        found.append(f"Stage: {stage}")
+    found += [f"Alarm: {row.body['text']}" for row in model.alarms]
+    return ". ".join(found) + "."
 
 
 def _state(model: ReportModel) -> Iterator[Statement]:
@@ -364,13 +390,16 @@ def _warnings(model: ReportModel) -> Drawer:
     return Drawer(rows, f"{with_thin_spaces(len(rows))} warnings and notes" if len(rows) > OPEN_ROWS else "")
 
 
-def _drawer(model: ReportModel, label: str, table: EventTable, *, fold: bool = False) -> Drawer:
-    """A table, folded if it is long or ``fold`` says so."""
-    rows = _events(model, [*table.first, *table.last])
-    omitted = table.length > len(rows)
-    if not fold and len(rows) <= OPEN_ROWS:
+def _drawer(model: ReportModel, label: str, table: EventTable, most: int | None, *, fold: bool = False) -> Drawer:
+    """A table, folded if it is long or ``fold`` says so; of more than ``most`` rows the last ones."""
+    kept = [*table.first, *table.last]
+    shown = kept if most is None else kept[-most:]
+    rows, omitted = _events(model, shown), table.length > len(shown)
+    if not fold and not omitted and len(rows) <= OPEN_ROWS:
         return Drawer(rows)
     said = f"{with_thin_spaces(table.length)} {label}"
+    if omitted and most is not None:
+        return Drawer(rows, f"{said}, the last {with_thin_spaces(len(rows))} shown")
     if omitted:
         said += f", the first {FIRST_ROWS} and the last {with_thin_spaces(len(rows) - FIRST_ROWS)} shown"
     return Drawer(rows, said, FIRST_ROWS if omitted else None)
