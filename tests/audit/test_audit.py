@@ -50,6 +50,7 @@ KINDS = sorted(
         "ramp",
         "barred",
         "protocol",
+        "stage",
         "alarm",
         "hacked",
     }

@@ -70,14 +70,14 @@ def test_a_day_at_the_plant(shell: Shell, tmp_path: Path) -> None:
     assert shell.json("abort")["state"] == "aborted"
     assert shell.json("verify") == {
         "ok": True,
-        "checked": 12,
+        "checked": 13,
         "first_disagreement": None,
         "not_audited": [],
     }
     events = shell.json("log")["events"]
-    assert [event["seq"] for event in events] == list(range(1, 13))
+    assert [event["seq"] for event in events] == list(range(1, 14))
     assert shell.json("log", "--since", "3", "--limit", "2")["events"] == events[3:5]
-    assert shell.json("status")["seq"] == 12
+    assert shell.json("status")["seq"] == 13
 
 
 def test_people_get_words(shell: Shell) -> None:
@@ -87,7 +87,7 @@ def test_people_get_words(shell: Shell) -> None:
     assert "ABORTED" in shell("abort").out
     assert "every decision follows" in shell("verify").out
     lines = shell("log").out.splitlines()
-    assert "opened" in lines[0] and lines[0].endswith("...") and len(lines) == 6
+    assert "opened" in lines[0] and lines[0].endswith("...") and len(lines) == 7
     assert "certified is the mixture" in shell("status").out
 
 

@@ -363,7 +363,7 @@ def test_a_snapshot_is_used_where_it_fits(disk: Path, tiny_set: PolicySet, monke
 
 
 def test_kinds_that_people_cause_are_told_from_consequences(history: list[Event]) -> None:
-    assert {event.kind for event in history} - COMMANDS == {"planned", "eliminated", "ramp"}
+    assert {event.kind for event in history} - COMMANDS == {"planned", "eliminated", "ramp", "stage"}
 
 
 def test_a_snapshot_is_taken_when_it_pays(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -106,7 +106,7 @@ def test_a_deployment_is_stopped_without_being_opened(backend: str, new_url: New
     with open_plant(url, tiny_set) as plant:
         assert plant.status().state == "aborted"
         assert plant.ask().policy_index == 0
-        assert kinds(plant) == ["opened", "planned", "aborted", "planned", "asked"]
+        assert kinds(plant) == ["opened", "planned", "aborted", "stage", "planned", "asked"]
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

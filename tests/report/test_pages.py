@@ -27,7 +27,8 @@ PAGES = ["deployment.html.j2", "rehearsal.html.j2", "run.html.j2"]
 KINDS = {
     "eliminated": {"cells": [3], "log_wealth": [5.0], "cells_left": 11}, "readmitted": {"cells": [3], "cells_left": 12},
     "target": {"text": "t"}, "ramp": {"text": "t"}, "barred": {"text": "t", "policy": 1}, "noted": {"text": "t"},
-    "flagged": {"text": "t", "policy": 1}, "protocol": {"text": "t"}, "alarm": {"text": "t"}, "paused": {"reason": "r"}, "aborted": {"reason": "r"},
+    "flagged": {"text": "t", "policy": 1}, "protocol": {"text": "t"},
+    "stage": {"stage": "s", "was": "w", "text": "t", "until": "u"}, "alarm": {"text": "t"}, "paused": {"reason": "r"}, "aborted": {"reason": "r"},
     "approved": {"plan": 2}, "capped": {"weight": 0.5}, "degraded": {"event": "4", "why": "w"}, "lost": {"ids": [1]},
     "held": {"kind": "paused", "body": {"reason": "r"}}, "polished": {"shine": "s"},
 }  # fmt: skip

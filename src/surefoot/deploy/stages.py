@@ -124,7 +124,7 @@ def stage_of(standing: Standing) -> Stage:
             if name == DRIFTED
             else f"{said} returned to the safe policy for good"
         )
-        return Stage(name, f"{what}: {why}", "nothing; find out what is wrong, then start a new deployment")
+        return Stage(name, f"{what}: {why}", "a new deployment is begun, once it is known what is wrong")
     if name == COMPARING and standing.compared is not None:
         done, needed = standing.compared
         return Stage(

@@ -73,7 +73,7 @@ class DeploymentState(Stateful):
 
     CHANGES = (
         "agent", "selective_losses", "seq", "digest", "plan_seq", "alarm_seq", "deviations", "flags", "plan", "pending_effects", "bare", "degraded",
-        "held", "stage", "logs",
+        "held", "stage", "noticed", "logs",
     )  # fmt: skip
 
     def __init__(self, policy_set: PolicySet, settings: Settings) -> None:
