@@ -232,8 +232,12 @@ class Episodes(CellDecisions):
     def _watch(self, groups: list[Group], lost: list[int]) -> None:
         costs = {int(k): row[1:] for group in groups for k, row in zip(group.ids, group.outcomes)}
         costs |= {k: np.zeros(self.limits.size) for k in lost}
-        before = self.watch.peak
-        self.watch.update(np.array([costs[k] for k in sorted(costs)]).reshape(len(costs), self.limits.size))
+        before, unchanged = self.watch.peak, self.change.peak < 0.0
+        ordered = np.array([costs[k] for k in sorted(costs)]).reshape(len(costs), self.limits.size)
+        self.watch.update(ordered)
+        self.change.update(ordered)
         level = -math.log(self.settings["monitor_delta"])
         if before < level and self.watch.peak >= level:
             self._expect("the real costs reject that every mixture met the limit")
+        if unchanged and self.change.peak >= 0.0:
+            self._expect("recent real costs reject that the mixtures still meet the limit")

@@ -18,7 +18,10 @@ from surefoot.deploy.ramp import BETS, NARROW, ROUNDING, SMALLEST
 from surefoot.policyset.schema import PolicySet
 from surefoot.stats.betting import bet_grid
 
-__all__ = ["CostWatch", "SafeCheck"]
+__all__ = ["ChangeWatch", "CostWatch", "SafeCheck"]
+
+
+LOG2 = math.log(2.0)
 
 
 class CostWatch:
@@ -50,6 +53,50 @@ class CostWatch:
 
         def commit() -> None:
             self._logs, self.peak = walk[-1], peak
+
+        return peak, commit
+
+
+class ChangeWatch:
+    """The detector of a change of costs, as a sum of products with a common exponent.
+
+    Args:
+        every: c.
+
+    Attributes:
+        peak: largest log of the average so far, in parts of the threshold: negative until the alarm is due.
+    """
+
+    def __init__(self, limits: FloatArray, ceilings: FloatArray, every: float) -> None:
+        unit = np.where(limits > 0.0, limits, np.where(ceilings > 0.0, ceilings, 1.0))
+        self._limits, self._bets = limits, np.array(MONITOR_BETS) / unit[:, None]
+        # (M + 1) = sums 2^powers
+        self._sums, self._powers = np.ones(self._bets.shape), np.zeros(self._bets.shape)
+        self._least = math.log(every * self._bets.size) if every > 0.0 and self._bets.size else math.inf
+        self.peak = -math.inf
+
+    def update(self, costs: FloatArray) -> None:
+        """Costs (n, I) in ask order."""
+        self.foresee(costs)[1]()
+
+    def foresee(self, costs: FloatArray) -> tuple[float, Callable[[], None]]:
+        """The peak after costs (n, I), and what makes it so."""
+        sums, powers, peak = self._sums, self._powers, self.peak
+        if self._least == math.inf:
+            return peak, lambda: None
+        for row in costs:
+            factors = 1.0 + self._bets * (row - self._limits)[:, None]
+            factors[(self._limits == 0.0) & (row <= 0.0)] = 0.0
+            grown = factors * sums  # M, in units of 2^powers
+            top = powers.max()
+            peak = max(
+                peak, math.log(max(float((grown * np.exp2(powers - top)).sum()), 5e-324)) + top * LOG2 - self._least
+            )
+            fractions, shifts = np.frexp(grown + np.exp2(-powers))
+            sums, powers = fractions, powers + shifts
+
+        def commit() -> None:
+            self._sums, self._powers, self.peak = sums, powers, peak
 
         return peak, commit
 

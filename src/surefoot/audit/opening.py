@@ -18,7 +18,7 @@ from surefoot.audit.cell_wealth import CellWealth
 from surefoot.audit.event import AuditedEvent
 from surefoot.audit.groups import PredictedBoxes
 from surefoot.audit.log import LogAudit
-from surefoot.audit.monitor import CostWatch, SafeCheck
+from surefoot.audit.monitor import ChangeWatch, CostWatch, SafeCheck
 from surefoot.audit.order import CLOSE, AskOrder, MissingDraws
 from surefoot.audit.posterior import CellPosterior
 from surefoot.audit.rehearsed import RehearsedRun, certified_rung, unsupported
@@ -164,6 +164,7 @@ class Opening:
         if not cells_pay:
             self.bounds.select(0, 0)
         self.watch = CostWatch(self.limits, self.ceilings)
+        self.change = ChangeWatch(self.limits, self.ceilings, self.settings.get("false_alarm_every", 0.0))
         self.ramp = 0 if self.trust == "data" else self.settings.get("ramp", 0)
         self.safe = SafeCheck(set_, boxes) if self.ramp else None
         self.returns = ReturnBounds(set_) if self.ramp else None

@@ -100,7 +100,9 @@ class Together(Episodes):
         level, commits = -math.log(self.settings["monitor_delta"]), []
         peak, commit = self.watch.foresee(costs)
         commits.append(commit)
-        if peak >= level - CLOSE:
+        changed, commit = self.change.foresee(costs)
+        commits.append(commit)
+        if max(peak - level, changed) >= -CLOSE:
             return 0
         if self.trust != "data":
             passed, wealth = self.wealth.foresee(group, rows, CLOSE)

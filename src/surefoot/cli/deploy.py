@@ -106,6 +106,10 @@ def _anchor() -> str | None:
 @click.option("--delta-coverage", type=float, help="Error of that certificate.  [default: 0.05]")
 @click.option("--losses", type=click.Choice(["independent", "worst"]), help="What a lost episode is.  [default: worst]")
 @click.option("--ramp", type=int, help="Episodes that compare the safe policy with simulation first.  [default: 50]")
+@click.option(
+    "--false-alarm-every", type=float,
+    help="Mean number of episodes between false alarms that the plant has changed; 0: never look.  [default: 100000]",
+)  # fmt: skip
 @click.option("--approve", is_flag=True, help="New plans wait for 'surefoot deploy approve'.")
 @click.option(
     "--history", type=click.Path(path_type=Path), multiple=True,

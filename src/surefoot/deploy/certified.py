@@ -8,15 +8,16 @@ are upper bounds on the real costs. Which rows, and what has to be true for them
     reports in ask order                  :mod:`~surefoot.deploy.reorder`           evidence about cells     :mod:`surefoot.deploy.evidence`
     bets fixed at ``ask``                 :mod:`~surefoot.deploy.fixed_bets`        objective and target     :mod:`~surefoot.deploy.objective`
     the ramp, and barred policies         :mod:`~surefoot.deploy.reality`           the monitor              :mod:`~surefoot.deploy.monitor`
-    logged episodes                       :mod:`~surefoot.deploy.history`
+    logged episodes                       :mod:`~surefoot.deploy.history`         plants that change       :mod:`~surefoot.deploy.drift`
 
 On the event that all bounds hold and the cell of the real task stays active, one row bounds the real costs from above, and costs are linear in
 the weights. What is certified is the **mixture**: ``ask`` draws once from a mixture certified at that moment; selectively discarding draws voids
 the guarantee. An agent may be shared by threads: its operations take turns, whole or not at all (:mod:`surefoot.deploy.turns`).
 
-Four things stop everything and return to the safe policy for good: a finite cost above the declared ceiling (an assumption
-is false), every cell rejected for good (the task is outside the family), the ramp (reality is not what simulation predicts), and the monitor, an
-e-process on real costs against "every mixture met the limit" with a false-alarm level of its own. While every cell is rejected but some may
+Five things stop everything and return to the safe policy for good: a finite cost above the declared ceiling (an assumption
+is false), every cell rejected for good (the task is outside the family), the ramp (reality is not what simulation predicts), the monitor, an
+e-process on real costs against "every mixture met the limit" with a false-alarm level of its own, and beside it an e-detector that forgets, which
+finds changes after a long good phase. While every cell is rejected but some may
 come back, data bounds alone decide.
 
 The file is longer than its neighbours because every setting, property and operation of the agent is declared and documented here; what they
@@ -39,6 +40,7 @@ from surefoot.deploy.admission import check_certificate, check_margin, rehearsed
 from surefoot.deploy.belief.rehearsed import RehearsedPlan, Rung, rehearsed_plan
 from surefoot.deploy.bounds import CostBounds
 from surefoot.deploy.comparison import BESIDE, ReturnComparison
+from surefoot.deploy.drift import DRIFT, FALSE_ALARM_EVERY, CostDetector, check_false_alarm_every
 from surefoot.deploy.evidence.base import evidence_names
 from surefoot.deploy.evidence.mixture import Evidence
 from surefoot.deploy.fixed_bets import FixedBets
@@ -82,6 +84,8 @@ class CertifiedAgent(Stateful):
             pays ``delta_coverage / 2^a``), that at most ``p_max`` of the task distribution is uncovered. Choose both before you look.
         losses: ``"worst"``, or ``"independent"`` if you declare that lost episodes do not depend on outcomes.
         monitor_delta: false-alarm probability of the monitor, and again of the comparison with simulation; outside ``delta``.
+        false_alarm_every: least mean number of episodes until the detector of a change of costs raises a false alarm, outside ``delta`` too; at
+            least 1. 0 switches it off.
         rung: under ``rehearsed``, the configuration to be played; by default the one that the policy set's certificate names. Rehearsals give their
             own, and nothing is promised for it.
         ramp: under ``cells`` and ``envelope``, so many episodes of the safe policy are compared with simulation before any other policy gets
@@ -94,7 +98,7 @@ class CertifiedAgent(Stateful):
 
     CHANGES: ClassVar[tuple[str, ...]] = (
         "_tracker", "_bounds", "_evidence", "_objective", "_monitor", "_buffer", "_bets", "_reality", "_alarm", "_outside", "_stale", "_plan",
-        "_planned_bounds", "_changed", "_kappa", "_rehearsed", "_alarm_kind", "_steadiness", "_stage", "_log",
+        "_planned_bounds", "_changed", "_kappa", "_rehearsed", "_alarm_kind", "_steadiness", "_stage", "_log", "_detector",
     )  # fmt: skip
 
     def __init__(
@@ -111,6 +115,7 @@ class CertifiedAgent(Stateful):
         delta_coverage: float = 0.05,
         losses: Literal["worst", "independent"] = "worst",
         monitor_delta: float = 0.001,
+        false_alarm_every: float = FALSE_ALARM_EVERY,
         ramp: int = RAMP,
         rung: Rung | None = None,
     ) -> None:
@@ -150,6 +155,7 @@ class CertifiedAgent(Stateful):
             policy_set.policies, criterion, anything, no_ceiling, rng, signals=policy_set.cells.signals
         )
         self._build(delta, evidence, monitor_delta, ramp)
+        self._detector = CostDetector(self._limits, self._ceilings, check_false_alarm_every(false_alarm_every))
         self._losses_independent = losses == "independent"
         self._buffer, self._bets = ReorderBuffer(), FixedBets()
         self._log = LogCheck(("the return", *(f"cost {name}" for name in criterion.cost_names)))
@@ -519,6 +525,7 @@ class CertifiedAgent(Stateful):
         self._compare(released)
         self._weigh(released)
         self._monitor.released(released)
+        self._detector.released(released)
         self._bets.forget_before(self._buffer.settled)
         self._review()
 
@@ -553,6 +560,8 @@ class CertifiedAgent(Stateful):
         """What the evidence leads to: alarms, cells rejected or readmitted, policies barred, a target; ``logged`` after episodes of a log."""
         if self._monitor.rejected:
             self._raise_alarm("the real costs reject that every deployed mixture met the limit", "monitor")
+        if self._detector.rejected:
+            self._raise_alarm(DRIFT, "drift")
         if self._level.weighs_cells:
             self._review_cells()
         verdict = self._reality.review(self._buffer.settled, self._alarm is not None)

@@ -17,10 +17,24 @@ from surefoot.arrays import FloatArray
 from surefoot.deploy.reorder import Released
 from surefoot.stateful import Stateful
 
-__all__ = ["Monitor"]
+__all__ = ["Monitor", "costs_in_order", "monitor_bets"]
 
 MONITOR_BETS = (0.01, 0.03, 0.1, 0.3, 0.9)
 """Bets as fractions of ``1/d``, the largest that keeps factors positive when an episode costs nothing."""
+
+
+def monitor_bets(limits: FloatArray, ceilings: FloatArray) -> FloatArray:
+    """(I, K) ``lam`` for limits (I,); ceilings (I,) are the unit where a limit is zero."""
+    unit = np.where(limits > 0.0, limits, np.where(ceilings > 0.0, ceilings, 1.0))
+    return np.asarray(MONITOR_BETS)[None, :] / unit[:, None]
+
+
+def costs_in_order(released: Released, size: int) -> FloatArray:
+    """(n, I) costs of what was released, by id; an episode that was lost or given up cost nothing."""
+    missing = np.asarray(released.lost + released.given_up, dtype=np.int64)
+    ids = np.concatenate([*(report.ids for report in released.groups), missing])
+    costs = np.concatenate([*(report.costs for report in released.groups), np.zeros((missing.size, size))])
+    return np.asarray(costs[np.argsort(ids)])
 
 
 class Monitor(Stateful):
@@ -35,8 +49,7 @@ class Monitor(Stateful):
     CHANGES = ("_log_wealth", "rejected")
 
     def __init__(self, limits: FloatArray, ceilings: FloatArray, level: float) -> None:
-        unit = np.where(limits > 0.0, limits, np.where(ceilings > 0.0, ceilings, 1.0))
-        self._limits, self._bets = limits, np.asarray(MONITOR_BETS)[None, :] / unit[:, None]
+        self._limits, self._bets = limits, monitor_bets(limits, ceilings)
         self._threshold = -math.log(level)
         self._log_wealth = np.zeros(self._bets.shape)
         self.rejected = False
@@ -57,11 +70,7 @@ class Monitor(Stateful):
         The process is read after every episode, so an order that the plant chose (costly ones first) would raise false alarms. A lost
         episode is one that cost nothing: the smallest factor.
         """
-        missing = np.asarray(released.lost + released.given_up, dtype=np.int64)
-        ids = np.concatenate([*(report.ids for report in released.groups), missing])
-        nothing = np.zeros((missing.size, self._limits.size))
-        costs = np.concatenate([*(report.costs for report in released.groups), nothing])
-        self.update(costs[np.argsort(ids)])
+        self.update(costs_in_order(released, self._limits.size))
 
     def forfeit(self) -> None:
         """A lost episode: the smallest factor, that of no cost at all."""

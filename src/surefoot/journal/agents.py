@@ -4,8 +4,9 @@
     Deployment.open(url, policy_set, agent="mine")
 
 Nothing about such an agent is certified, and everything says so. It gets what every deployment has: durable draws and reports, pause, abort and
-exposure limits, approval, snapshots, the journal; a cost above its ceiling and the monitor (real costs reject that every mixture met the
-limit) return to the safe policy for good. The audit has no second implementation of it: it checks the journal, not the decisions.
+exposure limits, approval, snapshots, the journal; a cost above its ceiling, the monitor (real costs reject that every mixture met the
+limit) and the detector of changes return to the safe policy for good. The audit has no second implementation of it: it checks the journal, not the
+decisions.
 
 If somebody limits what is played, the agent's draws are thinned: an episode whose policy j was drawn with weight ``w_j`` keeps it with
 probability ``min(1, v_j / w_j)``, where v is what may be played, else its policy is drawn again in proportion to ``max(v - w, 0)``. So it is a draw
@@ -24,6 +25,7 @@ from surefoot.arrays import FloatArray, IntArray, check_integer
 from surefoot.deploy.admission import check_margin
 from surefoot.deploy.agent import DeployableAgent
 from surefoot.deploy.belief.rehearsed import RehearsedPlan, Rung
+from surefoot.deploy.drift import DRIFT, CostDetector
 from surefoot.deploy.monitor import Monitor
 from surefoot.deploy.planner import Plan, Program
 from surefoot.deploy.reorder import ReorderBuffer
@@ -101,7 +103,7 @@ class UncertifiedAgent(Stateful):
 
     CHANGES = (
         "operator", "waiting", "_agent", "_tracker", "_buffer", "_monitor", "_theirs", "_alarm", "_plan", "_stale",
-        "_alarm_kind",
+        "_alarm_kind", "_detector",
     )  # fmt: skip
 
     barred: tuple[int, ...] = ()
@@ -140,6 +142,7 @@ class UncertifiedAgent(Stateful):
             ReorderBuffer(),
             Monitor(criterion.cost_limits, self.ceilings, settings.monitor_delta),
         )
+        self._detector = CostDetector(criterion.cost_limits, self.ceilings, settings.false_alarm_every)
         self._theirs: dict[int, int] = {}
         self._alarm: str | None = None
         self._alarm_kind = ""
@@ -322,8 +325,11 @@ class UncertifiedAgent(Stateful):
             released += self._buffer.release()
         if released:
             self._monitor.released(released)
+            self._detector.released(released)
             if self._monitor.rejected:
                 self._raise_alarm("the real costs reject that every deployed mixture met the limit", "monitor")
+            if self._detector.rejected:
+                self._raise_alarm(DRIFT, "drift")
 
     def _raise_alarm(self, why: str, kind: str = "agent") -> None:
         if self._alarm is None:

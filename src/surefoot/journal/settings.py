@@ -8,6 +8,7 @@ from typing import Any, TypedDict
 import numpy as np
 
 from surefoot.arrays import check_integer, check_real
+from surefoot.deploy.drift import FALSE_ALARM_EVERY, check_false_alarm_every
 from surefoot.deploy.ramp import RAMP
 from surefoot.errors import InvalidInput, JournalError, SettingsMismatch
 from surefoot.policyset.schema import PolicySet
@@ -35,6 +36,7 @@ class SettingOptions(TypedDict, total=False):
     delta_coverage: float | None
     losses: str | None
     monitor_delta: float | None
+    false_alarm_every: float | None
     approve: bool | None
     ramp: int | None
     agent: str | None
@@ -57,7 +59,8 @@ class Settings:
     """Arguments of :class:`~surefoot.deploy.certified.CertifiedAgent`, and whether new plans wait for approval.
 
     Attributes:
-        trust, delta, seed, evidence, margin, p_max, delta_coverage, losses, monitor_delta, ramp: as in the agent.
+        trust, delta, seed, evidence, margin, p_max, delta_coverage, losses, monitor_delta, false_alarm_every, ramp: as in the
+            agent.
         cost_ceilings: I declared ceilings, or ``None``.
         agent: who chooses: ``"certified"``, or what was registered (:func:`~surefoot.journal.agents.register_agent`).
         approve: a plan that raises a weight off the safe policy waits until somebody approves it.
@@ -73,6 +76,7 @@ class Settings:
     delta_coverage: float = 0.05
     losses: str = "worst"
     monitor_delta: float = 0.001
+    false_alarm_every: float = FALSE_ALARM_EVERY
     approve: bool = False
     ramp: int = RAMP
     agent: str = CERTIFIED
@@ -80,6 +84,7 @@ class Settings:
     def __post_init__(self) -> None:
         for name in ("delta", "p_max", "delta_coverage", "monitor_delta"):
             object.__setattr__(self, name, check_real(name, getattr(self, name), low=0.0, high=1.0))
+        object.__setattr__(self, "false_alarm_every", check_false_alarm_every(self.false_alarm_every))
         if self.margin is not None:
             object.__setattr__(self, "margin", check_real("margin", self.margin))
         if self.cost_ceilings is not None:
@@ -99,10 +104,10 @@ class Settings:
 
     @staticmethod
     def recorded(body: dict[str, Any]) -> Settings:
-        """The settings of an ``opened`` event; where it names no ramp, as before there was one, there is none."""
+        """The settings of an ``opened`` event; where it names no ramp or detector, as before there was one, there is none."""
         found, names = body.get("settings"), {field.name for field in fields(Settings)}
         if isinstance(found, dict):
-            found = {"ramp": 0, "agent": CERTIFIED, **found}
+            found = {"ramp": 0, "false_alarm_every": 0.0, "agent": CERTIFIED, **found}
         if not isinstance(found, dict) or set(found) != names:
             raise JournalError(
                 "event 1 must record the settings, got others; was it written by a later surefoot?",

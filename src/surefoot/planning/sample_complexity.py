@@ -138,7 +138,8 @@ class Use:
             then only what is left of the promise can be proved. 0, the default here, switches both off.
         pending: D, the most episodes that are asked and have not taken effect, the newest one included: 1 for ask, tell, ask, tell; the
             largest batch otherwise. None may be lost.
-        monitor_delta: likewise; a false alarm ends learning, so it counts as an error here.
+        monitor_delta: likewise; a false alarm ends learning, so it counts as an error here. The detector of changes is not counted: the statement
+            is about ``false_alarm_every=0``, or about the time until its first false alarm.
         delta_speed: ``delta'``, the error of the statement on speed, beside these.
     """
 

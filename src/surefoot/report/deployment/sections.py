@@ -350,6 +350,13 @@ def _beside(opened: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
     monitor = settings.get("monitor_delta")
     if monitor is not None:
         yield "monitor, beside", percent(float(monitor)), "a false alarm, which costs performance and not safety"
+    every = float(settings.get("false_alarm_every", 0.0))
+    if every:
+        yield (
+            "changes, beside",
+            f"once in {every:,.0f} episodes",
+            "a false alarm that the plant has changed, on average at most so often; this costs performance and not safety",
+        )
     if settings.get("ramp") and settings["trust"] != "data":
         yield (
             "simulation, beside",
