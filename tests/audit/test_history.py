@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
+import surefoot as sf
 from surefoot.audit import verify
 from surefoot.deploy.bounds import CostBounds
 from surefoot.deploy.evidence.mixture import Evidence
@@ -18,6 +20,7 @@ from surefoot.journal.bodies import logged
 from surefoot.journal.state import DeploymentState
 from surefoot.policyset.schema import PolicySet
 from tests.audit.test_audit import MODES, SETS, tell
+from tests.deploy.worlds import hand_made
 from tests.journal.plants import Plant, rechained
 from tests.journal.test_state import MISSING, Live
 
@@ -84,6 +87,26 @@ def test_an_honest_journal_with_logs_passes(kind: str, mode: str, parts: str, ra
     assert state.logs == [body["log"] for body in logs] and state.agent.logged == 162
     resumed = snapshot.decode(snapshot.encode(state)[32:], policy_set, settings)
     assert resumed is not None and snapshot.encode(resumed) == snapshot.encode(state)
+
+
+def test_a_log_of_what_a_plant_reports_where_more_than_the_mean_is_limited() -> None:
+    """The log holds costs as they were reported; what is limited of them is measured on both sides."""
+    limits = [sf.Exceeds(0.4, at_most=0.5), sf.CVaR(0.5, at_most=2.0, threshold=0.3)]
+    reward = np.array([[2.0, 4.0], [2.0, 5.0]])
+    cost = np.array([[[0.25, 0.5], [0.45, 0.8]], [[0.3, 0.6], [0.4, 0.7]]])
+    policy_set = hand_made(reward, cost, width=0.3, limits=(0.5, 2.0), ceilings=(1.0, 8.0), margin=0.05)
+    policy_set = replace(policy_set, criterion=sf.Criterion(0.9, limits, (0.0, 1.0), [1.0]))
+    settings = Settings(seed=7, trust="envelope", ramp=50)
+    costs = np.where(np.arange(80) % 4 == 0, 0.6, 0.1)[:, None]
+    live = Live(policy_set, settings)
+    live.do("recalled", logged(Report.logged(np.full(80, 2.0), costs, None, None, None, 1)))
+    for k in range(30):
+        asked = live.do("asked", {"n": 1, "request": None})
+        report = Report.of([k], [2.0], [[0.1]], None, None, None, 1)
+        live.do("told", report.body(), report)
+    assert asked["first"] == 29 and verify(policy_set, live.events).first_disagreement is None
+    cheaper = forged(live.events, 2, lambda body: redone(body, costs=(0.5 * costs).tolist()))
+    assert not verify(policy_set, cheaper).ok
 
 
 def forged(events: list[Event], which: int, change: Callable[[dict[str, Any]], dict[str, Any]]) -> list[Event]:

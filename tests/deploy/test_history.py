@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from surefoot.deploy.bounds import CostBounds
 from surefoot.deploy.certified import CertifiedAgent
 from surefoot.deploy.history import FIRST_BLOCK, FRACTIONS, LEVEL, SHIFTED, LogCheck, blocks
 from surefoot.deploy.report import Report
+from surefoot.policyset.schema import Certificate
 from tests.deploy.worlds import hand_made
 from tests.journal.plants import Plant, small_set
 from tests.refusals import refused
@@ -259,6 +261,23 @@ def test_a_log_makes_the_bound_of_the_safe_policy_fall_as_told_episodes_do() -> 
         assert pair[1].told(ids, ids * 0, costs)
         assert np.array_equal(pair[0].values, pair[1].values) and (pair[0].values[0] < [4.0, 3.0]).all()
         assert not pair[0].recalled(np.array([[4.0, 3.0]]))
+
+
+@pytest.mark.statistical
+def test_a_log_rejects_the_true_cell_as_rarely_as_stated() -> None:
+    """The truth lies in the corner of its cell's box that is nearest to the other cells; costs and returns are correlated."""
+    reward, cost = np.array([[3.0, 4.0], [3.6, 4.0], [4.2, 4.0]]), np.array([[0.5, 0.9], [0.7, 0.9], [0.9, 0.9]])
+    policy_set = hand_made(reward, cost[:, :, None], width=0.1, limits=(1.5,), ceilings=(2.0,))
+    policy_set = replace(policy_set, certificate=Certificate(400, 0, 0.01, 0, 0.01, 0.05))
+    rng, delta, runs, gone, others = np.random.default_rng(8), 0.1, 200, 0, 0
+    for _ in range(runs):
+        one = agent(policy_set, "cells", evidence="returns", delta=delta)
+        bad = rng.random(250) < 0.8 / 2.0  # mean cost .8, the upper end of cell 1
+        one.recall(np.where(bad, 3.7 + 0.6 * 1.2, 3.7 - 0.4 * 1.2), np.where(bad, 2.0, 0.0)[:, None])
+        gone += not one.active[1]
+        others += not one.active[0]
+    assert gone <= runs * delta + 3 * math.sqrt(runs * delta)
+    assert others > 0.5 * runs
 
 
 # ------------------------------------------------------------------------------------------------------------ stationarity
