@@ -591,6 +591,11 @@ CATALOGUE: Mapping[str, Code] = MappingProxyType(
             "Logged episodes were given after the first episode was asked, or, under trust='rehearsed', more of them than were rehearsed.",
             "Give them before the first ask; rehearse with history=.",
         ),
+        "SF-CONFLICT-SUCCEEDED": Code(
+            (ConflictError,),
+            "Another deployment goes on after this one already, or the name of the next is that of a deployment that exists.",
+            "Use the one that is named, or choose another name.",
+        ),
         "SF-CONFLICT-SOUND": Code(
             (ConflictError,), "There is nothing to recover, for the deployment is not degraded.", "See the status."
         ),
@@ -613,6 +618,9 @@ CATALOGUE: Mapping[str, Code] = MappingProxyType(
         # DEPLOYMENT
         "SF-DEPLOYMENT-PAUSED": Code(
             (PausedError,), "The deployment is paused and hands out no episodes.", "Resume it."
+        ),
+        "SF-DEPLOYMENT-SUCCEEDED": Code(
+            (PausedError,), "The deployment has ended, and another one goes on after it.", "Ask the one that is named."
         ),
         "SF-DEPLOYMENT-UNKNOWN": Code(
             (InvalidInput,),

@@ -26,6 +26,8 @@ class Episodes(CellDecisions):
     """Checks episodes asked, told and lost."""
 
     def _asked(self, body: dict[str, Any]) -> None:
+        if self.successor:
+            self._object("an episode was asked after the deployment had ended")
         if self.paused:
             self._object("an episode was asked while the deployment was paused")
         draws, weights = body["draws"], self._weights(self.plan)

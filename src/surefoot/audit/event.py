@@ -18,6 +18,7 @@ COMMANDS = frozenset(
         "capped",
         "approved",
         "aborted",
+        "readapted",
         "degraded",
         "held",
         "recovering",

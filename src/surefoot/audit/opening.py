@@ -59,7 +59,7 @@ class Opening:
         self.again: list[dict[str, Any]] = []
         self.run: RehearsedRun | None = None
         self.leaving: str | None = None
-        self.stage = ""
+        self.stage = self.successor = ""
 
     def _object(self, text: str) -> NoReturn:
         raise Disagreement(f"event {self.seq} ({self.group[0].kind}): {text}")
@@ -78,6 +78,9 @@ class Opening:
     def _opened(self, body: dict[str, Any]) -> None:
         if body["policy_set"] != self.policy_set.hash:
             self._object("the policy set has another hash")
+        before = body.get("readapts", {"seq": 2, "digest": "0" * 64})
+        if before["seq"] < 2 or len(before["digest"]) != 64 or before.get("name") == body.get("name"):
+            self._object("the deployment before this one is not named by one of its later events")
         settings, criterion = body["settings"], self.policy_set.criterion
         self.settings, self.trust, delta = settings, settings["trust"], settings["delta"]
         self.limits = np.array(criterion.cost_limits)

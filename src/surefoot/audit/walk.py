@@ -151,6 +151,12 @@ class Audit(Together):
     def _aborted(self, body: dict[str, Any]) -> None:
         self.aborted, self.paused, self.replan = True, False, True
 
+    def _readapted(self, body: dict[str, Any]) -> None:
+        if self.successor or not body["name"]:
+            self._object(f"the deployment ended twice, or without a successor: {body['name']!r}")
+        self.successor = body["name"]
+        self.aborted, self.paused, self.replan = True, False, True
+
     def _approved(self, body: dict[str, Any]) -> None:
         if body["plan"] != self.plan_seq or self.plan.get("waiting") is None:
             self._object(f"plan {body['plan']} was approved, waiting was {self.plan_seq}")

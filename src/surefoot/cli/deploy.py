@@ -259,6 +259,24 @@ def deploy_abort(url: str, name: str, reason: str, by: str | None) -> tuple[dict
 
 
 @operation
+@click.argument("successor")
+@click.option("--reason", default="the plant has changed", show_default=True)
+@click.option("--delta", type=float, help="Of the new deployment.  [default: as before]")
+@click.option("--seed", type=int, help="Of its draws.  [default: the next one]")
+@by_whom
+def deploy_readapt(
+    url: str, name: str, successor: str, reason: str, by: str | None, **settings: Any
+) -> tuple[dict[str, Any], str]:
+    """End this deployment and open SUCCESSOR, which goes on after it from the safe policy: the plant is another now.
+
+    Both journals name each other. The old one hands out no episodes any more; what it asked may still be told. The new one has a delta of its own.
+    """
+    with _opened(url, name) as plant, plant.readapt(successor, reason, by=by, **settings) as new:
+        status = new.status()
+    return status.as_dict(), status.text
+
+
+@operation
 @click.option("--plan", type=int, help="Its number in the status, so that nobody approves what they have not seen.")
 @by_whom
 def deploy_approve(url: str, name: str, plan: int | None, by: str | None) -> tuple[dict[str, Any], str]:

@@ -27,6 +27,7 @@ from surefoot.journal.notices import Noticed, noticed
 from surefoot.journal.operator import Operator
 from surefoot.journal.settings import Settings
 from surefoot.journal.store import Transaction
+from surefoot.journal.succession import ended, succeeded
 from surefoot.policyset.schema import PolicySet
 
 __all__ = ["Outline", "held"]
@@ -46,6 +47,7 @@ class Outline:
         opened: episodes asked.
         pending: of these neither told nor lost; policy by id.
         paused, aborted: reasons, or ``None``.
+        successor: name of the deployment that goes on after this one, or empty.
         first: body of the event that opened it.
         degraded: body of the ``degraded`` event in force, or ``None``.
         since: its number.
@@ -61,6 +63,7 @@ class Outline:
     pending: dict[int, int] = field(default_factory=dict)
     paused: str | None = None
     aborted: str | None = None
+    successor: str = ""
     first: dict[str, Any] = field(default_factory=dict)
     degraded: dict[str, Any] | None = None
     since: int = 0
@@ -112,6 +115,9 @@ class Outline:
                 self.paused = None
         elif kind == "resumed":
             self.paused = None
+        elif kind == "readapted":
+            self.successor, self.paused = str(body["name"]), None
+            self.aborted = ended(body["name"], body["reason"])
         elif kind == "opened":
             self.first = body
 
@@ -146,6 +152,8 @@ class Outline:
         Raises:
             PausedError: nothing is handed out.
         """
+        if self.successor:
+            raise succeeded(self.successor)
         if self.paused is not None:
             raise PausedError(f"the deployment is paused ({self.paused}); resume it to ask for episodes")
         body: dict[str, Any] = {"first": self.opened, "draws": [0] * n, **who}

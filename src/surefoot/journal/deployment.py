@@ -38,7 +38,7 @@ from surefoot.errors import (
     JournalUnavailable,
     ReplayError,
 )
-from surefoot.journal.bodies import dense, logged
+from surefoot.journal.bodies import dense, logged, opening
 from surefoot.journal.degraded import Outline, held
 from surefoot.journal.events import Entry, Event
 from surefoot.journal.hooks import Callback
@@ -52,6 +52,7 @@ from surefoot.journal.state import DeploymentState
 from surefoot.journal.status import DeploymentStatus
 from surefoot.journal.stop_requests import SECONDS, Kept, Stop
 from surefoot.journal.store import BUSY_SECONDS, Store, Transaction
+from surefoot.journal.succession import link, same_link
 from surefoot.journal.tickets import Ticket, Tickets
 from surefoot.policyset.schema import PolicySet
 
@@ -400,6 +401,72 @@ class Deployment(Session):
                 self._outline, self._fault = Outline(), error
                 raise
             self._state = state
+
+    def readapt(
+        self,
+        name: str,
+        reason: str = "the plant has changed",
+        *,
+        by: str | None = None,
+        **settings: Unpack[SettingOptions],
+    ) -> Self:
+        """End this deployment, and open one that goes on after it, in the same database and with the same policy set.
+
+        The new one starts from the safe policy and knows nothing of what this one learned, for the plant is another now. Each is an event that names
+        the other (:mod:`surefoot.journal.succession`). This one hands out nothing any more; what it asked may still be told. Saying it again
+        with the same name opens the same deployment. Its guarantee has a ``delta`` of its own: deployments in a row violate with probability at most
+        the sum of theirs. What was logged after the change may be given before the first ask (:meth:`recall`).
+
+        Args:
+            name: of the new deployment.
+            reason: for both journals.
+            by: who says so, for the journal.
+            settings: where the new one differs; by default those of this one, with the next seed.
+
+        Raises:
+            ConflictError: another deployment goes on after this one already, one of that name exists, or this one is degraded.
+            AssumptionError: refused by the agent; nothing ended.
+        """
+        check_text("name", name), check_text("reason", reason)
+        own = {**self.settings.as_dict(), "agent": self.settings.agent, "seed": self.settings.seed + 1}
+        given = {key: value for key, value in named_options(settings).items() if value is not None}
+        wanted = Settings.given(**{**own, **given})
+        opening(self.policy_set, wanted, name)  # what is refused is refused before anything ends
+        url = self._store.url.render_as_string(hide_password=False)
+        store = Store(url, name, self._store.lock_seconds)
+        try:
+            first, ended = first_event(store, create=True), self._ending()
+            if first is not None:
+                same_link(self._store.name, first, ended)
+            body = {"name": name, "reason": reason, **who_acts(by)}
+            if ended is None or ended.body["name"] != name:
+                self._end(body)
+                ended = self._ending()
+            assert ended is not None
+            if first is None:
+                first = create_deployment(store, self.policy_set, wanted, link(self._store.name, ended))
+                same_link(self._store.name, first, ended)
+        finally:
+            store.close()
+        return type(self).open(url, self.policy_set, name=name)
+
+    def _end(self, body: dict[str, Any]) -> None:
+        """Record that another deployment goes on."""
+
+        def work(transaction: Transaction, state: DeploymentState) -> tuple[list[Entry], None]:
+            return state.advance("readapted", body), None
+
+        def instead(transaction: Transaction, outline: Outline) -> tuple[list[Entry], None]:
+            raise ConflictError(
+                "readapt needs a deployment that can be followed, and this one is degraded; recover it first, or open another without a link",
+                code="SF-CONFLICT-DEGRADED",
+            )
+
+        self._operate(work, instead)
+
+    def _ending(self) -> Event | None:
+        """The event by which this deployment ended, if it did."""
+        return next((event for event in self._events(0, chain=False) if event.kind == "readapted"), None)
 
     # ------------------------------------------------------------------------------------------------------------ look
 

@@ -32,6 +32,8 @@ resumed    (empty)
 capped     weight
 approved   plan (seq of the ``planned`` event whose waiting plan is approved)
 aborted    reason
+readapted  name (of the deployment that goes on), reason: nothing is asked here any more; the other's ``opened`` has ``readapts``: name, seq and
+           digest of this event, reason
 degraded   event (that cannot be followed), why: from here the safe policy only
 held       kind, body: what somebody caused while the deployment was degraded
 recovering why: the safe policy is played while what was held happens once more, as ordinary events
@@ -83,6 +85,7 @@ COMMANDS = frozenset(
         "capped",
         "approved",
         "aborted",
+        "readapted",
         "degraded",
         "held",
         "recovering",

@@ -41,14 +41,23 @@ def first_event(store: Store, create: bool, whole: bool = True) -> Event | None:
     return found
 
 
-def create_deployment(store: Store, policy_set: PolicySet | None, settings: Settings) -> Event:
-    """Open the deployment; if somebody else does at this moment, theirs counts."""
+def create_deployment(
+    store: Store, policy_set: PolicySet | None, settings: Settings, readapts: dict[str, Any] | None = None
+) -> Event:
+    """Open the deployment; if somebody else does at this moment, theirs counts.
+
+    Args:
+        store, policy_set, settings: of the deployment.
+        readapts: the link to the one before (:mod:`surefoot.journal.succession`), if there is one.
+    """
     if policy_set is None:
         raise InvalidInput(
             "policy_set must be given to open a new deployment, got none; load one with PolicySet.load",
             code="SF-ARGUMENT-MISSING",
         )
     body, file = opening(policy_set, settings, store.name), _file_of(policy_set)
+    if readapts is not None:
+        body["readapts"] = readapts
     state = DeploymentState(policy_set, settings)
     entries = state.advance("opened", body)
     store.create()

@@ -38,6 +38,7 @@ from surefoot.journal.missing_parts import lacking
 from surefoot.journal.notices import Noticed, noticed
 from surefoot.journal.operator import Operator
 from surefoot.journal.settings import Settings
+from surefoot.journal.succession import ended, succeeded
 from surefoot.policyset.schema import PolicySet
 from surefoot.stateful import Stateful
 
@@ -67,13 +68,15 @@ class DeploymentState(Stateful):
         held: kind and body of what happened since.
         logs: digests of the logs that count.
         bare: episodes told without an optional part that could be used, by its name.
+        successor: name of the deployment that goes on after this one, or empty.
+        predecessor: what the ``opened`` event says of the deployment before, or ``None``.
         stage: the stage that the journal records; empty where it records none, as before there were stages.
         noticed: what of the events folded since the list was last emptied is worth telling.
     """
 
     CHANGES = (
         "agent", "selective_losses", "seq", "digest", "plan_seq", "alarm_seq", "deviations", "flags", "plan", "pending_effects", "bare", "degraded",
-        "held", "stage", "noticed", "logs",
+        "held", "stage", "successor", "predecessor", "noticed", "logs",
     )  # fmt: skip
 
     def __init__(self, policy_set: PolicySet, settings: Settings) -> None:
@@ -89,7 +92,8 @@ class DeploymentState(Stateful):
         self.held: list[dict[str, Any]] = []
         self.logs: list[str] = []
         self.bare = dict.fromkeys(("initial_state", "transitions", "signals"), 0)
-        self.stage = ""
+        self.stage = self.successor = ""
+        self.predecessor: dict[str, Any] | None = None
         self.noticed: list[Noticed] = []
 
     @property
@@ -200,6 +204,7 @@ class DeploymentState(Stateful):
                 self.stage = str(entry.body["stage"])
             elif entry.kind == "opened":
                 self.stage = str(entry.body.get("stage", {}).get("stage", ""))
+                self.predecessor = entry.body.get("readapts")
             self._notice(self.seq, entry)
         self.digest = digest
         self.pending_effects = None if report is None else PendingEffects(self.seq, entries[-1].body, report)
@@ -298,6 +303,8 @@ class DeploymentState(Stateful):
             self.logs.append(str(body.get("log", "")))
         elif kind == "opened":
             self._check_first()
+        elif kind == "readapted":
+            self._readapt(body)
         elif kind in _STEERING:
             _STEERING[kind](self.agent, body)
         elif kind in ("recovering", "recovered"):
@@ -308,6 +315,16 @@ class DeploymentState(Stateful):
                 code="SF-REPLAY-ORDER",
             )
         return Entry(kind, body)
+
+    def _readapt(self, body: dict[str, Any]) -> None:
+        """Another deployment goes on: nothing is asked here any more, and reports of what was asked are still taken."""
+        if self.successor:
+            raise ConflictError(
+                f"readapt must name {self.successor!r}, the deployment that goes on after this one, got {body['name']!r}; readapt that one",
+                code="SF-CONFLICT-SUCCEEDED",
+            )
+        self.successor = str(body["name"])
+        self.agent.steer(aborted=ended(body["name"], body["reason"]), paused=None)
 
     def _recover(self, kind: str) -> None:
         if self.degraded is None:
@@ -327,6 +344,8 @@ class DeploymentState(Stateful):
             )
 
     def _ask(self, body: dict[str, Any]) -> Entry:
+        if self.successor:
+            raise succeeded(self.successor)
         if self.operator.paused is not None:
             raise PausedError(f"the deployment is paused ({self.operator.paused}); resume it to ask for episodes")
         settled = self.agent.settled

@@ -18,6 +18,7 @@ from surefoot.journal.degraded import Outline
 from surefoot.journal.settings import CERTIFIED, Settings
 from surefoot.journal.state import DeploymentState
 from surefoot.journal.stop_requests import Stop
+from surefoot.journal.succession import predecessor_text
 from surefoot.policyset.schema import PolicySet
 
 __all__ = ["DeploymentStatus"]
@@ -129,6 +130,7 @@ class DeploymentStatus:
                 *(stop.text for stop in stops),
                 *now.notes,
                 *projection.flags,
+                *([] if projection.predecessor is None else [predecessor_text(projection.predecessor)]),
                 *_deviations(projection),
                 *_bare(projection),
             ),

@@ -40,7 +40,7 @@ SHIFT = 40
 KINDS = (
     "", "opened", "asked", "told", "lost", "planned", "eliminated", "readmitted", "target", "noted", "flagged", "alarm", "paused", "resumed",
     "capped", "approved", "aborted", "degraded", "held", "recovering", "recovered", "ramp", "barred",
-    "protocol", "recalled", "stage",
+    "protocol", "recalled", "stage", "readapted",
 )  # fmt: skip
 """Kinds of events by number. The numbers are part of the format: add new kinds at the end. A kind that is not listed is stored with number 0."""
 CODES = {kind: code for code, kind in enumerate(KINDS) if kind}

@@ -286,6 +286,7 @@ _CHANGES: dict[str, Callable[[ReportModel, dict[str, Any]], None]] = {
     "paused": ReportModel._pause,
     "resumed": ReportModel._resume,
     "aborted": ReportModel._abort,
+    "readapted": ReportModel._abort,
     "degraded": ReportModel._degrade,
     "recovered": ReportModel._recover,
     "held": ReportModel._hold,

@@ -84,6 +84,7 @@ def _text(body: dict[str, Any], names: Names) -> str:
 _WORDS: dict[str, Callable[[dict[str, Any], Names], str]] = {
     "opened": lambda body, _: (
         f"opened with {plural(int(body['cells']), 'cell')} and {plural(int(body['policies']), 'policy', 'policies')}"
+        + (f", after deployment {body['readapts']['name']}: {body['readapts']['reason']}" if "readapts" in body else "")
     ),
     "recalled": lambda body, _: f"{plural(len(body['reward']), 'logged episode')} of the safe policy given",
     "asked": _asked,
@@ -105,6 +106,7 @@ _WORDS: dict[str, Callable[[dict[str, Any], Names], str]] = {
     "capped": lambda body, _: f"at most {percent(float(body['weight']))} off the safe policy from now on",
     "approved": lambda body, _: f"the plan of event {body['plan']} was approved",
     "aborted": lambda body, _: f"aborted: {body['reason']}",
+    "readapted": lambda body, _: f"ended; deployment {body['name']} goes on: {body['reason']}",
     "degraded": lambda body, _: f"event {body['event']} cannot be followed: {body['why']}",
     "held": lambda body, _: f"kept until the journal can be followed again: {body['kind']}",
     "recovering": lambda body, _: "what was kept happens once more, under the safe policy",
