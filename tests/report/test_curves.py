@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from surefoot.report.deployment.chart import Mark, step_chart
-from surefoot.report.deployment.curve import STRETCHES, StepCurve
+from surefoot.report.deployment.chart import Mark, Point, band_chart, share_chart, step_chart
+from surefoot.report.deployment.curve import STRETCHES, TRAIL, MixtureTrail, StepCurve
 
 
 def curve_of(pairs: list[tuple[int, float]]) -> StepCurve:
@@ -73,3 +73,50 @@ def test_shares_are_labelled_in_percent() -> None:
     svg = step_chart("weight", curve_of([(0, 0.2)]), 10, width=366, top=1.0, percent=True)
     assert ">100%</text>" in svg
     assert ">1</text>" not in svg
+
+
+def layers(svg: str) -> dict[str, str]:
+    return {look: path for path, look in re.findall(r'<path d="([^"]*)" class="([a-z0-9]+)"', svg)}
+
+
+def test_a_band_lies_between_its_ends_and_what_leaves_the_picture_is_at_its_edge() -> None:
+    points = [Point(10, 1.0, 0.0, 99.0, (("proved", 2.0),)), Point(100, 1.0, 0.5, 2.0, (("proved", 2.0),))]
+    svg = band_chart("cost", points, 100, width=366, height=162, limit=2.0, floor=0.0)
+    found = layers(svg)
+    top = max(float(label) for label in re.findall(r'text-anchor="end">([\d.]+)</text>', svg) if float(label) < 50)
+    assert 2.0 < top <= 3.0  # 99 was before anything was known
+
+    def y(value: float) -> str:
+        return f"{122.0 - 100.0 * min(value, top) / top:.1f}"
+
+    assert found["curve"] == f"M82.0 {y(1.0)}L352.0 {y(1.0)}"
+    assert found["band"] == f"M82.0 {y(99.0)}L352.0 {y(2.0)}L352.0 {y(0.5)}L82.0 {y(0.0)}Z"
+    assert found["proved"] == f"M82.0 {y(2.0)}L352.0 {y(2.0)}"
+    assert 'aria-label="cost over 100 episodes: 1, between 0.5 and 2 with 95% confidence, limit 2"' in svg
+
+
+def test_a_mean_without_an_interval_is_a_line() -> None:
+    svg = band_chart(
+        "return", [Point(5, -3.0, None, None), Point(10, -2.0, None, None)], 10, width=366, zone=(-4.0, -1.0)
+    )
+    assert set(layers(svg)) >= {"curve", "zone"} and "band" not in layers(svg)
+    assert 'aria-label="return over 10 episodes: -2"' in svg
+    assert "return: nothing yet" in band_chart("return", [], 1, width=366)
+
+
+def test_shares_are_stacked() -> None:
+    svg = share_chart("shares", [(0, (1.0, 0.0)), (50, (0.25, 0.75))], 100, ("shade0", "shade1"), width=366, height=162)
+    found = layers(svg)
+    # The safe policy fills all, then a quarter; the other what is above.
+    assert found["shade0"] == "M52.0 22.0H202.0V97.0H352.0V122.0H202.0V122.0H52.0Z"
+    assert found["shade1"] == "M52.0 22.0H202.0V22.0H352.0V97.0H202.0V22.0H52.0Z"
+
+
+@given(st.lists(st.integers(0, 10**6), min_size=1, max_size=200))
+def test_the_last_mixture_is_kept_and_memory_is_bounded(places: list[int]) -> None:
+    trail, places = MixtureTrail(), sorted(places)
+    for k, at in enumerate(places):
+        trail.add(at, {0: 1.0 / (k + 1)})
+    points = trail.points
+    assert points[-1] == (places[-1], {0: 1.0 / len(places)})
+    assert len(points) <= TRAIL and [at for at, _ in points] == sorted(at for at, _ in points)

@@ -20,7 +20,7 @@ def declared(low: float = 0.0, high: float = 10.0, predicted: float = 4.0) -> An
     ends = np.array([[predicted, 5.0, 5.0]])
     predictions = SimpleNamespace(reward_lower=ends, reward_upper=ends)
     return SimpleNamespace(
-        criterion=SimpleNamespace(return_range=(low, high), measure=np.asarray),
+        criterion=SimpleNamespace(return_range=(low, high), functionals=()),
         cells=SimpleNamespace(predictions=predictions),
     )
 
@@ -120,6 +120,7 @@ def test_nothing_gained_while_only_the_safe_policy_runs() -> None:
 def test_what_is_measured_is_what_is_limited() -> None:
     """A chance constraint: the journal holds costs, the limit is on the share of episodes above 2."""
     library = declared()
+    library.criterion.functionals = ("exceeds",)
     library.criterion.measure = lambda costs: (np.asarray(costs) > 2.0).astype(np.float64)
     found = Measured({**LIBRARY, "cost_limits": [0.2], "cost_ceilings": [1.0]}, library)
     found.planned({0: 0.5, 2: 0.5}, [0.2])

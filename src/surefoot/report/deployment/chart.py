@@ -144,7 +144,6 @@ def band_chart(
     floor: float | None = None,
     zone: tuple[float, float] | None = None,
     marks: Sequence[Mark] = (),
-    until: int | None = None,
 ) -> Markup:
     """An SVG picture of a running mean and its interval from episode 0 to ``last``; what leaves the picture is drawn at its edge.
 
@@ -157,7 +156,6 @@ def band_chart(
         floor: lower end of the axis; by default what is drawn needs.
         zone: a range of predicted values, shaded all across.
         marks: drawn as upright lines.
-        until: faint after this episode.
     """
     low, top = _extent(points, [*(() if limit is None else (limit,)), *(zone or ())])
     ticks = _ticks(low if floor is None else floor, top, 4)
@@ -175,7 +173,7 @@ def band_chart(
         layers.append(Layer(look, _line(scale, [(p.at, dict(p.lines)[look]) for p in points if look in dict(p.lines)])))
     if points:
         layers.append(Layer("curve", _line(scale, [(p.at, p.mean) for p in points])))
-    return _drawn(scale, _spoken_band(title, points, limit), ticks, layers, limit=limit, marks=marks, until=until)
+    return _drawn(scale, _spoken_band(title, points, limit), ticks, layers, limit=limit, marks=marks)
 
 
 def share_chart(
@@ -269,9 +267,10 @@ def _ticks(low: float, top: float, parts: int) -> list[float]:
 
 
 def _extent(points: Sequence[Point], values: Sequence[float]) -> tuple[float, float]:
-    """What should be seen: ``values``, and of the curve all but its beginning, when little is known and intervals are wide."""
-    settled = [p for p in points if 4 * p.at >= points[-1].at]
-    shown = [*values, *(v for p in settled for v in (p.mean, p.low, p.high, *(y for _, y in p.lines)) if v is not None)]
+    """What should be seen: ``values``, means but for the first quarter, and intervals of the last quarter; they are wide while little is known."""
+    last = points[-1].at if points else 0
+    shown = [*values, *(y for p in points if 4 * p.at >= last for y in (p.mean, *(y for _, y in p.lines)))]
+    shown += [y for p in points if 4 * p.at >= 3 * last for y in (p.low, p.high) if y is not None]
     if not shown:
         return 0.0, 1.0
     room = 0.06 * (max(shown) - min(shown) or abs(shown[0]) or 1.0)

@@ -27,8 +27,9 @@ Letters: I constraints, J policies, N cells.
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -145,9 +146,8 @@ class Measured:
             ceilings, self.void = [1.0] * len(limits), "the journal does not say how much an episode can cost"
         low, high, anchor = _return_range(policy_set)
         self._anchor = anchor
-        self._measure: Callable[[FloatArray], FloatArray] = (
-            _same if policy_set is None else policy_set.criterion.measure
-        )
+        limited = policy_set is not None and policy_set.criterion.functionals
+        self._measure = policy_set.criterion.measure if policy_set is not None and limited else None
         tops = [h if h > 0.0 else 1.0 for h in ceilings]
         guesses = [min(max(d, 1e-3 * h), 0.5 * h) for d, h in zip(limits, tops)]
         zeros = [0.0] * len(tops)
@@ -221,12 +221,13 @@ class Measured:
         Raises:
             ValueError: not finite, or not one row of numbers for each.
         """
-        returns = np.asarray(reward, np.float64).reshape(-1, 1)
-        given = np.asarray(costs, np.float64).reshape(returns.size, -1)
-        found = np.hstack([returns, self._measure(given)])
-        if found.shape[1] != self._safe.low.size or not np.isfinite(found).all():
+        if self._measure is not None:
+            costs = self._measure(np.asarray(costs, np.float64)).tolist()
+        # Without arrays: most reports are about one episode.
+        found = [(float(earned), *map(float, row)) for earned, row in zip(reward, costs, strict=True)]
+        if not all(len(row) == self._safe.low.size and all(map(math.isfinite, row)) for row in found):
             raise ValueError("reports must be finite, one cost for each constraint")
-        return [tuple(row) for row in found.tolist()]
+        return found
 
     def _inside(self, rows: Sequence[tuple[float, ...]]) -> tuple[FloatArray, FloatArray]:
         """(n, 1 + I) rows inside the declared ranges, and as they were; where one was outside, intervals are void from now on."""
@@ -360,10 +361,6 @@ class Measured:
         least = share * float(low[0]) - off * (float(safe_high[0]) - self._anchor)
         most = share * float(high[0]) - off * (float(safe_low[0]) - self._anchor)
         return self._estimate(mean, max(least, -span), min(most, span), told, self.ranged)
-
-
-def _same(costs: FloatArray) -> FloatArray:
-    return costs
 
 
 def _return_range(policy_set: PolicySet | None) -> tuple[float, float, float]:

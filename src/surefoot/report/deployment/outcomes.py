@@ -14,7 +14,7 @@ import numpy as np
 
 from surefoot.report.deployment.chart import Point, band_chart
 from surefoot.report.deployment.drawing import DrawnCurve, drawn
-from surefoot.report.deployment.measured import ERROR, Block, Estimate, Settled
+from surefoot.report.deployment.measured import ERROR, Estimate, Settled
 from surefoot.report.deployment.outlook import Forecast
 from surefoot.report.deployment.wording import percent, plural
 from surefoot.report.pages import THIN, with_thin_spaces
@@ -63,12 +63,10 @@ class Seen:
 
     Attributes:
         now: the latest; ``None`` before the first report.
-        until: the episodes that it is about.
         history: of earlier moments, in order.
     """
 
     now: Settled | None
-    until: Block | None
     history: tuple[Settled, ...]
 
 
@@ -78,7 +76,7 @@ def learning(model: ReportModel) -> Seen:
     latest = measured.now()
     points = [p for p in measured.points if latest is None or p.end < latest.end]
     found = measured.about([*points, *(() if latest is None else (latest,))])
-    return Seen(found[-1] if latest is not None else None, latest, tuple(s for s in found if s.costs[0].count))
+    return Seen(found[-1] if latest is not None else None, tuple(s for s in found if s.costs[0].count))
 
 
 # ------------------------------------------------------------------------------------------------------------- what it cost
@@ -92,7 +90,7 @@ def costs(model: ReportModel, seen: Seen) -> Iterator[Outcome]:
         kind, verdict = _cost_verdict(model, seen.now, i, str(name), float(limit))
         points = [_point(s.costs[i], s.episodes, (("proved", s.certified[i]),)) for s in seen.history]
         chart = drawn(
-            model, f"{name} per episode, averaged so far", band_chart, points, limit=float(limit), floor=0.0, until=_alarmed(model)
+            model, f"{name} per episode, averaged so far", band_chart, points, limit=float(limit), floor=0.0
         )  # fmt: skip
         key = [
             ("curve", "measured, averaged over all episodes so far"),
@@ -233,8 +231,12 @@ def coming(
     stage = model.stage or ({"stage": said["stage"], "text": said.get("stage_text")} if said.get("stage") else {})
     if stage:
         about = f": {stage['text']}" if stage.get("text") else ""
-        until = stage.get("until") or said.get("stage_until")
-        yield "Stage", f"{stage['stage']}{about}." + (f" It ends when {until}." if until else "")
+        until = str(stage.get("until") or said.get("stage_until") or "")
+        yield (
+            "Stage",
+            f"{stage['stage']}{about}."
+            + (f" It ends when {until}." if until and not until.startswith("nothing;") else ""),
+        )
     aim = str(said.get("next") or model.aim)
     if model.aborted is not None or model.alarms:
         aim = "nothing any more: the safe policy runs"
@@ -339,15 +341,11 @@ def _measured(what: str, found: Estimate, predicted: tuple[float, float] | None)
         return Line(what, _number(found.mean), "", _count(found.count))
     apart = predicted is not None and (low > predicted[1] or high < predicted[0])
     more = "; apart from what was predicted" if apart else ""
-    return Line(what, _number(found.mean), f"{_between(found)}{more}", _count(found.count), "odd" if apart else "")
+    return Line(f"{what}{more}", _number(found.mean), _between(found), _count(found.count), "odd" if apart else "")
 
 
 def _point(found: Estimate, at: int, lines: Sequence[tuple[str, float]]) -> Point:
     return Point(at, found.mean or 0.0, found.low, found.high, tuple(lines))
-
-
-def _alarmed(model: ReportModel) -> int | None:
-    return model.alarms[0].episode if model.alarms else None
 
 
 def _no_interval(model: ReportModel) -> str:
@@ -364,6 +362,8 @@ def _number(value: float | None) -> str:
 
 
 def _signed(value: float) -> str:
+    if value == 0.0:
+        return "0"
     small = abs(value) < 1e4
     return (f"{value:+.4g}" if small else f"{value:+,.0f}".replace(",", THIN)).replace("-", MINUS)
 
