@@ -28,7 +28,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -174,11 +174,24 @@ class Service:
         self._thread.join()
 
 
-def report(plant: sf.Deployment, n: int) -> None:
-    """n episodes, cheap and equal but for chance."""
-    tickets = plant.ask(n)
-    ids = [int(k) for k in tickets.ids]
-    plant.tell(ids, [30.0 + (7 * k) % 5 for k in ids], [[0.4 + 0.1 * (k % 3)] for k in ids])
+Report = Callable[[int], None]
+"""Asks for so many episodes and reports them."""
+
+
+def reporter(plant: sf.Deployment, noise: float | None) -> Report:
+    """Episodes of a gridworld of this noise; where the deployment is about something else (``None``), cheap ones."""
+    world = None if noise is None else sf.tasks.NoisyGridworld().cmdp([noise])
+    robots = None if world is None else sf.Simulator(world, list(plant.policy_set.policies))
+
+    def tell(n: int) -> None:
+        tickets = plant.ask(n)
+        if robots is None:
+            plant.tell(tickets.ids, [0.0] * n, [[0.0] * plant.policy_set.criterion.n_costs] * n)
+            return
+        seen = robots.run(tickets.policy_index, seed=7, first_episode=int(tickets.ids[0]), groups=[0] * n)
+        plant.tell(tickets.ids, seen.returns, seen.costs, initial_state=seen.initial_states)
+
+    return tell
 
 
 SHIFTS = """
@@ -229,7 +242,7 @@ FOCUSED = """
 """
 
 
-def look(browser: Browser, address: str, out: Path, plant: sf.Deployment) -> Iterator[str]:
+def look(browser: Browser, address: str, out: Path, tell: Report) -> Iterator[str]:
     """What is wrong at both widths, dark and light."""
     for width, height in SIZES:
         for theme in ("light", "dark"):
@@ -245,7 +258,7 @@ def look(browser: Browser, address: str, out: Path, plant: sf.Deployment) -> Ite
             browser.wait("document.querySelector('#cost')")
             browser.run(SHIFTS)
             for _ in range(5):
-                report(plant, 1)
+                tell(1)
                 browser.run(REFRESH)
             time.sleep(0.3)
             shift = sum(browser.run("window.shifts"))
@@ -288,7 +301,7 @@ def keyboard(browser: Browser) -> Iterator[str]:
         yield "drawers cannot be reached with the keyboard"
 
 
-def stays(browser: Browser, plant: sf.Deployment) -> Iterator[str]:
+def stays(browser: Browser, tell: Report) -> Iterator[str]:
     """What must not change when sections are replaced."""
     browser.run(
         "document.getElementById('sure').open = true; document.querySelector('#sure summary').focus({preventScroll: true})"
@@ -297,7 +310,7 @@ def stays(browser: Browser, plant: sf.Deployment) -> Iterator[str]:
     place = "document.getElementById('learned').getBoundingClientRect().top"
     before, text = browser.run(place), browser.run("document.querySelector('#numbers').outerHTML")
     for _ in range(3):
-        report(plant, 2)
+        tell(2)
         browser.run(
             REFRESH.replace('document.getElementById("again").click()', 'window.dispatchEvent(new Event("online"))')
         )
@@ -351,13 +364,13 @@ def measure(browser: Browser) -> dict[str, float]:
     return {"nodes": counted["nodes"], "listeners": counted["jsEventListeners"], "heap": heap}
 
 
-def growth(browser: Browser, plant: sf.Deployment, refreshes: int) -> Iterator[str]:
+def growth(browser: Browser, tell: Report, refreshes: int) -> Iterator[str]:
     """Whether many refreshes leave something behind."""
     first: dict[str, float] = {}
     began = time.monotonic()
     for k in range(refreshes):
         if k % 2:
-            report(plant, 1)  # every other refresh finds nothing new
+            tell(1)  # every other refresh finds nothing new
         browser.run(REFRESH)
         if k + 1 == max(refreshes // 10, 1):
             first = measure(browser)
@@ -369,20 +382,21 @@ def growth(browser: Browser, plant: sf.Deployment, refreshes: int) -> Iterator[s
 
 
 @contextmanager
-def deployment(path: Path | None) -> Iterator[sf.Deployment]:
+def deployment(path: Path | None) -> Iterator[tuple[sf.Deployment, Report]]:
     """A copy of the one that was named, or a small one of its own."""
     with tempfile.TemporaryDirectory() as folder:
         database = Path(folder) / "plant.db"
         if path is not None:
             shutil.copy(path, database)
             with sf.Deployment.open(database, create=False) as plant:
-                yield plant
+                yield plant, reporter(plant, None)
             return
-        policy_set = sf.train(sf.tasks.NoisyGridworld(), tasks=40, holdout=80, cells=6, seed=0, progress=False)
-        with sf.Deployment.open(database, policy_set, p_max=0.99) as plant:
-            for _ in range(40):
-                report(plant, 5)
-            yield plant
+        policy_set = sf.train(sf.tasks.NoisyGridworld(), tasks=60, holdout=80, cells=8, seed=0, progress=False)
+        with sf.Deployment.open(database, policy_set, p_max=0.99, evidence="returns") as plant:
+            tell = reporter(plant, 0.3)
+            for _ in range(60):
+                tell(20)
+            yield plant, tell
 
 
 def main() -> int:
@@ -398,16 +412,16 @@ def main() -> int:
         return 2
     given.out.mkdir(parents=True, exist_ok=True)
     wrong: list[str] = []
-    with deployment(given.plant) as plant, tempfile.TemporaryDirectory() as profile:
+    with deployment(given.plant) as (plant, tell), tempfile.TemporaryDirectory() as profile:
         service, browser = Service(plant), Browser(given.browser, profile)
         try:
             address = f"http://127.0.0.1:{service.port}/live"
-            wrong += look(browser, address, given.out, plant)
+            wrong += look(browser, address, given.out, tell)
             wrong += keyboard(browser)
-            wrong += stays(browser, plant)
+            wrong += stays(browser, tell)
             wrong += gone(browser, service)
             wrong += hidden(browser)
-            wrong += growth(browser, plant, given.refreshes)
+            wrong += growth(browser, tell, given.refreshes)
         finally:
             browser.close()
             service.stop()
