@@ -505,12 +505,20 @@ class Deployment(Session):
         with self._reading() as transaction:
             stops = tuple(self._stops.pending(transaction.connection).values())
             if state is not None:
-                return DeploymentStatus.of(state, self._store.name, stops)
+                return DeploymentStatus.of(state, self._store.name, stops, self._reported_at(transaction, state))
             outline = Outline() if self._outline is None else self._outline
             outline.read(transaction)
         return DeploymentStatus.outlined(
             outline, self.policy_set, self.settings, self._store.name, self._why(outline), stops
         )
+
+    def _reported_at(self, transaction: Transaction, state: DeploymentState) -> str:
+        """Time stamp of the last report or, before the first, of the opening; looked up once for each."""
+        seq = max(state.told_seq, 1)
+        if self._told_at[0] != seq:
+            event = transaction.event(seq)
+            self._told_at = seq, "" if event is None else event.at
+        return self._told_at[1]
 
     def subscribe(self, callback: Callback, *, since: int | None = None) -> Callable[[], None]:
         """Be told of every change of stage and of every alarm, pause, abort and what ends them, whichever process caused it.

@@ -72,6 +72,7 @@ class Session:
         self._last: DeploymentStatus | None = None
         self._fault: ReplayError | None = None  # why, if this process cannot follow the journal
         self._hooks, self._depth = Hooks(), 0
+        self._told_at = (0, "")  # number and time stamp of the last report that was looked up
         self.noticed_to = 0
         """Number of the last event of which subscribers were told what is to be told."""
 

@@ -39,6 +39,7 @@ from surefoot.journal.notices import Noticed, noticed
 from surefoot.journal.operator import Operator
 from surefoot.journal.settings import Settings
 from surefoot.journal.succession import ended, succeeded
+from surefoot.journal.tally import Tally
 from surefoot.policyset.schema import PolicySet
 from surefoot.stateful import Stateful
 
@@ -71,12 +72,14 @@ class DeploymentState(Stateful):
         successor: name of the deployment that goes on after this one, or empty.
         predecessor: what the ``opened`` event says of the deployment before, or ``None``.
         stage: the stage that the journal records; empty where it records none, as before there were stages.
+        tally: what was told, added up.
+        told_seq: number of the last ``told`` event, or 0.
         noticed: what of the events folded since the list was last emptied is worth telling.
     """
 
     CHANGES = (
         "agent", "selective_losses", "seq", "digest", "plan_seq", "alarm_seq", "deviations", "flags", "plan", "pending_effects", "bare", "degraded",
-        "held", "stage", "successor", "predecessor", "noticed", "logs",
+        "held", "stage", "successor", "predecessor", "noticed", "tally", "told_seq", "logs",
     )  # fmt: skip
 
     def __init__(self, policy_set: PolicySet, settings: Settings) -> None:
@@ -95,6 +98,7 @@ class DeploymentState(Stateful):
         self.stage = self.successor = ""
         self.predecessor: dict[str, Any] | None = None
         self.noticed: list[Noticed] = []
+        self.tally, self.told_seq = Tally(policy_set.criterion), 0
 
     @property
     def standing(self) -> tuple[int, dict[str, Any]]:
@@ -200,6 +204,8 @@ class DeploymentState(Stateful):
                 self.plan, self.plan_seq = entry.body, self.seq
             elif entry.kind == "alarm":
                 self.alarm_seq = self.seq
+            elif entry.kind == "told":
+                self.told_seq = self.seq
             elif entry.kind == "stage":
                 self.stage = str(entry.body["stage"])
             elif entry.kind == "opened":
@@ -295,6 +301,7 @@ class DeploymentState(Stateful):
         elif kind == "lost":
             self.agent.lost(np.asarray(body["ids"], dtype=np.int64))
             self.selective_losses.declared_lost(body["ids"])
+            self.tally.lost += len(body["ids"])
         elif kind == "approved":
             self._approve(body)
         elif kind == "recalled":
@@ -368,6 +375,7 @@ class DeploymentState(Stateful):
             self.bare[name] += report.ids.size
         self.agent.tell(**report.arguments())
         self.selective_losses.told(report.ids.tolist())
+        self.tally.report(report)
 
     def _approve(self, body: dict[str, Any]) -> None:
         if body["plan"] != self.plan_seq:

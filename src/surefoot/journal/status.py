@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from surefoot.deploy.stages import DRIFTED, RAMPING, STOPPED, Stage, Standing, stage_of
@@ -57,6 +57,10 @@ class DeploymentStatus:
             it is degraded ``"stopped"``.
         stage_text, stage_until: what that means now, and what would end it, a sentence for people each.
         logged: episodes of today's controller from before the first ask that count as episodes of the safe policy.
+        alarm: why everything stopped, or empty; whatever ``state`` says, for an abort may have followed. ``None`` while it is degraded.
+        reported, lost: episodes that were told, and that were declared lost; ``None`` while it is degraded.
+        mean_return, mean_costs: of the episodes told, by name of the constraint; ``None`` where none is known.
+        last_report: when the last report was recorded or, before the first, when the deployment was opened; by the clock of whoever wrote it.
         hook_failures: how often a subscriber of this process raised, or an attempt of a webhook to deliver failed; the notes say more.
         degraded: why the journal cannot be replayed, or empty. While it cannot, the safe policy is played, whatever ``state`` says, and what rests on
             the evidence is unknown: no cell counts as left, nothing is certified.
@@ -91,16 +95,25 @@ class DeploymentStatus:
     stage_text: str = ""
     stage_until: str = ""
     logged: int = 0
+    alarm: str | None = None
+    reported: int | None = None
+    lost: int | None = None
+    mean_return: float | None = None
+    mean_costs: dict[str, float | None] = field(default_factory=dict)
+    last_report: str = ""
     hook_failures: int = 0
 
     @staticmethod
-    def of(projection: DeploymentState, name: str, stops: Sequence[Stop] = ()) -> DeploymentStatus:
+    def of(
+        projection: DeploymentState, name: str, stops: Sequence[Stop] = (), last_report: str = ""
+    ) -> DeploymentStatus:
         """The status of a deployment whose journal was replayed.
 
         Args:
             fold: of the journal.
             name: of the deployment.
             stops: requests that are in effect and not yet in the journal.
+            last_report: time stamp of the last report, or of the opening.
         """
         agent, (number, plan) = projection.agent, projection.standing
         now, criterion, state, why = agent.status(), projection.policy_set.criterion, *_state(projection, stops)
@@ -141,6 +154,12 @@ class DeploymentStatus:
             stage_text=stage.text,
             stage_until=stage.until,
             logged=now.logged,
+            alarm=agent.alarm or "",
+            reported=projection.tally.told,
+            lost=projection.tally.lost,
+            mean_return=projection.tally.mean_return,
+            mean_costs=projection.tally.mean_costs,
+            last_report=last_report,
         )
 
     @staticmethod

@@ -16,7 +16,7 @@ from typing import Any
 
 from fastapi import FastAPI
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp
 
 from surefoot.errors import SurefootError
@@ -29,6 +29,7 @@ from surefoot.service.description import Endpoint, add_operation, add_page, desc
 from surefoot.service.errors import HEADERS, handlers
 from surefoot.service.guard import BEARER, Guard, Limits, Refusal
 from surefoot.service.live_page import OPEN, matches, served
+from surefoot.service.metrics import CONTENT_TYPE, exposition
 from surefoot.service.models import Body
 from surefoot.service.operations import EVERYBODY, KEY_HEADER, LARGEST_NUMBER, LOOKING, OPERATIONS, Call, Operation
 from surefoot.service.token import Token
@@ -45,6 +46,7 @@ def make_app(
     *,
     forecast: Mapping[str, Any] | None = None,
     clock: Callable[[], float] = time.monotonic,
+    wall: Callable[[], float] = time.time,
 ) -> ASGIApp:
     """The service around one open deployment, which is closed when the service ends.
 
@@ -55,6 +57,7 @@ def make_app(
         limits: of requests; by default those of :class:`~surefoot.service.guard.Limits`.
         forecast: what ``surefoot plan --json`` printed for the same policy set; pages then say what remains.
         clock: of the rate limits.
+        wall: seconds since 1970, for the age of the last report.
 
     Raises:
         InvalidInput: the forecast is none, or about another policy set.
@@ -69,7 +72,7 @@ def make_app(
 
     if forecast is not None:
         Forecast.of(forecast, plant.settings.trust, plant.policy_set.hash)
-    looks = ["/report", "/live", "/live.js", "/live.css", "/live/state", "/openapi.json"]
+    looks = ["/report", "/live", "/live.js", "/live.css", "/live/state", "/metrics", "/openapi.json"]
     addresses = [*(f"{op.method} {op.path}" for op in OPERATIONS), *(f"GET {path}" for path in looks)]
     app = new_app(lifespan=lifespan, exception_handlers=handlers(addresses))
     for operation in OPERATIONS:
@@ -80,15 +83,26 @@ def make_app(
     add_page(app, "/live/state", STATE, pages.state(), JSONResponse, LOOKING, secured)
     for path, asset in OPEN.items():
         add_page(app, path, asset.summary, _static(path), asset.kind, None, secured)
+    add_page(app, "/metrics", METRICS, _metrics(plant, usual, wall), PlainTextResponse, LOOKING, secured)
     add_page(app, "/openapi.json", "This description.", pages.description(), JSONResponse, EVERYBODY, secured)
     stops = [op.path for op in OPERATIONS if op.urgent]
     return Guard(app, tokens, Limits() if limits is None else limits, stops, clock, public=OPEN)
 
 
+METRICS = "The deployment's numbers for Prometheus, in its text exposition format 0.0.4; every sample bears the deployment's name."
 STATE = (
     "The live page's sections: title, seq, at, age (seconds since the last event), said (stage and alarms in a sentence), html. Has an ETag; the "
     "answer is 304 while If-None-Match names it."
 )
+
+
+def _metrics(plant: Deployment, workers: Workers, wall: Callable[[], float]) -> Endpoint:
+    async def answer(request: Request) -> Response:
+        _allowed(request, LOOKING, "GET /metrics")
+        status = await workers.run(lambda: plant.status_at_once() or plant.status())
+        return Response(exposition(status, wall()), headers={**HEADERS, "content-type": CONTENT_TYPE})
+
+    return answer
 
 
 def _static(path: str) -> Endpoint:

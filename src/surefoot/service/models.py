@@ -272,6 +272,19 @@ class Status(Answer):
     logged: Whole = Field(
         description="Episodes of today's controller from before the first ask that count as episodes of the safe policy."
     )
+    alarm: str | None = Field(
+        description="Why everything stopped, or empty; whatever 'state' says, for an abort may have followed. Null while the deployment is degraded."
+    )
+    reported: Whole | None = Field(description="Episodes that were told; null while the deployment is degraded.")
+    lost: Whole | None = Field(description="Episodes that were declared lost; null while the deployment is degraded.")
+    mean_return: float | None = Field(description="Mean return of the episodes told; null before the first.")
+    mean_costs: dict[str, float | None] = Field(
+        description="Name of the constraint to the mean of what it limits, over the episodes told; null before the first."
+    )
+    last_report: str = Field(
+        description="When the last report was recorded or, before the first, when the deployment was opened (ISO 8601, UTC); empty while the "
+        "deployment is degraded."
+    )
     hook_failures: Whole = Field(
         description="How often a hook of the service raised, or an attempt of a webhook to deliver failed; the notes say more."
     )
