@@ -67,7 +67,7 @@ def test_the_description_is_valid_openapi(plant: sf.Deployment) -> None:
 def test_every_body_is_typed(plant: sf.Deployment) -> None:
     found = Described(description(make_app(plant, TOKENS, MANY), authorization=BEARER["owner"]))
     paths = found.description["paths"]
-    assert set(paths) == {op.path for op in OPERATIONS} | {"/report", "/openapi.json", "/live/state", *OPEN}
+    assert set(paths) == {op.path for op in OPERATIONS} | {"/report", "/openapi.json", "/live/state", "/metrics", *OPEN}
     error = {"$ref": "#/components/schemas/Error"}
     for op in OPERATIONS:
         said = paths[op.path][op.method.lower()]
@@ -136,7 +136,7 @@ def test_every_answer_is_as_described(plant: sf.Deployment, tmp_path: Path, monk
     assert ask("POST", "/history", {**LOG, "costs": [[-1.0], [0.0]]}).status == 422
     assert ask("POST", "/ask", {"n": 3}, idempotency_key="a", role="robot").status == 200
     ask("POST", "/ask", {"n": 2}, idempotency_key="a")
-    pages = ("/report", "/live/state", *OPEN, "/openapi.json")
+    pages = ("/report", "/live/state", "/metrics", *OPEN, "/openapi.json")
     for path in ("/episodes/0", "/episodes/99", "/policies/0", "/policies/99", "/status", *pages):
         ask("GET", path)
     ask("POST", "/tell", good(0))
@@ -160,7 +160,7 @@ def test_every_answer_is_as_described(plant: sf.Deployment, tmp_path: Path, monk
         assert ask("POST", "/abort", {"reason": "fire"}).json["recorded"] is False
     assert ask("POST", "/abort", {"reason": "fire"}).json["recorded"] is True
     everything = [(op.method, op.path.replace("{number}", "0")) for op in OPERATIONS]
-    everything += [("GET", "/report"), ("GET", "/live/state"), ("GET", "/openapi.json")]
+    everything += [("GET", "/report"), ("GET", "/live/state"), ("GET", "/metrics"), ("GET", "/openapi.json")]
     slow = Client(make_app(plant, TOKENS, Limits(body_seconds=0.0)))
     tight = Client(make_app(plant, TOKENS, Limits(rate=1e-6, burst=1)))
     small = Client(make_app(plant, TOKENS, Limits(body_bytes=1)))

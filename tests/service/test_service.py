@@ -312,7 +312,7 @@ def test_a_mistake_of_the_service_is_logged_and_hidden(
 def test_without_the_token_nothing_is_served(plant: sf.Deployment) -> None:
     app = make_app(plant, TOKEN, MANY)
     paths = [(op.method, op.path.replace("{number}", "0")) for op in OPERATIONS]
-    pages = ("/report", "/live/state", "/live/", "/openapi.json", "/nothing")
+    pages = ("/report", "/live/state", "/live/", "/metrics", "/openapi.json", "/nothing")
     for method, path in [*paths, *(("GET", page) for page in pages), ("POST", "/live")]:
         for header in (
             {},
