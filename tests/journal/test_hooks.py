@@ -188,6 +188,16 @@ def test_a_degraded_deployment_tells_as_well(disk: Path, tiny_set: PolicySet, mo
         assert [(n.id, n.stage, n.text) for n in later] == [(n.id, n.stage, n.text) for n in told]
 
 
+def test_that_another_deployment_goes_on_is_told(disk: Path, tiny_set: PolicySet) -> None:
+    told = list[Notice]()
+    with open_plant(disk / "plant.db", tiny_set, on_event=told.append) as plant:
+        with plant.readapt("second", "a new pump"):
+            pass
+        assert said(told) == [("readapted", "stopped"), ("stage", "stopped")]
+        assert "second" in told[0].text and "a new pump" in told[0].text
+        assert plant.notices() == told
+
+
 def test_journals_without_stages_tell_of_the_rest(disk: Path, tiny_set: PolicySet) -> None:
     told = list[Notice]()
     with open_plant(disk / "plant.db", tiny_set, on_event=told.append) as plant:

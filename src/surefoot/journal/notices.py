@@ -28,6 +28,7 @@ _TEXTS: dict[str, Callable[[dict[str, Any]], str]] = {
     "paused": lambda body: str(body["reason"]),
     "resumed": lambda body: "the pause is over",
     "aborted": lambda body: str(body["reason"]),
+    "readapted": lambda body: f"deployment {body['name']!r} goes on after this one: {body['reason']}",
     "degraded": lambda body: f"event {body['event']} cannot be followed: {body['why']}",
     "recovered": lambda body: "the journal is followed again",
 }
