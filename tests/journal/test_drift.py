@@ -72,3 +72,21 @@ def test_journals_from_before_it_run_on_without(disk: Path, tiny_set: PolicySet)
     settings = Settings.recorded(body)
     assert settings.false_alarm_every == 0.0
     DeploymentState(tiny_set, settings).replay(old)
+
+
+@pytest.mark.parametrize("trust", ["data", "cells"])
+def test_a_change_of_outcomes_alone_is_an_alarm_that_replays_and_is_audited(
+    disk: Path, tiny_set: PolicySet, trust: str
+) -> None:
+    own = {"trust": trust, "false_alarm_every": 0.0, "false_change_every": 5000.0, "monitor_delta": 1e-12}
+    with open_plant(disk / "plant.db", tiny_set, **own) as plant:
+        drive(plant, Plant(tiny_set), 160)
+        assert plant.status().state == "running"
+        drive(plant, Plant(tiny_set, cost_factor=0.2), 120)
+        events = list(plant.events())
+        assert plant.verify().ok
+    (alarm,) = (e for e in events if e.kind == "alarm")
+    assert "no longer what they were" in alarm.body["text"]
+    assert "outcomes, beside" in render(events)
+    with open_plant(disk / "plant.db", tiny_set) as plant:
+        assert plant.status().stage == "drifted"

@@ -234,10 +234,13 @@ class Episodes(CellDecisions):
     def _watch(self, groups: list[Group], lost: list[int]) -> None:
         costs = {int(k): row[1:] for group in groups for k, row in zip(group.ids, group.outcomes)}
         costs |= {k: np.zeros(self.limits.size) for k in lost}
-        before, unchanged = self.watch.peak, self.change.peak < 0.0
+        before, unchanged, same = self.watch.peak, self.change.peak < 0.0, self.stationarity.peak < 0.0
         ordered = np.array([costs[k] for k in sorted(costs)]).reshape(len(costs), self.limits.size)
         self.watch.update(ordered)
         self.change.update(ordered)
+        self.stationarity.settle(groups)
+        if same and self.stationarity.peak >= 0.0:
+            self._expect("a policy's outcomes are no longer what they were")
         level = -math.log(self.settings["monitor_delta"])
         if before < level and self.watch.peak >= level:
             self._expect("the real costs reject that every mixture met the limit")

@@ -23,6 +23,7 @@ from surefoot.audit.order import CLOSE, AskOrder, MissingDraws
 from surefoot.audit.posterior import CellPosterior
 from surefoot.audit.rehearsed import RehearsedRun, certified_rung, unsupported
 from surefoot.audit.returns import ReturnBounds
+from surefoot.audit.stationarity import StationarityWatch
 from surefoot.deploy.evidence.mixture import FINAL
 from surefoot.deploy.trust import BOUNDS_SHARE
 from surefoot.deploy.tuning import TUNING
@@ -168,6 +169,7 @@ class Opening:
             self.bounds.select(0, 0)
         self.watch = CostWatch(self.limits, self.ceilings)
         self.change = ChangeWatch(self.limits, self.ceilings, self.settings.get("false_alarm_every", 0.0))
+        self.stationarity = StationarityWatch(self.settings.get("false_change_every", 0.0), self.settings["seed"])
         self.ramp = 0 if self.trust == "data" else self.settings.get("ramp", 0)
         self.safe = SafeCheck(set_, boxes) if self.ramp else None
         self.returns = ReturnBounds(set_) if self.ramp else None

@@ -102,7 +102,9 @@ class Together(Episodes):
         commits.append(commit)
         changed, commit = self.change.foresee(costs)
         commits.append(commit)
-        if max(peak - level, changed) >= -CLOSE:
+        altered, commit = self.stationarity.foresee([group])
+        commits.append(commit)
+        if max(peak - level, changed, altered) >= -CLOSE:
             return 0
         if self.trust != "data":
             passed, wealth = self.wealth.foresee(group, rows, CLOSE)

@@ -168,7 +168,7 @@ class Audit(Together):
         if self.expected_alarm is not None and not recorded:
             self._object(f"an alarm is missing: {self.expected_alarm}")
         if recorded and self.expected_alarm is None:
-            near = max(self.watch.peak - level, self.change.peak) >= -CLOSE or (
+            near = max(self.watch.peak - level, self.change.peak, self.stationarity.peak) >= -CLOSE or (
                 self.safe is not None and self.safe.log_wealth() >= level - CLOSE
             )
             near |= self.run is not None and self.run.surprise > self.run.threshold * (1.0 - CLOSE)

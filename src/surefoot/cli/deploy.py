@@ -110,6 +110,7 @@ def _anchor() -> str | None:
     "--false-alarm-every", type=float,
     help="Mean number of episodes between false alarms that the plant has changed; 0: never look.  [default: 100000]",
 )  # fmt: skip
+@click.option("--false-change-every", type=float, help="The same for any change in returns or costs.  [default: 0]")
 @click.option("--approve", is_flag=True, help="New plans wait for 'surefoot deploy approve'.")
 @click.option(
     "--history", type=click.Path(path_type=Path), multiple=True,

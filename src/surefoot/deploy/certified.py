@@ -54,6 +54,7 @@ from surefoot.deploy.reality import RealityCheck
 from surefoot.deploy.reorder import Released, ReorderBuffer
 from surefoot.deploy.report import Report
 from surefoot.deploy.stages import Stage, Standing, Steadiness, stage_name, stage_of
+from surefoot.deploy.stationarity import CHANGED, StationarityDetector
 from surefoot.deploy.status import AgentEvent, Status, listed
 from surefoot.deploy.tracker import Batch, Episode, EpisodeTracker
 from surefoot.deploy.trust import Knowledge, TrustLevel, data_start, simulated_ceilings, trust_level
@@ -86,6 +87,8 @@ class CertifiedAgent(Stateful):
         monitor_delta: false-alarm probability of the monitor, and again of the comparison with simulation; outside ``delta``.
         false_alarm_every: least mean number of episodes until the detector of a change of costs raises a false alarm, outside ``delta`` too; at
             least 1. 0 switches it off.
+        false_change_every: the same for the detector of any change in what policies return or cost (:mod:`surefoot.deploy.stationarity`). 0, the
+            default, switches it off: it suits plants whose episodes have no seasons.
         rung: under ``rehearsed``, the configuration to be played; by default the one that the policy set's certificate names. Rehearsals give their
             own, and nothing is promised for it.
         ramp: under ``cells`` and ``envelope``, so many episodes of the safe policy are compared with simulation before any other policy gets
@@ -99,6 +102,7 @@ class CertifiedAgent(Stateful):
     CHANGES: ClassVar[tuple[str, ...]] = (
         "_tracker", "_bounds", "_evidence", "_objective", "_monitor", "_buffer", "_bets", "_reality", "_alarm", "_outside", "_stale", "_plan",
         "_planned_bounds", "_changed", "_kappa", "_rehearsed", "_alarm_kind", "_steadiness", "_stage", "_log", "_detector",
+        "_stationarity",
     )  # fmt: skip
 
     def __init__(
@@ -116,6 +120,7 @@ class CertifiedAgent(Stateful):
         losses: Literal["worst", "independent"] = "worst",
         monitor_delta: float = 0.001,
         false_alarm_every: float = FALSE_ALARM_EVERY,
+        false_change_every: float = 0.0,
         ramp: int = RAMP,
         rung: Rung | None = None,
     ) -> None:
@@ -156,6 +161,12 @@ class CertifiedAgent(Stateful):
         )
         self._build(delta, evidence, monitor_delta, ramp)
         self._detector = CostDetector(self._limits, self._ceilings, check_false_alarm_every(false_alarm_every))
+        self._stationarity = StationarityDetector(
+            len(policy_set.policies),
+            1 + criterion.n_constraints,
+            check_false_alarm_every(false_change_every, "false_change_every"),
+            seed,
+        )
         self._losses_independent = losses == "independent"
         self._buffer, self._bets = ReorderBuffer(), FixedBets()
         self._log = LogCheck(("the return", *(f"cost {name}" for name in criterion.cost_names)))
@@ -526,6 +537,7 @@ class CertifiedAgent(Stateful):
         self._weigh(released)
         self._monitor.released(released)
         self._detector.released(released)
+        self._stationarity.released(released)
         self._bets.forget_before(self._buffer.settled)
         self._review()
 
@@ -562,6 +574,8 @@ class CertifiedAgent(Stateful):
             self._raise_alarm("the real costs reject that every deployed mixture met the limit", "monitor")
         if self._detector.rejected:
             self._raise_alarm(DRIFT, "drift")
+        if self._stationarity.changed >= 0:
+            self._raise_alarm(CHANGED.format(policy=self._stationarity.changed), "changed")
         if self._level.weighs_cells:
             self._review_cells()
         verdict = self._reality.review(self._buffer.settled, self._alarm is not None)

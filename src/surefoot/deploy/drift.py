@@ -34,16 +34,16 @@ DRIFT = "recent real costs reject that the deployed mixtures still meet the limi
 """Words of the alarm."""
 
 
-def check_false_alarm_every(value: float) -> float:
+def check_false_alarm_every(value: float, name: str = "false_alarm_every") -> float:
     """c as a number: at least 1, or 0 for no detector.
 
     Raises:
         InvalidInput: another number.
     """
-    found = check_real("false_alarm_every", value, low=0.0)
+    found = check_real(name, value, low=0.0)
     if 0.0 < found < 1.0 or found == math.inf:
         raise InvalidInput(
-            f"false_alarm_every must be a finite number of at least 1 episode, or 0 to switch the detector off, got {found:g}; choose one",
+            f"{name} must be a finite number of at least 1 episode, or 0 to switch the detector off, got {found:g}; choose one",
             code="SF-ARGUMENT-RANGE",
         )
     return found

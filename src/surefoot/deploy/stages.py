@@ -54,6 +54,7 @@ ALARMS: Mapping[str, str] = MappingProxyType(
     {
         "agent": STOPPED,  # a user's agent broke its contract
         "ceiling": STOPPED,  # an episode cost more than was declared possible
+        "changed": DRIFTED,  # a policy's outcomes are no longer what they were
         "drift": DRIFTED,  # recent real costs reject that the mixtures still meet the limit
         "monitor": DRIFTED,  # real costs reject that every mixture met the limit
         "outside": STOPPED,  # every cell is rejected

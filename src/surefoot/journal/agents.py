@@ -31,6 +31,7 @@ from surefoot.deploy.planner import Plan, Program
 from surefoot.deploy.reorder import ReorderBuffer
 from surefoot.deploy.report import OPTIONAL, Report
 from surefoot.deploy.stages import Stage, Standing, stage_of
+from surefoot.deploy.stationarity import CHANGED, StationarityDetector
 from surefoot.deploy.status import Status, listed
 from surefoot.deploy.tracker import Batch, EpisodeTracker
 from surefoot.errors import ConflictError, InvalidInput
@@ -103,7 +104,7 @@ class UncertifiedAgent(Stateful):
 
     CHANGES = (
         "operator", "waiting", "_agent", "_tracker", "_buffer", "_monitor", "_theirs", "_alarm", "_plan", "_stale",
-        "_alarm_kind", "_detector",
+        "_alarm_kind", "_detector", "_stationarity",
     )  # fmt: skip
 
     barred: tuple[int, ...] = ()
@@ -143,6 +144,10 @@ class UncertifiedAgent(Stateful):
             Monitor(criterion.cost_limits, self.ceilings, settings.monitor_delta),
         )
         self._detector = CostDetector(criterion.cost_limits, self.ceilings, settings.false_alarm_every)
+        size = len(policy_set.policies)
+        self._stationarity = StationarityDetector(
+            size, 1 + criterion.n_constraints, settings.false_change_every, settings.seed
+        )
         self._theirs: dict[int, int] = {}
         self._alarm: str | None = None
         self._alarm_kind = ""
@@ -326,10 +331,13 @@ class UncertifiedAgent(Stateful):
         if released:
             self._monitor.released(released)
             self._detector.released(released)
+            self._stationarity.released(released)
             if self._monitor.rejected:
                 self._raise_alarm("the real costs reject that every deployed mixture met the limit", "monitor")
             if self._detector.rejected:
                 self._raise_alarm(DRIFT, "drift")
+            if self._stationarity.changed >= 0:
+                self._raise_alarm(CHANGED.format(policy=self._stationarity.changed), "changed")
 
     def _raise_alarm(self, why: str, kind: str = "agent") -> None:
         if self._alarm is None:

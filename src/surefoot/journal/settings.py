@@ -37,6 +37,7 @@ class SettingOptions(TypedDict, total=False):
     losses: str | None
     monitor_delta: float | None
     false_alarm_every: float | None
+    false_change_every: float | None
     approve: bool | None
     ramp: int | None
     agent: str | None
@@ -59,7 +60,7 @@ class Settings:
     """Arguments of :class:`~surefoot.deploy.certified.CertifiedAgent`, and whether new plans wait for approval.
 
     Attributes:
-        trust, delta, seed, evidence, margin, p_max, delta_coverage, losses, monitor_delta, false_alarm_every, ramp: as in the
+        trust, delta, seed, evidence, margin, p_max, delta_coverage, losses, monitor_delta, false_alarm_every, false_change_every, ramp: as in the
             agent.
         cost_ceilings: I declared ceilings, or ``None``.
         agent: who chooses: ``"certified"``, or what was registered (:func:`~surefoot.journal.agents.register_agent`).
@@ -77,6 +78,7 @@ class Settings:
     losses: str = "worst"
     monitor_delta: float = 0.001
     false_alarm_every: float = FALSE_ALARM_EVERY
+    false_change_every: float = 0.0
     approve: bool = False
     ramp: int = RAMP
     agent: str = CERTIFIED
@@ -84,7 +86,8 @@ class Settings:
     def __post_init__(self) -> None:
         for name in ("delta", "p_max", "delta_coverage", "monitor_delta"):
             object.__setattr__(self, name, check_real(name, getattr(self, name), low=0.0, high=1.0))
-        object.__setattr__(self, "false_alarm_every", check_false_alarm_every(self.false_alarm_every))
+        for name in ("false_alarm_every", "false_change_every"):
+            object.__setattr__(self, name, check_false_alarm_every(getattr(self, name), name))
         if self.margin is not None:
             object.__setattr__(self, "margin", check_real("margin", self.margin))
         if self.cost_ceilings is not None:
@@ -107,7 +110,7 @@ class Settings:
         """The settings of an ``opened`` event; where it names no ramp or detector, as before there was one, there is none."""
         found, names = body.get("settings"), {field.name for field in fields(Settings)}
         if isinstance(found, dict):
-            found = {"ramp": 0, "false_alarm_every": 0.0, "agent": CERTIFIED, **found}
+            found = {"ramp": 0, "false_alarm_every": 0.0, "false_change_every": 0.0, "agent": CERTIFIED, **found}
         if not isinstance(found, dict) or set(found) != names:
             raise JournalError(
                 "event 1 must record the settings, got others; was it written by a later surefoot?",

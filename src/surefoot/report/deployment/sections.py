@@ -357,6 +357,13 @@ def _beside(opened: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
             f"once in {every:,.0f} episodes",
             "a false alarm that the plant has changed, on average at most so often; this costs performance and not safety",
         )
+    every = float(settings.get("false_change_every", 0.0))
+    if every:
+        yield (
+            "outcomes, beside",
+            f"once in {every:,.0f} episodes",
+            "a false alarm that a policy's outcomes have changed, on average at most so often; this costs performance and not safety",
+        )
     if settings.get("ramp") and settings["trust"] != "data":
         yield (
             "simulation, beside",
