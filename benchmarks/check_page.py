@@ -9,6 +9,7 @@ Serves a deployment (a small one of its own, or a copy of the one that --plant n
 * walks through everything that the Tab key reaches, and looks whether each has a visible outline;
 * checks that what is open, focused and being read stays so when sections are replaced, that a hidden page asks nothing, and that a service that has
   gone is told and found again;
+* serves with a token: the page asks for it, refuses another, and remembers it in its tab;
 * refreshes N times while episodes are reported, and compares nodes, listeners and heap after the first tenth and at the end;
 * computes the contrast of all text as it is drawn.
 
@@ -147,8 +148,8 @@ class Browser:
 class Service:
     """The service in a thread; it can be stopped and started again at the same port."""
 
-    def __init__(self, plant: sf.Deployment) -> None:
-        self._plant, self.port = plant, 0
+    def __init__(self, plant: sf.Deployment, token: str | None = None) -> None:
+        self._plant, self._token, self.port = plant, token, 0
         self.start()
 
     def start(self) -> None:
@@ -158,7 +159,7 @@ class Service:
         listening.bind(("127.0.0.1", self.port))
         self.port = listening.getsockname()[1]
         limits = Limits(rate=1e5, burst=10**5)
-        app = make_app(self._plant, limits=limits)
+        app = make_app(self._plant, self._token, limits)
         config = uvicorn.Config(
             app, log_level="error", access_log=False, lifespan="off", http=protocol(limits), timeout_graceful_shutdown=1
         )
@@ -356,6 +357,32 @@ def hidden(browser: Browser) -> Iterator[str]:
     browser.wait(f"{count} > {before}")
 
 
+def asks(browser: Browser, plant: sf.Deployment) -> Iterator[str]:
+    """A service with a token: the page asks for it, refuses another, shows nothing before, and remembers it in its tab."""
+    token = "a-token-of-thirty-two-characters"
+    service = Service(plant, token)
+    address = f"http://127.0.0.1:{service.port}/live"
+    enter = "(text => {{ document.getElementById('token').value = text; document.querySelector('#login button').click(); }})({!r})"
+    try:
+        browser("Page.navigate", url=address)
+        browser.wait("document.getElementById('login')?.hidden === false")
+        if browser.run("document.activeElement.id") != "token" or browser.run(
+            "document.getElementById('main').children.length"
+        ):
+            yield "the form for the token has no focus, or something is shown before"
+        browser.run(enter.format("wrong-token-of-thirty-two-characters"))
+        browser.wait("document.getElementById('why').textContent.includes('does not know')")
+        browser.run(enter.format(token))
+        browser.wait("document.querySelector('#cost')")
+        browser("Page.reload")
+        browser.wait("document.querySelector('#cost')")
+        if browser.run("document.cookie + location.search + location.hash"):
+            yield "the token is in a cookie or in the address"
+    finally:
+        browser("Page.navigate", url="about:blank")
+        service.stop()
+
+
 def measure(browser: Browser) -> dict[str, float]:
     """Nodes, listeners and heap after garbage was collected."""
     browser("HeapProfiler.collectGarbage")
@@ -421,6 +448,9 @@ def main() -> int:
             wrong += stays(browser, tell)
             wrong += gone(browser, service)
             wrong += hidden(browser)
+            wrong += asks(browser, plant)
+            browser("Page.navigate", url=address)
+            browser.wait("document.querySelector('#cost')")
             wrong += growth(browser, tell, given.refreshes)
         finally:
             browser.close()

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from surefoot.report.deployment.measured import BLOCKS, POINTS, Measured, Settled
+from surefoot.report.deployment.measured import BLOCKS, ERROR, POINTS, Measured, Settled
 from surefoot.stats.binomial import clopper_pearson
+from surefoot.stats.running_mean import RunningMeanBounds
 from tests.report.journals import OPENED
 
 LIBRARY = {**OPENED, "policies": 3}
@@ -53,6 +54,46 @@ def test_means_are_those_of_the_reports() -> None:
     assert settled.gain.mean == pytest.approx(5.0 / 4 + 0.5)
     assert settled.gain.low is not None and settled.gain.high is not None
     assert settled.gain.low < 0.0 < settled.gain.mean < settled.gain.high
+
+
+def test_the_gain_is_bounded_at_half_the_error_each() -> None:
+    """Written out: the part that left the safe policy, less its share times the safe policy's own value."""
+    found, rng = measured(), np.random.default_rng(5)
+    draws, reward = rng.choice([0, 2], size=200), 10.0 * rng.random(200)
+    found.asked(0, draws.tolist())
+    found.told(range(200), reward.tolist(), [[1.0]] * 200)
+    off, own = draws != 0, reward[draws == 0]
+    away = RunningMeanBounds([-4.0], [6.0], [0.0])
+    low, high = away.bounds(away.observe(away.start, np.where(off, reward - 4.0, 0.0)[:, None]), 0.025)
+    safe = RunningMeanBounds([0.0], [10.0], [4.0])
+    safe_low, safe_high = safe.bounds(safe.observe(safe.start, own[:, None]), 0.025)
+    gained = now(found).gain
+    assert gained.low == pytest.approx(low[0] - 0.5 * (safe_high[0] - 4.0))
+    assert gained.high == pytest.approx(high[0] - 0.5 * (safe_low[0] - 4.0))
+    whole = RunningMeanBounds([0.0], [10.0], [4.0])
+    ends = whole.bounds(whole.observe(whole.start, reward[:, None]), ERROR)
+    assert (now(found).reward.low, now(found).reward.high) == pytest.approx((ends[0][0], ends[1][0]))
+
+
+def test_a_lost_episode_of_the_safe_policy_does_not_widen_what_left_it() -> None:
+    gains = []
+    for lost in (0, 1):  # a draw of the safe policy, one of another
+        found = measured()
+        found.asked(0, [0, 2] * 50)
+        kept = [k for k in range(100) if k != lost]
+        found.told(kept, [5.0] * 99, [[1.0]] * 99)
+        found.lost([lost])
+        gains.append(now(found).gain)
+    assert gains[0].high is not None and gains[1].high is not None
+    assert gains[0].high != pytest.approx(gains[1].high)
+    away = RunningMeanBounds([-4.0], [6.0], [0.0])
+    state = away.observe(away.start, np.array([0.0] * 49 + [1.0] * 50)[:, None])
+    safe = RunningMeanBounds([0.0], [10.0], [4.0])
+    (safe_low, _), (_, high) = (
+        safe.bounds(safe.observe(safe.start, np.full((49, 1), 5.0)), 0.025, missing=1),
+        away.bounds(state, 0.025),
+    )
+    assert gains[0].high == pytest.approx(0.99 * high[0] - 0.5 * (safe_low[0] - 4.0))
 
 
 def test_logged_episodes_count_for_the_safe_policy_alone() -> None:

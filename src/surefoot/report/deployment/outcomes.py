@@ -228,10 +228,11 @@ def coming(
 ) -> Iterator[tuple[str, str]]:
     """(term, sentence) pairs."""
     said = {} if status is None else status
-    stage = model.stage or ({"stage": said["stage"], "text": said.get("stage_text")} if said.get("stage") else {})
+    # The status is as of now, the journal's text as of the last change.
+    stage = {"stage": said["stage"], "text": said.get("stage_text")} if said.get("stage") else model.stage
     if stage:
         about = f": {stage['text']}" if stage.get("text") else ""
-        until = str(stage.get("until") or said.get("stage_until") or "")
+        until = str(said.get("stage_until") or stage.get("until") or "")
         yield (
             "Stage",
             f"{stage['stage']}{about}."
