@@ -205,3 +205,56 @@ def test_a_journal_keeps_costs_as_reported_and_its_audit_agrees(trained: sf.Poli
 def test_methods_for_means_refuse_functionals(trained: sf.PolicySet) -> None:
     with refused("SF-ARGUMENT-COMBINATION", "Safe-PCE"):
         sf.SafePCE(trained, episodes=100, delta=0.1, seed=0)
+
+
+def test_a_simulated_family_under_other_limits() -> None:
+    from surefoot.gym import with_limits
+    from surefoot.policyset.schema import EpisodeBounds
+
+    base = toys.coins(bounds=EpisodeBounds(0.0, 3.4, (3.439,)))
+    found = with_limits(base, [sf.Exceeds(1.5, at_most=0.5), sf.CVaR(0.25, at_most=5.0)], policy=constants()[2])
+    chance, worst = found.criterion.functionals
+    costs = np.concatenate([rollout(base, [0.5], constants()[2:], episodes=2000, seed=4)[0].costs])
+    assert 0.0 < worst.threshold < 4.0 and np.mean(costs <= worst.threshold) >= 0.7
+    assert found.episode_bounds.cost_ceilings == (1.0, worst.of(np.array(3.439)))
+    assert found.criterion.signal_names == base.criterion.cost_names and "above 1.5" in found.name
+    (seen,) = rollout(found, [0.5], constants()[2:], episodes=300, seed=4)
+    np.testing.assert_allclose(seen.costs, found.criterion.measure(costs[:300]))
+    with refused("SF-ARGUMENT-MISSING", "policy"):
+        with_limits(base, [sf.CVaR(0.1, at_most=9.0)])
+    with refused("SF-ARGUMENT-COMBINATION", "cost_limits"):
+        with_limits(found, [chance])
+    with refused("SF-ARGUMENT-EMPTY", "limits"):
+        with_limits(base, [1.0])
+
+
+def test_a_page_measures_what_is_limited(trained: sf.PolicySet, tmp_path: Path) -> None:
+    """With or without the policy set: the journal says what is limited."""
+    from surefoot.report.deployment.measured import Measured
+
+    with sf.Deployment.open(f"sqlite:///{tmp_path}/page.db", trained, trust="data", seed=1) as plant:
+        reports = episodes_of(coins(), plant.ask(30), 5)
+        for report in reports:
+            report.tell(plant)
+        events = list(plant.events())
+    seen = trained.criterion.measure(np.array([r.costs for r in reports]))
+    for known in (trained, None):
+        page = Measured(events[0].body, known)
+        page.planned({0: 1.0}, [0.5, 5.0])
+        page.asked(0, [0] * 30)
+        page.told([r.id for r in reports], [r.reward for r in reports], [r.costs.tolist() for r in reports])
+        now = page.now()
+        assert now is not None
+        found = page.about([now])[0].costs
+        assert [c.mean for c in found] == pytest.approx(seen.mean(axis=0).tolist())
+    with pytest.raises(ValueError, match="cost"):
+        page.told([0], [1.0], [[]])
+    assert criterion_data(events[0].body) == tuple(LIMITS)
+    with refused("SF-ARGUMENT-CHOICE", "functionals"):
+        criterion_data({"functionals": [{"kind": "worst"}]})
+
+
+def criterion_data(body: dict[str, Any]) -> Any:
+    from surefoot.criterion import functionals_of
+
+    return functionals_of(body["functionals"])

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from surefoot.cmdp import (
         Simulator,
         TabularCMDP,
+        augment,
         ceilings,
         distance,
         evaluate,
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
         simulate,
         state_values,
     )
-    from surefoot.criterion import Criterion, CVaR, Exceeds, Mean
+    from surefoot.criterion import Criterion, CVaR, Exceeds, Mean, fit_thresholds
     from surefoot.deploy import PCE, Agent, Batch, CertifiedAgent, Episode, FixedAgent, SafePCE
     from surefoot.deploy.history import History
     from surefoot.deploy.history_files import read_history
@@ -59,14 +60,14 @@ if TYPE_CHECKING:
     from surefoot.policyset import PolicySet
     from surefoot.protocol import Protocol
     from surefoot.rehearsal import Rehearsal, rehearse
-    from surefoot.solvers import Solution, certify, solve
+    from surefoot.solvers import Solution, certify, solve, solve_over_policies
     from surefoot.training import learn_belief, train
 
 _HOMES = {
     "surefoot.cmdp": (
-        "Simulator", "TabularCMDP", "ceilings", "distance", "evaluate", "evaluate_many", "occupancy", "simulate", "state_values",
+        "Simulator", "TabularCMDP", "augment", "ceilings", "distance", "evaluate", "evaluate_many", "occupancy", "simulate", "state_values",
     ),
-    "surefoot.criterion": ("CVaR", "Criterion", "Exceeds", "Mean"),
+    "surefoot.criterion": ("CVaR", "Criterion", "Exceeds", "Mean", "fit_thresholds"),
     "surefoot.deploy": ("Agent", "Batch", "CertifiedAgent", "Episode", "FixedAgent", "PCE", "SafePCE"),
     "surefoot.deploy.history": ("History",),
     "surefoot.deploy.history_files": ("read_history",),
@@ -80,7 +81,7 @@ _HOMES = {
     "surefoot.policyset": ("PolicySet",),
     "surefoot.protocol": ("Protocol",),
     "surefoot.rehearsal": ("Rehearsal", "rehearse"),
-    "surefoot.solvers": ("Solution", "certify", "solve"),
+    "surefoot.solvers": ("Solution", "certify", "solve", "solve_over_policies"),
     "surefoot.training": ("learn_belief", "train"),
 }  # fmt: skip
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
@@ -129,12 +130,14 @@ __all__ = [
     "TabularPolicy",
     "Webhook",
     "__version__",
+    "augment",
     "ceilings",
     "certify",
     "distance",
     "evaluate",
     "evaluate_many",
     "experiments",
+    "fit_thresholds",
     "gym",
     "learn_belief",
     "occupancy",
@@ -143,6 +146,7 @@ __all__ = [
     "report",
     "simulate",
     "solve",
+    "solve_over_policies",
     "state_values",
     "stats",
     "tasks",

@@ -26,7 +26,7 @@ Letters: I limits, K costs that a plant reports (K = I where all limits are on m
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -34,9 +34,24 @@ import numpy as np
 from surefoot.arrays import FloatArray, ReadOnly, as_floats, check_integer, check_real, entry, first_where, freeze
 from surefoot.errors import InvalidInput
 
-__all__ = ["CVaR", "Criterion", "Exceeds", "Functional", "Mean", "functional_bounds"]
+__all__ = [
+    "CVaR",
+    "Criterion",
+    "Exceeds",
+    "Functional",
+    "Mean",
+    "check_signals",
+    "fit_thresholds",
+    "functional_bounds",
+    "functionals_of",
+    "measure",
+    "parse_limits",
+    "plain_functionals",
+]
 
 LARGEST = float(np.finfo(float).max)
+BELOW = 0.8
+"""A threshold of a CVaR is taken at most at this share of its limit: at the limit itself nothing is left to keep it by."""
 
 
 @runtime_checkable
@@ -192,6 +207,40 @@ def _signal(value: Any) -> int:
     return check_integer("signal", value, low=0)
 
 
+def measure(functionals: Sequence[Functional], costs: FloatArray) -> FloatArray:
+    """(n, I) values of functionals of the costs (n, K)."""
+    return np.stack([f.of(costs[..., f.signal]) for f in functionals], axis=-1)
+
+
+def fit_thresholds(functionals: Sequence[Functional], costs: Any) -> tuple[Functional, ...]:
+    """The same functionals, with the threshold of every CVaR that has none at the ``1 - level`` quantile of its cost.
+
+    Any threshold is valid, whatever it was taken from, as long as it is fixed before the real task is met; this one makes what is limited close to
+    the CVaR of policies that cost about as much as these.
+
+    Args:
+        functionals: I of them.
+        costs: (n, K) of simulated episodes of the policy one runs today, over tasks of the family.
+    """
+    given = as_floats("costs", costs, (None, None))
+    found: list[Functional] = []
+    for f in functionals:
+        if isinstance(f, CVaR) and f.threshold is None:
+            quantile = float(np.quantile(given[:, _of(f, given.shape[1])], 1.0 - f.level, method="higher"))
+            f = replace(f, threshold=min(max(quantile, 0.0), BELOW * f.at_most))
+        found.append(f)
+    return tuple(found)
+
+
+def _of(functional: Functional, n_costs: int) -> int:
+    if functional.signal >= n_costs:
+        raise InvalidInput(
+            f"signal of {functional} must be in 0..{n_costs - 1}, got {functional.signal}; count costs from 0",
+            code="SF-ARGUMENT-RANGE",
+        )
+    return functional.signal
+
+
 def functional_bounds(functionals: Sequence[Functional], ceilings: FloatArray) -> FloatArray:
     """(I,) largest values that functionals take where the K costs are at most ``ceilings``; they do not decrease."""
     return np.array([float(f.of(ceilings[f.signal])) for f in functionals], dtype=np.float64)
@@ -233,9 +282,9 @@ class Criterion(ReadOnly):
             "discount",
             check_real("discount", self.discount, low=0.0, high=1.0, open_low=True, open_high=self.horizon is None),
         )
-        functionals, limits = _limits(self.cost_limits, self.functionals)
+        functionals, limits = parse_limits(self.cost_limits, self.functionals)
         bounds = as_floats("cost_bounds", self.cost_bounds, (None,) if functionals else (limits.size,))
-        _check_signals(functionals, bounds.size)
+        check_signals(functionals, bounds.size)
         for name, array, strict in (("cost_limits", limits, False), ("cost_bounds", bounds, True)):
             bad = array <= 0.0 if strict else array < 0.0
             if bad.any():
@@ -304,6 +353,13 @@ class Criterion(ReadOnly):
         return freeze(self.cost_ceilings / self.effective_horizon) if self.functionals else self.cost_bounds
 
     @property
+    def flat(self) -> Criterion:
+        """The same limits and ceilings as limits on means, as if a plant reported what is limited: for outcomes that are drawn, not simulated."""
+        return Criterion(
+            self.discount, self.cost_limits, self.reward_bounds, self.cost_scales, self.horizon, self.cost_names
+        )
+
+    @property
     def limit_texts(self) -> tuple[str, ...]:
         """I limits in words."""
         if self.functionals:
@@ -313,9 +369,7 @@ class Criterion(ReadOnly):
     def measure(self, costs: Any) -> FloatArray:
         """(n, I) what is limited, from the costs (n, K) that a plant reported: the one place where functionals are applied."""
         given: FloatArray = np.asarray(costs, dtype=np.float64)
-        if not self.functionals:
-            return given
-        return np.stack([f.of(given[..., f.signal]) for f in self.functionals], axis=-1)
+        return measure(self.functionals, given) if self.functionals else given
 
     def means_only(self, who: str) -> Criterion:
         """Itself, for methods that know limits on means alone.
@@ -325,7 +379,7 @@ class Criterion(ReadOnly):
         """
         if self.functionals:
             raise InvalidInput(
-                f"cost_limits must be on means for {who}, got {'; '.join(self.limit_texts)}; use the certified agent, or limit means",
+                f"cost_limits must be on means for {who}, got {'; '.join(self.limit_texts)}; leave it out, or limit means",
                 code="SF-ARGUMENT-COMBINATION",
             )
         return self
@@ -348,7 +402,36 @@ class Criterion(ReadOnly):
         }
 
 
-def _limits(given: Any, functionals: Sequence[Any]) -> tuple[tuple[Functional, ...], FloatArray]:
+KINDS: dict[str, type[Mean | Exceeds | CVaR]] = {"mean": Mean, "exceeds": Exceeds, "cvar": CVaR}
+
+
+def plain_functionals(functionals: Sequence[Any]) -> list[dict[str, Any]]:
+    """Functionals as plain values, for journals; those of other kinds have a name only."""
+    names = {cls: name for name, cls in KINDS.items()}
+    return [
+        {"kind": names[type(f)], **{field.name: getattr(f, field.name) for field in fields(f)}}
+        if type(f) in names
+        else {"kind": type(f).__name__}
+        for f in functionals
+    ]
+
+
+def functionals_of(data: Any) -> tuple[Functional, ...]:
+    """What :func:`plain_functionals` wrote.
+
+    Raises:
+        InvalidInput: others.
+    """
+    try:
+        return tuple(KINDS[item["kind"]](**{k: v for k, v in item.items() if k != "kind"}) for item in data)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise InvalidInput(
+            f"functionals must be a list of {', '.join(KINDS)} with their numbers, got {ascii(data)[:80]}; upgrade surefoot",
+            code="SF-ARGUMENT-CHOICE",
+        ) from error
+
+
+def parse_limits(given: Any, functionals: Sequence[Any]) -> tuple[tuple[Functional, ...], FloatArray]:
     """Functionals, none where all limits are numbers, and limits (I,)."""
     items = list(given) if isinstance(given, list | tuple) else None
     if items is not None and any(isinstance(item, Functional) for item in items):
@@ -374,7 +457,12 @@ def _limits(given: Any, functionals: Sequence[Any]) -> tuple[tuple[Functional, .
     return tuple(functionals), limits
 
 
-def _check_signals(functionals: tuple[Functional, ...], n_costs: int) -> None:
+def check_signals(functionals: Sequence[Functional], n_costs: int) -> None:
+    """Every functional is of one of the costs, and fixed.
+
+    Raises:
+        InvalidInput: it is not.
+    """
     for k, f in enumerate(functionals):
         if f.signal >= n_costs:
             raise InvalidInput(

@@ -21,7 +21,8 @@ class Protocol:
         batch: episodes that are asked at once.
         delay: how many further episodes are asked before an episode is told: one number, or pairs ``(episodes, probability)``.
         lost: share of the reports that never come, whatever happened in the episode.
-        lost_if_costly: ``(threshold, probability)``: an episode whose first cost is above the threshold is lost with this probability besides.
+        lost_if_costly: ``(threshold, probability)``: an episode in which what the first limit is on is above the threshold is lost with
+            this probability besides.
         history: logged episodes of the safe policy on the plant, told before the first ask.
         exposure: most weight that is ever off the safe policy.
 

@@ -11,18 +11,20 @@ Letters: S states, A actions, I constraints, J policies.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from surefoot.arrays import FloatArray, IntArray
 from surefoot.blas import solve_systems
+from surefoot.cmdp.functionals import functional_values
 from surefoot.cmdp.model import DENSE_STATES, TabularCMDP
+from surefoot.criterion import Mean, functional_bounds
 from surefoot.errors import InvalidInput
 from surefoot.policy import as_tables
 
 __all__ = [
-    "Ceilings", "Values", "ceilings", "distance", "evaluate", "evaluate_many", "occupancy", "outcome_variances", "state_values",
+    "Ceilings", "Values", "ceilings", "distance", "evaluate", "evaluate_many", "occupancy", "outcome_variances", "state_bounds", "state_values",
 ]  # fmt: skip
 
 BATCH_BYTES = 2**27
@@ -73,12 +75,44 @@ def evaluate_many(cmdp: TabularCMDP, policies: Any) -> FloatArray:
 
 
 def state_values(cmdp: TabularCMDP, policies: Any) -> FloatArray:
-    """(J, 1+I, S) exact returns and costs from every initial state.
+    """(J, 1+I, S) exact returns and costs from every initial state; of functionals an upper bound, see :func:`state_bounds`.
 
     Raises:
         InvalidInput: the policies do not fit the CMDP.
     """
     tables = as_tables("policy", policies, cmdp.n_states, cmdp.n_actions)
+    values = _signal_values(cmdp, tables)
+    return _limited(cmdp, tables, values, "upper") if cmdp.functionals else values
+
+
+def state_bounds(cmdp: TabularCMDP, policies: Any) -> tuple[FloatArray, FloatArray]:
+    """Lower and upper bounds (J, 1+I, S) on the returns and costs from every initial state.
+
+    They are the exact values except for ``Exceeds`` and ``CVaR``, whose bounds tend to the truth as the CMDP's ``grid`` is refined.
+
+    Raises:
+        InvalidInput: the policies do not fit the CMDP.
+    """
+    tables = as_tables("policy", policies, cmdp.n_states, cmdp.n_actions)
+    values = _signal_values(cmdp, tables)
+    if not cmdp.functionals:
+        return values, values
+    return _limited(cmdp, tables, values, "lower"), _limited(cmdp, tables, values, "upper")
+
+
+def _limited(cmdp: TabularCMDP, tables: FloatArray, values: FloatArray, side: Literal["lower", "upper"]) -> FloatArray:
+    """(J, 1+I, S) bounds on what is limited, from the exact values (J, 1+K, S) of reward and costs."""
+    columns = [values[:, 0]]
+    for f in cmdp.functionals:
+        means = values[:, 1 + f.signal]
+        columns.append(
+            means if isinstance(f, Mean) else functional_values(cmdp, tables, f, means, side=side, grid=cmdp.grid)
+        )
+    return np.stack(columns, axis=1)
+
+
+def _signal_values(cmdp: TabularCMDP, tables: FloatArray) -> FloatArray:
+    """(J, 1+K, S) exact means of reward and costs from every initial state."""
     rewards = np.einsum("jsa,fsa->jfs", tables, cmdp.signals)
     if cmdp.n_states > DENSE_STATES:
         pairs = zip(tables, rewards)
@@ -93,7 +127,8 @@ def state_values(cmdp: TabularCMDP, policies: Any) -> FloatArray:
 
 
 def outcome_variances(cmdp: TabularCMDP, policies: Any) -> FloatArray:
-    """(J, 1+I) variances of an episode's discounted return and costs under J policies, start state included (Sobel 1982).
+    """(J, 1+K) variances of an episode's discounted return and costs under J policies, start state included (Sobel 1982); of the costs themselves,
+    whatever is limited of them.
 
     With ``V`` the values, the second moment of what is still to come satisfies
     ``M(s) = sum_a pi(a|s) [f(s,a)^2 + 2 gamma f(s,a) sum_s' P V + gamma^2 sum_s' P M]``.
@@ -103,7 +138,7 @@ def outcome_variances(cmdp: TabularCMDP, policies: Any) -> FloatArray:
         InvalidInput: the policies do not fit the CMDP.
     """
     tables = as_tables("policy", policies, cmdp.n_states, cmdp.n_actions)
-    values = state_values(cmdp, tables)
+    values = _signal_values(cmdp, tables)
     ahead = np.einsum("sat,jft->jfsa", cmdp.dense, values)
     step = cmdp.signals**2 + 2.0 * cmdp.discount * cmdp.signals * ahead
     right = np.einsum("jsa,jfsa->jfs", tables, step)
@@ -151,7 +186,7 @@ class Ceilings:
 
     Attributes:
         return_lower, return_upper: of the discounted return.
-        costs: (I,) largest discounted costs.
+        costs: (I,) largest discounted costs, or functionals of them.
     """
 
     return_lower: float
@@ -175,7 +210,10 @@ def ceilings(cmdp: TabularCMDP, policies: Any = None) -> Ceilings:
     upper = _largest_path(cmdp, cmdp.rewards, allowed)
     lower = -_largest_path(cmdp, -cmdp.rewards, allowed)
     costs = [_largest_path(cmdp, cost, allowed) for cost in cmdp.costs]
-    return Ceilings(return_lower=lower, return_upper=upper, costs=np.asarray(costs, dtype=np.float64))
+    most = np.asarray(costs, dtype=np.float64)
+    if cmdp.functionals:
+        most = functional_bounds(cmdp.functionals, most)
+    return Ceilings(return_lower=lower, return_upper=upper, costs=most)
 
 
 def _largest_path(cmdp: TabularCMDP, signal: FloatArray, allowed: np.ndarray[Any, np.dtype[np.bool_]]) -> float:
@@ -216,7 +254,7 @@ def distance(first: TabularCMDP, second: TabularCMDP) -> float:
     Raises:
         InvalidInput: the two CMDPs differ in shape or discount.
     """
-    shapes = [(m.n_states, m.n_actions, m.n_constraints, m.discount) for m in (first, second)]
+    shapes = [(m.n_states, m.n_actions, m.n_costs, m.discount) for m in (first, second)]
     if shapes[0] != shapes[1]:
         raise InvalidInput(
             f"the CMDPs must share S, A, I and discount, got {shapes[0]} and {shapes[1]}; compare like with like",
@@ -224,7 +262,7 @@ def distance(first: TabularCMDP, second: TabularCMDP) -> float:
         )
     return max(
         float(np.abs(first.rewards - second.rewards).max()),
-        float(np.abs(first.costs - second.costs).max()) if first.n_constraints else 0.0,
+        float(np.abs(first.costs - second.costs).max()) if first.n_costs else 0.0,
         0.5 * float(np.abs(first.start - second.start).sum()),
         _kernel_distance(first, second),
     )

@@ -2,13 +2,15 @@
 
 A CMDP is ``(S, A, P, r, c, rho, gamma, d)``: from state ``s`` action ``a`` earns ``r(s,a)``, costs ``c_i(s,a) >= 0`` and
 moves to ``s'`` with probability ``P(s'|s,a)``. A policy is feasible when its expected discounted episode costs satisfy
-``V_c(pi) <= d`` for every constraint.
+``V_c(pi) <= d`` for every constraint. Where a limit is on a functional of an episode's cost (:mod:`surefoot.criterion`), its mean takes the place of
+``V_c`` in everything that is said of values, and the costs ``c`` remain what an episode reports.
 
-Letters: S states, A actions, I constraints, E stored transition probabilities.
+Letters: S states, A actions, I constraints, K costs, E stored transition probabilities.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -21,17 +23,20 @@ from surefoot.arrays import (
     IntArray,
     ReadOnly,
     as_floats,
+    check_integer,
     check_probabilities,
     check_real,
     entry,
     first_where,
     freeze,
 )
-from surefoot.criterion import Criterion
+from surefoot.criterion import Criterion, CVaR, Exceeds, Functional, Mean, check_signals, measure, parse_limits
 from surefoot.errors import InvalidInput
 
 __all__ = ["TabularCMDP"]
 
+GRID = 200
+"""Default cells of the grid on which functionals are evaluated."""
 DENSE_STATES = 1000
 """Up to this many states linear systems are solved densely; above, by sparse factorisation."""
 
@@ -43,10 +48,13 @@ class TabularCMDP(ReadOnly):
     Args (all arrays are copied and made read-only):
         transitions: (S, A, S) probabilities, or a scipy sparse matrix (S*A, S) whose row ``s*A + a`` is ``P(.|s,a)``.
         rewards: (S, A) reward per step.
-        costs: (I, S, A) costs per step, >= 0.
-        cost_limits: (I,) limits on the expected discounted cost of an episode, >= 0.
+        costs: (K, S, A) costs per step, >= 0; K = I where all limits are on means.
+        cost_limits: (I,) limits on the expected discounted cost of an episode, >= 0; or a list with functionals of it
+            (:class:`~surefoot.criterion.Exceeds`, :class:`~surefoot.criterion.CVaR`, :class:`~surefoot.criterion.Mean`).
         start: (S,) start distribution.
         discount: in (0, 1).
+        functionals: I, as given in ``cost_limits``; empty where all limits are on means.
+        grid: cells on which accumulated costs are held where functionals are evaluated (:mod:`surefoot.cmdp.functionals`).
 
     After construction ``transitions`` is replaced by compressed rows: ``row_start`` (S*A+1,), ``successors`` (E,) and
     ``probabilities`` (E,); :attr:`dense` gives the (S, A, S) array back.
@@ -61,6 +69,8 @@ class TabularCMDP(ReadOnly):
     cost_limits: FloatArray
     start: FloatArray
     discount: float
+    functionals: tuple[Any, ...] = ()
+    grid: int = GRID
 
     def __post_init__(self) -> None:
         rewards = as_floats("rewards", self.rewards, (None, None))
@@ -70,8 +80,14 @@ class TabularCMDP(ReadOnly):
                 f"rewards must have at least one state and one action, got {rewards.shape}; add some",
                 code="SF-ARGUMENT-EMPTY",
             )
-        limits = as_floats("cost_limits", self.cost_limits, (None,))
-        costs = _costs(self.costs, self.transitions, rewards, limits)
+        functionals, limits = parse_limits(self.cost_limits, self.functionals)
+        object.__setattr__(self, "functionals", _evaluable(functionals))
+        object.__setattr__(self, "grid", check_integer("grid", self.grid, low=2))
+        if functionals:
+            costs = as_floats("costs", self.costs, (None, *rewards.shape))
+            check_signals(functionals, len(costs))
+        else:
+            costs = _costs(self.costs, self.transitions, rewards, limits)
         for name, array in (("costs", costs), ("cost_limits", limits)):
             _check_nonnegative(name, array)
         start = check_probabilities("start", as_floats("start", self.start, (n_states,)))
@@ -97,6 +113,15 @@ class TabularCMDP(ReadOnly):
     def n_constraints(self) -> int:
         """I."""
         return int(self.cost_limits.size)
+
+    @property
+    def n_costs(self) -> int:
+        """K: how many costs an episode reports."""
+        return int(self.costs.shape[0])
+
+    def measure(self, costs: FloatArray) -> FloatArray:
+        """(n, I) what is limited, from the costs (n, K) of episodes."""
+        return measure(self.functionals, costs) if self.functionals else costs
 
     @property
     def row_start(self) -> IntArray:
@@ -127,19 +152,20 @@ class TabularCMDP(ReadOnly):
 
     @property
     def signals(self) -> FloatArray:
-        """(1+I, S, A) reward and costs stacked: the signals that an episode accumulates."""
+        """(1+K, S, A) reward and costs stacked: the signals that an episode accumulates."""
         return np.concatenate([self.rewards[None], self.costs])
 
     @property
     def criterion(self) -> Criterion:
         """The criterion with ranges read off this model's own rewards and costs."""
         low, high = float(self.rewards.min()), float(self.rewards.max())
-        bounds = self.costs.max(axis=(1, 2)) if self.n_constraints else np.zeros(0)
+        bounds = self.costs.max(axis=(1, 2)) if self.n_costs else np.zeros(0)
         return Criterion(
             discount=self.discount,
             cost_limits=self.cost_limits,
             reward_bounds=(low, high if high > low else low + 1.0),
             cost_bounds=np.where(bounds > 0.0, bounds, 1.0),
+            functionals=self.functionals,
         )
 
     def with_limits(self, cost_limits: Any) -> TabularCMDP:
@@ -148,6 +174,23 @@ class TabularCMDP(ReadOnly):
         _check_nonnegative("cost_limits", limits)
         return self._twin(cost_limits=limits)
 
+    def with_functionals(self, functionals: Sequence[Functional], grid: int | None = None) -> TabularCMDP:
+        """The same dynamics and costs, other limits: one per functional.
+
+        Raises:
+            InvalidInput: one of them is of a cost that there is not, or is none that can be evaluated.
+        """
+        given, limits = parse_limits(list(functionals), ())
+        check_signals(given, self.n_costs)
+        size = self.grid if grid is None else check_integer("grid", grid, low=2)
+        return self._twin(cost_limits=limits, functionals=_evaluable(given), grid=size)
+
+    def with_means(self, cost_limits: Any) -> TabularCMDP:
+        """The same dynamics and costs, with limits (K,) on the means of the costs instead of all others."""
+        limits = as_floats("cost_limits", cost_limits, (self.n_costs,))
+        _check_nonnegative("cost_limits", limits)
+        return self._twin(cost_limits=limits, functionals=())
+
     def with_reward_only(self, rewards: Any) -> TabularCMDP:
         """The same dynamics with another reward (S, A) and no constraints."""
         shape = (self.n_states, self.n_actions)
@@ -155,14 +198,25 @@ class TabularCMDP(ReadOnly):
             rewards=as_floats("rewards", rewards, shape),
             costs=freeze(np.zeros((0, *shape))),
             cost_limits=freeze(np.zeros(0)),
+            functionals=(),
         )
 
-    def _twin(self, **changes: FloatArray) -> TabularCMDP:
+    def _twin(self, **changes: Any) -> TabularCMDP:
         # Everything else is validated and frozen already, and cached with it: share it instead of checking E probabilities again.
         twin = object.__new__(TabularCMDP)
         twin.__dict__.update(self.__dict__)
         twin.__dict__.update(changes)
         return twin
+
+
+def _evaluable(functionals: tuple[Functional, ...]) -> tuple[Functional, ...]:
+    for k, f in enumerate(functionals):
+        if not isinstance(f, Mean | Exceeds | CVaR):
+            raise InvalidInput(
+                f"cost_limits[{k}] must be Mean, Exceeds or CVaR, whose exact values are known, got {type(f).__name__}; simulate the task instead",
+                code="SF-ARGUMENT-TYPE",
+            )
+    return functionals
 
 
 def _costs(costs: Any, transitions: Any, rewards: FloatArray, limits: FloatArray) -> FloatArray:

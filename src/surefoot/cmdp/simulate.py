@@ -16,7 +16,7 @@ threads, on the size of the batch or on what ran before.
 On request every visit of a pair is credited with what followed it, which is all that score-function gradients and every-visit
 Monte-Carlo estimates need: see :class:`Visits`. That is a branch of the kernel decided at compile time.
 
-Letters: S states, A actions, I constraints, F = 1 + I signals, J policies, E stored transition probabilities.
+Letters: S states, A actions, I constraints, K costs, F = 1 + K signals, J policies, E stored transition probabilities.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ class Episodes:
 
     Attributes:
         returns: (n,) discounted returns.
-        costs: (n, I) discounted costs.
+        costs: (n, K) discounted costs, as a plant reports them: functionals are not applied (:meth:`TabularCMDP.measure`).
         initial_states: (n,).
         policy_index: (n,).
         tail: (1+I,) largest absolute amount that cutting an episode can hide in each signal; 0 where none was cut.
@@ -126,7 +126,7 @@ class Simulator:
         tables = as_tables("policies", policies, cmdp.n_states, cmdp.n_actions)
         self.n_policies = len(tables)
         self._policies = np.ascontiguousarray(tables)
-        signals = np.ascontiguousarray(cmdp.signals.reshape(1 + cmdp.n_constraints, -1).T)
+        signals = np.ascontiguousarray(cmdp.signals.reshape(1 + cmdp.n_costs, -1).T)
         self._tables = _build_tables(
             tables, cmdp.row_start, cmdp.successors, cmdp.probabilities, signals, cmdp.n_actions
         )
@@ -171,7 +171,7 @@ class Simulator:
         states = np.full(n, -1, dtype=np.int64) if fixed is None else fixed.copy()
         group = np.zeros(0, dtype=np.int64) if groups is None else _indices("groups", groups, None, n)
         n_groups = 0 if groups is None else int(group.max(initial=-1)) + 1
-        sums = np.empty((n, 1 + self.cmdp.n_constraints))
+        sums = np.empty((n, 1 + self.cmdp.n_costs))
         work = min(check_integer("threads", threads, low=1), max(1, n // THREAD_EPISODES))
         # Sums of visits are rounded: in blocks of their own they do not depend on the number of threads.
         blocks = max(1, -(-n // THREAD_EPISODES)) if visits else work
@@ -208,10 +208,10 @@ class Simulator:
     def block(
         self, policy_index: IntArray, *, seed: int, first_episode: int, groups: IntArray | None, n_groups: int
     ) -> tuple[FloatArray, IntArray, IntArray]:
-        """Outcomes (n, 1+I), initial states (n,) and transition counts (G, E) as :meth:`run` gives them; arguments are not checked again."""
+        """Outcomes (n, 1+K), initial states (n,) and transition counts (G, E) as :meth:`run` gives them; arguments are not checked again."""
         n = policy_index.size
         states = np.full(n, -1, dtype=np.int64)
-        sums = np.empty((n, 1 + self.cmdp.n_constraints))
+        sums = np.empty((n, 1 + self.cmdp.n_costs))
         counts = np.zeros((0 if groups is None else n_groups, self.cmdp.successors.size), dtype=np.int64)
         _rollout(
             *self._tables, *self._start, self.cmdp.discount, self.horizon, np.uint64(seed), np.uint64(first_episode), policy_index, states,
@@ -223,7 +223,7 @@ class Simulator:
         """Sums for the kernel to add to."""
         shape = (self.cmdp.n_states, self.cmdp.n_actions)
         zeros = np.zeros(shape)
-        return Visits(episodes, np.zeros(shape, dtype=np.int64), zeros, np.zeros((1 + self.cmdp.n_constraints, *shape)))
+        return Visits(episodes, np.zeros(shape, dtype=np.int64), zeros, np.zeros((1 + self.cmdp.n_costs, *shape)))
 
     def _trail(self, seen: Visits | None) -> Any:
         """What the kernel needs to credit visits, or ``None``: a type of its own, so that the branch costs nothing."""

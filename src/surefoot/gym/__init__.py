@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from surefoot.gym.check import FamilyCheck, check_family
     from surefoot.gym.episode import EpisodeReport, run_episode
     from surefoot.gym.family import GymFamily, Signal
+    from surefoot.gym.limits import with_limits
     from surefoot.gym.pipeline import FunctionPolicy, forecast_training, train_simulated
     from surefoot.gym.play import EpisodeCache, Trace, evaluate_policy, play_gym
     from surefoot.gym.rollout import Rollouts
@@ -30,6 +31,7 @@ _HOMES = {
     "surefoot.gym.check": ("FamilyCheck", "check_family"),
     "surefoot.gym.episode": ("EpisodeReport", "run_episode"),
     "surefoot.gym.family": ("GymFamily", "Signal"),
+    "surefoot.gym.limits": ("with_limits",),
     "surefoot.gym.pipeline": ("FunctionPolicy", "forecast_training", "train_simulated"),
     "surefoot.gym.play": ("EpisodeCache", "Trace", "evaluate_policy", "play_gym"),
     "surefoot.gym.rollout": ("Rollouts",),
@@ -64,6 +66,7 @@ __all__ = [
     "tabular_env",
     "tabular_family",
     "train_simulated",
+    "with_limits",
 ]
 
 

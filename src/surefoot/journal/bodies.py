@@ -12,6 +12,7 @@ import numpy as np
 
 from surefoot.arrays import FloatArray
 from surefoot.assumptions import ASSUMES
+from surefoot.criterion import plain_functionals
 from surefoot.deploy.belief.rehearsed import Rung
 from surefoot.deploy.comparison import LEVEL
 from surefoot.deploy.planner import Plan
@@ -105,6 +106,8 @@ def opening(policy_set: PolicySet, settings: Settings, name: str) -> dict[str, A
     rung = state.rung
     if rung is not None:
         own["rehearsed"] = recorded_rung(policy_set, rung)
+    if criterion.functionals:
+        own["functionals"] = plain_functionals(criterion.functionals)
     return {
         **own,
         "format": FORMAT,

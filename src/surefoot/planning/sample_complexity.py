@@ -116,6 +116,7 @@ class RealTask:
     @staticmethod
     def of(task: TabularCMDP, policy_set: PolicySet) -> RealTask:
         """Exact values of a finite task."""
+        policy_set.criterion.means_only("the bound on episodes that are not near-optimal")
         tables = policy_tables(policy_set)
         values = evaluate_many(task, tables)
         variances = outcome_variances(task, tables)

@@ -16,7 +16,7 @@ Letters: I constraints, F = 1 + I signals, X further signals, J policies.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -85,12 +85,21 @@ def fit_surrogate(policy_set: PolicySet, spread: float | None = None) -> Surroga
     """
     if spread is not None:
         spread = check_real("spread", spread, low=0.0, high=1.0, open_low=True, open_high=True)
-    shares, told = _spreads(policy_set, spread)
+    if policy_set.criterion.functionals:
+        # Nothing is known of costs per step: what is limited is drawn itself.
+        policy_set = replace(policy_set, criterion=policy_set.criterion.flat)
+        return _drawn(policy_set, spread)
+    shares, _ = _spreads(policy_set, spread)
     model = fit_tasks(policy_set) if _tabular(policy_set) else None
     if model is not None:
         deviation = _deviation(policy_set, model)
         if (deviation <= FIDELITY).all():
             return SurrogateModel(policy_set, _ROLLOUTS, True, deviation, model, shares)
+    return _drawn(policy_set, spread)
+
+
+def _drawn(policy_set: PolicySet, spread: float | None) -> SurrogateModel:
+    shares, told = _spreads(policy_set, spread)
     exact = np.zeros(1 + policy_set.criterion.n_constraints)
     return SurrogateModel(policy_set, _DRAWS.format(spread=told), False, exact, None, shares)
 

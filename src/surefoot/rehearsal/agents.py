@@ -136,7 +136,7 @@ class _Run:
     def _file(self, identity: int, episode: int, played: Any, k: int, counted: bool) -> None:
         extra = self._protocol.lost_if_costly
         gone = self._lost[episode] or (
-            extra is not None and played.costs[k, 0] > extra[0] and self._costly[episode] < extra[1]
+            extra is not None and self._cmdp.measure(played.costs)[k, 0] > extra[0] and self._costly[episode] < extra[1]
         )
         if gone:
             if hasattr(self._agent, "lost"):

@@ -82,7 +82,7 @@ def tabular_source(policy_set: PolicySet, rung: Rung, cmdp: TabularCMDP, tables:
 
         def outcomes_alone(policy_index: IntArray, first: int, groups: IntArray) -> Block:
             sums, states, _ = simulator.block(policy_index, seed=seed, first_episode=first, groups=None, n_groups=0)
-            return Block(sums, states)
+            return Block(_limited(cmdp, sums), states)
 
         return outcomes_alone
     entries = np.column_stack([cmdp.rows // cmdp.n_actions, cmdp.rows % cmdp.n_actions, cmdp.successors])
@@ -101,9 +101,14 @@ def tabular_source(policy_set: PolicySet, rung: Rung, cmdp: TabularCMDP, tables:
         if not same:
             moves[:, where[known]] = counts[:, known]
             odd = counts[:, ~known].any(axis=1)
-        return Block(sums, states, None, moves, odd)
+        return Block(_limited(cmdp, sums), states, None, moves, odd)
 
     return everything
+
+
+def _limited(cmdp: TabularCMDP, sums: FloatArray) -> FloatArray:
+    """(n, 1+I) returns and what is limited of the costs of episodes (n, 1+K)."""
+    return np.column_stack([sums[:, 0], cmdp.measure(sums[:, 1:])]) if cmdp.functionals else sums
 
 
 def simulated_source(cache: EpisodeCache, n_constraints: int) -> Source:

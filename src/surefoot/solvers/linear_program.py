@@ -27,12 +27,13 @@ import numpy as np
 
 from surefoot.arrays import FloatArray, IntArray
 from surefoot.cmdp.model import TabularCMDP
-from surefoot.errors import InfeasibleError, SolverError
+from surefoot.errors import InfeasibleError, InvalidInput, SolverError
 from surefoot.highs import INFINITY, Matrix, Status, make_model, make_solver, run_solver
 from surefoot.solvers.certificate import OptimalityCertificate, certify, least_excess, limit_units
 from surefoot.solvers.column_generation import PolicyMaster
+from surefoot.solvers.stationary import implied_means, search
 
-__all__ = ["OccupancyProgram", "Solution", "solve"]
+__all__ = ["OccupancyProgram", "Solution", "solve", "solve_over_policies"]
 
 TOLERANCE = 1e-7
 """Gap and excess, each in its own unit, up to which a solution counts as optimal and feasible."""
@@ -92,8 +93,29 @@ class Solution:
 
 
 def solve(cmdp: TabularCMDP) -> Solution:
-    """Solve one CMDP exactly; see :class:`Solution`."""
+    """Solve one CMDP exactly; see :class:`Solution`.
+
+    Under limits on functionals of costs (:class:`~surefoot.criterion.Exceeds`, :class:`~surefoot.criterion.CVaR`) the answer is the best policy that
+    was found among those that look at the state alone (:mod:`surefoot.solvers.stationary`): "optimal" means that it meets the limits, ``bound`` holds
+    for every policy, and the gap between the two is told and need not be small; "infeasible" means that none was found. The exact optimum, whose
+    policy looks at the cost accumulated so far, is that of :func:`surefoot.cmdp.augment`.
+    """
     return OccupancyProgram().solve(cmdp)
+
+
+def solve_over_policies(cmdp: TabularCMDP) -> Solution:
+    """The same for a CMDP of many states with limits on means: over its deterministic policies, generated as they are needed
+    (:mod:`surefoot.solvers.column_generation`). Augmented tasks (:func:`surefoot.cmdp.augment`) are such.
+
+    Raises:
+        InvalidInput: a limit is on a functional; augment the task.
+    """
+    if cmdp.functionals:
+        raise InvalidInput(
+            f"cmdp must have limits on means, got {'; '.join(cmdp.criterion.limit_texts)}; augment it, and solve what that gives",
+            code="SF-ARGUMENT-COMBINATION",
+        )
+    return _over_policies(cmdp, 0)
 
 
 class OccupancyProgram:
@@ -109,12 +131,42 @@ class OccupancyProgram:
     def __init__(self, anchor: TabularCMDP | None = None) -> None:
         self._basis: Any = None
         if anchor is not None:
+            if anchor.functionals:
+                anchor = anchor.with_means(implied_means(anchor))
             solver, status, _ = _run(anchor, anchor.cost_limits, None)
             if status == "optimal":
                 self._basis = solver.getBasis()
 
     def solve(self, cmdp: TabularCMDP) -> Solution:
-        """Optimal policy, values, multipliers and certificate of ``cmdp``."""
+        """Optimal policy, values, multipliers and certificate of ``cmdp``; for limits on functionals see :func:`solve`."""
+        return self._stationary(cmdp) if cmdp.functionals else self._exact(cmdp)
+
+    def _stationary(self, cmdp: TabularCMDP) -> Solution:
+        """The best stationary policy that was found under limits on functionals."""
+        iterations = 0
+
+        def under_means(task: TabularCMDP) -> tuple[bool, FloatArray, float]:
+            nonlocal iterations
+            answer = self._exact(task)
+            iterations += answer.iterations
+            return answer.status == "optimal", answer.policy, answer.bound
+
+        found = search(cmdp, under_means)
+        best = found.best
+        feasible, value = bool(found.excess[best] <= 0.0), float(found.values[best, 0])
+        return Solution(
+            status="optimal" if feasible else "infeasible",
+            policy=found.tables[best],
+            value=value if feasible else np.nan,
+            costs=found.values[best, 1:],
+            multipliers=np.full(cmdp.n_constraints, np.nan),
+            gap=found.bound - value if feasible else np.inf,
+            excess=float(found.excess[best]),
+            bound=found.bound if feasible else -np.inf,
+            iterations=iterations,
+        )
+
+    def _exact(self, cmdp: TabularCMDP) -> Solution:
         spent = 0
         for basis in [self._basis, None] if self._basis is not None else [None]:
             solver, status, iterations = _run(cmdp, cmdp.cost_limits, basis)

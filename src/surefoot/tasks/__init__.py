@@ -8,12 +8,14 @@ from surefoot.tasks.gridworld import NoisyGridworld
 from surefoot.tasks.hard_instance import HardInstance
 from surefoot.tasks.inventory import StorageInventory
 from surefoot.tasks.lake import SlipperyLake
+from surefoot.tasks.limits import LimitedFamily, with_limits
 from surefoot.tasks.streaming import StreamingBuffer
 from surefoot.tasks.zoned_gridworld import ZonedGridworld
 
 __all__ = [
     "FAMILIES",
     "HardInstance",
+    "LimitedFamily",
     "NoisyGridworld",
     "QueueAdmission",
     "SlipperyLake",
@@ -25,4 +27,5 @@ __all__ = [
     "ZonedGridworld",
     "check_families",
     "make_family",
+    "with_limits",
 ]

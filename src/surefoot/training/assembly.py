@@ -77,7 +77,7 @@ class FinishedCells:
         covered = [
             m.feasible
             and m.safe_margin >= self.assumption.safe_margin
-            and bool(self.boxes.consistent(m.quantities).size)
+            and bool(self.boxes.consistent(m.lower, m.quantities).size)
             and self.promised.hold(run.family.cmdp(point))
             for point, m in zip(parameters, measured)
         ]
@@ -132,7 +132,9 @@ def build_cells(
     boxes, assignment = Boxes(len(centers), layout), cover.to_centers[:, alive].argmin(axis=1)
     for k, m in enumerate(measured):
         if run.accepts(m):
-            boxes.include(int(assignment[k]), m.quantities, center=bool(centers[assignment[k]] == k))
+            boxes.include(int(assignment[k]), m.lower, m.quantities)
+            if centers[assignment[k]] == k:
+                boxes.center[assignment[k]] = m.quantities
     offenders += _extend(run, boxes, layout, parameters, assignment, tables)
     boxes.inflate(INFLATION)
     corners = corner_tasks(np.asarray(family.support, dtype=np.float64), CORNER_PARAMETERS)
@@ -195,7 +197,7 @@ def _extend(
             offenders.append(Offender.of(point, m))
         elif m.inside_support:
             for cell in set(pair.tolist()):
-                boxes.include(cell, m.quantities)
+                boxes.include(cell, m.lower, m.quantities)
     return offenders
 
 

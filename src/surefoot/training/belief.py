@@ -210,7 +210,7 @@ def _noise(
         column = np.searchsorted(states, played.initial_states) if conditional else np.zeros(index.size, dtype=np.int64)
         by_state = values[k].transpose(0, 2, 1)
         mean = by_state[index, played.initial_states] if conditional else (values[k] @ models[k].start)[index]
-        gap = np.column_stack([played.returns, played.costs]) - mean
+        gap = np.column_stack([played.returns, models[k].measure(played.costs)]) - mean
         np.add.at(products, (index, column), gap[:, :, None] * gap[:, None, :])
         np.add.at(counts, (index, column), 1.0)
     pooled = products.sum(axis=1) / counts.sum(axis=1)[:, None, None]

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from surefoot.arrays import FloatArray, IntArray
-from surefoot.cmdp.evaluate import state_values
+from surefoot.cmdp.evaluate import state_bounds, state_values
 from surefoot.cmdp.model import TabularCMDP
 from surefoot.policyset.schema import Cells, ConditionalPredictions, KernelBoxes, OutsideTasks, Predictions
 from surefoot.training.boxes import Boxes
@@ -66,6 +66,14 @@ class Layout:
         kernel, inside = kernel_rows(cmdp, self.keys) if self.keys.size else (np.zeros(0), True)
         parts = [(by_state @ cmdp.start).ravel(), by_state[:, :, self.states].ravel(), np.array([bound]), kernel]
         return np.concatenate(parts), inside
+
+    def lower_ends(self, cmdp: TabularCMDP, tables: FloatArray, quantities: FloatArray) -> FloatArray:
+        """(Q,) the same where quantities are exact, and lower bounds where those of :meth:`quantities` are upper ones: values of functionals."""
+        if not cmdp.functionals:
+            return quantities
+        by_state = state_bounds(cmdp, tables)[0]
+        found = np.concatenate([(by_state @ cmdp.start).ravel(), by_state[:, :, self.states].ravel()])
+        return np.concatenate([found, quantities[found.size :]])
 
     def outside(self, parameters: FloatArray, vectors: FloatArray) -> OutsideTasks:
         """Tasks beyond the family from their parameters (M, p) and quantities (M, Q)."""

@@ -29,7 +29,7 @@ class Promised:
         starts: (S,) whether an episode of some sampled task starts there.
         keys: (E,) the union of the supports of the kernels, ``(s A + a) S + s'``.
         rewards: (2, S, A) smallest and largest of the sampled tasks, entry by entry.
-        costs: (I, S, A) largest.
+        costs: (K, S, A) largest.
         bounds: range of an episode with these signals from these starts on the union of the supports.
     """
 
@@ -53,7 +53,10 @@ class Promised:
         starts = np.any([m.start > 0.0 for m in models], axis=0)
         rewards = np.stack([np.min([m.rewards for m in models], axis=0), np.max([m.rewards for m in models], axis=0)])
         ends = [
-            ceilings(TabularCMDP(kernel, r, costs, limits, starts / starts.sum(), models[0].discount)) for r in rewards
+            ceilings(
+                TabularCMDP(kernel, r, costs, limits, starts / starts.sum(), models[0].discount, models[0].functionals)
+            )
+            for r in rewards
         ]
         bounds = EpisodeBounds(ends[0].return_lower, ends[1].return_upper, tuple(float(c) for c in ends[1].costs))
         return Promised(starts, keys, rewards, costs, bounds)

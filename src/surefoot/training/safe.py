@@ -96,6 +96,9 @@ class WorstCaseSafe:
         if good.any():
             best = int(np.where(good, returns.mean(axis=1), -np.inf).argmax())
             return SafePolicy(pool[best], float(worst[best]), int(margins[best].argmin()))
+        if tasks[0].functionals:  # whose gradients are not known
+            best = int(worst.argmax())
+            return SafePolicy(pool[best], float(worst[best]), int(margins[best].argmin()))
         return self._descend(tasks, pool[int(worst.argmax())], margin)
 
     def _candidates(self, tasks: list[TabularCMDP]) -> FloatArray:

@@ -33,8 +33,9 @@ CHUNK = 25
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """Quantities of one task."""
+    """Quantities (Q,) of one task: exact, or the lower and upper ends of what they can be."""
 
+    lower: FloatArray
     quantities: FloatArray
     inside_support: bool
     feasible: bool
@@ -143,6 +144,11 @@ def _task(family: TabularFamily, parameters: FloatArray) -> TabularCMDP:
             str(criterion.cost_limits.tolist()),
             str(cmdp.cost_limits.tolist()),
         ),
+        "functionals": (
+            cmdp.functionals == criterion.functionals,
+            "; ".join(criterion.limit_texts),
+            str(cmdp.functionals),
+        ),
         "rewards": (
             bool(
                 cmdp.rewards.min() >= low - 1e-9 * magnitude(max(abs(low), abs(high)))
@@ -152,7 +158,7 @@ def _task(family: TabularFamily, parameters: FloatArray) -> TabularCMDP:
             f"{cmdp.rewards.min():g}..{cmdp.rewards.max():g}",
         ),
         "costs": (
-            cmdp.n_constraints == criterion.n_constraints
+            cmdp.n_costs == criterion.n_costs
             and bool((cmdp.costs <= criterion.cost_bounds[:, None, None] + room).all()),
             f"at most cost_bounds {criterion.cost_bounds.tolist()}",
             str(cmdp.costs.max(axis=(1, 2), initial=0.0).tolist()),
@@ -182,7 +188,8 @@ def _measure_chunk(
         quantities, inside = layout.quantities(cmdp, tables, optimum.bound)
         safe_costs = quantities[1 : 1 + layout.n_constraints]
         margin = float((cmdp.cost_limits - safe_costs).min(initial=np.inf))
-        measured.append(Measured(quantities, inside, optimum.feasible, margin, optimum.costs))
+        lower = layout.lower_ends(cmdp, tables, quantities)
+        measured.append(Measured(lower, quantities, inside, optimum.feasible, margin, optimum.costs))
     return measured
 
 

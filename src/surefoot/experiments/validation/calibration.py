@@ -218,7 +218,7 @@ def _watch_task(
         index = mixture.draw(n, rng)
         seen = simulator.run(index, seed=seed, first_episode=first, groups=np.zeros(n, dtype=np.int64))
         counts = None if seen.transitions is None else transition_rows(simulator.cmdp, seen.transitions[0])
-        outcomes = np.column_stack([seen.returns, seen.costs])
+        outcomes = np.column_stack([seen.returns, simulator.cmdp.measure(seen.costs)])
         for watch in watches:
             watch.settle(
                 Report(
@@ -284,7 +284,9 @@ def vertex_task(task: TabularCMDP, kernel: KernelBoxes, cell: int, towards: int)
     wish = kernel.center[towards] / np.maximum(kernel.center[cell], 1e-300)
     row = _vertices(lower, upper, wish, rows)
     matrix = csr_matrix((row, (rows, successor)), shape=(task.n_states * task.n_actions, task.n_states))
-    return TabularCMDP(matrix, task.rewards, task.costs, task.cost_limits, task.start, task.discount)
+    return TabularCMDP(
+        matrix, task.rewards, task.costs, task.cost_limits, task.start, task.discount, task.functionals, task.grid
+    )
 
 
 def _vertices(lower: FloatArray, upper: FloatArray, wish: FloatArray, rows: IntArray) -> FloatArray:

@@ -79,7 +79,7 @@ class RareCatastrophes:
     @cached_property
     def criterion(self) -> Criterion:
         """The base's, with the limits of the module's docstring."""
-        own: Criterion = self.base.criterion
+        own: Criterion = self.base.criterion.means_only("rare catastrophes")
         return Criterion(own.discount, self._limits, own.reward_bounds, own.cost_bounds, None, own.cost_names)
 
     def sample(self, n: int, rng: np.random.Generator) -> FloatArray:

@@ -29,13 +29,15 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from surefoot.arrays import FloatArray
+from surefoot.criterion import functionals_of, measure
 from surefoot.stats.running_mean import RunningMeanBounds, RunningMeanState
 
 if TYPE_CHECKING:
@@ -130,8 +132,7 @@ class Measured:
 
     Args:
         opened: body of the first event.
-        policy_set: tells the range of returns, what was predicted, and what is limited of an episode's costs; without it returns have no interval,
-            and limits are taken for limits on means.
+        policy_set: tells the range of returns and what was predicted; without it returns have no interval.
 
     Attributes:
         void: why intervals do not hold any more; empty while they do.
@@ -146,8 +147,12 @@ class Measured:
             ceilings, self.void = [1.0] * len(limits), "the journal does not say how much an episode can cost"
         low, high, anchor = _return_range(policy_set)
         self._anchor = anchor
-        limited = policy_set is not None and policy_set.criterion.functionals
-        self._measure = policy_set.criterion.measure if policy_set is not None and limited else None
+        functionals = functionals_of(opened.get("functionals", ()))
+        self._measure: Callable[[FloatArray], FloatArray] | None = (
+            partial(measure, functionals) if functionals else None
+        )
+        if policy_set is not None and policy_set.criterion.functionals:
+            self._measure = policy_set.criterion.measure
         tops = [h if h > 0.0 else 1.0 for h in ceilings]
         guesses = [min(max(d, 1e-3 * h), 0.5 * h) for d, h in zip(limits, tops)]
         zeros = [0.0] * len(tops)
@@ -222,7 +227,10 @@ class Measured:
             ValueError: not finite, or not one row of numbers for each.
         """
         if self._measure is not None:
-            costs = self._measure(np.asarray(costs, np.float64)).tolist()
+            try:
+                costs = self._measure(np.asarray(costs, np.float64).reshape(len(reward), -1)).tolist()
+            except IndexError as error:
+                raise ValueError("reports must hold every cost that a limit is on") from error
         # Without arrays: most reports are about one episode.
         found = [(float(earned), *map(float, row)) for earned, row in zip(reward, costs, strict=True)]
         if not all(len(row) == self._safe.low.size and all(map(math.isfinite, row)) for row in found):

@@ -16,7 +16,7 @@ from surefoot.report.deployment.chart import Point, band_chart
 from surefoot.report.deployment.drawing import DrawnCurve, drawn
 from surefoot.report.deployment.measured import ERROR, Estimate, Settled
 from surefoot.report.deployment.outlook import Forecast
-from surefoot.report.deployment.wording import percent, plural
+from surefoot.report.deployment.wording import per_episode, percent, plural
 from surefoot.report.pages import THIN, with_thin_spaces
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def costs(model: ReportModel, seen: Seen) -> Iterator[Outcome]:
         kind, verdict = _cost_verdict(model, seen.now, i, str(name), float(limit))
         points = [_point(s.costs[i], s.episodes, (("proved", s.certified[i]),)) for s in seen.history]
         chart = drawn(
-            model, f"{name} per episode, averaged so far", band_chart, points, limit=float(limit), floor=0.0
+            model, f"{per_episode(str(name))}, averaged so far", band_chart, points, limit=float(limit), floor=0.0
         )  # fmt: skip
         key = [
             ("curve", "measured, averaged over all episodes so far"),
@@ -102,6 +102,10 @@ def costs(model: ReportModel, seen: Seen) -> Iterator[Outcome]:
         )
 
 
+def _each(name: str) -> str:
+    return " per episode" if per_episode(name) != name else ""
+
+
 def _cost_verdict(
     model: ReportModel, now: Settled | None, i: int, name: str, limit: float
 ) -> tuple[str, tuple[str, ...]]:
@@ -110,11 +114,11 @@ def _cost_verdict(
     found = now.costs[i]
     if found.low is None or found.high is None:
         return "warn", (
-            f"On average {name} was {_number(found.mean)} per episode; limit {limit:.4g}.",
+            f"On average {name} was {_number(found.mean)}{_each(name)}; limit {limit:.4g}.",
             _no_interval(model),
         )
     about = (
-        f"On average {name} was {_number(found.mean)} per episode; its expected value lies between {_number(found.low)} and {_number(found.high)}, "
+        f"On average {name} was {_number(found.mean)}{_each(name)}; its expected value lies between {_number(found.low)} and {_number(found.high)}, "
         f"with {SURE} confidence."
     )
     if found.high <= limit:
@@ -278,7 +282,7 @@ def headline(model: ReportModel, seen: Seen) -> Iterator[tuple[str, str, str]]:
     for name, limit, found in zip(model.opened["cost_names"], model.opened["cost_limits"], now.costs):
         if found.mean is not None:
             sure = f"{_between(found)} ({SURE}); " if found.low is not None else ""
-            yield _number(found.mean), f"measured {name} per episode", f"{sure}limit {float(limit):.4g}"
+            yield _number(found.mean), f"measured {per_episode(str(name))}", f"{sure}limit {float(limit):.4g}"
     if now.gain.mean is not None and now.weights[1:].any():
         low, high = now.gain.low, now.gain.high
         sure = "" if low is None or high is None else f"{_signed(low)} to {_signed(high)} ({SURE}); "

@@ -15,7 +15,7 @@ from surefoot.report.deployment.drawing import DrawnCurve, drawn
 from surefoot.report.deployment.model import FIRST_ROWS, EventRow, EventTable, ReportModel, certified
 from surefoot.report.deployment.outcomes import SURE, coming, costs, gain, headline, learning
 from surefoot.report.deployment.outlook import Forecast
-from surefoot.report.deployment.wording import describe, mixture, percent, plural, policy
+from surefoot.report.deployment.wording import describe, mixture, per_episode, percent, plural, policy
 from surefoot.report.pages import with_thin_spaces
 
 __all__ = ["sections", "standing"]
@@ -203,6 +203,11 @@ def _state(model: ReportModel) -> Iterator[Statement]:
         yield Statement("good", "Running", ("No alarm. Episodes are handed out and reports are taken.",))
 
 
+def _expected(name: str) -> str:
+    found = per_episode(name)
+    return found if found == name else f"expected {found}"
+
+
 def _tiles(model: ReportModel) -> Iterator[tuple[str, str, str]]:
     """(number, what it is, what belongs to it)."""
     opened, plan = model.opened, model.plan
@@ -217,7 +222,7 @@ def _tiles(model: ReportModel) -> Iterator[tuple[str, str, str]]:
         sure = "assumed, no longer certified; " if model.alarms else ""
         sure = "by the belief, which proves nothing; " if plan.get("belief") else sure
         sure = sure if certified(opened) else "a ceiling, not certified; "
-        yield f"{float(bound):.4g}", f"at most, expected {name} per episode", f"{sure}limit {float(limit):.4g}"
+        yield f"{float(bound):.4g}", f"at most, {_expected(name)}", f"{sure}limit {float(limit):.4g}"
     off = 1.0 - plan["weights"].get(0, 0.0)
     yield percent(off), "of episodes run something else than the safe policy", ""
     yield with_thin_spaces(int(plan["cells_left"])), "cells left", f"of {with_thin_spaces(int(opened['cells']))}"
@@ -305,7 +310,7 @@ def _cost_charts(model: ReportModel) -> Iterator[DrawnCurve]:
     for name, limit, curve in zip(opened["cost_names"], opened["cost_limits"], model.costs):
         what = "certified" if certified(opened) else "ceiling, not certified:"
         what = what if model.rehearsed is None else "expected"
-        title = f"{what} {name} per episode"
+        title = f"{what} {per_episode(name)}"
         yield drawn(model, title, step_chart, curve, limit=float(limit), height=180, until=until)
 
 

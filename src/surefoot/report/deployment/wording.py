@@ -7,7 +7,7 @@ from typing import Any
 
 from surefoot.report.pages import with_thin_spaces
 
-__all__ = ["Names", "bounds", "describe", "mixture", "percent", "plural", "policy"]
+__all__ = ["Names", "bounds", "describe", "mixture", "per_episode", "percent", "plural", "policy"]
 
 Names = Mapping[int, str]
 """Names of policies for people, by index."""
@@ -26,6 +26,11 @@ def percent(share: float) -> str:
     if 0.0 < share < 0.001:
         return "below 0.1%"
     return f"{100.0 * share:.1f}".rstrip("0").rstrip(".") + "%"
+
+
+def per_episode(name: str) -> str:
+    """What is limited, by the name of the limit; those on more than a mean say themselves of which episodes they speak."""
+    return name if name.startswith("share of episodes") or name.endswith("of episodes") else f"{name} per episode"
 
 
 def bounds(values: Sequence[float]) -> str:
