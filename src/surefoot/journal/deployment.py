@@ -488,10 +488,8 @@ class Deployment(Session):
         """
         if not self._lock.acquire(timeout=SECONDS / 4):
             return None if self._last is None else self._last.with_stops(tuple(self._stops.pending().values()))
-        try:
+        with self._noticing():
             return self._standing()
-        finally:
-            self._lock.release()
 
     def _standing(self) -> DeploymentStatus:
         found = self._status()

@@ -316,6 +316,12 @@ class Session:
                 f"another thread of this process must be done within {seconds:g} s, and works on; nothing was recorded, try again",
                 code="SF-JOURNAL-BUSY",
             )
+        with self._noticing():
+            yield
+
+    @contextmanager
+    def _noticing(self) -> Iterator[None]:
+        """Let go of this process's own lock at the end; then tell subscribers what is to be told."""
         self._depth += 1
         try:
             yield
