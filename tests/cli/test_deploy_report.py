@@ -94,3 +94,25 @@ def test_a_journal_that_was_edited_gives_no_page(
     result = run(["deploy", "report", str(plant), "--name", "line", "--out", str(out), "--json"], capsys)
     assert (result.status, out.exists()) == (7, False)
     assert json.loads(result.out)["error"] == "JournalError"
+
+
+def forecast(policy_set: str) -> str:
+    row = {"refused": None, "optimal": {"low": 5, "median": 90, "high": None}}
+    found = {"experiment": "forecast", "schema": 1, "policy_set": policy_set, "runs": 3, "episodes": 99, "eps": 0.1}
+    return json.dumps({**found, "trust": {"cells": row}})
+
+
+def test_a_forecast_is_shown_and_another_sets_is_refused(
+    plant: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with sf.Deployment.open(plant, name="line", create=False) as deployment:
+        mine = deployment.policy_set.hash
+    plan, out = tmp_path / "plan.json", tmp_path / "page.html"
+    arguments = ["deploy", "report", str(plant), "--name", "line", "--out", str(out), "--forecast", str(plan), "--json"]
+    plan.write_text(forecast("0" * 64), encoding="utf-8")
+    result = run(arguments, capsys)
+    assert (result.status, out.exists()) == (2, False)
+    assert "SF-ARGUMENT-MISMATCH" in result.out + result.err
+    plan.write_text(forecast(mine), encoding="utf-8")
+    assert run(arguments, capsys).status == 0
+    assert "By the median, 70 episodes remain." in out.read_text(encoding="utf-8")
