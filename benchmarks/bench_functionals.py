@@ -28,6 +28,8 @@ from surefoot.tasks import NoisyGridworld, QueueAdmission, with_limits
 
 DELTA = 0.05
 BATCH = 200
+JUDGE_GRID = 1000
+"""Cells on which runs are judged, whatever training used."""
 CASES: dict[str, tuple[Any, Any]] = {
     "gridworld-chance": (NoisyGridworld, sf.Exceeds(5.01, at_most=0.15)),
     "gridworld-cvar": (NoisyGridworld, sf.CVaR(0.1, at_most=16.0)),
@@ -80,7 +82,8 @@ def run(
     point = family.sample(1, np.random.default_rng([seed, 77]))[0]
     task = family.cmdp(point)
     tables = np.stack([p.table for p in policy_set.policies if isinstance(p, sf.TabularPolicy)])
-    lower, upper = (b @ task.start for b in state_bounds(task, tables))
+    fine = task.with_functionals(task.functionals, JUDGE_GRID)
+    lower, upper = (b @ task.start for b in state_bounds(fine, tables))
     agent = sf.CertifiedAgent(policy_set, trust=trust, delta=DELTA, seed=seed, p_max=0.99)  # type: ignore[arg-type]
     simulator, weights, first = sf.Simulator(task, tables), [], 0
     groups = np.zeros(BATCH, dtype=np.int64) if trust == "cells" else None
@@ -94,7 +97,7 @@ def run(
     played, limit = np.array(weights), task.cost_limits[0] * (1.0 + 1e-9)
     share = np.nan
     if optimum:
-        best = sf.solve(task).value
+        best = sf.solve(fine).value
         share = (played[-1] @ lower[:, 0] - lower[0, 0]) / (best - lower[0, 0])
     return bool((played @ lower[:, 1] > limit).any()), bool((played @ upper[:, 1] > limit).any()), float(share)
 
