@@ -12,6 +12,7 @@ import pytest
 
 from surefoot import OutputExists
 from surefoot.cmdp.evaluate import evaluate, evaluate_many
+from surefoot.deploy.bounds import CostBounds
 from surefoot.deploy.certified import CertifiedAgent
 from surefoot.experiments.validation import SCENARIOS, validate
 from surefoot.experiments.validation.delivery import ADVERSARIES, LATEST, Adversary
@@ -402,7 +403,7 @@ def test_reports_arrive_late_split_by_outcome_and_lost_ones_never(monkeypatch: p
 
 def test_scenarios_are_described() -> None:
     first = ["family", "edges", "outside", "heavy", "lost", "adversarial"]
-    assert list(SCENARIOS) == [*first, "late", "starts", "support", "looks", "batches", "reweighted"], (
+    assert list(SCENARIOS) == [*first, "late", "starts", "support", "looks", "batches", "reweighted", "history"], (
         "seeds depend on the order"
     )
 
@@ -470,3 +471,35 @@ def test_long_scenarios_and_procedures_are_part_of_the_whole(tmp_path: Path) -> 
     assert {r["scenario"] for r in summary["rows"]} == {"family", "starts"}
     said = render_validation(summary)
     assert "wrong acceptances" in said and "1 of 1" in said and "all judged rows pass" in said
+
+
+# Logged episodes
+
+
+def logged_runs(agent: str, runs: int = 6) -> list[Outcome]:
+    jobs = [Job(agent, "history", r, (0.33,)) for r in range(runs)]
+    return play_jobs(small_world(), jobs, TrialSettings(60, 0.05, 1))
+
+
+@pytest.mark.parametrize("agent", ["certified:cells", "certified:envelope", "certified:data", "always-safe"])
+def test_logs_are_given_first_to_agents_that_take_them(agent: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[tuple[int, bool, bool]] = []
+    recall = CertifiedAgent.recall
+
+    def noted(self: CertifiedAgent, reward: Any, costs: Any, **more: Any) -> None:
+        given.append((len(reward), more["initial_state"] is None, more["transitions"] is None))
+        recall(self, reward, costs, **more)
+
+    monkeypatch.setattr(CertifiedAgent, "recall", noted)
+    found = logged_runs(agent)
+    assert [outcome.error for outcome in found] == [None] * 6 and not any(outcome.violating for outcome in found)
+    assert not any(outcome.bound_failed or outcome.eliminated for outcome in found)
+    assert [n for n, _, _ in given] == ([] if agent == "always-safe" else [100, 4000] * 3)
+    assert [bare for _, bare, _ in given] == ([] if agent == "always-safe" else [False, False, True] * 2)
+    assert all(none for _, bare, none in given if bare)
+
+
+def test_an_agent_that_believes_logs_too_much_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    honest = CostBounds.recalled
+    monkeypatch.setattr(CostBounds, "recalled", lambda self, costs: honest(self, 0.5 * costs))
+    assert any(outcome.bound_failed for outcome in logged_runs("certified:data", 2))

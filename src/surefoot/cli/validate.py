@@ -29,7 +29,7 @@ OUTSIDE_NOISES = (0.385, 0.39, 0.4, 0.41, 0.42, 0.43, 0.45)
 @click.option(
     "--scenarios", default="all", show_default=True,
     help="Comma-separated, or 'all' that all agents can play: family, edges, outside, heavy, lost, adversarial, late, starts, support, looks, "
-    "batches, reweighted.",
+    "batches, reweighted, history.",
 )  # fmt: skip
 @click.option(
     "--calibration-runs",

@@ -13,6 +13,8 @@ support     the same with transitions that no training task makes
 looks       the same with policy sets trained again and again until one is accepted
 batches     fresh tasks, asked in batches whatever the agent was rehearsed with
 reweighted  of every two fresh tasks the one on which the safe policy costs more: a law of density ratio at most two against the family
+history     fresh tasks, with logged episodes of the safe policy before the first ask: :data:`LOGGED` of them in turn; without initial states and
+            transitions in every third run
 =========== ==========================================================================================================
 
 The edge of cell i on the way from its centre ``a`` to ``b`` is found by bisection: the largest t for which the task with parameters
@@ -43,6 +45,7 @@ __all__ = [
     "AS_REHEARSED",
     "DENSITY_RATIO",
     "FOR_REHEARSED",
+    "LOGGED",
     "LONG",
     "PROCEDURES",
     "SCENARIOS",
@@ -64,10 +67,13 @@ SCENARIOS = {
     "looks": "trained anew, again and again, until a policy set is accepted",
     "batches": "episodes asked in batches that were not rehearsed",
     "reweighted": "tasks of a law with density ratio 2 against the family",
+    "history": "logged episodes of the safe policy are given first",
 }
 """Name to what stands in tables and figures."""
 PROCEDURES = ("starts", "support", "looks")
 """Scenarios whose every run trains policy sets of its own."""
+LOGGED = (100, 4000)
+"""How many logged episodes the runs of ``history`` are given, in turn."""
 DENSITY_RATIO = 2
 AS_REHEARSED = {"family": 1, "reweighted": DENSITY_RATIO}
 """Scenarios in which what was rehearsed is promised, at so many times alpha."""

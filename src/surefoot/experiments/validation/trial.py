@@ -25,7 +25,7 @@ from surefoot.deploy.tracker import Batch
 from surefoot.errors import SurefootError
 from surefoot.experiments.registry import AgentContext, AgentOptions, make_agent
 from surefoot.experiments.validation.delivery import ADVERSARIES, OVERDUE, OVERDUE_EPISODES, Adversary
-from surefoot.experiments.validation.scenarios import AS_REHEARSED, SCENARIOS, World
+from surefoot.experiments.validation.scenarios import AS_REHEARSED, LOGGED, SCENARIOS, World
 from surefoot.experiments.validation.truth import Truth, assumption_holds, cause_of, library_tables
 
 __all__ = ["Job", "Outcome", "TrialSettings", "play_jobs"]
@@ -175,11 +175,23 @@ def _play(world: World, site: _Site, job: Job, settings: TrialSettings) -> Outco
     judge = _Judge(agent, site.truth, values, alpha)
     error = None
     try:
+        if job.scenario == "history":
+            _give_log(agent, simulator, LOGGED[job.run % len(LOGGED)], cunning, bare=job.run % 3 == 2)
         _converse(agent, judge, _Plant(agent, simulator, chance, adversary, job.scenario == "batches"), episodes)
     except (SurefootError, ArithmeticError, LookupError, ValueError) as raised:
         error = f"{type(raised).__name__}: {raised}"
     mode = "prompt" if adversary is None else adversary.mode
     return judge.verdict(job, mode if job.scenario != "late" else f"{mode}, losses {losses}", error)
+
+
+def _give_log(agent: Any, simulator: Simulator, n: int, seed: int, *, bare: bool) -> None:
+    """n logged episodes of the safe policy, to agents that take them; ``bare`` ones are returns and costs alone."""
+    if not hasattr(agent, "recall"):
+        return
+    counting = "transitions" in agent.wants and not bare
+    seen = simulator.run([0] * n, seed=seed, groups=np.zeros(n, dtype=np.int64) if counting else None)
+    rows = None if seen.transitions is None else transition_rows(simulator.cmdp, seen.transitions[0])
+    agent.recall(seen.returns, seen.costs, initial_state=None if bare else seen.initial_states, transitions=rows)
 
 
 def _converse(agent: Any, judge: _Judge, plant: _Plant, episodes: int) -> None:
