@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -20,7 +21,9 @@ PAGE = Path(__file__).resolve().parents[1] / "docs" / "building.md"
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The page's files, with the policy set trained."""
     where = tmp_path_factory.mktemp("building")
-    simulator, *steps, plant = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    simulator, *steps = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    (plant,) = (text for text in steps if text.startswith("# plant.py\n"))
+    steps.remove(plant)
     for text, name in ((simulator, "building.py"), (plant, "plant.py")):
         assert text.startswith(f"# {name}\n")
         (where / name).write_text(text, "utf-8")
@@ -50,6 +53,16 @@ def test_the_real_building_learns_in_another_process(folder: Path) -> None:
     assert "every decision follows" in surefoot(folder, "deploy", "verify", "building.db")
     surefoot(folder, "deploy", "report", "building.db", "--out", "report.html")
     assert "discomfort" in (folder / "report.html").read_text("utf-8")
+
+
+def test_ninety_logged_days_count(folder: Path) -> None:
+    """The page's Python opened it; its command finds the same log there, and the deployment goes on from it."""
+    (command,) = re.findall(r"`surefoot --import building (deploy open logged.db[^`]*)`", PAGE.read_text("utf-8"))
+    assert "90 logged episodes" in surefoot(folder, *shlex.split(command))
+    status = json.loads(surefoot(folder, "deploy", "status", "logged.db", "--json"))
+    assert (status["logged"], status["episodes"]) == (90, 0) and status["stage"] != "comparing"
+    assert len(json.loads(surefoot(folder, "deploy", "ask", "logged.db", "-n", "2", "--json"))["episodes"]) == 2
+    assert "every decision follows" in surefoot(folder, "deploy", "verify", "logged.db")
 
 
 def test_the_forecast_and_the_description_need_the_module(folder: Path) -> None:
