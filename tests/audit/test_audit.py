@@ -390,7 +390,10 @@ def test_an_episode_asked_during_a_pause_is_noticed(honest: list[Event]) -> None
 
 def test_an_abort_without_the_safe_policy_is_noticed(honest: list[Event]) -> None:
     where = position(honest, "asked", -1)
-    assert "not safe after" in audit([*honest[:where], Event(0, "", "aborted", {"reason": "r"}), *honest[where:]])
+    assert re.search(
+        "not safe after|after an alarm or an abort",
+        audit([*honest[:where], Event(0, "", "aborted", {"reason": "r"}), *honest[where:]]),
+    )
 
 
 def test_a_plan_that_is_safe_but_not_the_best_is_noticed() -> None:

@@ -353,7 +353,7 @@ def mixed_agent(monkeypatch: pytest.MonkeyPatch) -> CertifiedAgent:
     reward, cost = np.full((2, 2), 5.0), np.array([[[0.5], [4.5]], [[0.4], [4.4]]])
     fixed = Plan(np.array([0.75, 0.25]), np.array([1.5]), 5.0, True, {0: "test", 1: "test"})
     monkeypatch.setattr(CertifiedAgent, "_make_plan", lambda self: fixed)
-    monkeypatch.setattr(Objective, "update", lambda self, settled, barred: (False, None))
+    monkeypatch.setattr(Objective, "update", lambda self, *_, **__: (False, None))
     monkeypatch.setattr(CertifiedAgent, "_bounds_matter", lambda self: False)
     return CertifiedAgent(hand_made(reward, cost, own=[1, 1]), trust="data", monitor_delta=0.2)
 
@@ -400,7 +400,7 @@ def test_a_cost_above_the_ceiling_alarms(monkeypatch: pytest.MonkeyPatch) -> Non
         one.tell(one.ask().id, 5.0, [8.5])
         assert one.alarm is not None and "declared ceiling" in one.alarm
         assert one.plan.weights.tolist() == [1.0, 0.0]
-    monkeypatch.setattr(CertifiedAgent, "_raise_alarm", lambda self, why: None)
+    monkeypatch.setattr(CertifiedAgent, "_raise_alarm", lambda self, why, kind: None)
     silent = CertifiedAgent(off_by_a_fifth(), trust="data", cost_ceilings=[8.0])
     silent.tell(silent.ask().id, 5.0, [8.5])
     assert silent.plan.weights[1] > 0.0, "without the alarm the mutant plays on"
