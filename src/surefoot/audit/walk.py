@@ -115,8 +115,8 @@ class Audit(Together):
         self._check_alarm()
         self._check_ramp()
         self._check_flag()
-        self._check_stage()
         self._check_plan()
+        self._check_stage()
 
     def check_all(self, groups: list[list[AuditedEvent]]) -> None:
         """Check groups without consequences, in order, and remove them from the list.
