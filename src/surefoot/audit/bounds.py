@@ -41,6 +41,11 @@ class DataBounds:
         self._since = np.full(shape[0], 2**62 if selected else 0)
         self._selections = 0
 
+    @property
+    def rows(self) -> FloatArray:
+        """(1, J, I) the bounds as rows."""
+        return self.values[None]
+
     def select(self, policy: int, first: int) -> None:
         """A policy is to be judged by the episodes asked from ``first`` on."""
         level = self._delta * SELECTION_SHARES[self._selections]

@@ -14,6 +14,7 @@ import numpy as np
 
 from surefoot.arrays import FloatArray
 from surefoot.audit.bounds import DataBounds
+from surefoot.audit.region import Region
 from surefoot.audit.cell_wealth import CellWealth
 from surefoot.audit.event import AuditedEvent
 from surefoot.audit.groups import PredictedBoxes
@@ -158,7 +159,11 @@ class Opening:
         self.data_start = np.tile(self.ceilings, (len(set_.policies), 1))
         self.data_start[0] = np.minimum(self.data_start[0], self.limits - margin)
         share = delta * BOUNDS_SHARE if cells_pay else delta
-        self.bounds = DataBounds(start, self.ceilings, self.limits, share, selected=not cells_pay)
+        self.bounds: DataBounds | Region
+        if self.settings.get("joint_bounds", False) and not cells_pay:
+            self.bounds = Region(start, self.ceilings, self.limits, share)
+        else:
+            self.bounds = DataBounds(start, self.ceilings, self.limits, share, selected=not cells_pay)
         boxes = PredictedBoxes(set_, self._ceilings(None, "cells"))
         level = delta * (1 - BOUNDS_SHARE) if cells_pay else self.settings["monitor_delta"]
         self.skips_lost = self.settings["losses"] == "independent"

@@ -41,7 +41,7 @@ class Plans(Opening):
         """(H, J, I)."""
         if self.trust == "cells" and self.wealth.active.any():
             return np.minimum(self.policy_set.cells.predictions.cost_upper[self.wealth.active], self.bounds.values)
-        return self.bounds.values[None]
+        return self.bounds.rows
 
     def _certified(self, weights: FloatArray) -> bool:
         """Whether a mixture may be played now: the safe policy always, another one if every row allows it."""

@@ -3,11 +3,18 @@
     B_j = min(start_j, CS_j),      CS_j a time-uniform betting bound from real episodes that ran policy j
 
 ``start_j`` comes from the trust level; for the safe policy it is ``d - xi``, an assumption the user makes. The error ``delta_b`` is spent in one
-of two ways, never mixed, because a policy picked for its luck must not be judged by the episodes that made it look lucky:
+of these ways, never mixed, because a policy picked for its luck must not be judged by the episodes that made it look lucky:
 
-* *whole history* (A): every policy and constraint has error ``delta_b / (J I)`` and uses all its episodes;
-* *selected* (B): the s-th selected policy has error ``delta_s / I`` with ``sum delta_s <= delta_b`` and uses only episodes **asked after** its
-  selection.
+* *whole history* (:class:`CostBounds`, A): every policy and constraint has error ``delta_b / (J I)`` and uses all its episodes;
+* *selected* (:class:`CostBounds`, B): the s-th selected policy has error ``delta_s / I`` with ``sum delta_s <= delta_b`` and uses only episodes
+  **asked after** its selection;
+* *product region* (:class:`ProductRegion`): the safe policy and the selected target share ``delta_b / I``. With wealths ``K_0(m)``, from the start, and
+  ``K_1(m)``, from the selection, against "the mean cost is at least m", every episode moves at most one of them, so ``K_0(V_0) K_1(V_1)`` is a
+  nonnegative supermartingale that starts at 1, whoever chooses what is played. Pairs ``(m_0, m_1)`` whose product ever reached ``I / delta_b`` are
+  out. What money proves cheap for one policy pays for the other; before, each had to reach a threshold of its own.
+
+The region is kept as a staircase: for each of G intervals of ``m_0`` the largest ``m_1`` left. One row of the plan's program is one step of it:
+a mixture that meets the limit at all steps meets it on the whole region.
 
 An episode that was asked and not told counts as the ceiling. Bounds hold simultaneously for all times, so the smallest seen stays valid.
 
@@ -25,11 +32,15 @@ from surefoot.errors import LedgerError
 from surefoot.stateful import Stateful
 from surefoot.stats.betting import MeanUpperBounds
 
-__all__ = ["SELECTION_SHARES", "CostBounds"]
+__all__ = ["CASH", "SELECTION_SHARES", "STEPS", "CostBounds", "ProductRegion"]
 
 
 SELECTION_SHARES = (0.1, 0.9)
 """Shares of ``delta_b`` for the selections in their order: the safe policy, the target. They sum to one."""
+CASH = 0.25
+"""Share of a wealth that is never bet: what one policy can lose of the other's, as a factor."""
+STEPS = 128
+"""Intervals of the safe policy's cost, up to the limit."""
 
 
 class CostBounds(Stateful):
@@ -63,6 +74,11 @@ class CostBounds(Stateful):
         self._since = np.full(n_policies, np.iinfo(np.int64).max if selected else 0, dtype=np.int64)
         self._share = share
         self.selections = 0
+
+    @property
+    def rows(self) -> FloatArray:
+        """(1, J, I) the bounds, as rows of a program."""
+        return self.values[None]
 
     def select(self, policy: int, next_id: int) -> None:
         """Way B: start a bound for ``policy`` from episodes with ids from ``next_id`` on.
@@ -124,6 +140,93 @@ class CostBounds(Stateful):
                 known = np.isfinite(self._threshold[policy])
                 bound = process.bound(policy, float(self._threshold[policy])) if known else np.inf
                 self.values[policy, i] = min(bound, start[policy, i], self._ceilings[i])
+
+
+class ProductRegion(Stateful):
+    """What is possible of the costs of the safe policy and the target *together*; all other policies stay where they start.
+
+    Args:
+        start: (J, I) what is assumed before any data; at most the ceilings.
+        ceilings: (I,) largest possible episode costs.
+        limits: (I,) the safe policy's costs are resolved up to these.
+        delta: ``delta_b``.
+        cash: share of either wealth that is never bet.
+
+    Attributes:
+        values: (J, I) the largest possible cost of every policy alone.
+        selections: number of selections so far: the safe policy, the target.
+    """
+
+    CHANGES = ("values", "rows", "_processes", "_proved", "_since", "_start", "_streams", "selections")
+
+    def __init__(
+        self, start: FloatArray, ceilings: FloatArray, limits: FloatArray, delta: float, *, cash: float = CASH
+    ) -> None:
+        self._ceilings, self._start, self._cash = ceilings, np.minimum(start, ceilings), cash
+        self._threshold = math.log(max(ceilings.size, 1)) - math.log(delta)
+        self._processes = [MeanUpperBounds(np.full(2, c), focus=_focus(d, c)) for c, d in zip(ceilings, limits)]
+        tops = [float(min(max(d, s), 0.999 * c)) for d, s, c in zip(limits, self._start[0], ceilings)]
+        self._edges = np.linspace(np.zeros(len(tops)), np.maximum(tops, 1e-300), STEPS + 1, axis=-1)
+        self._proved = np.tile(ceilings[:, None], (1, STEPS)).astype(np.float64)
+        self._streams: list[int] = []
+        self._since: list[int] = []
+        self.selections = 0
+        self._read()
+
+    def select(self, policy: int, next_id: int) -> None:
+        """Start the wealth of a policy from episodes with ids from ``next_id`` on: of the safe policy first, then of the target, once.
+
+        Raises:
+            LedgerError: both are chosen.
+        """
+        if self.selections >= 2:
+            raise LedgerError("selections must be at most 2, got one more; delta_b is spent", code="SF-LEDGER-OVERSPENT")
+        self._streams.append(policy)
+        self._since.append(next_id)
+        self.selections += 1
+        self._read()
+
+    def asked(self, ids: IntArray, policy_index: IntArray) -> None:
+        """Episodes were opened: until told they count as the ceiling."""
+        for stream, policy in enumerate(self._streams):
+            count = int(((policy_index == policy) & (ids >= self._since[stream])).sum())
+            for process in self._processes if count else ():
+                process.mark_lost(stream, count)
+
+    def told(self, ids: IntArray, policy_index: IntArray, costs: FloatArray) -> bool:
+        """Real costs (n, I) replace ceilings; returns whether the region became smaller."""
+        improved = False
+        counted = [(policy_index == p) & (ids >= since) for p, since in zip(self._streams, self._since)]
+        for i, process in enumerate(self._processes):
+            for stream, mine in enumerate(counted):
+                if mine.any():
+                    process.replace_lost(stream, np.clip(costs[mine, i], 0.0, self._ceilings[i]))
+            if any(mine.any() for mine in counted):
+                improved |= process.tighten(self._edges[i], self._proved[i], self._threshold, self._cash)
+        if improved:
+            self._read()
+        return improved
+
+    def drop_start(self, start: FloatArray) -> None:
+        """Replace the starting values; what data alone prove stays."""
+        self._start = np.minimum(start, self._ceilings)
+        self._read()
+
+    def _read(self) -> None:
+        """``rows`` (STEPS, J, I) and ``values`` from the staircases: a step that is ruled out repeats the last one that is not."""
+        self.rows = np.tile(self._start, (STEPS, 1, 1))
+        for i in range(self._ceilings.size):
+            edges, proved = self._edges[i], self._proved[i]
+            open_ = np.flatnonzero((edges[:-1] < self._start[0, i]) & (proved >= 0.0))
+            if not self.selections or not open_.size:
+                continue
+            steps = np.full(STEPS, open_[-1])
+            steps[open_] = open_
+            self.rows[:, 0, i] = np.minimum(edges[steps + 1], self._start[0, i])
+            if self.selections > 1:
+                target = self._streams[1]
+                self.rows[:, target, i] = np.minimum(proved[steps], self._start[target, i])
+        self.values = self.rows.max(axis=0)
 
 
 def _focus(limit: float, ceiling: float) -> float | None:

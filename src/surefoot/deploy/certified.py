@@ -38,7 +38,7 @@ from surefoot.arrays import FloatArray, check_integer, check_real
 from surefoot.deploy import tuning
 from surefoot.deploy.admission import check_certificate, check_margin, rehearsed_rung
 from surefoot.deploy.belief.rehearsed import RehearsedPlan, Rung, rehearsed_plan
-from surefoot.deploy.bounds import CostBounds
+from surefoot.deploy.bounds import CostBounds, ProductRegion
 from surefoot.deploy.comparison import BESIDE, ReturnComparison
 from surefoot.deploy.drift import DRIFT, FALSE_ALARM_EVERY, CostDetector, check_false_alarm_every
 from surefoot.deploy.evidence.base import evidence_names
@@ -93,6 +93,8 @@ class CertifiedAgent(Stateful):
             own, and nothing is promised for it.
         ramp: under ``cells`` and ``envelope``, so many episodes of the safe policy are compared with simulation before any other policy gets
             weight, and policies that return less than it in reality are barred. 0 switches both off.
+        joint_bounds: where cells pay nothing, the safe policy and the target share one error
+            (:class:`~surefoot.deploy.bounds.ProductRegion`); ``False``: each has its own, as deployments had it that were opened before.
 
     Raises:
         AssumptionError: the margin is not positive, or the policy set's certificate misses ``p_max``.
@@ -122,6 +124,7 @@ class CertifiedAgent(Stateful):
         false_alarm_every: float = FALSE_ALARM_EVERY,
         false_change_every: float = 0.0,
         ramp: int = RAMP,
+        joint_bounds: bool = True,
         rung: Rung | None = None,
     ) -> None:
         self._level: TrustLevel = trust_level(trust)
@@ -159,7 +162,7 @@ class CertifiedAgent(Stateful):
         self._tracker = EpisodeTracker(
             policy_set.policies, criterion, anything, no_ceiling, rng, signals=policy_set.cells.signals
         )
-        self._build(delta, evidence, monitor_delta, ramp)
+        self._build(delta, evidence, monitor_delta, ramp, joint_bounds)
         self._detector = CostDetector(self._limits, self._ceilings, check_false_alarm_every(false_alarm_every))
         self._stationarity = StationarityDetector(
             len(policy_set.policies),
@@ -182,14 +185,18 @@ class CertifiedAgent(Stateful):
             self._bounds.select(0, 0)
         self._stage = stage_name(self._standing_now())
 
-    def _build(self, delta: float, evidence: str, monitor_delta: float, ramp: int) -> None:
+    def _build(self, delta: float, evidence: str, monitor_delta: float, ramp: int, joint_bounds: bool) -> None:
         level, policy_set = self._level, self._set
         self.ledger = level.ledger(delta)
         shares = level.shares(delta)
         start = level.start(policy_set, self._ceilings, self.margin)
-        self._bounds = CostBounds(
-            start, self._ceilings, self._limits, shares["bounds"], selected=not level.rejects_cells
-        )
+        self._bounds: CostBounds | ProductRegion
+        if joint_bounds and not level.rejects_cells:
+            self._bounds = ProductRegion(start, self._ceilings, self._limits, shares["bounds"])
+        else:
+            self._bounds = CostBounds(
+                start, self._ceilings, self._limits, shares["bounds"], selected=not level.rejects_cells
+            )
         # Without trust in cells a rejected set of cells is only an alarm (envelope) or nothing at all (data): no delta is spent on it.
         self._evidence = Evidence(
             policy_set,
@@ -617,7 +624,7 @@ class CertifiedAgent(Stateful):
 
     def _best_plan(self) -> Plan:
         program = self._program()
-        self._planned_bounds = self._bounds.values.copy()
+        self._planned_bounds = self._bounds.rows.copy()
         if self._alarm is not None:
             return safe_plan(program, "an alarm was raised")
         if self.ramping:
@@ -635,7 +642,7 @@ class CertifiedAgent(Stateful):
         if self._level.rejects_cells and self._evidence.active.any():
             living = self._set.cells.predictions.cost_upper[self._evidence.active]
             in_rows = np.minimum(in_rows, living.max(axis=0, initial=-np.inf))
-        return bool((in_rows - self._bounds.values > tuning.TUNING.noticeable * self._limits).any())
+        return bool((in_rows - self._bounds.rows > tuning.TUNING.noticeable * self._limits).any())
 
     def _program(self) -> Program:
         if self._followed is not None:
@@ -648,6 +655,7 @@ class CertifiedAgent(Stateful):
                 policy_set=self._set,
                 active=active,
                 bounds=self._bounds.values,
+                region=self._bounds.rows,
                 limits=self._limits,
                 objective=returns,
                 target=self._objective.target,

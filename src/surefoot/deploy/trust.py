@@ -50,7 +50,8 @@ class Knowledge:
     Attributes:
         policy_set: the library and what is predicted for it.
         active: (N,) cells that are not rejected.
-        bounds: (J, I) data bounds.
+        bounds: (J, I) data bounds, of every policy alone.
+        region: (G, J, I) the same as rows: a mixture within the limits at all of them is within the limits if the data bounds hold.
         limits: (I,).
         objective: (J,) returns that the posterior expects; or those of the most plausible cell.
         target: the policy that is to be proved safe, or 0.
@@ -60,6 +61,7 @@ class Knowledge:
     policy_set: PolicySet
     active: Any
     bounds: FloatArray
+    region: FloatArray
     limits: FloatArray
     objective: FloatArray
     target: int
@@ -167,7 +169,8 @@ def data_start(policy_set: PolicySet, ceilings: FloatArray, margin: float) -> Fl
 def _bounds_alone(known: Knowledge) -> Rows:
     # What is proved need not be played to be proved.
     unproved = (known.bounds[known.target] > known.limits).any() and known.target not in known.barred
-    return Rows(known.objective, known.bounds[None], ("the data bounds",), known.target if unproved else 0)
+    names = ("the data bounds",) * len(known.region)
+    return Rows(known.objective, known.region, names, known.target if unproved else 0)
 
 
 @dataclass(frozen=True)

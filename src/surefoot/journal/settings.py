@@ -40,6 +40,7 @@ class SettingOptions(TypedDict, total=False):
     false_change_every: float | None
     approve: bool | None
     ramp: int | None
+    joint_bounds: bool | None
     agent: str | None
 
 
@@ -60,8 +61,8 @@ class Settings:
     """Arguments of :class:`~surefoot.deploy.certified.CertifiedAgent`, and whether new plans wait for approval.
 
     Attributes:
-        trust, delta, seed, evidence, margin, p_max, delta_coverage, losses, monitor_delta, false_alarm_every, false_change_every, ramp: as in the
-            agent.
+        trust, delta, seed, evidence, margin, p_max, delta_coverage, losses, monitor_delta, false_alarm_every, false_change_every, ramp,
+            joint_bounds: as in the agent.
         cost_ceilings: I declared ceilings, or ``None``.
         agent: who chooses: ``"certified"``, or what was registered (:func:`~surefoot.journal.agents.register_agent`).
         approve: a plan that raises a weight off the safe policy waits until somebody approves it.
@@ -81,6 +82,7 @@ class Settings:
     false_change_every: float = 0.0
     approve: bool = False
     ramp: int = RAMP
+    joint_bounds: bool = True
     agent: str = CERTIFIED
 
     def __post_init__(self) -> None:
@@ -95,10 +97,11 @@ class Settings:
             object.__setattr__(self, "cost_ceilings", tuple(values.tolist()))
         for name in ("seed", "ramp"):
             object.__setattr__(self, name, check_integer(name, getattr(self, name), low=0))
-        if not isinstance(self.approve, bool):
-            raise InvalidInput(
-                f"approve must be True or False, got {self.approve!r}; choose one", code="SF-ARGUMENT-TYPE"
-            )
+        for name in ("approve", "joint_bounds"):
+            if not isinstance(getattr(self, name), bool):
+                raise InvalidInput(
+                    f"{name} must be True or False, got {getattr(self, name)!r}; choose one", code="SF-ARGUMENT-TYPE"
+                )
 
     @staticmethod
     def given(**values: Any) -> Settings:
@@ -107,10 +110,11 @@ class Settings:
 
     @staticmethod
     def recorded(body: dict[str, Any]) -> Settings:
-        """The settings of an ``opened`` event; where it names no ramp or detector, as before there was one, there is none."""
+        """The settings of an ``opened`` event; what it does not name, as before there was such a thing, is off."""
         found, names = body.get("settings"), {field.name for field in fields(Settings)}
         if isinstance(found, dict):
-            found = {"ramp": 0, "false_alarm_every": 0.0, "false_change_every": 0.0, "agent": CERTIFIED, **found}
+            off = {"ramp": 0, "joint_bounds": False, "false_alarm_every": 0.0, "false_change_every": 0.0}
+            found = {**off, "agent": CERTIFIED, **found}
         if not isinstance(found, dict) or set(found) != names:
             raise JournalError(
                 "event 1 must record the settings, got others; was it written by a later surefoot?",

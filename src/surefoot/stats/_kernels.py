@@ -150,6 +150,75 @@ def mean_bound(
 
 
 @compiled
+def mean_at(
+    j: int,
+    v: float,
+    lost: int,
+    kept: FloatArray,
+    log_weights: FloatArray,
+    odds: FloatArray,
+    mantissa: FloatArray,
+    exponent: IntArray,
+) -> float:
+    """Stream j's log-wealth at odds ``v = H / (H - m)``, on the chord; beyond the last grid mean what it is there, for it increases."""
+    last = odds.shape[1] - 1
+    right = min(max(int(np.searchsorted(odds[j], v)), 1), last)
+    share = min(1.0, max(0.0, (v - odds[j, right - 1]) / (odds[j, right] - odds[j, right - 1])))
+    near, far = np.empty(log_weights.size), np.empty(log_weights.size)
+    mean_logs(j, right - 1, lost, kept, log_weights, mantissa, exponent, near)
+    mean_logs(j, right, lost, kept, log_weights, mantissa, exponent, far)
+    for k in range(near.size):
+        near[k] += share * (far[k] - near[k])
+    return log_sum(near)
+
+
+@compiled
+def region_tighten(
+    edges: FloatArray,
+    proved: FloatArray,
+    threshold: float,
+    cash: float,
+    guards: FloatArray,
+    lost: IntArray,
+    ceiling: float,
+    kept: FloatArray,
+    log_weights: FloatArray,
+    odds: FloatArray,
+    mantissa: FloatArray,
+    exponent: IntArray,
+) -> bool:
+    """Lower ``proved`` (G,), the largest mean of stream 1 that is possible while that of stream 0 lies in ``[edges[k], edges[k+1]]``.
+
+    Every stream keeps the share ``cash`` of its wealth out of all bets. Rejected is what the product of both wealths, each lowered by its guard
+    (2,) against rounding, takes to ``exp(threshold)``; that of stream 0 is read at the left edge, where it is smallest. -1: every mean of stream 1
+    is rejected there. Returns whether anything fell.
+    """
+    fell, log_cash = False, math.log(cash)
+    least = mean_at(1, 1.0, lost[1], kept, log_weights, odds, mantissa, exponent) - guards[1]
+    for k in range(proved.size):
+        if proved[k] < 0.0:
+            continue
+        v = ceiling / (ceiling - edges[k])
+        bet = math.log1p(-cash) + mean_at(0, v, lost[0], kept, log_weights, odds, mantissa, exponent) - guards[0]
+        top = max(bet, log_cash)
+        rest = threshold - (top + math.log(math.exp(bet - top) + math.exp(log_cash - top)))
+        # cash + (1 - cash) W reaches exp(rest) where log W reaches this; what was never bet may be enough.
+        enough = rest <= log_cash
+        if not enough:
+            rest += math.log1p(-math.exp(log_cash - rest)) - math.log1p(-cash)
+        if enough or least >= rest:
+            proved[k], fell = -1.0, True
+            continue
+        v = ceiling / (ceiling - proved[k]) if proved[k] < ceiling else math.inf
+        if mean_at(1, v, lost[1], kept, log_weights, odds, mantissa, exponent) - guards[1] < rest:
+            continue
+        found = mean_bound(1, rest + guards[1], lost[1], ceiling, kept, log_weights, odds, mantissa, exponent)
+        if found < proved[k]:
+            proved[k], fell = found, True
+    return fell
+
+
+@compiled
 def chord_crossing(left: FloatArray, right: FloatArray, threshold: float) -> float:
     """The smallest t in [0, 1], from above, with ``log sum_k exp((1-t) left_k + t right_k) >= threshold``."""
     position = 1.0

@@ -299,6 +299,40 @@ class MeanUpperBounds(Stateful):
             self.exponent,
         )
 
+    def tighten(self, edges: FloatArray, proved: FloatArray, log_threshold: float, cash: float) -> bool:
+        """Lower, in place, what is proved of stream 1 together with stream 0 by the product of their wealths.
+
+        If the mean of stream 0 lies in ``[edges[k], edges[k+1]]``, that of stream 1 is at most ``proved[k]``: for all k and all n at once with
+        probability at least ``1 - exp(-log_threshold)``, whoever chooses which stream is observed next, in whatever way. Proof:
+        docs/guarantees.md, "The product region". Rounding is charged against the region.
+
+        Args:
+            edges: (G+1,) increasing, from 0 on, below the ceiling.
+            proved: (G,) so far; -1 where the interval of stream 0 is ruled out.
+            log_threshold: log of one over the error.
+            cash: share of either wealth that is never bet.
+
+        Returns:
+            Whether anything fell.
+        """
+        guards = self._rounding * (self.counts[:2] + self.lost[:2] + 100)
+        return bool(
+            _kernels.region_tighten(
+                edges,
+                proved,
+                log_threshold,
+                cash,
+                guards,
+                self.lost,
+                float(self.ceilings[0]),
+                self._kept,
+                self._log_weights,
+                self._odds,
+                self.mantissa,
+                self.exponent,
+            )
+        )
+
     def log_wealth(self, stream: int) -> FloatArray:
         """(K, G) log-wealth of each bet at each candidate mean, lost values included."""
         stream = self._stream(stream)
