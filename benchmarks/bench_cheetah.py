@@ -49,18 +49,26 @@ def main() -> None:
         noise.append(np.einsum("jnf,jng->jfg", gap, gap) / (PER_POLICY - 1))
     counts = np.full((given.training_tasks, len(policies)), PER_POLICY)
     belief = fit_simulated_belief(np.stack(means), np.stack(noise), counts, 1 + len(limits))
-    sys.stdout.write(f"belief with {belief.latents} latents from {given.training_tasks} tasks, {time.perf_counter() - began:.0f} s\n")
+    sys.stdout.write(
+        f"belief with {belief.latents} latents from {given.training_tasks} tasks, {time.perf_counter() - began:.0f} s\n"
+    )
     never: list[float] = []
     lost: dict[float, list[float]] = {boldness: [] for boldness in LADDER}
     worst: dict[float, list[float]] = {boldness: [] for boldness in LADDER}
     for k, point in enumerate(family.sample(given.plants, np.random.default_rng([given.seed, 2]))):
         truth = EpisodeCache(family, point, policies, seed=(given.seed, 3, k), block=JUDGING)
-        values = np.array([truth.take(j, 0, np.arange(JUDGING), 0)[:, : 1 + len(limits)].mean(axis=0) for j in range(len(policies))])
+        values = np.array(
+            [truth.take(j, 0, np.arange(JUDGING), 0)[:, : 1 + len(limits)].mean(axis=0) for j in range(len(policies))]
+        )
         best = best_pair(values, limits)
         never.append(best - values[0, 0])
         cache = EpisodeCache(family, point, policies, seed=(given.seed, 4, k), block=50)
         for boldness in LADDER:
-            planner, rng, first = BeliefPlanner(belief, limits, boldness, given.episodes), np.random.default_rng([given.seed, k]), 0
+            planner, rng, first = (
+                BeliefPlanner(belief, limits, boldness, given.episodes),
+                np.random.default_rng([given.seed, k]),
+                0,
+            )
             source, total, highest = simulated_source(cache, len(limits)), 0.0, -np.inf
             while first < given.episodes:
                 planner.refresh()
@@ -82,7 +90,9 @@ def main() -> None:
                 f"rung {boldness:g} {np.mean(lost[boldness]):.2f}, {bad} violate by the judged means ({low:.0%} to {high:.0%}), "
                 f"worst excess {max(worst[boldness]):+.1%}"
             )
-        sys.stdout.write(f"{k + 1} plants, {time.perf_counter() - began:.0f} s; lost per episode: " + "; ".join(rows) + "\n")
+        sys.stdout.write(
+            f"{k + 1} plants, {time.perf_counter() - began:.0f} s; lost per episode: " + "; ".join(rows) + "\n"
+        )
         sys.stdout.flush()
 
 

@@ -793,7 +793,8 @@ def test_the_aim_follows_the_guess_and_the_rows_stay_what_they_are(rng: np.rando
     meet((3.0, 4.0, 6.0), 1000)  # the guess is not made once and for all
     assert one.plan.weights[2] > 0.99 and one._objective.target == 1
     rows = one._program().rows
-    np.testing.assert_array_equal(rows, one.bounds[None])
+    np.testing.assert_array_equal(rows, one._bounds.rows)
+    np.testing.assert_array_equal(rows.max(axis=0), one.bounds)
     assert verify(one.plan.weights, rows, np.array([LIMIT]))
 
 

@@ -18,7 +18,9 @@ from tests.refusals import refused
 CEILING, LIMIT, DELTA, TARGET = 10.0, 1.5, 0.05, 2
 
 
-def region(start: Any = None, *, ceilings: Any = (CEILING,), limits: Any = (LIMIT,), delta: float = DELTA) -> ProductRegion:
+def region(
+    start: Any = None, *, ceilings: Any = (CEILING,), limits: Any = (LIMIT,), delta: float = DELTA
+) -> ProductRegion:
     top = np.asarray(ceilings, dtype=float)
     first = np.tile(top, (4, 1)) if start is None else np.asarray(start, dtype=float)
     return ProductRegion(first, top, np.asarray(limits, dtype=float), delta)
@@ -77,7 +79,10 @@ def test_the_region_is_what_the_product_of_both_wealths_leaves(rng: np.random.Ge
 
 
 def test_the_region_is_smaller_than_two_bounds_that_share_the_error(rng: np.random.Generator) -> None:
-    one, two = region(), CostBounds(np.full((4, 1), CEILING), np.array([CEILING]), np.array([LIMIT]), DELTA, selected=True)
+    one, two = (
+        region(),
+        CostBounds(np.full((4, 1), CEILING), np.array([CEILING]), np.array([LIMIT]), DELTA, selected=True),
+    )
     costs = draw(rng, 800)
     for it in (one, two):
         it.select(0, 0)

@@ -180,7 +180,9 @@ class ProductRegion(Stateful):
             LedgerError: both are chosen.
         """
         if self.selections >= 2:
-            raise LedgerError("selections must be at most 2, got one more; delta_b is spent", code="SF-LEDGER-OVERSPENT")
+            raise LedgerError(
+                "selections must be at most 2, got one more; delta_b is spent", code="SF-LEDGER-OVERSPENT"
+            )
         self._streams.append(policy)
         self._since.append(next_id)
         self.selections += 1
