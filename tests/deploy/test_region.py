@@ -228,7 +228,7 @@ RUNS, TRUE = 300, (1.0, 1.6)
 
 
 def misses(rng: np.random.Generator, delta: float, *, wait: bool = True) -> int:
-    """Runs in which the true pair was ever outside: costs of 0 or the ceiling, costly ones told late or never, the next policy chosen by what looks low."""
+    """Runs in which the true pair was ever outside: costs of 0 or the ceiling, half of the costly ones never told, policies chosen by what looks low."""
     found = 0
     for _ in range(RUNS):
         one = ProductRegion(np.full((3, 1), 2.0), np.array([2.0]), np.array([1.9]), delta)
@@ -261,7 +261,7 @@ def test_the_true_pair_is_ever_outside_with_probability_delta_at_most(wait: bool
 @pytest.mark.statistical
 @pytest.mark.parametrize("afterwards", [True, False])
 def test_a_target_picked_for_its_luck_is_judged_by_what_comes_afterwards(afterwards: bool) -> None:
-    """Of 200 policies with costs a little above what is played with, the luckiest is picked: judged by the episodes that it was picked by, it seems safe."""
+    """The luckiest of 200 equal policies is picked: judged by the episodes that it was picked by, it seems cheaper than it is."""
     rng, delta, cost, found = np.random.default_rng(6), 0.2, 0.4, 0
     for _ in range(150):
         lucky = (rng.random((200, 40)) < cost).astype(float)

@@ -14,7 +14,6 @@ import numpy as np
 
 from surefoot.arrays import FloatArray
 from surefoot.audit.bounds import DataBounds
-from surefoot.audit.region import Region
 from surefoot.audit.cell_wealth import CellWealth
 from surefoot.audit.event import AuditedEvent
 from surefoot.audit.groups import PredictedBoxes
@@ -22,6 +21,7 @@ from surefoot.audit.log import LogAudit
 from surefoot.audit.monitor import ChangeWatch, CostWatch, SafeCheck
 from surefoot.audit.order import CLOSE, AskOrder, MissingDraws
 from surefoot.audit.posterior import CellPosterior
+from surefoot.audit.region import Region
 from surefoot.audit.rehearsed import RehearsedRun, certified_rung, unsupported
 from surefoot.audit.returns import ReturnBounds
 from surefoot.audit.stationarity import StationarityWatch

@@ -1,7 +1,8 @@
 """The product region a second time: log-wealths as running sums at fixed means, and bisection of all steps at once.
 
-A pair of costs ``(m_0, m_1)`` of the safe policy and the target is out once ``K_0(m_0) K_1(m_1) >= I / delta_b``. The agent multiplies scaled products and takes
-Newton's steps from one report to the next; here many moments are looked at together, and the moment that proves most is found for every step.
+A pair of costs ``(m_0, m_1)`` of the safe policy and the target is out once ``K_0(m_0) K_1(m_1) >= I / delta_b``. The agent multiplies scaled
+products and takes Newton's steps from one report to the next; here many moments are looked at together, and the moment that proves most is found for
+every step.
 
 Letters: J policies, I constraints, K bets, G grid means, S steps of the staircase, n moments.
 """

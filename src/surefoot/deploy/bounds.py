@@ -8,10 +8,10 @@ of these ways, never mixed, because a policy picked for its luck must not be jud
 * *whole history* (:class:`CostBounds`, A): every policy and constraint has error ``delta_b / (J I)`` and uses all its episodes;
 * *selected* (:class:`CostBounds`, B): the s-th selected policy has error ``delta_s / I`` with ``sum delta_s <= delta_b`` and uses only episodes
   **asked after** its selection;
-* *product region* (:class:`ProductRegion`): the safe policy and the selected target share ``delta_b / I``. With wealths ``K_0(m)``, from the start, and
-  ``K_1(m)``, from the selection, against "the mean cost is at least m", every episode moves at most one of them, so ``K_0(V_0) K_1(V_1)`` is a
-  nonnegative supermartingale that starts at 1, whoever chooses what is played. Pairs ``(m_0, m_1)`` whose product ever reached ``I / delta_b`` are
-  out. What money proves cheap for one policy pays for the other; before, each had to reach a threshold of its own.
+* *product region* (:class:`ProductRegion`): the safe policy and the selected target share ``delta_b / I``. With wealths ``K_0(m)``, from the start,
+  and ``K_1(m)``, from the selection, against "the mean cost is at least m", every episode moves at most one of them, so ``K_0(V_0) K_1(V_1)`` is
+  a nonnegative supermartingale that starts at 1, whoever chooses what is played. Pairs ``(m_0, m_1)`` whose product ever reached
+  ``I / delta_b`` are out. What one policy's episodes prove beyond need is credited to the other.
 
 The region is kept as a staircase: for each of G intervals of ``m_0`` the largest ``m_1`` left. One row of the plan's program is one step of it:
 a mixture that meets the limit at all steps meets it on the whole region.

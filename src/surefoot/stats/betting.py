@@ -315,7 +315,7 @@ class MeanUpperBounds(Stateful):
         Returns:
             Whether anything fell.
         """
-        guards = self._rounding * (self.counts[:2] + self.lost[:2] + 100)
+        guards = np.asarray(self._rounding * (self.counts[:2] + self.lost[:2] + 100), dtype=np.float64)
         return bool(
             _kernels.region_tighten(
                 edges,
