@@ -228,7 +228,7 @@ RUNS, TRUE = 300, (1.0, 1.6)
 
 
 def misses(rng: np.random.Generator, delta: float, *, wait: bool = True) -> int:
-    """Runs in which the true pair was ever outside: costs of 0 or the ceiling, half of the costly ones never told, policies chosen by what looks low."""
+    """Runs in which the true pair was ever outside: costs of 0 or the ceiling, half of the costly ones never told, adaptive choice."""
     found = 0
     for _ in range(RUNS):
         one = ProductRegion(np.full((3, 1), 2.0), np.array([2.0]), np.array([1.9]), delta)
