@@ -224,6 +224,26 @@ def test_the_audit_finds_the_same_region(rng: np.random.Generator, singly: bool)
     np.testing.assert_allclose(theirs.rows, ours.rows, rtol=1e-9)
 
 
+def test_logged_episodes_of_the_safe_policy_count_as_played(rng: np.random.Generator) -> None:
+    costs = draw(rng, 500)
+    logged, played, theirs = (
+        region(),
+        region(),
+        Region(np.full((4, 1), CEILING), np.array([CEILING]), np.array([LIMIT]), DELTA),
+    )
+    for one in (logged, played, theirs):
+        one.select(0, 0)
+    logged.recalled(costs[:300])
+    logged.recalled(costs[300:])
+    theirs.recalled(costs[:300])
+    theirs.recalled(costs[300:])
+    play(played, 0, np.zeros(300), costs[:300])
+    play(played, 300, np.zeros(200), costs[300:])
+    np.testing.assert_array_equal(logged.rows, played.rows)
+    np.testing.assert_allclose(theirs.rows, logged.rows, rtol=1e-9)
+    assert logged.values[0, 0] < LIMIT
+
+
 RUNS, TRUE = 300, (1.0, 1.6)
 
 

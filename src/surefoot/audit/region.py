@@ -81,6 +81,14 @@ class Region:
             self._proved[i] = self._least(i, walks, self._proved[i])
         self._read()
 
+    def recalled(self, costs: FloatArray) -> None:
+        """Logged costs (n, I) of the safe policy, all at one moment, from before the first ask."""
+        self._counts[0] += len(costs)
+        for i in range(self._ceilings.size):
+            self._logs[i, 0] += self._steps(i, costs[:, i]).sum(axis=0)
+            self._proved[i] = self._least(i, [self._logs[i, stream][None] for stream in (0, 1)], self._proved[i])
+        self._read()
+
     def told_singly(self, policies: IntArray, costs: FloatArray) -> Callable[[], None]:
         """Of episodes (n,) that were asked and told one after the other, none beside them open: what :meth:`told` would do, when called."""
         n, streams = len(policies), [policies == p for p in self._policies]

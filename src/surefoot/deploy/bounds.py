@@ -209,6 +209,16 @@ class ProductRegion(Stateful):
             self._read()
         return improved
 
+    def recalled(self, costs: FloatArray) -> bool:
+        """Logged costs (n, I) of the safe policy, before anything is asked; returns whether the region became smaller."""
+        improved = False
+        for i, process in enumerate(self._processes):
+            process.update(0, np.clip(costs[:, i], 0.0, self._ceilings[i]))
+            improved |= process.tighten(self._edges[i], self._proved[i], self._threshold, self._cash)
+        if improved:
+            self._read()
+        return improved
+
     def drop_start(self, start: FloatArray) -> None:
         """Replace the starting values; what data alone prove stays."""
         self._start = np.minimum(start, self._ceilings)
