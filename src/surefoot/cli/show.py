@@ -45,10 +45,21 @@ def describe_text(policy_set: PolicySet) -> str:
         f"  certificate  {_certificate(policy_set)}",
         f"  assumption   {policy_set.assumption.statement}",
         *_beliefs(policy_set),
+        *_ceilings(policy_set),
         "",
         *_cells(policy_set),
     ]
     return "\n".join(lines)
+
+
+def _ceilings(policy_set: PolicySet) -> list[str]:
+    """What the largest possible episode costs mean where nothing simulated is trusted."""
+    from surefoot.stats.start_up import ceiling_advice
+
+    criterion = policy_set.criterion
+    safe = policy_set.cells.predictions.cost_center[:, 0].mean(axis=0)
+    advice = ceiling_advice(criterion.cost_ceilings.tolist(), criterion.cost_limits.tolist(), safe.tolist(), 0.05)
+    return [] if advice is None else [f"  ceilings     {advice}"]
 
 
 def _beliefs(policy_set: PolicySet) -> list[str]:

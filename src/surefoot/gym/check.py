@@ -25,6 +25,7 @@ from surefoot.gym.dependence import RandomActions, dependence
 from surefoot.gym.deployed import as_deployed, check_memory, owned
 from surefoot.gym.family import GymFamily
 from surefoot.gym.rollout import Rollouts, RolloutWorker
+from surefoot.stats.start_up import ceiling_advice
 
 __all__ = ["FamilyCheck", "check_family"]
 
@@ -288,6 +289,12 @@ class _Findings:
                     f"{name} of the policy was {costs[:, i].mean():.4g} on average, above the limit {family.criterion.cost_limits[i]:.4g}; as a safe "
                     "policy it would not do"
                 )
+        if self.policy is not None and family.n_constraints:
+            most = high[1 : 1 + family.n_constraints]
+            advice = ceiling_advice(
+                most.tolist(), family.criterion.cost_limits.tolist(), costs.mean(axis=0).tolist(), 0.05
+            )
+            self.notes += [] if advice is None else [advice]
         if max(int(part.lengths.max()) for part in self.parts) < family.horizon:
             self.notes.append(
                 f"no episode reached criterion.horizon {family.horizon}; a smaller one gives narrower ranges"

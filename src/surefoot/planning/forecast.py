@@ -34,6 +34,7 @@ from surefoot.planning.plants import SurrogatePlant
 from surefoot.planning.surrogate import SurrogateModel, fit_surrogate
 from surefoot.policyset.schema import PolicySet
 from surefoot.progress import track
+from surefoot.stats.start_up import ceiling_advice
 from surefoot.text_table import text_table
 from surefoot.version import VERSION
 
@@ -144,8 +145,17 @@ def forecast(
         "assumption": surrogate.statement,
         "deviation": surrogate.deviation.tolist(),
         "transitions": surrogate.transitions and chosen.evidence == "all",
+        "ceilings": _advice(policy_set, chosen) if "data" in trust and refused["data"] is None else None,
         "trust": {t: _row(policy_set, t, refused[t], runs) for t in trust},
     }
+
+
+def _advice(policy_set: PolicySet, settings: ForecastSettings) -> str | None:
+    """What smaller ceilings would buy."""
+    criterion = policy_set.criterion
+    ceilings = criterion.cost_ceilings.tolist() if settings.cost_ceilings is None else list(settings.cost_ceilings)
+    safe = policy_set.cells.predictions.cost_center[:, 0].mean(axis=0)
+    return ceiling_advice(ceilings, criterion.cost_limits.tolist(), safe.tolist(), settings.delta)
 
 
 def _row(
@@ -320,6 +330,8 @@ def _notes(found: dict[str, Any]) -> list[str]:
         notes.append(f"{found['history']} logged episodes of the safe policy are given before the first of these.")
     if not found["transitions"]:
         notes.append("The plant reports returns and costs, no transitions.")
+    if found.get("ceilings"):
+        notes.append(found["ceilings"])
     for level, row in found["trust"].items():
         if "statements" in row:
             notes.append(
