@@ -9,7 +9,10 @@ compares the two lists with what its instances hold, so that a new attribute can
 
 from __future__ import annotations
 
+import copy
 from typing import Any, ClassVar, Protocol
+
+import numpy as np
 
 __all__ = ["HasState", "Stateful"]
 
@@ -63,7 +66,8 @@ def _plain(value: Any) -> Any:
         return value.state_dict()
     if isinstance(value, list) and value and all(map(_has_state, value)):
         return [part.state_dict() for part in value]
-    return value
+    # Objects go on changing their arrays, lists and dictionaries: what was taken must stay what it was.
+    return copy.deepcopy(value) if isinstance(value, np.ndarray | list | dict | set) else value
 
 
 def _loaded(present: Any, state: Any) -> Any:
