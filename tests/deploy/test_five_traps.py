@@ -13,7 +13,7 @@ import pytest
 
 from surefoot import PolicySet, Simulator, TabularCMDP
 from surefoot.arrays import FloatArray
-from surefoot.deploy.bounds import SELECTION_SHARES, CostBounds
+from surefoot.deploy.bounds import SELECTION_SHARES, CostBounds, ProductRegion
 from surefoot.deploy.certified import CertifiedAgent
 from surefoot.deploy.evidence import Evidence
 from surefoot.deploy.evidence.alternatives import Alternatives, choose_alternatives
@@ -390,7 +390,7 @@ def test_killing_all_cells_restores_the_ceilings_and_alarms(monkeypatch: pytest.
     one = refuted_agent()
     assert one.bounds.ravel().tolist() == [1.0, 10.0]
     assert one.alarm is not None
-    monkeypatch.setattr(CostBounds, "drop_start", lambda self, start: None)
+    monkeypatch.setattr(ProductRegion, "drop_start", lambda self, start: None)
     assert refuted_agent().bounds[1, 0] < 1.1, "the mutant trusts the simulator that was just rejected"
 
 

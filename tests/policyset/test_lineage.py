@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from surefoot.policy import TabularPolicy
+from surefoot.policyset.file import load
 from surefoot.policyset.lineage import fingerprint, holdout_stream, look_share, looks_paid
 from surefoot.policyset.schema import Certificate, PolicySet
 from surefoot.stats.ledger import Ledger
@@ -46,6 +48,12 @@ def test_the_fingerprint_is_of_what_is_judged_and_of_nothing_else(judged: Policy
     for name, value in other.items():
         assert fingerprint(replace(judged, **{name: value})) != fingerprint(judged), name
     assert fingerprint(scaled(judged, 1.001)) != fingerprint(judged)
+
+
+def test_the_fingerprint_of_a_set_stays_what_it_was_for_good() -> None:
+    """Other hold-outs would be drawn for the same cells, and looks at old ones not be recognised."""
+    golden = Path(__file__).parents[1] / "golden" / "policyset-v1.sf"
+    assert fingerprint(load(golden)) == "6ce50faf7d7c8ffd9b735acc359db15cf0a35ccf6116818d73cfe3531d44245f"
 
 
 def test_the_last_bits_of_a_machine_do_not_change_the_fingerprint(judged: PolicySet) -> None:
