@@ -11,7 +11,7 @@ import pytest
 
 import surefoot as sf
 from surefoot.audit import verify
-from surefoot.deploy.bounds import CostBounds
+from surefoot.deploy.bounds import CostBounds, ProductRegion
 from surefoot.deploy.evidence.mixture import Evidence
 from surefoot.deploy.history import SHIFTED, LogCheck
 from surefoot.deploy.report import Report
@@ -181,13 +181,14 @@ def test_the_warning_about_a_log_follows_from_it() -> None:
 
 def lenient(monkeypatch: pytest.MonkeyPatch) -> None:
     """The safe policy's bound falls too far."""
-    honest = CostBounds.recalled
-    monkeypatch.setattr(CostBounds, "recalled", lambda self, costs: honest(self, 0.5 * costs))
+    for kind, honest in ((CostBounds, CostBounds.recalled), (ProductRegion, ProductRegion.recalled)):
+        monkeypatch.setattr(kind, "recalled", lambda self, costs, honest=honest: honest(self, 0.5 * costs))
 
 
 def forgetful(monkeypatch: pytest.MonkeyPatch) -> None:
     """It counts nothing."""
-    monkeypatch.setattr(CostBounds, "recalled", lambda self, costs: False)
+    for kind in (CostBounds, ProductRegion):
+        monkeypatch.setattr(kind, "recalled", lambda self, costs: False)
 
 
 def deaf(monkeypatch: pytest.MonkeyPatch) -> None:
