@@ -400,7 +400,7 @@ def test_a_cost_above_the_ceiling_alarms(monkeypatch: pytest.MonkeyPatch) -> Non
         one.tell(one.ask().id, 5.0, [8.5])
         assert one.alarm is not None and "declared ceiling" in one.alarm
         assert one.plan.weights.tolist() == [1.0, 0.0]
-    monkeypatch.setattr(CertifiedAgent, "_raise_alarm", lambda self, why, kind: None)
+    monkeypatch.setattr(CertifiedAgent, "_raise_alarm", lambda self, why, kind="": None)
     silent = CertifiedAgent(off_by_a_fifth(), trust="data", cost_ceilings=[8.0])
     silent.tell(silent.ask().id, 5.0, [8.5])
     assert silent.plan.weights[1] > 0.0, "without the alarm the mutant plays on"
