@@ -108,7 +108,7 @@ def _anchor() -> str | None:
 @click.option("--ramp", type=int, help="Episodes that compare the safe policy with simulation first.  [default: 50]")
 @click.option(
     "--false-alarm-every", type=float,
-    help="Mean number of episodes between false alarms that the plant has changed; 0: never look.  [default: 100000]",
+    help="Mean number of episodes between false alarms that the plant has changed; 0: never look.  [default: 1000000]",
 )  # fmt: skip
 @click.option("--false-change-every", type=float, help="The same for any change in returns or costs.  [default: 0]")
 @click.option("--approve", is_flag=True, help="New plans wait for 'surefoot deploy approve'.")

@@ -28,7 +28,7 @@ from surefoot.stateful import Stateful
 
 __all__ = ["DRIFT", "FALSE_ALARM_EVERY", "CostDetector", "check_false_alarm_every"]
 
-FALSE_ALARM_EVERY = 1e5
+FALSE_ALARM_EVERY = 1e6
 """Default of c, in episodes."""
 DRIFT = "recent real costs reject that the deployed mixtures still meet the limit: the plant has changed"
 """Words of the alarm."""
