@@ -34,7 +34,7 @@ BATCH, SLOW, STEPS = 100, 5000, 10
 """Episodes asked at once; episodes of a slow drift, and in how many small steps it comes."""
 DETECTORS: dict[str, dict[str, float]] = {
     "monitor": {"false_alarm_every": 0.0},
-    "costs": {},
+    "costs": {"false_alarm_every": 1e5},
     "outcomes": {"false_alarm_every": 0.0, "false_change_every": 1e5},
 }
 """Which detector runs beside the monitor."""
