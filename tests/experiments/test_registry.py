@@ -66,6 +66,8 @@ def test_learning_agents_get_the_cover_their_constants_go_with(context: AgentCon
         ("certified:cells:guesses", ("SF-ARGUMENT-SYNTAX", "certified", "'cells:guesses'")),
         ("certified:cells:delta=1", ("SF-ARGUMENT-SYNTAX", "certified", "delta", "(0, 1)", "'cells:delta=1'")),
         ("certified:cells:delta=x", ("SF-ARGUMENT-SYNTAX", "certified", "'cells:delta=x'")),
+        ("certified:data:log=1.5", ("SF-ARGUMENT-SYNTAX", "certified", "log=EPISODES", "'data:log=1.5'")),
+        ("certified:data:log=-3", ("SF-ARGUMENT-SYNTAX", "certified", "'data:log=-3'")),
         ("certified:cells:all:all", ("SF-ARGUMENT-SYNTAX", "certified", "'cells:all:all'")),
         ("rehearsed:0", ("SF-ARGUMENT-SYNTAX", "rehearsed", "'0'")),
         ("rehearsed:2:signals", ("SF-ARGUMENT-SYNTAX", "rehearsed", "'2:signals'")),
@@ -124,6 +126,15 @@ def test_a_certified_agent_is_given_the_delta_of_its_name(context: AgentContext)
         for name in ("certified:data", "certified:data:delta=0.3", "certified:envelope:returns:delta=0.9")
     ]
     assert spent == pytest.approx([0.05, 0.3, 0.9])
+
+
+def test_a_certified_agent_is_given_the_log_of_its_name(context: AgentContext) -> None:
+    """Episodes of the safe policy in the real task, and none that the deployment will meet."""
+    plain, logged, again = (make_agent(f"certified:data{more}", context) for more in ("", ":log=2000", ":log=2000"))
+    assert logged.bounds[0, 0] < plain.bounds[0, 0]
+    np.testing.assert_array_equal(logged.bounds, again.bounds)
+    with refused("SF-ARGUMENT-COMBINATION"):
+        make_agent("certified:data:log=10", replace(context, family=None, task=None))
 
 
 def test_a_rehearsed_agent_has_the_boldness_of_its_name_and_needs_a_belief(context: AgentContext) -> None:

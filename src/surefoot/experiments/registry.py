@@ -12,8 +12,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
 
+import numpy as np
+
 from surefoot.baselines import dope, dope_plus, lb_sgd, meta_srl, opt_pess, presets, safe_meta_rl
 from surefoot.cmdp.model import TabularCMDP
+from surefoot.cmdp.simulate import Simulator
 from surefoot.deploy.agent import Agent
 from surefoot.deploy.belief.rehearsed import Rung
 from surefoot.deploy.certified import CertifiedAgent
@@ -143,31 +146,40 @@ def _pce_setting(context: AgentContext, preset: str, share: float) -> tuple[Poli
     return context.policy_set, {"preset": preset}
 
 
-def _certified_parts(argument: str) -> tuple[str, str, float | None]:
-    """Trust level, evidence (``""`` where nothing is said) and error probability (likewise ``None``)."""
+def _certified_parts(argument: str) -> tuple[str, str, float | None, int]:
+    """Trust level, evidence (``""`` where nothing is said), error probability (likewise ``None``), and how many episodes were logged."""
     trust, *more = argument.split(":")
-    delta = None
-    if more and more[-1].startswith("delta="):
-        delta = _number(more.pop()[len("delta=") :])
+    named = {key: _number(more.pop()[len(key) :]) for key in ("log=", "delta=") if more and more[-1].startswith(key)}
+    delta, log = named.get("delta="), named.get("log=", 0.0)
     evidence = more[0] if more else ""
     wrong = trust not in ("", "cells", "envelope", "data") or evidence not in ("", "all", "returns") or len(more) > 1
-    if wrong or (delta is not None and not 0.0 < delta < 1.0):
+    if wrong or (delta is not None and not 0.0 < delta < 1.0) or not (0.0 <= log < math.inf and log == math.floor(log)):
         raise InvalidInput(
-            f"certified takes cells, envelope or data, then :all or :returns, then :delta=NUMBER in (0, 1), got {argument!r}; e.g. "
-            "certified:cells:returns",
+            "certified takes cells, envelope or data, then :all or :returns, then :delta=NUMBER in (0, 1), then :log=EPISODES of the safe policy, got "
+            f" {argument!r}; e.g. certified:cells:returns",
             code="SF-ARGUMENT-SYNTAX",
         )
-    return trust or "cells", evidence, delta
+    return trust or "cells", evidence, delta, int(log)
 
 
 def _certified(context: AgentContext, argument: str) -> Agent:
-    level, evidence, delta = _certified_parts(argument)
+    level, evidence, delta, log = _certified_parts(argument)
     options = context.options
     kind: Any = evidence or options.evidence
-    return CertifiedAgent(
+    agent = CertifiedAgent(
         context.policy_set, trust=level, evidence=kind, delta=context.delta if delta is None else delta, losses=options.losses,
         p_max=options.p_max, seed=context.seed,
     )  # fmt: skip
+    if log:
+        _, task = context.model()
+        played = Simulator(task, [agent.policies[0]]).run(np.zeros(log, dtype=np.int64), seed=_log_seed(context.seed))
+        agent.recall(played.returns, played.costs, initial_state=played.initial_states)
+    return agent
+
+
+def _log_seed(seed: int) -> int:
+    """Chance of what was logged before a deployment: none that the deployment meets."""
+    return int(np.random.SeedSequence([seed, 0x106]).generate_state(1, np.uint64)[0] >> 1)
 
 
 def _rehearsed_parts(argument: str) -> tuple[float | None, str]:
