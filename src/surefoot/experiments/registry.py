@@ -155,8 +155,8 @@ def _certified_parts(argument: str) -> tuple[str, str, float | None, int]:
     wrong = trust not in ("", "cells", "envelope", "data") or evidence not in ("", "all", "returns") or len(more) > 1
     if wrong or (delta is not None and not 0.0 < delta < 1.0) or not (0.0 <= log < math.inf and log == math.floor(log)):
         raise InvalidInput(
-            "certified takes cells, envelope or data, then :all or :returns, then :delta=NUMBER in (0, 1), then :log=EPISODES of the safe policy, got "
-            f" {argument!r}; e.g. certified:cells:returns",
+            "certified takes cells, envelope or data, then :all or :returns, then :delta=NUMBER in (0, 1), then :log=EPISODES logged, got "
+            f"{argument!r}; e.g. certified:cells:returns",
             code="SF-ARGUMENT-SYNTAX",
         )
     return trust or "cells", evidence, delta, int(log)
