@@ -55,7 +55,7 @@ if TYPE_CHECKING:
         SolverError,
         SurefootError,
     )
-    from surefoot.journal import Deployment, Webhook
+    from surefoot.journal import Deployment, Fleet, Webhook
     from surefoot.policy import Mixture, Policy, TabularPolicy
     from surefoot.policyset import PolicySet
     from surefoot.protocol import Protocol
@@ -76,7 +76,7 @@ _HOMES = {
         "LedgerError", "MissingExtra", "OutputExists", "PausedError", "PolicySetError", "ReplayError", "SettingsMismatch", "SimulationError",
         "SolverError", "SurefootError",
     ),
-    "surefoot.journal": ("Deployment", "Webhook"),
+    "surefoot.journal": ("Deployment", "Fleet", "Webhook"),
     "surefoot.policy": ("Mixture", "Policy", "TabularPolicy"),
     "surefoot.policyset": ("PolicySet",),
     "surefoot.protocol": ("Protocol",),
@@ -101,6 +101,7 @@ __all__ = [
     "Episode",
     "Exceeds",
     "FixedAgent",
+    "Fleet",
     "History",
     "InfeasibleError",
     "InvalidInput",

@@ -14,6 +14,7 @@ from jinja2 import Environment, TemplateError, nodes
 
 from surefoot.errors import InvalidInput
 from surefoot.report.deployment import render
+from surefoot.report.fleet import fleet_page
 from surefoot.report.html import render_html
 from surefoot.report.pages import printable, render_template
 from surefoot.report.records import Summary
@@ -23,7 +24,7 @@ from tests.report.runs import write_run
 
 HOSTILE = "<script>alert('x')</script>\"><img src=x onerror=y>\u202e\x00{{ 7 * 191 }}{% raw %}"
 TEMPLATES = files("surefoot.report").joinpath("templates")
-PAGES = ["deployment.html.j2", "rehearsal.html.j2", "run.html.j2"]
+PAGES = ["deployment.html.j2", "fleet.html.j2", "rehearsal.html.j2", "run.html.j2"]
 KINDS = {
     "eliminated": {"cells": [3], "log_wealth": [5.0], "cells_left": 11}, "readmitted": {"cells": [3], "cells_left": 12},
     "target": {"text": "t"}, "ramp": {"text": "t"}, "barred": {"text": "t", "policy": 1}, "noted": {"text": "t"},
@@ -87,6 +88,18 @@ def rehearsal_data() -> dict[str, Any]:
     }  # fmt: skip
 
 
+def fleet_data() -> dict[str, Any]:
+    plant = {
+        "name": "one", "stage": "learned", "episodes": 1200, "weights": {"0": 0.25, "2": 0.75}, "mean_costs": {"heat": 1.25, "noise": None},
+        "cost_limits": {"heat": 1.5, "noise": 2.0}, "mean_return": 3.5, "state": "running", "alarm": None, "next": "nothing", "delta": 0.05,
+    }  # fmt: skip
+    return {
+        "family": "grid",
+        "policy_set": "ab" * 32,
+        "plants": [plant, {**plant, "name": "two", "alarm": "too dear", "mean_return": None}],
+    }
+
+
 def run_page(data: Any) -> str:
     return render_html(Summary.of(data), {"figure1": b"one", "figure2": b"two"})
 
@@ -101,6 +114,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Any, C
     run["agents"]["pce"]["notes"] = ["a note"]
     return {
         "deployment.html.j2": (deployment_data(), deployment_page),
+        "fleet.html.j2": (fleet_data(), fleet_page),
         "rehearsal.html.j2": (rehearsal_data(), rehearsal_page),
         "run.html.j2": (run, run_page),
     }

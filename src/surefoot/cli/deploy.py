@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from surefoot.cli.deploy_fleet import fleet
 from surefoot.cli.deploy_report import report
 from surefoot.cli.exit_codes import DISAGREES, leave_with
 from surefoot.cli.options import anchor as anchored
@@ -50,6 +51,7 @@ def command() -> None:
 
 
 command.add_command(report)
+command.add_command(fleet)
 
 
 def operation(function: Options) -> click.Command:

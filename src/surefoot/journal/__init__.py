@@ -15,6 +15,7 @@ except ModuleNotFoundError as error:
 from surefoot.audit import Verification
 from surefoot.journal.deployment import Deployment, Ticket, Tickets
 from surefoot.journal.events import Event
+from surefoot.journal.fleet import Fleet
 from surefoot.journal.notices import Notice
 from surefoot.journal.settings import Settings
 from surefoot.journal.status import DeploymentStatus
@@ -22,5 +23,5 @@ from surefoot.journal.stop_requests import Stop
 from surefoot.journal.webhook import Webhook
 
 __all__ = [
-    "Deployment", "DeploymentStatus", "Event", "Notice", "Settings", "Stop", "Ticket", "Tickets", "Verification", "Webhook",
+    "Deployment", "DeploymentStatus", "Event", "Fleet", "Notice", "Settings", "Stop", "Ticket", "Tickets", "Verification", "Webhook",
 ]  # fmt: skip

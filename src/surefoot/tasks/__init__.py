@@ -9,6 +9,7 @@ from surefoot.tasks.hard_instance import HardInstance
 from surefoot.tasks.inventory import StorageInventory
 from surefoot.tasks.lake import SlipperyLake
 from surefoot.tasks.limits import LimitedFamily, with_limits
+from surefoot.tasks.reweighted import ReweightedFamily, reweighted
 from surefoot.tasks.streaming import StreamingBuffer
 from surefoot.tasks.zoned_gridworld import ZonedGridworld
 
@@ -18,6 +19,7 @@ __all__ = [
     "LimitedFamily",
     "NoisyGridworld",
     "QueueAdmission",
+    "ReweightedFamily",
     "SlipperyLake",
     "StorageInventory",
     "StreamingBuffer",
@@ -27,5 +29,6 @@ __all__ = [
     "ZonedGridworld",
     "check_families",
     "make_family",
+    "reweighted",
     "with_limits",
 ]
