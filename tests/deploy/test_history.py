@@ -98,7 +98,8 @@ def test_a_target_is_chosen_from_the_log_and_proved_from_what_is_asked_later(tru
     target = one._objective.target
     assert target and one.logged == 610 and "target" in {event.kind for event in one.events}
     assert one.bounds[target, 0] == agent(policy_set, trust).bounds[target, 0]
-    assert one._bounds._since[target] == 0 and not one._bounds._processes[0].counts[target]
+    assert one._bounds._streams == [0, target] and one._bounds._since == [0, 0]
+    assert one._bounds._processes[0].counts.tolist() == [610, 0]
 
 
 def test_the_ramp_counts_the_log() -> None:

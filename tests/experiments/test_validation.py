@@ -12,7 +12,7 @@ import pytest
 
 from surefoot import OutputExists
 from surefoot.cmdp.evaluate import evaluate, evaluate_many
-from surefoot.deploy.bounds import CostBounds
+from surefoot.deploy.bounds import ProductRegion
 from surefoot.deploy.certified import CertifiedAgent
 from surefoot.experiments.validation import SCENARIOS, validate
 from surefoot.experiments.validation.delivery import ADVERSARIES, LATEST, Adversary
@@ -500,6 +500,6 @@ def test_logs_are_given_first_to_agents_that_take_them(agent: str, monkeypatch: 
 
 
 def test_an_agent_that_believes_logs_too_much_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    honest = CostBounds.recalled
-    monkeypatch.setattr(CostBounds, "recalled", lambda self, costs: honest(self, 0.5 * costs))
+    honest = ProductRegion.recalled
+    monkeypatch.setattr(ProductRegion, "recalled", lambda self, costs: honest(self, 0.5 * costs))
     assert any(outcome.bound_failed for outcome in logged_runs("certified:data", 2))

@@ -237,7 +237,7 @@ def test_no_plan_loses_more_than_the_bound(
         active[own] = True
         share = rng.random((len(start), 1)) * (trial % 2)
         bounds = np.maximum(share * grid_truth.costs + (1.0 - share) * start, grid_truth.costs)
-        rows = level.rows(Knowledge(deploy_set, active, bounds, limits, grid_truth.returns, 0, ()))
+        rows = level.rows(Knowledge(deploy_set, active, bounds, limits, grid_truth.returns, 0, (), bounds[None]))
         doubted = tuple(np.flatnonzero(rng.random(len(start)) < 0.3)[1:].tolist()) if ramp else ()
         program = Program(rows.objective, rows.rows, rows.names, limits, rows.candidate, kappa, 1.0, (), doubted, 0.25)
         found = plan(program)
@@ -414,7 +414,7 @@ def test_runs_on_the_gridworld_stay_within_every_budget_and_count(
     allowed, total = {eps: grid_bound.episodes(eps) for eps in (0.4, 0.7, 1.0, 1.5, 2.0)}, grid_bound.regret(4000)
     plays, episodes = grid_bound.budgets.plays, grid_bound.budgets.episodes
     for seed in range(runs):
-        agent = sf.CertifiedAgent(deploy_set, seed=seed, ramp=0)
+        agent = sf.CertifiedAgent(deploy_set, seed=seed, ramp=0, false_alarm_every=0.0)
         weights, sizes, watched = followed(agent, task, 4000, seed)
         assert agent.alarm is None
         shares = (weights * sizes[:, None])[:, None, :] * watched[:, :, None]
@@ -443,7 +443,7 @@ def test_runs_on_the_hard_instance_stay_within_the_count(hard_set: sf.PolicySet,
     assert truth.optimum == pytest.approx(HARD.optimal_value(number))
     bound, eps, counts = sample_complexity(hard_set, truth, Use(pending=200)), HARD.accuracy, []
     for seed in range(4):
-        agent = sf.CertifiedAgent(hard_set, seed=seed, ramp=0)
+        agent = sf.CertifiedAgent(hard_set, seed=seed, ramp=0, false_alarm_every=0.0)
         trace = play(agent, task, 30_000, seed, largest_batch=200)
         assert not agent.ever_rejected[
             bound.cell

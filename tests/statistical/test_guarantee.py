@@ -101,7 +101,7 @@ def test_a_sound_agent_still_learns() -> None:
 
 
 def optimistic_bounds(one: CertifiedAgent) -> None:
-    one._bounds.values[:] = 0.9
+    one._bounds.drop_start(np.full(one.bounds.shape, 0.9))
     one._stale = True
 
 

@@ -51,21 +51,21 @@ class Knowledge:
         policy_set: the library and what is predicted for it.
         active: (N,) cells that are not rejected.
         bounds: (J, I) data bounds, of every policy alone.
-        region: (G, J, I) the same as rows: a mixture within the limits at all of them is within the limits if the data bounds hold.
         limits: (I,).
         objective: (J,) returns that the posterior expects; or those of the most plausible cell.
         target: the policy that is to be proved safe, or 0.
         barred: policies that get no weight.
+        region: (G, J, I) the data bounds as rows: a mixture within the limits at all of them is within the limits if the data bounds hold.
     """
 
     policy_set: PolicySet
     active: Any
     bounds: FloatArray
-    region: FloatArray
     limits: FloatArray
     objective: FloatArray
     target: int
     barred: tuple[int, ...]
+    region: FloatArray
 
 
 @dataclass(frozen=True, eq=False)
