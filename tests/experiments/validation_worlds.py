@@ -51,8 +51,7 @@ class Halving(CertifiedAgent):
 
     def ask(self, n: Any = None) -> Any:
         if self._tracker.opened == 10:
-            self._bounds.values = 0.5 * self._bounds.values
-            self._bounds.drop_start(self._bounds.values)
+            self._bounds.drop_start(0.5 * self._bounds.values)
             self._stale = True
         return super().ask(n)
 

@@ -13,8 +13,8 @@ of these ways, never mixed, because a policy picked for its luck must not be jud
   a nonnegative supermartingale that starts at 1, whoever chooses what is played. Pairs ``(m_0, m_1)`` whose product ever reached
   ``I / delta_b`` are out. What one policy's episodes prove beyond need is credited to the other.
 
-The region is kept as a staircase: for each of G intervals of ``m_0`` the largest ``m_1`` left. One row of the plan's program is one step of it:
-a mixture that meets the limit at all steps meets it on the whole region.
+The region is kept as a staircase: for each of G intervals of ``m_0`` the largest ``m_1`` left. Its corners are the rows of the plan's program:
+a mixture that meets the limit at all of them meets it on the whole region.
 
 An episode that was asked and not told counts as the ceiling. Bounds hold simultaneously for all times, so the smallest seen stays valid.
 
@@ -79,6 +79,10 @@ class CostBounds(Stateful):
     def rows(self) -> FloatArray:
         """(1, J, I) the bounds, as rows of a program."""
         return self.values[None]
+
+    def held(self, weights: FloatArray) -> FloatArray:
+        """(J, I) the bounds, whatever the mixture: a plan is made anew where they fell noticeably."""
+        return self.values
 
     def select(self, policy: int, next_id: int) -> None:
         """Way B: start a bound for ``policy`` from episodes with ids from ``next_id`` on.
@@ -153,11 +157,10 @@ class ProductRegion(Stateful):
         cash: share of either wealth that is never bet.
 
     Attributes:
-        values: (J, I) the largest possible cost of every policy alone.
         selections: number of selections so far: the safe policy, the target.
     """
 
-    CHANGES = ("values", "rows", "_processes", "_proved", "_since", "_start", "_streams", "selections")
+    CHANGES = ("_processes", "_proved", "_since", "_start", "_streams", "selections")
 
     def __init__(
         self, start: FloatArray, ceilings: FloatArray, limits: FloatArray, delta: float, *, cash: float = CASH
@@ -171,7 +174,47 @@ class ProductRegion(Stateful):
         self._streams: list[int] = []
         self._since: list[int] = []
         self.selections = 0
-        self._read()
+
+    @property
+    def values(self) -> FloatArray:
+        """(J, I) the largest possible cost of every policy alone."""
+        found = self._start.copy()
+        for policy, most in zip(self._streams, self.staircase.max(axis=0)):
+            found[policy] = most
+        return found
+
+    @property
+    def staircase(self) -> FloatArray:
+        """(STEPS, 2, I) costs of the safe policy and the target at the corners; a step that is ruled out repeats the last one that is not."""
+        target = self._start[self._streams[1]] if self.selections > 1 else self._ceilings
+        found = np.empty((STEPS, 2, self._ceilings.size))
+        found[:, 0], found[:, 1] = self._start[0], target
+        for i in range(self._ceilings.size if self.selections else 0):
+            edges, proved = self._edges[i], self._proved[i]
+            left = np.flatnonzero((edges[:-1] < self._start[0, i]) & (proved >= 0.0))
+            if left.size:
+                steps = np.full(STEPS, left[-1])
+                steps[left] = left
+                found[:, 0, i] = np.minimum(edges[steps + 1], self._start[0, i])
+                found[:, 1, i] = np.minimum(proved[steps], target[i])
+        return found
+
+    def held(self, weights: FloatArray) -> FloatArray:
+        """(2, I) what a mixture (J,) costs at most, and the target alone if the mixture leaves it out. Where they fell noticeably, plans are made anew."""
+        corners, streams = self.staircase, self._streams
+        rest = weights @ self._start - weights[streams] @ self._start[streams]
+        most = rest + (weights[streams] @ corners[:, : self.selections]).max(axis=0)
+        left_out = self.selections > 1 and weights[streams[1]] == 0.0
+        return np.stack([most, corners[:, 1].max(axis=0) if left_out else np.zeros_like(most)])
+
+    @property
+    def rows(self) -> FloatArray:
+        """(STEPS, J, I) the corners as rows of a program."""
+        found = np.tile(self._start, (STEPS, 1, 1))
+        corners = self.staircase
+        for stream, policy in enumerate(self._streams):
+            found[:, policy] = corners[:, stream]
+        return found
 
     def select(self, policy: int, next_id: int) -> None:
         """Start the wealth of a policy from episodes with ids from ``next_id`` on: of the safe policy first, then of the target, once.
@@ -186,7 +229,6 @@ class ProductRegion(Stateful):
         self._streams.append(policy)
         self._since.append(next_id)
         self.selections += 1
-        self._read()
 
     def asked(self, ids: IntArray, policy_index: IntArray) -> None:
         """Episodes were opened: until told they count as the ceiling."""
@@ -205,8 +247,6 @@ class ProductRegion(Stateful):
                     process.replace_lost(stream, np.clip(costs[mine, i], 0.0, self._ceilings[i]))
             if any(mine.any() for mine in counted):
                 improved |= process.tighten(self._edges[i], self._proved[i], self._threshold, self._cash)
-        if improved:
-            self._read()
         return improved
 
     def recalled(self, costs: FloatArray) -> bool:
@@ -215,30 +255,11 @@ class ProductRegion(Stateful):
         for i, process in enumerate(self._processes):
             process.update(0, np.clip(costs[:, i], 0.0, self._ceilings[i]))
             improved |= process.tighten(self._edges[i], self._proved[i], self._threshold, self._cash)
-        if improved:
-            self._read()
         return improved
 
     def drop_start(self, start: FloatArray) -> None:
         """Replace the starting values; what data alone prove stays."""
         self._start = np.minimum(start, self._ceilings)
-        self._read()
-
-    def _read(self) -> None:
-        """``rows`` (STEPS, J, I) and ``values`` from the staircases: a step that is ruled out repeats the last one that is not."""
-        self.rows = np.tile(self._start, (STEPS, 1, 1))
-        for i in range(self._ceilings.size):
-            edges, proved = self._edges[i], self._proved[i]
-            open_ = np.flatnonzero((edges[:-1] < self._start[0, i]) & (proved >= 0.0))
-            if not self.selections or not open_.size:
-                continue
-            steps = np.full(STEPS, open_[-1])
-            steps[open_] = open_
-            self.rows[:, 0, i] = np.minimum(edges[steps + 1], self._start[0, i])
-            if self.selections > 1:
-                target = self._streams[1]
-                self.rows[:, target, i] = np.minimum(proved[steps], self._start[target, i])
-        self.values = self.rows.max(axis=0)
 
 
 def _focus(limit: float, ceiling: float) -> float | None:

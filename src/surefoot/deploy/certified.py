@@ -618,13 +618,13 @@ class CertifiedAgent(Stateful):
 
     def _make_plan(self) -> Plan:
         found = self._best_plan()
+        self._planned_bounds = self._bounds.held(found.weights).copy()
         if self._alarm is None:
             self._steadiness.planned(found.weights, self._buffer.settled)
         return found
 
     def _best_plan(self) -> Plan:
         program = self._program()
-        self._planned_bounds = self._bounds.rows.copy()
         if self._alarm is not None:
             return safe_plan(program, "an alarm was raised")
         if self.ramping:
@@ -642,7 +642,7 @@ class CertifiedAgent(Stateful):
         if self._level.rejects_cells and self._evidence.active.any():
             living = self._set.cells.predictions.cost_upper[self._evidence.active]
             in_rows = np.minimum(in_rows, living.max(axis=0, initial=-np.inf))
-        return bool((in_rows - self._bounds.rows > tuning.TUNING.noticeable * self._limits).any())
+        return bool((in_rows - self._bounds.held(self._plan.weights) > tuning.TUNING.noticeable * self._limits).any())
 
     def _program(self) -> Program:
         if self._followed is not None:

@@ -7,7 +7,7 @@ refused as soon as it is known to be too large, and given up when it takes too l
 must name the loopback too: a page in a browser of the same machine, made to resolve its own name to 127.0.0.1, is turned away.
 
 A few addresses are *public*: they say nothing about the deployment and ask for no token, because a browser has none to send before it has loaded a
-page. Their requests take from the strangers' bucket, their bodies are not read, and they do not make a connection a known one.
+page. Their requests take from the bucket of those without a token, their bodies are not read, and they do not make a connection a known one.
 """
 
 from __future__ import annotations

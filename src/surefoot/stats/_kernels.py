@@ -150,26 +150,29 @@ def mean_bound(
 
 
 @compiled
-def mean_at(
-    j: int,
-    v: float,
-    lost: int,
-    kept: FloatArray,
-    log_weights: FloatArray,
-    odds: FloatArray,
-    mantissa: FloatArray,
-    exponent: IntArray,
-) -> float:
-    """Stream j's log-wealth at odds ``v = H / (H - m)``, on the chord; beyond the last grid mean what it is there, for it increases."""
-    last = odds.shape[1] - 1
-    right = min(max(int(np.searchsorted(odds[j], v)), 1), last)
-    share = min(1.0, max(0.0, (v - odds[j, right - 1]) / (odds[j, right] - odds[j, right - 1])))
-    near, far = np.empty(log_weights.size), np.empty(log_weights.size)
-    mean_logs(j, right - 1, lost, kept, log_weights, mantissa, exponent, near)
-    mean_logs(j, right, lost, kept, log_weights, mantissa, exponent, far)
-    for k in range(near.size):
-        near[k] += share * (far[k] - near[k])
-    return log_sum(near)
+def mean_table(
+    j: int, lost: int, kept: FloatArray, log_weights: FloatArray, mantissa: FloatArray, exponent: IntArray
+) -> FloatArray:
+    """(G, K) ``log(w_k) + log wealth`` of stream j at every grid mean, lost values counted as the ceiling."""
+    table = np.empty((mantissa.shape[2], log_weights.size))
+    for k in range(log_weights.size):
+        worst = log_weights[k] + (lost * math.log(kept[k]) if lost > 0 else 0.0)
+        for g in range(table.shape[0]):
+            table[g, k] = worst + math.log(mantissa[j, k, g]) + LN2 * exponent[j, k, g]
+    return table
+
+
+@compiled
+def table_at(table: FloatArray, odds: FloatArray, v: float) -> float:
+    """Log-wealth at odds ``v = H / (H - m)``, on the chord; beyond the last grid mean what it is there, for it increases."""
+    right = min(max(int(np.searchsorted(odds, v)), 1), odds.size - 1)
+    share = min(1.0, max(0.0, (v - odds[right - 1]) / (odds[right] - odds[right - 1])))
+    top, total = -math.inf, 0.0
+    for k in range(table.shape[1]):
+        top = max(top, table[right - 1, k] + share * (table[right, k] - table[right - 1, k]))
+    for k in range(table.shape[1]):
+        total += math.exp(table[right - 1, k] + share * (table[right, k] - table[right - 1, k]) - top)
+    return float(top + math.log(total))
 
 
 @compiled
@@ -194,12 +197,14 @@ def region_tighten(
     is rejected there. Returns whether anything fell.
     """
     fell, log_cash = False, math.log(cash)
-    least = mean_at(1, 1.0, lost[1], kept, log_weights, odds, mantissa, exponent) - guards[1]
+    first = mean_table(0, lost[0], kept, log_weights, mantissa, exponent)
+    second = mean_table(1, lost[1], kept, log_weights, mantissa, exponent)
+    least = table_at(second, odds[1], 1.0) - guards[1]
     for k in range(proved.size):
         if proved[k] < 0.0:
             continue
         v = ceiling / (ceiling - edges[k])
-        bet = math.log1p(-cash) + mean_at(0, v, lost[0], kept, log_weights, odds, mantissa, exponent) - guards[0]
+        bet = math.log1p(-cash) + table_at(first, odds[0], v) - guards[0]
         top = max(bet, log_cash)
         rest = threshold - (top + math.log(math.exp(bet - top) + math.exp(log_cash - top)))
         # cash + (1 - cash) W reaches exp(rest) where log W reaches this; what was never bet may be enough.
@@ -210,7 +215,7 @@ def region_tighten(
             proved[k], fell = -1.0, True
             continue
         v = ceiling / (ceiling - proved[k]) if proved[k] < ceiling else math.inf
-        if mean_at(1, v, lost[1], kept, log_weights, odds, mantissa, exponent) - guards[1] < rest:
+        if table_at(second, odds[1], v) - guards[1] < rest:
             continue
         found = mean_bound(1, rest + guards[1], lost[1], ceiling, kept, log_weights, odds, mantissa, exponent)
         if found < proved[k]:

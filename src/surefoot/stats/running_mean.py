@@ -22,7 +22,7 @@ The left side increases in ``M_n``; where it crosses is the upper bound. The low
 bounded from below by ``y - y^2 (-log(1 - c) - c) / c^2`` this is the empirical Bernstein bound of Howard et al. (Annals of Statistics 2021,
 Theorem 4) with a fixed predictor, which is wider.
 
-The anchor costs ``y^2 / 2`` per observation, as if the variance were ``sigma^2 + (a - mu_t)^2``: any guess within half a standard deviation
+The anchor costs ``y^2 / 2`` per observation, as if the variance were ``sigma^2 + (a - mu_t)^2``: any value within half a standard deviation
 will do. For nonnegative costs far below their ceiling an anchor near the mean makes the lower side sharp, because ``s = a`` and not the ceiling;
 the upper side pays for the ceiling, as it must.
 
