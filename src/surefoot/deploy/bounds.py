@@ -200,7 +200,7 @@ class ProductRegion(Stateful):
         return found
 
     def held(self, weights: FloatArray) -> FloatArray:
-        """(2, I) what a mixture (J,) costs at most, and the target alone if the mixture leaves it out. Plans are made anew where they fell noticeably."""
+        """(2, I) what a mixture (J,) costs at most, and the target alone if it is left out. A noticeable fall calls for a new plan."""
         corners, streams = self.staircase, self._streams
         rest = weights @ self._start - weights[streams] @ self._start[streams]
         most = rest + (weights[streams] @ corners[:, : self.selections]).max(axis=0)
