@@ -2,6 +2,7 @@
 
     python benchmarks/bench_service.py                       this source
     python benchmarks/bench_service.py OLD/src src           two of them, in turns, on the same machine
+    python benchmarks/bench_service.py --cells 467           with a policy set of about so many cells (training it takes about a minute)
 
 Every round starts each service anew on a fresh copy of the same journal. Printed are medians over rounds, with the smallest and the largest.
 """
@@ -28,6 +29,8 @@ NAMES = (
     "seconds of CPU till then",
     "requests per second",
     "milliseconds of CPU for each",
+    "milliseconds per ask, median",
+    "milliseconds per tell, median (limit 2, aim 1)",
 )
 
 
@@ -46,7 +49,7 @@ def used(process: int) -> float:
 
 
 def measure(source: Path, journal: Path, seconds: float) -> tuple[float, ...]:
-    """Seconds until the first answer and of CPU till then, requests per second, and milliseconds of CPU of the service for each."""
+    """What :data:`NAMES` says."""
     command = [sys.executable, "-m", "surefoot", "serve", str(journal), "--port", "0", "--rate", "1000000"]
     begun = time.perf_counter()
     environment = {**os.environ, "PYTHONPATH": str(source)}
@@ -57,13 +60,16 @@ def measure(source: Path, journal: Path, seconds: float) -> tuple[float, ...]:
             with urllib.request.urlopen(address + "/status", timeout=60) as answer:
                 answer.read()
             started, spent = time.perf_counter() - begun, used(process.pid)
-            episodes, begun = 0, time.perf_counter()
-            while time.perf_counter() - begun < seconds:
-                (episode,) = sent(address, "/ask", {"n": 1}, f"k{episodes}")["episodes"]
+            asks, tells, begun = [], [], time.perf_counter()
+            while (since := time.perf_counter()) - begun < seconds:
+                (episode,) = sent(address, "/ask", {"n": 1}, f"k{len(asks)}")["episodes"]
+                asked = time.perf_counter()
                 sent(address, "/tell", {"ids": episode["id"], "reward": 10.0, "costs": [0.5], "initial_state": 0})
-                episodes += 1
-            rate = 2 * episodes / (time.perf_counter() - begun)
-            return started, spent, rate, 1000.0 * (used(process.pid) - spent) / max(2 * episodes, 1)
+                asks.append(1000.0 * (asked - since))
+                tells.append(1000.0 * (time.perf_counter() - asked))
+            requests = 2 * len(asks)
+            rate, work = requests / (time.perf_counter() - begun), 1000.0 * (used(process.pid) - spent) / requests
+            return started, spent, rate, work, statistics.median(asks), statistics.median(tells)
         finally:
             process.terminate()
 
@@ -74,9 +80,10 @@ def main() -> None:
     parser.add_argument("sources", nargs="*", type=Path, default=[Path("src")])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=5.0)
+    parser.add_argument("--cells", type=int, default=6)
     options = parser.parse_args()
-    family = sf.tasks.NoisyGridworld()
-    policy_set = sf.train(family, tasks=30, holdout=60, cells=6, p_max=0.5, seed=0, progress=False)
+    family, tasks = sf.tasks.NoisyGridworld(), max(30, 2 * options.cells)
+    policy_set = sf.train(family, tasks=tasks, holdout=60, cells=options.cells, p_max=0.5, seed=0, progress=False)
     found: dict[Path, list[tuple[float, ...]]] = {source: [] for source in options.sources}
     with tempfile.TemporaryDirectory() as folder:
         for round_ in range(options.rounds):

@@ -500,6 +500,10 @@ class Deployment(Session):
 
     def _status(self) -> DeploymentStatus:
         state = self._look()
+        if state is not None and self._store.sqlite and self._told_at[0] == max(state.told_seq, 1):
+            # Stop requests are files here, so that nothing more is to be read from the database.
+            stops = tuple(self._stops.pending().values())
+            return DeploymentStatus.of(state, self._store.name, stops, self._told_at[1])
         with self._reading() as transaction:
             stops = tuple(self._stops.pending(transaction.connection).values())
             if state is not None:

@@ -72,7 +72,7 @@ class Session:
         self._last: DeploymentStatus | None = None
         self._fault: ReplayError | None = None  # why, if this process cannot follow the journal
         self._hooks, self._depth = Hooks(), 0
-        self._told_at = (0, "")  # number and time stamp of the last report that was looked up
+        self._told_at = (0, "")  # number and time stamp of the last report that is known
         self.noticed_to = 0
         """Number of the last event of which subscribers were told what is to be told."""
 
@@ -149,7 +149,7 @@ class Session:
     def _attempt(
         self, work: Callable[[Transaction, DeploymentState], tuple[list[Entry], T]], patient: bool, wait: float | None
     ) -> T:
-        refused, kept = None, None
+        refused, kept, report = None, None, None
         with self._store.writing(wait=wait) as transaction:
             if patient and self._far_behind(transaction):
                 raise _FarBehind
@@ -172,6 +172,8 @@ class Session:
                 self._append(transaction, state, entries, report)
             self._pace.spent(time.perf_counter() - began)
         self._state = state
+        if report is not None:
+            self._told_at = state.told_seq, transaction.written_at
         if stops and self._store.sqlite:
             self._stops.remove(stops)
         if refused is not None:

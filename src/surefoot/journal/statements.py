@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from surefoot.journal.tables import DEPLOYMENTS, EVENTS, SHIFT
 
-__all__ = ["IDENTITY", "INSERT", "PAGE"]
+__all__ = ["DIGEST", "IDENTITY", "INSERT", "PAGE", "REQUEST"]
 
 
 class Prepared:
@@ -60,6 +60,8 @@ _AFTER: sa.BindParameter[int] = sa.bindparam("after")
 _END: sa.BindParameter[int] = sa.bindparam("end")
 _LIMIT: sa.BindParameter[int] = sa.bindparam("many")
 _SEEN: sa.BindParameter[int] = sa.bindparam("seen")
+_AT: sa.BindParameter[int] = sa.bindparam("at_number")
+_KEY: sa.BindParameter[str] = sa.bindparam("key")
 _LAST_SEEN = sa.select(EVENTS.c.digest).where(
     EVENTS.c.number == DEPLOYMENTS.c.id * sa.literal_column(str(2**SHIFT)) + _SEEN
 )
@@ -68,6 +70,14 @@ PAGE = Prepared(
     sa.select(*_ROW).where(EVENTS.c.number > _AFTER, EVENTS.c.number < _END).order_by(EVENTS.c.number).limit(_LIMIT)
 )
 """At most ``many`` rows with numbers between ``after`` and ``end``, both left out."""
+DIGEST = Prepared(sa.select(EVENTS.c.digest).where(EVENTS.c.number == _AT))
+"""Digest of the row ``at_number``."""
+REQUEST = Prepared(
+    sa.select(EVENTS.c.number)
+    .where(EVENTS.c.number > _AFTER, EVENTS.c.number < _END, EVENTS.c.request == _KEY)
+    .limit(1)
+)
+"""Number of the row between ``after`` and ``end``, both left out, that answered the request ``key``."""
 INSERT = Prepared(EVENTS.insert(), [column.name for column in EVENTS.columns])
 """Rows of events."""
 IDENTITY = Prepared(

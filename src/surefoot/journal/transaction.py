@@ -21,7 +21,7 @@ from surefoot.journal.events import Entry, Event, canonical, chained, now
 from surefoot.journal.high_water_marks import NO_EVENT, Head
 from surefoot.journal.rows import read_rows, row_of
 from surefoot.journal.seals import sealed
-from surefoot.journal.statements import INSERT, PAGE
+from surefoot.journal.statements import DIGEST, INSERT, PAGE, REQUEST
 from surefoot.journal.tables import DEPLOYMENTS, EVENTS, IS_ASKED, IS_CLOSED, POLICY_SETS, SHIFT, SNAPSHOTS
 
 __all__ = ["DeploymentKey", "Transaction"]
@@ -50,6 +50,7 @@ class Transaction:
         read_to: seq and digest of the last event read.
         which: id and key of the deployment, once they were looked up.
         base: number of the row before the deployment's first.
+        written_at: time stamp of the events written last.
     """
 
     def __init__(self, connection: sa.Connection, name: str, context: sa.RootTransaction) -> None:
@@ -59,6 +60,7 @@ class Transaction:
         self.read_to: Head = NO_EVENT
         self.which: DeploymentKey | None = None
         self.base: int | None = None
+        self.written_at = ""
 
     # ------------------------------------------------------------------------------------------------- the deployment
 
@@ -165,6 +167,7 @@ class Transaction:
             The digest of the last one.
         """
         at, rows = now(), []
+        self.written_at = at
         for entry in entries:
             seq += 1
             text = canonical(entry.body)
@@ -186,7 +189,7 @@ class Transaction:
 
     def digest(self, seq: int) -> str | None:
         """Digest of one event."""
-        found = self.run(sa.select(EVENTS.c.digest).where(EVENTS.c.number == self._number(seq))).scalar()
+        found = DIGEST.run(self.connection, {"at_number": self._number(seq)}).scalar()
         return found.hex() if isinstance(found, bytes) else None
 
     def event(self, seq: int) -> Event | None:
@@ -216,7 +219,11 @@ class Transaction:
 
     def request(self, key: str) -> Event | None:
         """The event that answered a request."""
-        return self._one(EVENTS.c.request == key)
+        if not self.located() or self.base is None:
+            return None
+        values = {"after": self.base, "end": self.base + 2**SHIFT, "key": key}
+        number = REQUEST.run(self.connection, values).scalar()
+        return None if number is None else self.event(int(number) - self.base)
 
     def _one(self, *conditions: Any, order: Any = None) -> Event | None:
         query = sa.select(EVENTS.c.number).where(self._own(), *conditions)

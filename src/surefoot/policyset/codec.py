@@ -56,9 +56,12 @@ __all__ = [
     "check_keys",
     "described",
     "field_code",
+    "is_of_a_kind",
     "is_registered",
+    "policy_as_data",
     "register_policy",
     "register_policy_kind",
+    "registrations",
 ]
 
 DTYPES = {"float64": "<f8", "int64": "<i8", "float32": "<f4", "uint8": "|u1"}
@@ -337,6 +340,11 @@ def register_policy_kind(kind: PolicyKind) -> None:
     _KINDS[_text("kind", kind.name)] = kind
 
 
+def registrations() -> str:
+    """Differs whenever another kind of policy, or another policy by name, has been registered since."""
+    return f"{len(_KINDS)} {len(_NAMED)}"
+
+
 def is_of_a_kind(policy: Any) -> bool:
     """Whether files can hold policies of this class as data."""
     return any(type(policy) is kind.cls for kind in _KINDS.values())
@@ -347,6 +355,15 @@ def is_registered(policy: Any) -> bool:
     return _kind_of(policy) is not None
 
 
+def policy_as_data(policy: Any, put: Put) -> dict[str, Any]:
+    """The plain fields that a file holds of a policy; its arrays go to ``put``.
+
+    Raises:
+        InvalidInput: it is of no registered kind.
+    """
+    return _PolicyCodec().write("policy", policy, put)
+
+
 def rebuilt(policy: Any) -> Any:
     """What a file would make of a policy of a registered kind."""
     arrays: dict[str, NDArray[Any]] = {}
@@ -355,7 +372,7 @@ def rebuilt(policy: Any) -> Any:
         arrays[label] = np.array(array)
         return label
 
-    plain = _PolicyCodec().write("policy", policy, put)
+    plain = policy_as_data(policy, put)
     return _PolicyCodec().read("policy", plain, lambda _, name, dtype: arrays[name].astype(DTYPES[dtype]))
 
 

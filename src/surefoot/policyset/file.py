@@ -36,6 +36,7 @@ from surefoot.errors import InvalidInput, PolicySetError
 from surefoot.json_reading import parse_strictly
 from surefoot.policy import TabularPolicy
 from surefoot.policyset.codec import DTYPES, SCHEMA, check_keys, field_code
+from surefoot.policyset.hashes import Remembered
 from surefoot.policyset.schema import PolicySet, provide_files
 
 __all__ = ["FORMAT", "SCHEMA_VERSION", "content_hash", "describe", "load", "save"]
@@ -553,4 +554,4 @@ def _cell_row(policy_set: PolicySet, cell: int) -> dict[str, Any]:
     }
 
 
-provide_files(content_hash=content_hash, save=save, load=load)
+provide_files(content_hash=Remembered(content_hash), save=save, load=load)

@@ -687,7 +687,9 @@ class PolicySet(ReadOnly):
 
     @property
     def hash(self) -> str:
-        """SHA-256 of the set's canonical content; two sets with the same hash decide identically."""
+        """SHA-256 of the set's canonical content; two sets with the same hash decide identically. Computed once, see
+        :mod:`surefoot.policyset.hashes`.
+        """
         digest: str = _FILES["content_hash"](self)
         return digest
 
