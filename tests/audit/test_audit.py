@@ -102,6 +102,9 @@ MODES: dict[str, dict[str, Any]] = {
     "returns": {"trust": "cells", "evidence": "returns"},
     "envelope": {"trust": "envelope"},
     "data": {"trust": "data", "cost_ceilings": (4.0,)},
+    "own": {"trust": "data", "cost_ceilings": ((0.7,), (4.0,), (4.0,), (1.3,))},
+    "own-envelope": {"trust": "envelope", "cost_ceilings": ((0.7,), (4.0,), (4.0,), (1.3,)), "joint_bounds": False},
+    "own-cells": {"trust": "cells", "cost_ceilings": ((0.7,), (4.0,), (4.0,), (1.3,))},
 }
 
 
@@ -118,13 +121,20 @@ MODES: dict[str, dict[str, Any]] = {
         ("signals", "cells", 1.0),
         ("returns", "data", 1.6),
         ("all", "data", 1.0),
+        ("all", "own", 1.0),
+        ("all", "own", 1.6),  # more than declared: the alarm
+        ("all", "own-envelope", 1.0),
+        ("all", "own-cells", 1.0),
     ],
 )
 def test_an_honest_journal_passes(kind: str, mode: str, cost: float) -> None:
-    rounds, size = (14, 50) if mode in ("envelope", "data") else (9, 20)
+    unproved = mode in ("envelope", "data", "own", "own-envelope")
+    rounds, size = (14, 50) if unproved else (9, 20)
     truth = Plant(SETS[kind], cost_factor=cost)
     events = lived(SETS[kind], Settings(seed=7, **MODES[mode]), truth, rounds, size=size)
-    assert ("target" in {event.kind for event in events}) == (mode in ("envelope", "data"))
+    assert ("target" in {event.kind for event in events}) == unproved
+    if mode.startswith("own"):
+        assert ("alarm" in {event.kind for event in events}) == (cost > 1.0)
     found = verify(SETS[kind], events)
     assert (found.first_disagreement, found.ok, found.checked) == (None, True, len(events))
 
@@ -455,8 +465,12 @@ def test_no_forgery_breaks_a_reader(honest: list[Event], which: int, key: int, v
 
 
 @pytest.mark.parametrize("selected", [False, True])
-def test_data_bounds_agree(rng: np.random.Generator, selected: bool) -> None:
+@pytest.mark.parametrize("own", [False, True])
+def test_data_bounds_agree(rng: np.random.Generator, selected: bool, own: bool) -> None:
     start, ceilings, limits = np.full((3, 2), [9.0, 5.0]), np.array([10.0, 6.0]), np.array([1.0, 2.0])
+    if own:
+        ceilings = np.array([[8.0, 1.5], [10.0, 6.0], [3.0, 4.0]])
+        start = np.minimum(start, ceilings)
     ours = DataBounds(start, ceilings, limits, 0.05, selected=selected)
     theirs = CostBounds(start, ceilings, limits, 0.05, selected=selected)
     if selected:

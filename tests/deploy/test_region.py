@@ -204,9 +204,12 @@ def group(first: int, policies: Any, costs: FloatArray) -> Group:
 
 
 @pytest.mark.parametrize("singly", [True, False])
-def test_the_audit_finds_the_same_region(rng: np.random.Generator, singly: bool) -> None:
-    top, limits = np.array([CEILING, 4.0]), np.array([LIMIT, 1.0])
-    start = np.tile(top, (4, 1))
+@pytest.mark.parametrize("own", [False, True])
+def test_the_audit_finds_the_same_region(rng: np.random.Generator, singly: bool, own: bool) -> None:
+    top, limits = np.tile([CEILING, 4.0], (4, 1)), np.array([LIMIT, 1.0])
+    if own:
+        top[0], top[TARGET] = [7.0, 1.3], [6.0, 0.9]  # below its limit
+    start = top.copy()
     start[0], start[TARGET] = limits - 0.1, [5.0, 4.0]
     ours, theirs = ProductRegion(start, top, limits, DELTA), Region(start, top, limits, DELTA)
     for one in (ours, theirs):
@@ -215,7 +218,7 @@ def test_the_audit_finds_the_same_region(rng: np.random.Generator, singly: bool)
     for part in range(12):
         n = int(rng.integers(20, 90))
         index = np.where(rng.random(n) < (0.0 if part < 2 else 0.4), TARGET, rng.choice([0, 1], n))
-        costs = np.column_stack([rng.exponential(0.7, n), rng.random(n) * 1.2]).clip(0.0, top)
+        costs = np.column_stack([rng.exponential(0.7, n), rng.random(n) * 1.2]).clip(0.0, top[index])
         if singly:
             for k in range(n):
                 play(ours, first + k, index[k : k + 1], costs[k : k + 1])
@@ -236,8 +239,12 @@ def test_the_audit_finds_the_same_region(rng: np.random.Generator, singly: bool)
             first += 2
     assert ours.values[TARGET, 0] < 3.0
     for one in (ours, theirs):
-        one.drop_start(np.tile(top, (4, 1)))
+        one.drop_start(top)
     same_region(theirs, ours)
+    again = ProductRegion(start, top, limits, DELTA)
+    again.load_state_dict(ours.state_dict())
+    np.testing.assert_array_equal(again.staircase, ours.staircase)
+    np.testing.assert_array_equal(again._processes[0].ceilings, top[[0, TARGET], 0])
 
 
 def test_logged_episodes_of_the_safe_policy_count_as_played(rng: np.random.Generator) -> None:
@@ -263,17 +270,20 @@ def test_logged_episodes_of_the_safe_policy_count_as_played(rng: np.random.Gener
 RUNS, TRUE = 300, (1.0, 1.6)
 
 
-def misses(rng: np.random.Generator, delta: float, *, wait: bool = True) -> int:
+def misses(
+    rng: np.random.Generator, delta: float, *, wait: bool = True, tops: Any = (2.0, 2.0), said: Any = None
+) -> int:
     """Runs in which the true pair was ever outside: costs of 0 or the ceiling, half of the costly ones never told, adaptive choice."""
     found = 0
+    ceilings = np.array([tops if said is None else said]).T
     for _ in range(RUNS):
-        one = ProductRegion(np.full((3, 1), 2.0), np.array([2.0]), np.array([1.9]), delta)
+        one = ProductRegion(ceilings, ceilings, np.array([1.9]), delta)
         one.select(0, 0)
         outside, first = False, 0
         for part in range(12):
             policy = int(one.values[1, 0] < one.values[0, 0]) if rng.random() < 0.5 else int(rng.integers(2))
             ids, index = np.arange(first, first + 15), np.full(15, policy)
-            costs = np.where(rng.random((15, 1)) < TRUE[policy] / 2.0, 2.0, 0.0)
+            costs = np.where(rng.random((15, 1)) < TRUE[policy] / tops[policy], tops[policy], 0.0)
             keep = (costs[:, 0] < 1.0) | (rng.random(15) < 0.5)
             one.asked(ids if wait else ids[keep], index if wait else index[keep])
             one.told(ids[keep], index[keep], costs[keep])
@@ -292,6 +302,31 @@ def test_the_true_pair_is_ever_outside_with_probability_delta_at_most(wait: bool
     """Unless late episodes are left out until they are told: then it is outside nearly always."""
     found = misses(np.random.default_rng(4), 0.2, wait=wait)
     assert rate_test(found, RUNS, 0.2) > 1e-3 if wait else rate_test(found, RUNS, 0.2) < 1e-3
+
+
+@pytest.mark.statistical
+@pytest.mark.parametrize("said", [None, (4.0, 1.7)])
+def test_each_policy_may_have_a_ceiling_of_its_own(said: Any) -> None:
+    """The true pair stays inside as often as promised with the ceilings that hold; with the two exchanged it does not."""
+    tops = (4.0, 1.7) if said is None else (1.7, 4.0)
+    found = misses(np.random.default_rng(5), 0.2, tops=tops, said=said)
+    assert rate_test(found, RUNS, 0.2) > 1e-3 if said is None else rate_test(found, RUNS, 0.2) < 1e-3
+
+
+def test_a_lower_ceiling_of_the_target_alone_lowers_what_is_proved_of_it(rng: np.random.Generator) -> None:
+    costs, proved = draw(rng, 400).clip(0.0, 3.0), []
+    for top in (CEILING, 3.0):
+        ceilings = np.full((4, 1), CEILING)
+        ceilings[TARGET] = top
+        one = ProductRegion(ceilings, ceilings, np.array([LIMIT]), DELTA)
+        one.select(0, 0)
+        play(one, 0, np.zeros(200), costs[:200])
+        one.select(TARGET, 200)
+        assert one.values[TARGET, 0] == top
+        play(one, 200, np.full(200, TARGET), costs[200:])
+        proved.append(one.values[[0, TARGET], 0])
+    np.testing.assert_allclose(proved[0][0], proved[1][0], rtol=1e-12)  # by the safe policy's own episodes
+    assert costs[200:].mean() < proved[1][1] < 0.95 * proved[0][1]
 
 
 @pytest.mark.statistical

@@ -29,7 +29,13 @@ def test_they_read_back() -> None:
     [{}, {"settings": None}, {"settings": {}}, {"settings": {**Settings().as_dict(), "more": 1}}]
     + [
         {"settings": {**Settings().as_dict(), **part}}
-        for part in ({"delta": "x"}, {"seed": -1}, {"approve": 1}, {"cost_ceilings": "x"})
+        for part in (
+            {"delta": "x"},
+            {"seed": -1},
+            {"approve": 1},
+            {"cost_ceilings": "x"},
+            {"cost_ceilings": [[1.0], [1.0, 2.0]]},
+        )
     ],
 )
 def test_a_journal_with_other_settings_is_refused(body: dict[str, Any]) -> None:

@@ -159,6 +159,8 @@ def test_every_answer_is_as_described(plant: sf.Deployment, tmp_path: Path, monk
         writer.execute("BEGIN IMMEDIATE")
         assert ask("POST", "/abort", {"reason": "fire"}).json["recorded"] is False
     assert ask("POST", "/abort", {"reason": "fire"}).json["recorded"] is True
+    assert ask("POST", "/readapt", {"name": "second"}).json["recorded"] is True
+    assert ask("POST", "/readapt", {"name": "third"}).status == 409
     everything = [(op.method, op.path.replace("{number}", "0")) for op in OPERATIONS]
     everything += [("GET", "/report"), ("GET", "/live/state"), ("GET", "/metrics"), ("GET", "/openapi.json")]
     slow = Client(make_app(plant, TOKENS, Limits(body_seconds=0.0)))
@@ -188,6 +190,7 @@ def test_every_answer_is_as_described(plant: sf.Deployment, tmp_path: Path, monk
         "cap",
         "approve",
         "abort",
+        "readapt",
         "status",
         "status_at_once",
         "ticket",
@@ -198,6 +201,7 @@ def test_every_answer_is_as_described(plant: sf.Deployment, tmp_path: Path, monk
     for method, path in everything[:-1]:
         bodies = {
             "/tell": good(0),
+            "/readapt": {"name": "second"},
             "/lost": {"ids": 0},
             "/cap": {"weight": 1.0},
             "/approve": {"plan": 1},

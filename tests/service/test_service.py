@@ -190,6 +190,21 @@ def test_pause_resume_abort(app: Any) -> None:
     assert {e["policy"] for e in ask(app, 20).json["episodes"]} == {0}
 
 
+def test_another_deployment_goes_on_after_this_one(app: Any, plant: sf.Deployment) -> None:
+    wanted = {"name": "second", "reason": "new pump", "delta": 0.01}
+    for _ in range(2):
+        answer = call(app, "POST", "/readapt", wanted)
+        assert (answer.status, answer.json["name"], answer.json["seq"]) == (200, "second", 2)
+        assert "new pump" in answer.json["text"]
+    assert call(app, "POST", "/readapt", {"name": "third"}).status == 409
+    gone = ask(app)
+    assert (gone.status, gone.json["code"]) == (423, "SF-DEPLOYMENT-SUCCEEDED")
+    assert call(app, "GET", "/status").json["state"] == "aborted"
+    with sf.Deployment.open(plant._store.url.render_as_string(hide_password=False), name="second") as new:
+        assert new.settings.delta == 0.01 and new.settings.seed == plant.settings.seed + 1
+        assert new.verify().ok
+
+
 def test_the_status_is_that_of_the_library(app: Any, plant: sf.Deployment) -> None:
     found, wanted = call(app, "GET", "/status").json, plant.status()
     assert found == {**json.loads(json.dumps(wanted.as_dict())), "text": wanted.text}
@@ -369,7 +384,7 @@ def test_a_token_allows_what_its_bearer_may_do_and_the_journal_says_who_did_it(p
     assert allowed == {
         "owner": {op.path for op in OPERATIONS},
         "robot": looking | {"/ask", "/tell", "/lost"},
-        "operator": looking | {"/pause", "/resume", "/cap", "/approve", "/abort", "/history"},
+        "operator": looking | {"/pause", "/resume", "/cap", "/approve", "/abort", "/history", "/readapt"},
         "reader": looking,
     }
     plant.resume()

@@ -15,7 +15,7 @@ from surefoot.audit.groups import Group, log_sum
 from surefoot.deploy.bounds import SELECTION_SHARES
 from surefoot.stats.betting import bet_grid, mean_grid
 
-__all__ = ["DataBounds", "least_crossing", "on_chord"]
+__all__ = ["DataBounds", "least_crossing", "odds_of", "on_chord"]
 
 
 class DataBounds:
@@ -28,12 +28,12 @@ class DataBounds:
     def __init__(
         self, start: FloatArray, ceilings: FloatArray, limits: FloatArray, delta: float, *, selected: bool
     ) -> None:
-        self.values, self._ceilings, self._delta = np.minimum(start, ceilings), ceilings, delta
+        self._ceilings, self._delta = np.broadcast_to(ceilings, start.shape), delta
+        self.values = np.minimum(start, self._ceilings)
         shape, grid = start.shape, bet_grid()
         self._fractions, self._log_weights = grid.fractions, np.log(grid.weights)
-        self._means = [mean_grid(float(c), float(d) if 0.0 < d < c else None) for c, d in zip(ceilings, limits)]
-        self._odds = [c / (c - m) for c, m in zip(ceilings, self._means)]
-        self._logs = np.zeros((*shape, self._fractions.size, self._odds[0].size if self._odds else 0))
+        self._odds = [[odds_of(c, d) for c, d in zip(row, limits.tolist())] for row in self._ceilings.tolist()]
+        self._logs = np.zeros((*shape, self._fractions.size, self._odds[0][0].size if limits.size else 0))
         self._lost = np.zeros(shape[0], dtype=np.int64)
         share = math.log(max(shape[1], 1)) if selected else math.log(shape[0] * shape[1])
         self._share = share
@@ -65,21 +65,21 @@ class DataBounds:
             if not mine.any():
                 continue
             self._lost[policy] -= int(mine.sum())
-            for i, ceiling in enumerate(self._ceilings):
+            for i, ceiling in enumerate(self._ceilings[policy].tolist()):
                 x = np.clip(group.outcomes[mine, 1 + i], 0.0, ceiling)
                 c = self._fractions[:, None, None]
-                factors = 1.0 - c + c * (1.0 - x[None, None] / ceiling) * self._odds[i][None, :, None]
+                factors = 1.0 - c + c * (1.0 - x[None, None] / ceiling) * self._odds[policy][i][None, :, None]
                 self._logs[policy, i] += np.log(factors).sum(axis=2)
                 if self._reaches(policy, i, float(self.values[policy, i])):
                     self.values[policy, i] = min(self.values[policy, i], self._bound(policy, i))
 
     def recalled(self, costs: FloatArray) -> None:
         """Logged costs (n, I) of the safe policy, from before the first ask."""
-        for i, ceiling in enumerate(self._ceilings):
+        for i, ceiling in enumerate(self._ceilings[0].tolist()):
             x = np.clip(costs[:, i], 0.0, ceiling)
             c = self._fractions[:, None]
             for left in (1.0 - x / ceiling).tolist():
-                self._logs[0, i] += np.log(1.0 - c + c * left * self._odds[i][None])
+                self._logs[0, i] += np.log(1.0 - c + c * left * self._odds[0][i][None])
             if self._reaches(0, i, float(self.values[0, i])):
                 self.values[0, i] = min(self.values[0, i], self._bound(0, i))
 
@@ -88,10 +88,10 @@ class DataBounds:
         logs, values = {}, self.values.copy()
         for policy in np.unique(policies).tolist():
             mine = policies == policy
-            for i, ceiling in enumerate(self._ceilings):
+            for i, ceiling in enumerate(self._ceilings[policy].tolist()):
                 left = 1.0 - np.clip(costs[mine, i], 0.0, ceiling) / ceiling
                 c = self._fractions[:, None]
-                steps = np.log(1.0 - c + c * (left[:, None, None] * self._odds[i]))
+                steps = np.log(1.0 - c + c * (left[:, None, None] * self._odds[policy][i]))
                 logs[policy, i] = self._logs[policy, i] + steps.sum(axis=0)
                 level = float(self._threshold[policy])
                 if np.isfinite(level):
@@ -99,8 +99,8 @@ class DataBounds:
                     values[policy, i] = least_crossing(
                         self._logs[policy, i] + worst,
                         steps,
-                        self._odds[i],
-                        float(ceiling),
+                        self._odds[policy][i],
+                        ceiling,
                         level,
                         float(values[policy, i]),
                     )
@@ -114,7 +114,7 @@ class DataBounds:
 
     def _reaches(self, policy: int, i: int, value: float) -> bool:
         """Whether the crossing may lie at ``value`` or below: the log-wealth rises with the odds, so one point of the chord decides."""
-        ceiling, odds = float(self._ceilings[i]), self._odds[i]
+        ceiling, odds = float(self._ceilings[policy, i]), self._odds[policy][i]
         column = self._logs[policy, i] + (self._lost[policy] * np.log1p(-self._fractions) + self._log_weights)[:, None]
         return on_chord(column, odds, ceiling, value) >= float(self._threshold[policy]) - 1e-9
 
@@ -123,11 +123,15 @@ class DataBounds:
         for policy, i in np.ndindex(*self.values.shape):
             known = np.isfinite(self._threshold[policy])
             found = self._bound(policy, i) if known else np.inf
-            self.values[policy, i] = min(found, start[policy, i], self._ceilings[i])
+            self.values[policy, i] = min(found, start[policy, i], self._ceilings[policy, i])
 
     def _bound(self, policy: int, i: int) -> float:
         """Where the chord of the log-wealth in the odds crosses the threshold, by a grid within a grid."""
-        ceiling, threshold = float(self._ceilings[i]), float(self._threshold[policy])
+        ceiling, threshold, grid = (
+            float(self._ceilings[policy, i]),
+            float(self._threshold[policy]),
+            self._odds[policy][i],
+        )
         worst = self._lost[policy] * np.log1p(-self._fractions)
         logs = self._logs[policy, i] + (worst + self._log_weights)[:, None]
         totals = log_sum(logs, axis=0)
@@ -147,8 +151,14 @@ class DataBounds:
             if rise > 0.0
             else high
         )
-        odds = self._odds[i][above - 1] + high * (self._odds[i][above] - self._odds[i][above - 1])
+        odds = grid[above - 1] + high * (grid[above] - grid[above - 1])
         return float(min(ceiling, ceiling - ceiling / odds))
+
+
+def odds_of(ceiling: float, limit: float) -> FloatArray:
+    """(G,) ``H / (H - m)`` at the grid's means m."""
+    found: FloatArray = ceiling / (ceiling - mean_grid(ceiling, limit if 0.0 < limit < ceiling else None))
+    return found
 
 
 def on_chord(logs: FloatArray, odds: FloatArray, top: float, value: float) -> float:

@@ -91,7 +91,7 @@ class Episodes(CellDecisions):
     def _told(self, body: dict[str, Any]) -> None:
         group = self._report(body)
         costs = group.outcomes[:, 1:]
-        if (costs > self.ceilings * (1.0 + 1e-9)).any():
+        if (costs > self.ceilings[group.policies] * (1.0 + 1e-9)).any():
             self._expect("an episode cost more than the declared ceiling")
         self.bounds.told(group)
         if self.followed is not None:
@@ -110,7 +110,7 @@ class Episodes(CellDecisions):
             self._object("logged episodes were given that were not rehearsed, or too late")
         if not self.log.is_new(body):
             self._object("a log was given twice, or is not what its digest says")
-        if (group.outcomes[:, 1:] > self.ceilings * (1.0 + 1e-9)).any():
+        if (group.outcomes[:, 1:] > self.ceilings[0] * (1.0 + 1e-9)).any():
             self._expect("an episode cost more than the declared ceiling")
         if self.run is not None and not self.run.recall(group):
             self._object("more logged episodes were given than were rehearsed")

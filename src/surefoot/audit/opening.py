@@ -95,7 +95,10 @@ class Opening:
         paid = [entry["delta"] for entry in body["ledger"]]
         if not math.isclose(body["margin"], margin) or body["margin"] <= 0.0 or math.fsum(paid) > delta * (1.0 + 1e-9):
             self._object("margin and ledger do not follow from the settings")
-        if not np.allclose(body["cost_ceilings"], self.ceilings, atol=0.0):
+        largest = self.ceilings.max(axis=0)
+        if np.shape(body["cost_ceilings"]) != largest.shape or not np.allclose(
+            body["cost_ceilings"], largest, atol=0.0
+        ):
             self._object("the declared ceilings do not follow from the settings")
         self._start(margin, delta)
         if rehearsed:
@@ -152,11 +155,11 @@ class Opening:
 
     def _start(self, margin: float, delta: float) -> None:
         cells_pay, set_ = self.trust == "cells", self.policy_set
-        start = np.tile(self.ceilings, (len(set_.policies), 1))
+        start = self.ceilings.copy()
         if self.trust == "envelope":
             start = np.minimum(start, set_.cells.predictions.cost_upper.max(axis=0))
         start[0] = np.minimum(start[0], self.limits - margin)
-        self.data_start = np.tile(self.ceilings, (len(set_.policies), 1))
+        self.data_start = self.ceilings.copy()
         self.data_start[0] = np.minimum(self.data_start[0], self.limits - margin)
         share = delta * BOUNDS_SHARE if cells_pay else delta
         self.bounds: DataBounds | Region
@@ -164,7 +167,7 @@ class Opening:
             self.bounds = Region(start, self.ceilings, self.limits, share)
         else:
             self.bounds = DataBounds(start, self.ceilings, self.limits, share, selected=not cells_pay)
-        boxes = PredictedBoxes(set_, self._ceilings(None, "cells"))
+        boxes = PredictedBoxes(set_, self._ceilings(None, "cells")[0])
         level = delta * (1 - BOUNDS_SHARE) if cells_pay else self.settings["monitor_delta"]
         self.skips_lost = self.settings["losses"] == "independent"
         self.wealth = CellWealth(set_, self.settings["evidence"], boxes, level, final=FINAL if cells_pay else 1.0)
@@ -172,8 +175,9 @@ class Opening:
         self.look, self.objective = TUNING.first_update, set_.cells.predictions.reward_center.mean(axis=0)
         if not cells_pay:
             self.bounds.select(0, 0)
-        self.watch = CostWatch(self.limits, self.ceilings)
-        self.change = ChangeWatch(self.limits, self.ceilings, self.settings.get("false_alarm_every", 0.0))
+        largest = self.ceilings.max(axis=0)
+        self.watch = CostWatch(self.limits, largest)
+        self.change = ChangeWatch(self.limits, largest, self.settings.get("false_alarm_every", 0.0))
         self.stationarity = StationarityWatch(self.settings.get("false_change_every", 0.0), self.settings["seed"])
         self.ramp = 0 if self.trust == "data" else self.settings.get("ramp", 0)
         self.safe = SafeCheck(set_, boxes) if self.ramp else None
@@ -212,8 +216,13 @@ class Opening:
             self._object(f"trust 'cells' needs coverage p <= {self.settings['p_max']}, the hold-out shows {p:.4g}")
 
     def _ceilings(self, declared: Any, trust: str) -> FloatArray:
+        """(J, I) of every policy."""
+        size = (len(self.policy_set.policies), len(self.policy_set.criterion.cost_limits))
         if declared is not None:
-            return np.array(declared, dtype=np.float64)
+            given = np.array(declared, dtype=np.float64)
+            if given.shape not in (size, size[1:]):
+                self._object("the declared ceilings are not one per constraint, for all policies or for each")
+            return np.broadcast_to(given, size).copy()
         theirs = np.array(self.policy_set.criterion.cost_ceilings, dtype=np.float64)
         ours = np.array(self.policy_set.bounds.cost_ceilings, dtype=np.float64)
-        return theirs if trust == "data" else np.where(ours > 0.0, ours, theirs)
+        return np.tile(theirs if trust == "data" else np.where(ours > 0.0, ours, theirs), (size[0], 1))

@@ -15,9 +15,10 @@ from collections.abc import Callable
 import numpy as np
 
 from surefoot.arrays import FloatArray, IntArray
+from surefoot.audit.bounds import odds_of
 from surefoot.audit.groups import Group, log_sum
 from surefoot.deploy.bounds import CASH, STEPS
-from surefoot.stats.betting import bet_grid, mean_grid
+from surefoot.stats.betting import bet_grid
 
 __all__ = ["Region"]
 
@@ -35,28 +36,36 @@ class Region:
     """
 
     def __init__(self, start: FloatArray, ceilings: FloatArray, limits: FloatArray, delta: float) -> None:
-        self._start, self._ceilings, grid = np.minimum(start, ceilings), ceilings, bet_grid()
+        self._ceilings, self._limits, grid = np.broadcast_to(ceilings, start.shape), limits, bet_grid()
+        self._start = np.minimum(start, self._ceilings)
         self._fractions, self._log_weights = grid.fractions, np.log(grid.weights)
-        means = [mean_grid(float(c), float(d) if 0.0 < d < c else None) for c, d in zip(ceilings, limits)]
-        self._odds = [c / (c - m) for c, m in zip(ceilings, means)]
-        size = self._odds[0].size if self._odds else 0
-        self._logs = np.zeros((ceilings.size, 2, self._fractions.size, size))
+        self._pair(0)
+        size = self._odds[0][0].size if limits.size else 0
+        self._logs = np.zeros((limits.size, 2, self._fractions.size, size))
         self._counts, self._lost = np.zeros(2, dtype=np.int64), np.zeros(2, dtype=np.int64)
-        self._level = math.log(max(ceilings.size, 1) / delta)
-        tops = [max(1e-300, min(max(d, s), 0.999 * c)) for d, s, c in zip(limits, self._start[0], ceilings)]
+        self._level = math.log(max(limits.size, 1) / delta)
+        tops = [max(1e-300, min(max(d, s), 0.999 * c)) for d, s, c in zip(limits, self._start[0], self._ceilings[0])]
         self._edges = [np.linspace(0.0, top, STEPS + 1) for top in tops]
-        # What rounding may have added to the agent's products, which it charges against the region.
-        worst = [-math.log(1.0 - self._fractions[-1]) + math.log(v.max()) for v in self._odds]
-        self._rounding = [float(np.finfo(float).eps) * (16.0 + 4.0 * w) for w in worst]
-        self._proved = [np.full(STEPS, float(c)) for c in ceilings]
+        self._proved = [np.full(STEPS, float(c)) for c in self._ceilings.max(axis=0)]
         self._policies: list[int] = []
         self._since: list[int] = []
         self._read()
+
+    def _pair(self, target: int) -> None:
+        """The safe policy and this one are looked at together."""
+        self._tops = self._ceilings[[0, target]].T.tolist()
+        self._odds = [[odds_of(c, d) for c in tops] for tops, d in zip(self._tops, self._limits.tolist())]
+        # What rounding may have added to the agent's products, which it charges against the region.
+        worst = [math.log(max(v.max() for v in pair) / (1.0 - self._fractions[-1])) for pair in self._odds]
+        self._rounding = [float(np.finfo(float).eps) * (16.0 + 4.0 * w) for w in worst]
 
     def select(self, policy: int, first: int) -> None:
         """A policy's wealth starts with the episodes asked from ``first`` on: the safe one's, then the target's."""
         if len(self._policies) == 2:
             raise ValueError("select must be called twice at most, got another call; the error is spent")
+        if self._policies:
+            self._pair(policy)
+            self._proved = [np.minimum(proved, tops[1]) for proved, tops in zip(self._proved, self._tops)]
         self._policies.append(policy)
         self._since.append(first)
         self._read()
@@ -74,9 +83,9 @@ class Region:
         for stream, mine in enumerate(streams):
             self._lost[stream] -= int(mine.sum())
             self._counts[stream] += int(mine.sum())
-        for i in range(self._ceilings.size):
+        for i in range(self._limits.size):
             for stream, mine in enumerate(streams):
-                self._logs[i, stream] += self._steps(i, group.outcomes[mine, 1 + i]).sum(axis=0)
+                self._logs[i, stream] += self._steps(i, stream, group.outcomes[mine, 1 + i]).sum(axis=0)
             walks = [self._logs[i, stream][None] for stream in (0, 1)]
             self._proved[i] = self._least(i, walks, self._proved[i])
         self._read()
@@ -84,8 +93,8 @@ class Region:
     def recalled(self, costs: FloatArray) -> None:
         """Logged costs (n, I) of the safe policy, all at one moment, from before the first ask."""
         self._counts[0] += len(costs)
-        for i in range(self._ceilings.size):
-            self._logs[i, 0] += self._steps(i, costs[:, i]).sum(axis=0)
+        for i in range(self._limits.size):
+            self._logs[i, 0] += self._steps(i, 0, costs[:, i]).sum(axis=0)
             self._proved[i] = self._least(i, [self._logs[i, stream][None] for stream in (0, 1)], self._proved[i])
         self._read()
 
@@ -95,12 +104,12 @@ class Region:
         moments = np.flatnonzero(np.any(streams, axis=0)) if streams else np.zeros(0, dtype=np.int64)
         logs, proved = self._logs.copy(), list(self._proved)
         counts = self._counts.copy()
-        for i in range(self._ceilings.size):
+        for i in range(self._limits.size):
             walks = []
             for stream in (0, 1):
                 steps = np.zeros((n, *self._logs.shape[2:]))
                 if stream < len(streams) and streams[stream].any():
-                    steps[streams[stream]] = self._steps(i, costs[streams[stream], i])
+                    steps[streams[stream]] = self._steps(i, stream, costs[streams[stream], i])
                 walk = self._logs[i, stream] + np.cumsum(steps, axis=0)
                 logs[i, stream] = walk[-1]
                 walks.append(walk[moments])
@@ -120,16 +129,16 @@ class Region:
         self._start = np.minimum(start, self._ceilings)
         self._read()
 
-    def _steps(self, i: int, costs: FloatArray) -> FloatArray:
+    def _steps(self, i: int, stream: int, costs: FloatArray) -> FloatArray:
         """(n, K, G) what costs (n,) add to the log-wealths."""
-        ceiling, c = self._ceilings[i], self._fractions[:, None]
+        ceiling, c = self._tops[i][stream], self._fractions[:, None]
         left = 1.0 - np.clip(costs, 0.0, ceiling) / ceiling
-        steps: FloatArray = np.log(1.0 - c + c * (left[:, None, None] * self._odds[i]))
+        steps: FloatArray = np.log(1.0 - c + c * (left[:, None, None] * self._odds[i][stream]))
         return steps
 
     def _wealth(self, i: int, stream: int, walk: FloatArray, odds: FloatArray) -> FloatArray:
         """(n, S) log of what was never bet plus the bets, at odds (S,), on the chords of the walk (n, K, G)."""
-        grid = self._odds[i]
+        grid = self._odds[i][stream]
         right = np.clip(np.searchsorted(grid, odds), 1, grid.size - 1)
         share = np.clip((odds - grid[right - 1]) / (grid[right] - grid[right - 1]), 0.0, 1.0)
         worst = self._lost[stream] * np.log1p(-self._fractions) + self._log_weights
@@ -141,8 +150,8 @@ class Region:
 
     def _least(self, i: int, walks: list[FloatArray], proved: FloatArray) -> FloatArray:
         """(S,) the smallest mean of the target that any of n moments leaves, for every step; -1 where a moment leaves none."""
-        top, found = float(self._ceilings[i]), proved.copy()
-        left = top / (top - self._edges[i][:-1])
+        (first, top), found = self._tops[i], proved.copy()
+        left = first / (first - self._edges[i][:-1])
         rest = self._level - self._wealth(i, 0, walks[0], left)
         nothing = self._wealth(i, 1, walks[1], np.ones(1))
         found[(rest <= nothing).any(axis=0)] = -1.0
@@ -150,7 +159,7 @@ class Region:
             steps = np.flatnonzero(found >= 0.0)
             with np.errstate(divide="ignore"):
                 odds = np.where(found[steps] < top, top / (top - found[steps]), np.inf)
-            odds = np.minimum(odds, self._odds[i][-1])
+            odds = np.minimum(odds, self._odds[i][1][-1])
             above = self._wealth(i, 1, walks[1], odds) - rest[:, steps]
             best = above.argmax(axis=0)
             gain = above[best, np.arange(steps.size)]
@@ -169,7 +178,7 @@ class Region:
 
     def _each(self, i: int, walk: FloatArray, odds: FloatArray) -> FloatArray:
         """(m,) the target's wealth at odds (m,), each on a walk (m, K, G) of its own."""
-        grid, each = self._odds[i], np.arange(odds.size)
+        grid, each = self._odds[i][1], np.arange(odds.size)
         right = np.clip(np.searchsorted(grid, odds), 1, grid.size - 1)
         share = np.clip((odds - grid[right - 1]) / (grid[right] - grid[right - 1]), 0.0, 1.0)[:, None]
         worst = self._lost[1] * np.log1p(-self._fractions) + self._log_weights
@@ -181,7 +190,7 @@ class Region:
 
     def _read(self) -> None:
         self.rows = np.repeat(self._start[None], STEPS, axis=0)
-        for i in range(self._ceilings.size if self._policies else 0):
+        for i in range(self._limits.size if self._policies else 0):
             first, last, proved = self._edges[i][:-1], self._edges[i][1:], self._proved[i]
             left = [s for s in range(STEPS) if first[s] < self._start[0, i] and proved[s] >= 0.0]
             for s in range(STEPS) if left else ():

@@ -88,7 +88,7 @@ class Together(Episodes):
         costs, room = group.outcomes[:, 1:], 1e-5 * np.minimum(1.0, self.policy_set.criterion.cost_ceilings)
         fine = np.isfinite(group.outcomes).all() and costs.shape[1] == self.limits.size and (costs >= -room).all()
         fine = fine and self._reported_sane(group)
-        fine = fine and not (costs > self.ceilings * (1.0 + 1e-9)).any() and self._certified(weights)
+        fine = fine and not (costs > self.ceilings[group.policies] * (1.0 + 1e-9)).any() and self._certified(weights)
         if (
             not fine
             or not self._in_range(group, rows)

@@ -15,6 +15,7 @@ from surefoot.cli.deploy_fleet import fleet
 from surefoot.cli.deploy_report import report
 from surefoot.cli.exit_codes import DISAGREES, leave_with
 from surefoot.cli.options import anchor as anchored
+from surefoot.cli.options import ceilings_of, policy_ceiling
 from surefoot.cli.printing import printable
 from surefoot.json_reading import parse_strictly
 from surefoot.text_table import text_table
@@ -104,6 +105,7 @@ def _anchor() -> str | None:
 @click.option("--evidence", type=click.Choice(["all", "returns"]), help="What the plant reports.  [default: all]")
 @click.option("--margin", type=float, help="Margin of the safe policy you vouch for.  [default: the training's]")
 @click.option("--cost-ceiling", "ceilings", type=float, multiple=True, help="Largest possible episode cost, once each.")
+@policy_ceiling
 @click.option("--p-max", type=float, help="Refuse a policy set that may leave more uncovered.  [default: 0.05]")
 @click.option("--delta-coverage", type=float, help="Error of that certificate.  [default: 0.05]")
 @click.option("--losses", type=click.Choice(["independent", "worst"]), help="What a lost episode is.  [default: worst]")
@@ -124,8 +126,8 @@ def _anchor() -> str | None:
 )  # fmt: skip
 @click.option("--decimal", type=click.Choice([".", ","]), help="Its decimal sign, where the numbers leave that open.")
 def deploy_open(
-    url: str, name: str, policy_set: Path | None, ceilings: tuple[float, ...], approve: bool, history: tuple[Path, ...],
-    columns: tuple[str, ...], decimal: str | None, **settings: Any,
+    url: str, name: str, policy_set: Path | None, ceilings: tuple[float, ...], own_ceilings: tuple[str, ...], approve: bool,
+    history: tuple[Path, ...], columns: tuple[str, ...], decimal: str | None, **settings: Any,
 ) -> tuple[dict[str, Any], str]:  # fmt: skip
     """Open a deployment, or check that it agrees with these settings. They hold for good.
 
@@ -139,10 +141,11 @@ def deploy_open(
     if (roles or decimal) and not history:
         raise click.UsageError("--columns and --decimal say how to read --history; give a file")
     found = None if policy_set is None else PolicySet.load(policy_set)
+    declared = ceilings_of(ceilings, own_ceilings, None if found is None else len(found.policies))
     # A file that cannot be read is refused before anything is opened.
     logs = [read_history(path, found, roles, decimal=decimal) for path in history] if found is not None else []
     with Deployment.open(
-        url, found, name=name, anchor=_anchor(), cost_ceilings=ceilings or None, approve=approve or None, **settings
+        url, found, name=name, anchor=_anchor(), cost_ceilings=declared, approve=approve or None, **settings
     ) as plant:
         if found is None:
             logs = [read_history(path, plant.policy_set, roles, decimal=decimal) for path in history]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
-__all__ = ["anchor"]
+__all__ = ["anchor", "ceilings_of", "policy_ceiling"]
 
 anchor = click.option(
     "--anchor",
@@ -12,3 +14,42 @@ anchor = click.option(
     metavar="FILE",
     help="A file elsewhere that remembers the last event; a journal that lacks it is refused.  [env: SUREFOOT_ANCHOR]",
 )
+
+policy_ceiling = click.option(
+    "--policy-ceiling", "own_ceilings", metavar="POLICY:COST,...", multiple=True,
+    help="Largest possible episode costs of one policy, lower than --cost-ceiling says, for example 0:3.5; may be given several times.",
+)  # fmt: skip
+
+
+def ceilings_of(ceilings: tuple[float, ...], own: tuple[str, ...], policies: int | None) -> tuple[Any, ...] | None:
+    """Declared ceilings: I of all policies, a row of I per policy where some have their own, or ``None``.
+
+    Args:
+        ceilings: of all policies.
+        own: ``POLICY:COST,...`` each.
+        policies: how many there are; ``None`` where no policy set was given.
+
+    Raises:
+        UsageError: what cannot be read, names no policy, or has nothing that holds for the others.
+    """
+    if not own:
+        return ceilings or None
+    if policies is None:
+        raise click.UsageError("--policy-ceiling names a policy of the policy set; give --policy-set too")
+    if not ceilings:
+        raise click.UsageError(
+            "--policy-ceiling lowers --cost-ceiling for one policy; give --cost-ceiling, for all others"
+        )
+    rows = [list(ceilings) for _ in range(policies)]
+    for text in own:
+        policy, _, costs = text.partition(":")
+        try:
+            k, row = int(policy), [float(cost) for cost in costs.split(",")]
+        except ValueError:
+            k, row = -1, []
+        if not 0 <= k < policies or len(row) != len(ceilings):
+            raise click.UsageError(
+                f"--policy-ceiling must be POLICY:COST,... with a policy from 0 to {policies - 1} and {len(ceilings)} cost(s), got {text!r}"
+            )
+        rows[k] = row
+    return tuple(tuple(row) for row in rows)

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from surefoot.cli.options import ceilings_of, policy_ceiling
+
 
 @click.command(name="plan")
 @click.argument("path", type=click.Path(path_type=Path))
@@ -30,6 +32,7 @@ import click
 @click.option(
     "--cost-ceiling", "ceilings", type=float, multiple=True, help="Largest possible episode cost, once per constraint."
 )
+@policy_ceiling
 @click.option("--p-max", default=0.05, show_default=True, help="Largest uncovered share of the family under 'cells'.")
 @click.option(
     "--delta-coverage", default=0.05, show_default=True, help="Error probability of the hold-out certificate."
@@ -51,8 +54,8 @@ import click
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON instead of a table.")
 def command(
     path: Path, trust: tuple[str, ...], runs: int, episodes: int, eps: float, delta: float, evidence: str,
-    margin: float | None, ceilings: tuple[float, ...], p_max: float, delta_coverage: float, ramp: int | None, history: int,
-    spread: float | None, seed: int, workers: int, as_json: bool,
+    margin: float | None, ceilings: tuple[float, ...], own_ceilings: tuple[str, ...], p_max: float,
+    delta_coverage: float, ramp: int | None, history: int, spread: float | None, seed: int, workers: int, as_json: bool,
 ) -> None:  # fmt: skip
     """Forecast how many real episodes the policy set in the file PATH will need.
 
@@ -66,10 +69,11 @@ def command(
     from surefoot.planning.forecast import TRUST_LEVELS, ForecastSettings, forecast, render_forecast
     from surefoot.policyset.file import load
 
+    policy_set = load(path)
     settings = ForecastSettings(
         runs=runs, episodes=episodes, eps=eps, delta=delta, evidence=evidence, margin=margin,
-        cost_ceilings=ceilings or None, p_max=p_max, delta_coverage=delta_coverage, spread=spread, seed=seed,
-        ramp=RAMP if ramp is None else ramp, history=history,
+        cost_ceilings=ceilings_of(ceilings, own_ceilings, len(policy_set.policies)), p_max=p_max, delta_coverage=delta_coverage,
+        spread=spread, seed=seed, ramp=RAMP if ramp is None else ramp, history=history,
     )  # fmt: skip
-    found = forecast(load(path), trust or TRUST_LEVELS, settings, workers=workers, progress=not as_json)
+    found = forecast(policy_set, trust or TRUST_LEVELS, settings, workers=workers, progress=not as_json)
     click.echo(json.dumps(found) if as_json else render_forecast(found))

@@ -24,6 +24,7 @@ Letters: J policies, I constraints, n episodes.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -48,7 +49,7 @@ class CostBounds(Stateful):
 
     Args:
         start: (J, I) what is assumed before any data; at most the ceilings.
-        ceilings: (I,) largest possible episode costs.
+        ceilings: (I,) or (J, I) largest possible episode costs.
         limits: (I,) where the bounds should be sharpest.
         delta: ``delta_b``.
         selected: ``True`` for way B, ``False`` for way A.
@@ -63,12 +64,10 @@ class CostBounds(Stateful):
     def __init__(
         self, start: FloatArray, ceilings: FloatArray, limits: FloatArray, delta: float, *, selected: bool
     ) -> None:
-        self._ceilings, self._delta, self._by_selection = ceilings, delta, selected
-        self.values = np.minimum(start, ceilings)
+        self._ceilings, self._delta, self._by_selection = np.broadcast_to(ceilings, start.shape), delta, selected
+        self.values = np.minimum(start, self._ceilings)
         n_policies, n_constraints = start.shape
-        self._processes = [
-            MeanUpperBounds(np.full(n_policies, c), focus=_focus(d, c)) for c, d in zip(ceilings, limits)
-        ]
+        self._processes = [MeanUpperBounds(c, focus=_focus(d)) for c, d in zip(self._ceilings.T, limits)]
         share = math.log(n_policies * n_constraints) if not selected else math.log(max(n_constraints, 1))
         self._threshold = np.full(n_policies, np.inf if selected else share - math.log(delta))
         self._since = np.full(n_policies, np.iinfo(np.int64).max if selected else 0, dtype=np.int64)
@@ -117,7 +116,7 @@ class CostBounds(Stateful):
         for policy in np.unique(policy_index[counted]):
             mine = counted & (policy_index == policy)
             for i, process in enumerate(self._processes):
-                process.replace_lost(int(policy), np.clip(costs[mine, i], 0.0, self._ceilings[i]))
+                process.replace_lost(int(policy), np.clip(costs[mine, i], 0.0, self._ceilings[policy, i]))
                 bound = process.bound(int(policy), float(self._threshold[policy]))
                 improved |= bound < self.values[policy, i]
                 self.values[policy, i] = min(self.values[policy, i], bound)
@@ -131,7 +130,7 @@ class CostBounds(Stateful):
         """
         improved, level = False, float(self._threshold[0])
         for i, process in enumerate(self._processes):
-            process.update(0, np.clip(costs[:, i], 0.0, self._ceilings[i]))
+            process.update(0, np.clip(costs[:, i], 0.0, self._ceilings[0, i]))
             bound = process.bound(0, level)
             improved |= bound < self.values[0, i]
             self.values[0, i] = min(self.values[0, i], bound)
@@ -143,7 +142,7 @@ class CostBounds(Stateful):
             for policy in range(len(self.values)):
                 known = np.isfinite(self._threshold[policy])
                 bound = process.bound(policy, float(self._threshold[policy])) if known else np.inf
-                self.values[policy, i] = min(bound, start[policy, i], self._ceilings[i])
+                self.values[policy, i] = min(bound, start[policy, i], self._ceilings[policy, i])
 
 
 class ProductRegion(Stateful):
@@ -151,7 +150,7 @@ class ProductRegion(Stateful):
 
     Args:
         start: (J, I) what is assumed before any data; at most the ceilings.
-        ceilings: (I,) largest possible episode costs.
+        ceilings: (I,) or (J, I) largest possible episode costs.
         limits: (I,) the safe policy's costs are resolved up to these.
         delta: ``delta_b``.
         cash: share of either wealth that is never bet.
@@ -165,15 +164,26 @@ class ProductRegion(Stateful):
     def __init__(
         self, start: FloatArray, ceilings: FloatArray, limits: FloatArray, delta: float, *, cash: float = CASH
     ) -> None:
-        self._ceilings, self._start, self._cash = ceilings, np.minimum(start, ceilings), cash
-        self._threshold = math.log(max(ceilings.size, 1)) - math.log(delta)
-        self._processes = [MeanUpperBounds(np.full(2, c), focus=_focus(d, c)) for c, d in zip(ceilings, limits)]
-        tops = [float(min(max(d, s), 0.999 * c)) for d, s, c in zip(limits, self._start[0], ceilings)]
+        self._ceilings, self._limits, self._cash = np.broadcast_to(ceilings, start.shape), limits, cash
+        self._start = np.minimum(start, self._ceilings)
+        self._threshold = math.log(max(limits.size, 1)) - math.log(delta)
+        self._processes = self._pairs(0)
+        tops = [float(min(max(d, s), 0.999 * c)) for d, s, c in zip(limits, self._start[0], self._ceilings[0])]
         self._edges = np.linspace(np.zeros(len(tops)), np.maximum(tops, 1e-300), STEPS + 1, axis=-1)
-        self._proved = np.tile(ceilings[:, None], (1, STEPS)).astype(np.float64)
+        self._proved = np.tile(self._ceilings.max(axis=0)[:, None], (1, STEPS))
         self._streams: list[int] = []
         self._since: list[int] = []
         self.selections = 0
+
+    def _pairs(self, target: int) -> list[MeanUpperBounds]:
+        """Wealths of the safe policy and a target, by constraint."""
+        return [MeanUpperBounds(c, focus=_focus(d)) for c, d in zip(self._ceilings[[0, target]].T, self._limits)]
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """See :class:`~surefoot.stateful.HasState`."""
+        streams = state.get("_streams", [])
+        self._processes = self._pairs(streams[1] if len(streams) > 1 else 0)
+        super().load_state_dict(state)
 
     @property
     def values(self) -> FloatArray:
@@ -186,10 +196,10 @@ class ProductRegion(Stateful):
     @property
     def staircase(self) -> FloatArray:
         """(STEPS, 2, I) costs of the safe policy and the target at the corners; a step that is ruled out repeats the last one that is not."""
-        target = self._start[self._streams[1]] if self.selections > 1 else self._ceilings
-        found = np.empty((STEPS, 2, self._ceilings.size))
+        target = self._start[self._streams[1]] if self.selections > 1 else self._ceilings[0]
+        found = np.empty((STEPS, 2, self._limits.size))
         found[:, 0], found[:, 1] = self._start[0], target
-        for i in range(self._ceilings.size if self.selections else 0):
+        for i in range(self._limits.size if self.selections else 0):
             edges, proved = self._edges[i], self._proved[i]
             left = np.flatnonzero((edges[:-1] < self._start[0, i]) & (proved >= 0.0))
             if left.size:
@@ -226,6 +236,12 @@ class ProductRegion(Stateful):
             raise LedgerError(
                 "selections must be at most 2, got one more; delta_b is spent", code="SF-LEDGER-OVERSPENT"
             )
+        if self.selections == 1:
+            # The target's ceilings are known now. What the safe policy's episodes bet on stays.
+            safe, self._processes = self._processes, self._pairs(policy)
+            for old, new in zip(safe, self._processes):
+                new.take(0, old)
+            self._proved = np.minimum(self._proved, self._ceilings[policy][:, None])
         self._streams.append(policy)
         self._since.append(next_id)
         self.selections += 1
@@ -244,7 +260,7 @@ class ProductRegion(Stateful):
         for i, process in enumerate(self._processes):
             for stream, mine in enumerate(counted):
                 if mine.any():
-                    process.replace_lost(stream, np.clip(costs[mine, i], 0.0, self._ceilings[i]))
+                    process.replace_lost(stream, np.clip(costs[mine, i], 0.0, process.ceilings[stream]))
             if any(mine.any() for mine in counted):
                 improved |= process.tighten(self._edges[i], self._proved[i], self._threshold, self._cash)
         return improved
@@ -253,7 +269,7 @@ class ProductRegion(Stateful):
         """Logged costs (n, I) of the safe policy, before anything is asked; returns whether the region became smaller."""
         improved = False
         for i, process in enumerate(self._processes):
-            process.update(0, np.clip(costs[:, i], 0.0, self._ceilings[i]))
+            process.update(0, np.clip(costs[:, i], 0.0, self._ceilings[0, i]))
             improved |= process.tighten(self._edges[i], self._proved[i], self._threshold, self._cash)
         return improved
 
@@ -262,5 +278,5 @@ class ProductRegion(Stateful):
         self._start = np.minimum(start, self._ceilings)
 
 
-def _focus(limit: float, ceiling: float) -> float | None:
-    return limit if 0.0 < limit < ceiling else None
+def _focus(limit: float) -> float | None:
+    return float(limit) if limit > 0.0 else None

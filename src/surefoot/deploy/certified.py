@@ -52,7 +52,7 @@ from surefoot.deploy.posterior import CellPosterior
 from surefoot.deploy.ramp import RAMP, Ramp, simulated_range
 from surefoot.deploy.reality import RealityCheck
 from surefoot.deploy.reorder import Released, ReorderBuffer
-from surefoot.deploy.report import Report
+from surefoot.deploy.report import Report, above_ceiling
 from surefoot.deploy.stages import Stage, Standing, Steadiness, stage_name, stage_of
 from surefoot.deploy.stationarity import CHANGED, StationarityDetector
 from surefoot.deploy.status import AgentEvent, Status, listed
@@ -79,8 +79,8 @@ class CertifiedAgent(Stateful):
         evidence: ``"all"``, ``"returns"`` where the plant reports no transitions, or what was registered
             (:func:`~surefoot.deploy.evidence.base.register_evidence`).
         margin: ``xi``, the safe policy's margin in the real task; an **assumption**. By default what training verified.
-        cost_ceilings: (I,) largest possible episode costs. By default ``c_max/(1-gamma)`` under ``data``, what the simulator's support
-            allows otherwise.
+        cost_ceilings: (I,) largest possible episode costs, or (J, I) of each policy, where an interlock or a calm controller allows less. By
+            default ``c_max/(1-gamma)`` under ``data``, what the simulator's support allows otherwise. An episode above its own raises the alarm.
         p_max, delta_coverage: under ``cells``, refuse policy sets whose hold-out does not show, at error ``delta_coverage`` over all looks (look a
             pays ``delta_coverage / 2^a``), that at most ``p_max`` of the task distribution is uncovered. Choose both before you look.
         losses: ``"worst"``, or ``"independent"`` if you declare that lost episodes do not depend on outcomes.
@@ -150,7 +150,9 @@ class CertifiedAgent(Stateful):
         known = self._level.rejects_cells and policy_set.certificate is not None
         self._set_out_with = policy_set.ledger.total if known else None
         self._delta_coverage = delta_coverage
-        self._ceilings = self._level.ceilings(policy_set, cost_ceilings)
+        shape = (len(policy_set.policies), criterion.n_constraints)
+        self._ceilings = np.broadcast_to(self._level.ceilings(policy_set, cost_ceilings), shape)
+        self._largest = self._ceilings.max(axis=0)
         self._rehearsed: RehearsedPlan | None = None
         if self._level.follows_belief:
             self._rehearsed = RehearsedPlan(
@@ -163,7 +165,7 @@ class CertifiedAgent(Stateful):
             policy_set.policies, criterion, anything, no_ceiling, rng, signals=policy_set.cells.signals
         )
         self._build(delta, evidence, monitor_delta, ramp, joint_bounds)
-        self._detector = CostDetector(self._limits, self._ceilings, check_false_alarm_every(false_alarm_every))
+        self._detector = CostDetector(self._limits, self._largest, check_false_alarm_every(false_alarm_every))
         self._stationarity = StationarityDetector(
             len(policy_set.policies),
             1 + criterion.n_constraints,
@@ -189,7 +191,7 @@ class CertifiedAgent(Stateful):
         level, policy_set = self._level, self._set
         self.ledger = level.ledger(delta)
         shares = level.shares(delta)
-        start = level.start(policy_set, self._ceilings, self.margin)
+        start = level.start(policy_set, self._largest, self.margin)
         self._bounds: CostBounds | ProductRegion
         if joint_bounds and not level.rejects_cells:
             self._bounds = ProductRegion(start, self._ceilings, self._limits, shares["bounds"])
@@ -208,7 +210,7 @@ class CertifiedAgent(Stateful):
         table = self._evidence.table
         posterior = None if level.rejects_cells else CellPosterior.of(policy_set, table)
         self._objective = Objective(policy_set, posterior)
-        self._monitor = Monitor(self._limits, self._ceilings, monitor_delta)
+        self._monitor = Monitor(self._limits, self._largest, monitor_delta)
         if ramp and level.compares:
             low, high = simulated_range(policy_set, table.high)
             self._reality = RealityCheck(
@@ -386,14 +388,9 @@ class CertifiedAgent(Stateful):
 
     def _check_ceilings(self, report: Report) -> None:
         """The alarm where an episode cost more than was declared possible."""
-        above = (report.costs > self._ceilings * (1.0 + 1e-9)).any(axis=0)
-        if above.any():
-            i = int(above.argmax())
-            self._raise_alarm(
-                f"an episode cost {report.costs[:, i].max():.4g} in {self._set.criterion.cost_names[i]}, above the declared ceiling "
-                f"{self._ceilings[i]:.4g}: an assumption is false",
-                "ceiling",
-            )
+        above = above_ceiling(report, self._ceilings, self._set.criterion.cost_names)
+        if above is not None:
+            self._raise_alarm(above, "ceiling")
 
     @undivided
     def recall(
@@ -611,7 +608,7 @@ class CertifiedAgent(Stateful):
         self._kappa = kappa
         if not evidence.watched.any() and not self._outside:
             self._outside, self._stale = True, True
-            self._bounds.drop_start(data_start(self._set, self._ceilings, self.margin))
+            self._bounds.drop_start(data_start(self._set, self._largest, self.margin))
             self._raise_alarm("every cell is rejected: the real task is outside the family", "outside")
 
     # ------------------------------------------------------------------------------------------------------------- plans

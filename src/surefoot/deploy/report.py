@@ -9,6 +9,7 @@ counted once, minus zero is zero. Letters: n episodes, I constraints, K costs th
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -18,7 +19,7 @@ import numpy as np
 from surefoot.arrays import FloatArray, IntArray, entry, first_where
 from surefoot.errors import InvalidReport
 
-__all__ = ["OPTIONAL", "Report", "episode_ids"]
+__all__ = ["OPTIONAL", "Report", "above_ceiling", "episode_ids"]
 
 OPTIONAL = ("initial_state", "transitions", "signals")
 """Parts that a report may lack."""
@@ -282,3 +283,19 @@ def _counted(transitions: Any) -> IntArray:
     counted = np.column_stack([rows[first, :3], np.add.reduceat(rows[:, 3], first)])
     result: IntArray = counted[counted[:, 3] > 0]
     return result
+
+
+def above_ceiling(report: Report, ceilings: FloatArray, names: Sequence[str]) -> str | None:
+    """What the alarm says of the first constraint in which an episode of ``report`` cost more than its policy's ceiling; ``None`` if none did.
+
+    Args:
+        ceilings: (J, I) largest possible episode costs of every policy.
+        names: I names of the costs.
+    """
+    most = ceilings[report.policy_index]
+    above = report.costs > most * (1.0 + 1e-9)
+    if not above.any():
+        return None
+    i = int(above.any(axis=0).argmax())
+    k = int(np.where(above[:, i], report.costs[:, i], -np.inf).argmax())
+    return f"an episode cost {report.costs[k, i]:.4g} in {names[i]}, above the declared ceiling {most[k, i]:.4g}: an assumption is false"

@@ -128,21 +128,26 @@ class TrustLevel(ABC):
         return FINAL if self.rejects_cells else 1.0
 
     def ceilings(self, policy_set: PolicySet, declared: Any) -> FloatArray:
-        """(I,) largest possible episode costs.
+        """(J, I) largest possible episode costs.
+
+        Args:
+            declared: (I,) of every policy, (J, I) of each, or ``None``.
 
         Raises:
             InvalidInput: declared ones that are not positive numbers.
         """
-        criterion = policy_set.criterion
+        criterion, size = policy_set.criterion, len(policy_set.policies)
         if declared is not None:
-            ceilings = as_floats("cost_ceilings", declared, (criterion.n_constraints,))
+            shape = (criterion.n_constraints,) if np.ndim(declared) < 2 else (size, criterion.n_constraints)
+            ceilings = np.broadcast_to(as_floats("cost_ceilings", declared, shape), (size, criterion.n_constraints))
             if (ceilings <= 0.0).any():
                 raise InvalidInput(
                     f"cost_ceilings must be positive, got {ceilings.tolist()}; declare the largest possible episode costs",
                     code="SF-ARGUMENT-RANGE",
                 )
             return ceilings
-        return simulated_ceilings(policy_set) if self.simulated_ceilings else criterion.cost_ceilings
+        known = simulated_ceilings(policy_set) if self.simulated_ceilings else criterion.cost_ceilings
+        return np.tile(known, (size, 1))
 
     def start(self, policy_set: PolicySet, ceilings: FloatArray, margin: float) -> FloatArray:
         """(J, I) starting values of the data bounds: the ceilings, and for the safe policy what its margin leaves."""

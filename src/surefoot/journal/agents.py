@@ -29,11 +29,12 @@ from surefoot.deploy.drift import DRIFT, CostDetector
 from surefoot.deploy.monitor import Monitor
 from surefoot.deploy.planner import Plan, Program
 from surefoot.deploy.reorder import ReorderBuffer
-from surefoot.deploy.report import OPTIONAL, Report
+from surefoot.deploy.report import OPTIONAL, Report, above_ceiling
 from surefoot.deploy.stages import Stage, Standing, stage_of
 from surefoot.deploy.stationarity import CHANGED, StationarityDetector
 from surefoot.deploy.status import Status, listed
 from surefoot.deploy.tracker import Batch, EpisodeTracker
+from surefoot.deploy.trust import trust_level
 from surefoot.errors import ConflictError, InvalidInput
 from surefoot.journal.operator import Operator, SupervisedAgent
 from surefoot.journal.settings import CERTIFIED, Settings
@@ -128,8 +129,8 @@ class UncertifiedAgent(Stateful):
         self.waiting: Plan | None = None
         self.fresh: list[tuple[str, str]] = []
         self.margin = check_margin(policy_set, settings.margin)
-        declared = settings.cost_ceilings
-        self.ceilings = criterion.cost_ceilings if declared is None else np.asarray(declared, dtype=np.float64)
+        self._ceilings = trust_level("data").ceilings(policy_set, settings.cost_ceilings)
+        self.ceilings = self._ceilings.max(axis=0)
         self.ledger = Ledger(settings.delta)
         # A cost above its ceiling is recorded and alarms. A return out of its range is refused: the agent could not take it.
         no_ceiling = np.full(criterion.n_constraints, np.inf)
@@ -264,14 +265,9 @@ class UncertifiedAgent(Stateful):
         """See :class:`~surefoot.deploy.agent.Agent`."""
         report = self._tracker.check(ids, reward, costs, **optional)
         self._tracker.close(report)
-        above = (report.costs > self.ceilings * (1.0 + 1e-9)).any(axis=0)
-        if above.any():
-            i = int(above.argmax())
-            self._raise_alarm(
-                f"an episode cost {report.costs[:, i].max():.4g} in {self._set.criterion.cost_names[i]}, above the declared ceiling "
-                f"{self.ceilings[i]:.4g}: an assumption is false",
-                "ceiling",
-            )
+        above = above_ceiling(report, self._ceilings, self._set.criterion.cost_names)
+        if above is not None:
+            self._raise_alarm(above, "ceiling")
         self._buffer.add(report)
         self._pass_on(report, np.asarray(costs, dtype=np.float64).reshape(report.ids.size, -1))
         self._settle()

@@ -208,8 +208,9 @@ class SupervisedAgent(CertifiedAgent):
 
     @property
     def ceilings(self) -> FloatArray:
-        """(I,) the largest cost of an episode, declared or derived."""
-        return self._ceilings.copy()
+        """(I,) the largest cost of an episode of any policy, declared or derived."""
+        found: FloatArray = self._largest.copy()
+        return found
 
     @property
     def unramped(self) -> bool:

@@ -7,7 +7,7 @@ from typing import Any, TypedDict
 
 import numpy as np
 
-from surefoot.arrays import check_integer, check_real
+from surefoot.arrays import as_floats, check_integer, check_real
 from surefoot.deploy.drift import FALSE_ALARM_EVERY, check_false_alarm_every
 from surefoot.deploy.ramp import RAMP
 from surefoot.errors import InvalidInput, JournalError, SettingsMismatch
@@ -63,7 +63,7 @@ class Settings:
     Attributes:
         trust, delta, seed, evidence, margin, p_max, delta_coverage, losses, monitor_delta, false_alarm_every, false_change_every, ramp,
             joint_bounds: as in the agent.
-        cost_ceilings: I declared ceilings, or ``None``.
+        cost_ceilings: I declared ceilings, or J rows of them, or ``None``.
         agent: who chooses: ``"certified"``, or what was registered (:func:`~surefoot.journal.agents.register_agent`).
         approve: a plan that raises a weight off the safe policy waits until somebody approves it.
     """
@@ -73,7 +73,7 @@ class Settings:
     seed: int = 0
     evidence: str = "all"
     margin: float | None = None
-    cost_ceilings: tuple[float, ...] | None = None
+    cost_ceilings: tuple[float, ...] | tuple[tuple[float, ...], ...] | None = None
     p_max: float = 0.05
     delta_coverage: float = 0.05
     losses: str = "worst"
@@ -93,8 +93,7 @@ class Settings:
         if self.margin is not None:
             object.__setattr__(self, "margin", check_real("margin", self.margin))
         if self.cost_ceilings is not None:
-            values = np.atleast_1d(np.asarray(self.cost_ceilings, dtype=np.float64))
-            object.__setattr__(self, "cost_ceilings", tuple(values.tolist()))
+            object.__setattr__(self, "cost_ceilings", _plain_ceilings(self.cost_ceilings))
         for name in ("seed", "ramp"):
             object.__setattr__(self, name, check_integer(name, getattr(self, name), low=0))
         for name in ("approve", "joint_bounds"):
@@ -130,7 +129,7 @@ class Settings:
     def as_dict(self) -> dict[str, Any]:
         """Plain values."""
         found = asdict(self)
-        found["cost_ceilings"] = None if self.cost_ceilings is None else list(self.cost_ceilings)
+        found["cost_ceilings"] = None if self.cost_ceilings is None else np.array(self.cost_ceilings).tolist()
         if self.agent == CERTIFIED:  # as journals have it that know of no other
             del found["agent"]
         return found
@@ -174,3 +173,12 @@ def check_origin(body: dict[str, Any], policy_set: PolicySet) -> None:
             f'this deployment was opened; install "surefoot=={theirs}" to continue it, or open a deployment of another name',
             code="SF-SETTINGS-VERSION",
         )
+
+
+def _plain_ceilings(given: Any) -> tuple[Any, ...]:
+    """One ceiling per constraint, or a row of them per policy."""
+    axes = np.ndim(np.asarray(given, dtype=object))
+    if axes < 2:
+        values: list[float] = as_floats("cost_ceilings", [given] if axes == 0 else given, (None,)).tolist()
+        return tuple(values)
+    return tuple(tuple(row) for row in as_floats("cost_ceilings", given, (None, None)).tolist())

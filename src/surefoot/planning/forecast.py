@@ -71,7 +71,7 @@ class ForecastSettings:
     delta: float = 0.05
     evidence: str = "all"
     margin: float | None = None
-    cost_ceilings: tuple[float, ...] | None = None
+    cost_ceilings: tuple[float, ...] | tuple[tuple[float, ...], ...] | None = None
     p_max: float = 0.05
     delta_coverage: float = 0.05
     ramp: int = RAMP
@@ -153,7 +153,8 @@ def forecast(
 def _advice(policy_set: PolicySet, settings: ForecastSettings) -> str | None:
     """What smaller ceilings would buy."""
     criterion = policy_set.criterion
-    ceilings = criterion.cost_ceilings.tolist() if settings.cost_ceilings is None else list(settings.cost_ceilings)
+    declared = criterion.cost_ceilings if settings.cost_ceilings is None else np.array(settings.cost_ceilings)
+    ceilings = np.atleast_2d(declared).max(axis=0).tolist()
     safe = policy_set.cells.predictions.cost_center[:, 0].mean(axis=0)
     return ceiling_advice(ceilings, criterion.cost_limits.tolist(), safe.tolist(), settings.delta)
 

@@ -14,8 +14,8 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
 __all__ = [
-    "Abort", "Answer", "Approve", "Ask", "Body", "Cap", "Draws", "Episode", "Error", "Log", "Lost", "Parameters", "Pause", "Recorded", "Report",
-    "Resume", "Status", "Stopped", "StoppedAtOnce", "Table", "Told",
+    "Abort", "Answer", "Approve", "Ask", "Body", "Cap", "Draws", "Episode", "Error", "Log", "Lost", "Parameters", "Pause", "Readapt", "Readapted",
+    "Recorded", "Report", "Resume", "Status", "Stopped", "StoppedAtOnce", "Table", "Told",
 ]  # fmt: skip
 
 
@@ -128,6 +128,17 @@ class Abort(Body):
     reason: Text = Field("aborted by the operator", description="Why, for the journal.", examples=["noise in the gear"])
 
 
+class Readapt(Body):
+    """Which deployment goes on after this one."""
+
+    name: Text = Field(description="Name of the new deployment, in the same database.", examples=["second"])
+    reason: Text = Field("the plant has changed", description="Why, for both journals.", examples=["new pump"])
+    delta: float | None = Field(
+        None, gt=0.0, lt=1.0, description="Of the new deployment; as before where left out.", examples=[0.05]
+    )
+    seed: Whole | None = Field(None, description="Of its draws; the next one where left out.", examples=[1])
+
+
 class Resume(Body):
     """An empty object."""
 
@@ -198,6 +209,15 @@ class Parameters(Answer):
 
 State = Literal["running", "paused", "aborted", "alarm", "degraded"]
 Stage = Literal["comparing", "ramping", "learned", "drifted", "stopped"]
+
+
+class Readapted(Answer):
+    """Another deployment goes on."""
+
+    recorded: Literal[True]
+    name: str = Field(description="Of the new deployment.")
+    seq: Whole = Field(description="Number of the last event of its journal.", examples=[2])
+    text: str = Field(description="The same for people.")
 
 
 class Recorded(Answer):

@@ -155,6 +155,13 @@ def _abort(plant: Deployment, call: Call) -> dict[str, Any]:
     return _stopped(plant, plant.abort(call.body.reason, by=call.by))
 
 
+def _readapt(plant: Deployment, call: Call) -> dict[str, Any]:
+    name, reason = call.body.name, call.body.reason
+    with plant.readapt(name, reason, by=call.by, delta=call.body.delta, seed=call.body.seed) as new:
+        said = f"deployment {name!r} goes on after this one, from the safe policy: {reason}. Serve it to use it."
+        return {"recorded": True, "name": name, "seq": new.status().seq, "text": said}
+
+
 def _stopped(plant: Deployment, stop: Stop) -> dict[str, Any]:
     """The status, where it can be had at once; else what matters of it."""
     status = plant.status_at_once() if stop.recorded else None
@@ -200,6 +207,10 @@ OPERATIONS = (
     ),
     Operation(
         "POST", "/approve", "Let the plan that waits be played.", _approve, models.Status, models.Approve, roles=STEERING, errors=(409, 415)
+    ),
+    Operation(
+        "POST", "/readapt", "End this deployment and open another that goes on after it: the plant has changed. Once more changes nothing.", _readapt,
+        models.Readapted, models.Readapt, roles=STEERING, errors=(409, 415),
     ),
     Operation(
         "POST", "/abort", "Return to the safe policy for good. In effect at once; once more changes nothing.", _abort, STOPPED, models.Abort,

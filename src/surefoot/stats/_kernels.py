@@ -183,7 +183,7 @@ def region_tighten(
     cash: float,
     guards: FloatArray,
     lost: IntArray,
-    ceiling: float,
+    ceilings: FloatArray,
     kept: FloatArray,
     log_weights: FloatArray,
     odds: FloatArray,
@@ -196,14 +196,14 @@ def region_tighten(
     (2,) against rounding, takes to ``exp(threshold)``; that of stream 0 is read at the left edge, where it is smallest. -1: every mean of stream 1
     is rejected there. Returns whether anything fell.
     """
-    fell, log_cash = False, math.log(cash)
+    fell, log_cash, top_1 = False, math.log(cash), ceilings[1]
     first = mean_table(0, lost[0], kept, log_weights, mantissa, exponent)
     second = mean_table(1, lost[1], kept, log_weights, mantissa, exponent)
     least = table_at(second, odds[1], 1.0) - guards[1]
     for k in range(proved.size):
         if proved[k] < 0.0:
             continue
-        v = ceiling / (ceiling - edges[k])
+        v = ceilings[0] / (ceilings[0] - edges[k])
         bet = math.log1p(-cash) + table_at(first, odds[0], v) - guards[0]
         top = max(bet, log_cash)
         rest = threshold - (top + math.log(math.exp(bet - top) + math.exp(log_cash - top)))
@@ -214,10 +214,10 @@ def region_tighten(
         if enough or least >= rest:
             proved[k], fell = -1.0, True
             continue
-        v = ceiling / (ceiling - proved[k]) if proved[k] < ceiling else math.inf
+        v = top_1 / (top_1 - proved[k]) if proved[k] < top_1 else math.inf
         if table_at(second, odds[1], v) - guards[1] < rest:
             continue
-        found = mean_bound(1, rest + guards[1], lost[1], ceiling, kept, log_weights, odds, mantissa, exponent)
+        found = mean_bound(1, rest + guards[1], lost[1], top_1, kept, log_weights, odds, mantissa, exponent)
         if found < proved[k]:
             proved[k], fell = found, True
     return fell

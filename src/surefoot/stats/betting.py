@@ -264,6 +264,12 @@ class MeanUpperBounds(Stateful):
         self.update(stream, batch)
         self.lost[stream] -= batch.size
 
+    def take(self, stream: int, other: MeanUpperBounds) -> None:
+        """Take over the state of one stream from bounds with the same grid there."""
+        stream = self._stream(stream)
+        for name in self.CHANGES:
+            getattr(self, name)[stream] = getattr(other, name)[stream]
+
     def reset(self, stream: int) -> None:
         """Forget a stream, e.g. when a bound must rest on observations after a selection only."""
         stream = self._stream(stream)
@@ -307,7 +313,7 @@ class MeanUpperBounds(Stateful):
         docs/guarantees.md, "The product region". Rounding is charged against the region.
 
         Args:
-            edges: (G+1,) increasing, from 0 on, below the ceiling.
+            edges: (G+1,) increasing, from 0 on, below the ceiling of stream 0.
             proved: (G,) so far; -1 where the interval of stream 0 is ruled out.
             log_threshold: log of one over the error.
             cash: share of either wealth that is never bet.
@@ -324,7 +330,7 @@ class MeanUpperBounds(Stateful):
                 cash,
                 guards,
                 self.lost,
-                float(self.ceilings[0]),
+                self.ceilings,
                 self._kept,
                 self._log_weights,
                 self._odds,
