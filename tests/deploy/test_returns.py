@@ -12,6 +12,7 @@ from scipy.optimize import linprog
 
 from surefoot import PolicySet
 from surefoot.arrays import FloatArray
+from surefoot.deploy.evidence import joint
 from surefoot.deploy.evidence.alternatives import Alternatives
 from surefoot.deploy.evidence.joint import LARGEST_LOSS, JointWealth, Scale
 from surefoot.deploy.evidence.predictions import PredictionTable
@@ -313,3 +314,48 @@ def crossing(mutant: str) -> int:
 @pytest.mark.parametrize(("mutant", "guilty"), [("", False), ("centre", True)])
 def test_the_simulation_convicts_the_bet_at_the_centre(mutant: str, guilty: bool) -> None:
     assert (rate_test(crossing(mutant), RUNS, DELTA) < 1e-3) == guilty
+
+
+@pytest.mark.parametrize("unknown", [False, True])
+@pytest.mark.parametrize("size", [2, 3, 5])
+def test_pairs_side_by_side_are_multiplied_as_one_by_one(rng: np.random.Generator, size: int, unknown: bool) -> None:
+    """Over more pairs than are worked on at once, with extreme products and cells without alternatives."""
+    cells, policies, states, rivals, n = 120, 3, 2, 9, 480
+    lower = rng.random((cells, policies, size, states + 1))
+    upper, center = lower + 0.3 * rng.random(lower.shape), lower + 0.1
+    if unknown:
+        center[::3, :, -1] = np.nan
+    used, rows = rng.integers(0, rivals + 1, cells), np.flatnonzero(rng.random(cells) < 0.8)
+    other = rng.integers(0, cells, (cells, rivals))
+    assert used[rows].sum() > joint.PAIRS_AT_ONCE
+    root = rng.normal(size=(states + 1, size, size))
+    inverse = 3.0 * np.linalg.inv(root @ root.transpose(0, 2, 1) + 0.01 * np.eye(size))
+    low, high = np.zeros(size), np.full(size, 4.0)
+    policy, column = rng.integers(0, policies, n), rng.integers(0, states + 1, n)
+    found, wanted, middles = np.zeros((cells, rivals)), np.zeros((cells, rivals)), np.empty((n, size))
+    gap, u = np.empty(size), np.empty(size)
+    x = 4.0 * rng.random((n, size))
+    joint._update(
+        lower, upper, center, other, used, rows, policy, column, x, inverse, low, high, found, middles
+    )  # fmt: skip
+    for a in rows:
+        for r in range(used[a]):
+            product = 1.0
+            for t in np.argsort(policy * (states + 1) + column):
+                where = (policy[t], slice(None), column[t])
+                rival = center[other[a, r]][where]
+                offset, _ = joint._bet(
+                    lower[a][where], upper[a][where], rival, inverse[column[t]], low, high, gap, u
+                )  # fmt: skip
+                gain = -offset
+                for f in range(size):
+                    gain += u[f] * x[t, f]
+                product *= 1.0 + gain
+                if product < 1e-100 or product > 1e100:
+                    wanted[a, r] += np.log(product)
+                    product = 1.0
+            wanted[a, r] += np.log(product)
+    np.testing.assert_allclose(found, wanted, rtol=1e-12, atol=1e-12)
+    assert np.abs(wanted).max() > 240.0
+    given = 0.5 * (lower[rows[:, None], policy, :, column] + upper[rows[:, None], policy, :, column])
+    np.testing.assert_allclose(middles, given.mean(axis=0), rtol=1e-14)

@@ -24,6 +24,7 @@ from surefoot.arrays import FloatArray, check_real
 from surefoot.deploy.monitor import costs_in_order, monitor_bets
 from surefoot.deploy.reorder import Released
 from surefoot.errors import InvalidInput
+from surefoot.kernels import compiled
 from surefoot.stateful import Stateful
 
 __all__ = ["DRIFT", "FALSE_ALARM_EVERY", "CostDetector", "check_false_alarm_every"]
@@ -84,10 +85,27 @@ class CostDetector(Stateful):
             return
         steps = np.log1p(self._bets[None] * (costs - self._limits)[:, :, None])
         steps[((self._limits == 0.0) & (costs <= 0.0))] = -np.inf
-        for step in steps:
-            self._logs = step + np.logaddexp(0.0, self._logs)
-            self.rejected |= self.log_value >= self._threshold
+        self._logs = self._logs.copy()
+        self.rejected |= bool(_add_up(self._logs.reshape(-1), steps.reshape(-1, self._logs.size), self._threshold))
 
     def released(self, released: Released) -> None:
         """Add what was released, episode by episode in ask order; a lost episode cost nothing, which is the smallest factor."""
         self.update(costs_in_order(released, self._limits.size))
+
+
+@compiled
+def _add_up(logs: FloatArray, steps: FloatArray, threshold: float) -> bool:
+    """``M <- L (1 + M)`` on logs (K,) in place, for ``log L`` (n, K); whether the log of the mean over K ever reaches the threshold."""
+    reached = False
+    for t in range(steps.shape[0]):
+        top = -math.inf
+        for k in range(logs.size):
+            logs[k] = steps[t, k] + max(logs[k], 0.0) + math.log1p(math.exp(-abs(logs[k])))
+            top = max(top, logs[k])
+        if top < threshold:
+            continue  # the mean is no larger than the largest
+        total = 0.0
+        for k in range(logs.size):
+            total += math.exp(logs[k] - top)
+        reached = reached or top + math.log(total / logs.size) >= threshold
+    return reached

@@ -58,6 +58,7 @@ from __future__ import annotations
 import copy
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NoReturn, Self, TypeVar
 
 import numpy as np
@@ -155,11 +156,18 @@ def mean_grid(ceiling: float, focus: float | None = None, points: int = 64) -> F
     """
     ceiling = check_real("ceiling", ceiling, low=0.0, open_low=True, high=math.inf, open_high=True)
     points = check_integer("points", points, low=3)
+    if focus is not None:
+        focus = check_real("focus", focus, low=0.0, high=ceiling, open_low=True, open_high=True)
+    return _mean_grid(ceiling, focus, points)
+
+
+@lru_cache(maxsize=1024)
+def _mean_grid(ceiling: float, focus: float | None, points: int) -> FloatArray:
+    """As above. The streams of one process mostly have the same ceiling; grids are read-only and shared."""
     if focus is None:
         half = (points + 1) // 2
         near = 1.0 - np.geomspace(0.25, LAST_GAP, points - half + 1)[1:]
         return freeze(ceiling * np.concatenate([np.linspace(0.0, 0.75, half), near]))
-    focus = check_real("focus", focus, low=0.0, high=ceiling, open_low=True, open_high=True)
     gap = min(LAST_GAP * ceiling, 0.01 * (ceiling - focus))
     scale = 0.25 * min(focus, ceiling - focus) / (ceiling - focus)
     below, above = math.asinh(focus / ceiling / scale), math.asinh((ceiling - focus - gap) / gap / scale)

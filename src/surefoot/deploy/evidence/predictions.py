@@ -22,7 +22,8 @@ __all__ = ["PredictionTable", "predictions_of"]
 class PredictionTable:
     """Predicted boxes for every cell, policy, signal and initial state, and the values of every point.
 
-    The last of the B + 1 columns is the unconditional prediction.
+    The last of the B + 1 columns is the unconditional prediction. An episode needs one policy and one initial state of all cells, so these lie side
+    by side in memory.
 
     Attributes:
         lower, upper: (N, J, F, B+1).
@@ -61,7 +62,8 @@ class PredictionTable:
             center = np.concatenate([center, far])
         states = np.zeros(0, dtype=np.int64) if given is None else given.initial_states
         low, high = policy_set.criterion.return_range
-        return PredictionTable(lower, upper, center, states, np.r_[low, np.zeros(len(ceilings))], np.r_[high, ceilings])
+        low, high = np.r_[low, np.zeros(len(ceilings))], np.r_[high, ceilings]
+        return PredictionTable(_by_episode(lower), _by_episode(upper), _by_episode(center), states, low, high)
 
     def with_signals(self, signals: SignalPredictions) -> PredictionTable:
         """The same with X more coordinates; given an initial state nothing is predicted for them, so the whole range is possible there."""
@@ -72,9 +74,9 @@ class PredictionTable:
         center = np.full((points, j, x, b + 1), np.nan)
         center[:n] = 0.5 * (lower + upper)
         return PredictionTable(
-            np.concatenate([self.lower, lower], axis=2),
-            np.concatenate([self.upper, upper], axis=2),
-            np.concatenate([self.center, center], axis=2),
+            _by_episode(np.concatenate([self.lower, lower], axis=2)),
+            _by_episode(np.concatenate([self.upper, upper], axis=2)),
+            _by_episode(np.concatenate([self.center, center], axis=2)),
             self.states,
             np.r_[self.low, signals.bounds[:, 0]],
             np.r_[self.high, signals.bounds[:, 1]],
@@ -87,6 +89,12 @@ class PredictionTable:
         labels = np.broadcast_to(np.asarray(initial_states), (n,))
         where = np.minimum(np.searchsorted(self.states, labels), self.states.size - 1)
         return np.where(self.states[where] == labels, where, self.states.size).astype(np.int64)
+
+
+def _by_episode(table: FloatArray) -> FloatArray:
+    """The same (N, J, F, B+1), in the order (J, B+1, N, F) in memory."""
+    found: FloatArray = np.ascontiguousarray(table.transpose(1, 3, 0, 2)).transpose(2, 0, 3, 1)
+    return found
 
 
 def _stack(reward: FloatArray, cost: FloatArray) -> FloatArray:
