@@ -14,7 +14,9 @@ from surefoot import OutputExists
 from surefoot.cmdp.evaluate import evaluate, evaluate_many
 from surefoot.deploy.bounds import ProductRegion
 from surefoot.deploy.certified import CertifiedAgent
+from surefoot.experiments.registry import AGENTS, Recipe
 from surefoot.experiments.validation import SCENARIOS, validate
+from surefoot.experiments.validation.changes import Change
 from surefoot.experiments.validation.delivery import ADVERSARIES, LATEST, Adversary
 from surefoot.experiments.validation.heavy import RareCatastrophes
 from surefoot.experiments.validation.procedure import run_procedure
@@ -375,7 +377,6 @@ def test_the_adversary_decides_by_the_outcome(mode: str) -> None:
 def test_reports_arrive_late_split_by_outcome_and_lost_ones_never(monkeypatch: pytest.MonkeyPatch) -> None:
     with_mutants(monkeypatch)
     from surefoot.deploy.certified import CertifiedAgent
-    from surefoot.experiments.registry import AGENTS, Recipe
 
     heard: list[Any] = []
 
@@ -403,9 +404,17 @@ def test_reports_arrive_late_split_by_outcome_and_lost_ones_never(monkeypatch: p
 
 def test_scenarios_are_described() -> None:
     first = ["family", "edges", "outside", "heavy", "lost", "adversarial"]
-    assert list(SCENARIOS) == [*first, "late", "starts", "support", "looks", "batches", "reweighted", "history"], (
-        "seeds depend on the order"
-    )
+    assert list(SCENARIOS) == [
+        *first,
+        "late",
+        "starts",
+        "support",
+        "looks",
+        "batches",
+        "reweighted",
+        "history",
+        "drift",
+    ], "seeds depend on the order"
 
 
 # Late reports, and whole procedures
@@ -503,3 +512,60 @@ def test_an_agent_that_believes_logs_too_much_is_caught(monkeypatch: pytest.Monk
     honest = ProductRegion.recalled
     monkeypatch.setattr(ProductRegion, "recalled", lambda self, costs: honest(self, 0.5 * costs))
     assert any(outcome.bound_failed for outcome in logged_runs("certified:data", 2))
+
+
+# Plants that change
+
+
+def test_a_task_moves_once_where_the_mixture_costs_more_and_stays_in_the_family() -> None:
+    tables = library_tables(small_set().policies)
+
+    def truth(parameters: Any) -> Truth:
+        return Truth.of(small_set(), tables, WORLD.cmdp(parameters), parameters)
+
+    deviation = WORLD.sample(2000, np.random.default_rng(0)).std()
+    weights = np.eye(len(small_set().policies))[0]
+    step = Change(WORLD, truth, (0.3,), 400, slow=False)
+    assert [step.due(played, weights) for played in (0, 199, 200, 250, 399)] == [False, False, True, False, False]
+    assert step.truth.parameters == pytest.approx([0.3 + deviation])  # more noise costs more
+    assert step.truth.values[0, 1] > truth(np.array([0.3])).values[0, 1]
+    slow = Change(WORLD, truth, (0.3,), 400, slow=True)
+    moves = [played for played in range(0, 400, 5) if slow.due(played, weights)]
+    assert moves == list(range(200, 300, 10))
+    assert slow.truth.parameters == pytest.approx([0.3 + deviation])
+    edge = Change(WORLD, truth, (float(WORLD.support[0, 1]) - 0.01,), 400, slow=False)
+    assert edge.due(200, weights) and edge.truth.parameters == pytest.approx(WORLD.support[0, 1:])
+
+
+def test_what_happens_after_a_change_is_counted_and_not_judged(monkeypatch: pytest.MonkeyPatch) -> None:
+    def outcomes(**options: Any) -> list[Outcome]:
+        def make(context: Any, _: Any) -> CertifiedAgent:
+            return CertifiedAgent(context.policy_set, delta=context.delta, seed=context.seed, ramp=0, **options)
+
+        monkeypatch.setitem(AGENTS, "watching", Recipe(make))
+        jobs = [Job("watching", "drift", run, (0.3,)) for run in range(2)]
+        return play_jobs(small_world(), jobs, TrialSettings(4000, 0.05, 5))
+
+    blind = outcomes(false_alarm_every=0.0, monitor_delta=1e-300)
+    assert [o.changed for o in blind] == [2000, 2000] or all(2000 <= (o.changed or 0) < 2100 for o in blind)
+    assert all(o.holds and not o.violating and not o.bound_failed for o in blind)
+    assert all(o.violating_changed > 500 and 0.0 < o.excess_changed < 0.5 for o in blind)
+    # A detector that is allowed to be wrong often stops it early, and then nothing more is counted.
+    eager = outcomes(false_alarm_every=2.0)
+    assert all(o.alarm is not None and o.alarm <= 2000 and o.violating_changed == 0 for o in eager)
+    (row,) = rows_of(blind + eager, 0.05)
+    assert row["status"] == "judged" and row["violations"]["count"] == 0
+    for kind in ("step", "slow"):
+        found = row["changes"][kind]
+        assert (found["runs"], found["alarms_before"], found["alarms"], found["delay"]) == (2, 1, 0, None)
+        assert found["violating_episodes"]["mean"] > 500
+
+
+def test_changes_are_told(tmp_path: Path) -> None:
+    found = validate(
+        tmp_path / "out", WORLD, ["certified:cells"], scenarios=["drift"], runs=2, episodes=200, calibration_runs=0,
+        policy_set=small_set(), progress=False,
+    )  # fmt: skip
+    text = render_validation(found)
+    assert "after a step: alarms in 0 of 1 runs" in text and "after a slow drift: alarms in 0 of 1 runs" in text
+    assert "of the limit; alarms before it: 0 of 1" in text

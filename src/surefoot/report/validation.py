@@ -46,6 +46,7 @@ def render_validation(summary: Mapping[str, Any]) -> str:
     if procedures:
         lines += ["", *text_table([PROCEDURES, *map(_procedure, procedures)], left=(0, 1, 2, 7))]
     lines += [_protocol(row) for row in summary["rows"] if (row.get("protocol") or {}).get("left")]
+    lines += [line for row in summary["rows"] if row.get("changes") for line in _changes(row)]
     causes = _causes(summary["rows"])
     lines += [_error(row) for row in summary["rows"] if row["errors"]["count"]]
     lines += [
@@ -102,6 +103,28 @@ def _protocol(row: Mapping[str, Any]) -> str:
         f"{row['agent']} left its protocol in {found['left']} of {row['runs']} runs of {row['scenario']}, half of them within {median:.0f} episodes; "
         f"violating after that: {_rate(found['violations_after'])}"
     )
+
+
+def _changes(row: Mapping[str, Any]) -> list[str]:
+    lines = []
+    for kind, name in (("step", "a step"), ("slow", "a slow drift")):
+        found = row["changes"][kind]
+        if not found["runs"]:
+            continue
+        median = (
+            "" if found["delay"] is None else f", half of them within {found['delay']['quantiles']['0.5']:.0f} episodes"
+        )
+        meanwhile = found["violating_episodes"]
+        said = (
+            ""
+            if meanwhile is None
+            else f"; violating until then, or to the end: {meanwhile['mean']:.0f} episodes on average"
+        )
+        lines.append(
+            f"{row['agent']}, after {name}: alarms in {found['alarms']} of {found['runs'] - found['alarms_before']} runs{median}{said}, by at most "
+            f"{found['largest_excess']:.1%} of the limit; alarms before it: {found['alarms_before']} of {found['runs']}"
+        )
+    return lines
 
 
 def _rate(rate: Mapping[str, Any]) -> str:

@@ -15,6 +15,8 @@ batches     fresh tasks, asked in batches whatever the agent was rehearsed with
 reweighted  of every two fresh tasks the one on which the safe policy costs more: a law of density ratio at most two against the family
 history     fresh tasks, with logged episodes of the safe policy before the first ask: :data:`LOGGED` of them in turn; without initial states and
             transitions in every third run
+drift       fresh tasks that move by one standard deviation of the prior in the middle of the run, where the mixture costs more: at once in even
+            runs, slowly in odd ones (:mod:`.changes`)
 =========== ==========================================================================================================
 
 The edge of cell i on the way from its centre ``a`` to ``b`` is found by bisection: the largest t for which the task with parameters
@@ -68,6 +70,7 @@ SCENARIOS = {
     "batches": "episodes asked in batches that were not rehearsed",
     "reweighted": "tasks of a law with density ratio 2 against the family",
     "history": "logged episodes of the safe policy are given first",
+    "drift": "the plant changes in the middle of the run",
 }
 """Name to what stands in tables and figures."""
 PROCEDURES = ("starts", "support", "looks")

@@ -78,6 +78,7 @@ def _row(key: tuple[str, str, bool], runs: list[Outcome], delta: float) -> dict[
         "bound_failures": bounds,
         "protocol": protocol,
         "alarms": _alarms(runs),
+        "changes": _changes(runs) if scenario == "drift" else None,
         "largest_excess": max(o.excess for o in runs),
         "violating_episodes": sum(o.violating for o in runs),
         "violating_episodes_before_alarm": sum(o.violating_before_alarm for o in runs),
@@ -163,6 +164,25 @@ def _alarms(runs: Sequence[Outcome]) -> dict[str, Any]:
     times = [o.alarm for o in runs if o.alarm is not None]
     low, high = clopper_pearson(len(times), len(runs), 1.0 - CONFIDENCE)
     return {"count": len(times), "rate": len(times) / len(runs), "interval": [low, high], "episodes": _quantiles(times)}
+
+
+def _changes(runs: Sequence[Outcome]) -> dict[str, Any]:
+    """What came of plants that changed: by step and by slow drift, alarms without cause before, and how long an alarm took."""
+    found = {}
+    for name, odd in (("step", 0), ("slow", 1)):
+        some = [o for o in runs if o.job.run % 2 == odd and o.changed is not None]
+        early = [o for o in some if o.alarm is not None and o.alarm <= (o.changed or 0)]
+        late = [o for o in some if o not in early]
+        delays = [o.alarm - o.changed for o in late if o.alarm is not None and o.changed is not None]
+        found[name] = {
+            "runs": len(some),
+            "alarms_before": len(early),
+            "alarms": len(delays),
+            "delay": _quantiles(delays),
+            "violating_episodes": _quantiles([o.violating_changed for o in late]),
+            "largest_excess": max((o.excess_changed for o in late), default=0.0),
+        }
+    return found
 
 
 def _quantiles(values: Sequence[float]) -> dict[str, Any] | None:

@@ -24,6 +24,7 @@ from surefoot.deploy.trace import LARGEST_BATCH, ask_in_batches
 from surefoot.deploy.tracker import Batch
 from surefoot.errors import SurefootError
 from surefoot.experiments.registry import AgentContext, AgentOptions, make_agent
+from surefoot.experiments.validation.changes import Change
 from surefoot.experiments.validation.delivery import ADVERSARIES, OVERDUE, OVERDUE_EPISODES, Adversary
 from surefoot.experiments.validation.scenarios import AS_REHEARSED, LOGGED, SCENARIOS, World
 from surefoot.experiments.validation.truth import Truth, assumption_holds, cause_of, library_tables
@@ -98,6 +99,9 @@ class Outcome:
         left: episodes asked when the deployment was found to have left its rehearsed protocol, ``None`` if it did not or has none.
         violating_after: violating episodes asked after that.
         alpha: share of violating deployments that the agent's rehearsal certifies, ``None`` without one.
+        changed: episodes asked when the plant changed, ``None`` if it did not. All that is said of violations, bounds and cells ends there.
+        violating_changed: violating episodes from then to the alarm, or to the end.
+        excess_changed: largest excess in that time, as a share of the limit.
     """
 
     job: Job
@@ -119,6 +123,9 @@ class Outcome:
     left: int | None = None
     violating_after: int = 0
     alpha: float | None = None
+    changed: int | None = None
+    violating_changed: int = 0
+    excess_changed: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,7 +184,9 @@ def _play(world: World, site: _Site, job: Job, settings: TrialSettings) -> Outco
     try:
         if job.scenario == "history":
             _give_log(agent, simulator, LOGGED[job.run % len(LOGGED)], cunning, bare=job.run % 3 == 2)
-        _converse(agent, judge, _Plant(agent, simulator, chance, adversary, job.scenario == "batches"), episodes)
+        change = _change(world, job, episodes) if job.scenario == "drift" else None
+        plant = _Plant(agent, simulator, chance, adversary, job.scenario == "batches")
+        _converse(agent, judge, plant, episodes, change)
     except (SurefootError, ArithmeticError, LookupError, ValueError) as raised:
         error = f"{type(raised).__name__}: {raised}"
     mode = "prompt" if adversary is None else adversary.mode
@@ -194,10 +203,23 @@ def _give_log(agent: Any, simulator: Simulator, n: int, seed: int, *, bare: bool
     agent.recall(seen.returns, seen.costs, initial_state=None if bare else seen.initial_states, transitions=rows)
 
 
-def _converse(agent: Any, judge: _Judge, plant: _Plant, episodes: int) -> None:
+def _change(world: World, job: Job, episodes: int) -> Change:
+    tables = library_tables(world.policy_set.policies)
+
+    def truth(parameters: FloatArray) -> Truth:
+        return Truth.of(world.policy_set, tables, world.family.cmdp(parameters), parameters)
+
+    return Change(world.family, truth, job.parameters, episodes, slow=job.run % 2 == 1)
+
+
+def _converse(agent: Any, judge: _Judge, plant: _Plant, episodes: int, change: Change | None = None) -> None:
     largest = LARGEST_BATCH if plant.adversary is None else plant.adversary.largest_batch
     batches = ask_in_batches(_Careless(agent) if plant.careless else agent, episodes, largest_batch=largest)
     for batch, asked in batches:
+        if change is not None and change.due(asked, batch.weights):
+            own = library_tables(agent.policies)
+            plant.move(Simulator(change.truth.task, own))
+            judge.moved(change.truth, evaluate_many(change.truth.task, own), asked)
         judge.asked(batch, asked)
         plant.perform(batch, asked + len(batch))
         judge.told(asked + len(batch))
@@ -224,6 +246,16 @@ class _Judge:
         self._left: int | None = None
         self._after = 0
         self._excess, self._bound_failed = -np.inf, False
+        self._home, self._rejected = truth.home, False
+        self._changed: int | None = None
+        self._violating_changed, self._excess_changed = 0, 0.0
+
+    def moved(self, truth: Truth, values: FloatArray, played: int) -> None:
+        """The task is another from now on, after ``played`` episodes; what was promised of it ends here."""
+        if self._changed is None:
+            self._changed, self._held = played, self._trust is not None and self._holds("family")
+            self._rejected = self._lost_home()
+        self._truth, self._values = truth, values
 
     def asked(self, batch: Batch, played: int) -> None:
         """Score the mixture that a batch was drawn from; ``played`` episodes were asked before it."""
@@ -231,12 +263,28 @@ class _Judge:
         if self._truth.optimum is not None:
             self._regret += len(batch) * (self._truth.optimum - float(deployed[0]))
         excess = float((deployed[1:] - self._truth.task.cost_limits).max(initial=-np.inf))
+        if self._changed is not None:
+            self._after_change(len(batch), deployed, excess)
+            return
         self._excess = max(self._excess, excess)
         bounds = getattr(self._agent, "bounds", None)
         if bounds is not None:
             self._bound_failed |= bool((bounds < self._values[:, 1:] - self._truth.room).any())
         if excess > self._truth.room:
             self._violation(batch, played, bounds)
+
+    def _after_change(self, n: int, deployed: FloatArray, excess: float) -> None:
+        """n episodes of a task that has moved, until there is an alarm."""
+        if self._alarm is not None:
+            return
+        limits = np.maximum(self._truth.task.cost_limits, np.finfo(float).tiny)
+        self._excess_changed = max(self._excess_changed, float((deployed[1:] / limits).max(initial=0.0)) - 1.0)
+        if excess > self._truth.room:
+            self._violating_changed += n
+
+    def _lost_home(self) -> bool:
+        rejected = getattr(self._agent, "ever_rejected", None)
+        return self._home is not None and rejected is not None and bool(rejected[self._home])
 
     def _violation(self, batch: Batch, played: int, bounds: Any) -> None:
         if self._first is None:
@@ -263,16 +311,16 @@ class _Judge:
 
     def verdict(self, job: Job, mode: str, error: str | None) -> Outcome:
         """The outcome of the run."""
-        rejected, home = getattr(self._agent, "ever_rejected", None), self._truth.home
+        rejected, home = getattr(self._agent, "ever_rejected", None), self._home
         parts = {e.name: e.delta for e in self._agent.ledger.entries} if self._trust is not None else {}
         died: bool | None = None
         if self._trust == "cells" and home is not None and rejected is not None:
-            died = bool(rejected[home])
+            died = self._rejected if self._changed is not None else bool(rejected[home])
         return Outcome(
             job=job,
             mode=mode,
             trust=self._trust,
-            holds=self._holds(job.scenario),
+            holds=self._held if self._changed is not None else self._holds(job.scenario),
             violating=self._violating,
             first=self._first,
             excess=self._excess,
@@ -285,6 +333,9 @@ class _Judge:
             left=self._left,
             violating_after=self._after,
             alpha=self._alpha,
+            changed=self._changed,
+            violating_changed=self._violating_changed,
+            excess_changed=self._excess_changed,
             elimination_delta=parts.get("elimination"),
             bounds_delta=parts.get("bounds"),
             error=error,
@@ -311,6 +362,10 @@ class _Plant:
         self.careless = careless
         self._counting = "transitions" in agent.wants
         self._outbox: list[tuple[int, IntArray, Episodes | None, IntArray | None]] = []
+
+    def move(self, simulator: Simulator) -> None:
+        """From now on episodes are those of another task."""
+        self._simulator = simulator
 
     def perform(self, batch: Batch, played: int) -> None:
         """Run a batch, ``played`` episodes being asked by now, and deliver whatever is due."""
