@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from surefoot.errors import (
         AgentBroken,
         AssumptionError,
+        ClusterError,
         ConflictError,
         InfeasibleError,
         InvalidInput,
@@ -72,9 +73,9 @@ _HOMES = {
     "surefoot.deploy.history": ("History",),
     "surefoot.deploy.history_files": ("read_history",),
     "surefoot.errors": (
-        "AgentBroken", "AssumptionError", "ConflictError", "InfeasibleError", "InvalidInput", "InvalidReport", "JournalError", "JournalUnavailable",
-        "LedgerError", "MissingExtra", "OutputExists", "PausedError", "PolicySetError", "ReplayError", "SettingsMismatch", "SimulationError",
-        "SolverError", "SurefootError",
+        "AgentBroken", "AssumptionError", "ClusterError", "ConflictError", "InfeasibleError", "InvalidInput", "InvalidReport", "JournalError",
+        "JournalUnavailable", "LedgerError", "MissingExtra", "OutputExists", "PausedError", "PolicySetError", "ReplayError", "SettingsMismatch",
+        "SimulationError", "SolverError", "SurefootError",
     ),
     "surefoot.journal": ("Deployment", "Fleet", "Webhook"),
     "surefoot.policy": ("Mixture", "Policy", "TabularPolicy"),
@@ -95,6 +96,7 @@ __all__ = [
     "Batch",
     "CVaR",
     "CertifiedAgent",
+    "ClusterError",
     "ConflictError",
     "Criterion",
     "Deployment",

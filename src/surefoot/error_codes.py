@@ -18,6 +18,7 @@ from typing import NamedTuple
 from surefoot.errors import (
     AgentBroken,
     AssumptionError,
+    ClusterError,
     ConflictError,
     InfeasibleError,
     InvalidInput,
@@ -63,6 +64,7 @@ AREAS: Mapping[str, str] = MappingProxyType(
         "LEDGER": "Error probabilities",
         "SIMULATION": "Environments and policies that run in them",
         "TRAINING": "Training",
+        "CLUSTER": "Workers in other processes and on other machines",
         "ASSUMPTION": "Assumptions that the guarantee rests on",
         "POLICYSET": "Policy sets and their files",
         "REPORT": "Reports about episodes",
@@ -355,6 +357,22 @@ CATALOGUE: Mapping[str, Code] = MappingProxyType(
             (InvalidInput,),
             "The checkpoint belongs to a training that was called otherwise.",
             "Call it as it was called, or name another folder.",
+        ),
+        # CLUSTER
+        "SF-CLUSTER": Code((ClusterError,), "A cluster failed.", "See the message."),
+        "SF-CLUSTER-UNREACHABLE": Code(
+            (ClusterError,), "No scheduler answers at the address.", "Start one, and check the address."
+        ),
+        "SF-CLUSTER-EMPTY": Code((ClusterError,), "The cluster has no worker.", "Start workers."),
+        "SF-CLUSTER-LOST": Code(
+            (ClusterError,),
+            "Workers died again and again with the call that the message names.",
+            "Look into their logs; give each worker more memory, or run fewer on a machine.",
+        ),
+        "SF-CLUSTER-VERSION": Code(
+            (ClusterError,),
+            "A worker has another version of the library, of NumPy or of Python.",
+            "Install the same versions everywhere.",
         ),
         # ASSUMPTION
         "SF-ASSUMPTION": Code((AssumptionError,), "An assumption does not hold.", "Read the message."),

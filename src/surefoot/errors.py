@@ -9,6 +9,7 @@
     ├── SolverError                      a solver stopped without an answer that the certificate accepts
     ├── SimulationError                  an environment, or a policy in it, broke a rule; the message says in which task, episode and step
     ├── InfeasibleError                  a CMDP has no feasible policy and the caller insisted on one
+    ├── ClusterError                     workers of another process or machine were lost, are missing, or have other versions
     ├── AssumptionError                  the task family breaks an assumption that the method rests on
     ├── PolicySetError                   a policy-set file cannot be trusted (damaged, truncated, hostile, other version)
     ├── LedgerError                      an error probability was spent twice, or more of it than there is
@@ -32,6 +33,7 @@ from typing import Any
 __all__ = [
     "AgentBroken",
     "AssumptionError",
+    "ClusterError",
     "ConflictError",
     "InfeasibleError",
     "InvalidInput",
@@ -116,6 +118,12 @@ class InfeasibleError(SurefootError):
     """A CMDP has no feasible policy and the caller insisted on one."""
 
     code = "SF-SOLVER-INFEASIBLE"
+
+
+class ClusterError(SurefootError):
+    """Workers were lost again and again with the same call, cannot be reached, or have other versions than this process."""
+
+    code = "SF-CLUSTER"
 
 
 class AssumptionError(SurefootError):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from surefoot.cli import options
 from surefoot.text_table import text_table
 
 PUBLISHED = "gridworld-published"
@@ -24,7 +25,7 @@ PUBLISHED = "gridworld-published"
 @click.option("--policy-set-tasks", default=500, show_default=True, help="Fresh tasks that it is trained on.")
 @click.option("--delta", default=0.05, show_default=True, help="Error probability of the deployment.")
 @click.option("--seed", default=0, show_default=True, help="Of all random draws.")
-@click.option("--workers", default=1, show_default=True, help="Processes; results do not depend on it.")
+@options.workers
 @click.option(
     "--out",
     type=click.Path(path_type=Path),

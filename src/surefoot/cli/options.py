@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, TypeVar
 
 import click
 
-__all__ = ["anchor", "ceilings_of", "policy_ceiling"]
+__all__ = ["anchor", "ceilings_of", "policy_ceiling", "workers"]
+
+Command = TypeVar("Command", bound=Callable[..., Any])
 
 anchor = click.option(
     "--anchor",
@@ -53,3 +57,24 @@ def ceilings_of(ceilings: tuple[float, ...], own: tuple[str, ...], policies: int
             )
         rows[k] = row
     return tuple(tuple(row) for row in rows)
+
+
+def workers(command: Command) -> Command:
+    """``--workers`` and ``--scheduler``: where everything parallel runs. The command is given ``workers`` alone.
+
+    Raises:
+        MissingExtra, ClusterError: see :func:`surefoot.parallel.on_cluster`.
+    """
+
+    @click.option("--workers", default=1, show_default=True, help="Processes; results do not depend on it.")
+    @click.option(
+        "--scheduler", metavar="ADDRESS", help="Of a Dask cluster to run on instead; results do not depend on it."
+    )
+    @wraps(command)
+    def spread(*args: Any, scheduler: str | None, **options: Any) -> Any:
+        from surefoot.parallel import on_cluster
+
+        with on_cluster(scheduler):
+            return command(*args, **options)
+
+    return spread  # type: ignore[return-value]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from surefoot.cli import options
 from surefoot.cli.options import ceilings_of, policy_ceiling
 
 
@@ -50,7 +51,7 @@ from surefoot.cli.options import ceilings_of, policy_ceiling
     "[default: what simulation measured, or 0.3]",
 )  # fmt: skip
 @click.option("--seed", default=0, show_default=True, help="Of all random draws.")
-@click.option("--workers", default=1, show_default=True, help="Processes; results do not depend on it.")
+@options.workers
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON instead of a table.")
 def command(
     path: Path, trust: tuple[str, ...], runs: int, episodes: int, eps: float, delta: float, evidence: str,

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from surefoot.cli import options
 from surefoot.cli.exit_codes import ASSUMPTION
 
 
@@ -55,7 +56,7 @@ from surefoot.cli.exit_codes import ASSUMPTION
 )
 @click.option("--page", type=click.Path(path_type=Path), help="HTML file that says it in words; it must not exist.")
 @click.option("--seed", default=0, show_default=True, help="Of plants and runs.")
-@click.option("--workers", default=1, show_default=True, help="Processes; results do not depend on it.")
+@options.workers
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def command(
     path: Path, name: str, out: Path, episodes: int, plants: int, alpha: float, delta_coverage: float, batch: int, delay: int, lost: float,

@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from surefoot.cli import options
+
 
 @click.group(name="reproduce")
 def command() -> None:
@@ -59,7 +61,7 @@ def command() -> None:
     help="Error probability of deployment and, separately, of the certificate.",
 )
 @click.option("--seed", default=0, show_default=True, help="Of all random draws.")
-@click.option("--workers", default=1, show_default=True, help="Processes; results do not depend on it.")
+@options.workers
 @click.option(
     "--out", required=True, type=click.Path(path_type=Path), help="New directory for logs, figures and report."
 )
@@ -130,7 +132,7 @@ def gridworld(
     help="Error probability of deployment and, separately, of the certificate.",
 )
 @click.option("--seed", default=0, show_default=True, help="Of all random draws.")
-@click.option("--workers", default=1, show_default=True, help="Processes; results do not depend on it.")
+@options.workers
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="New directory for logs.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON instead of a table.")
 def suite(
@@ -177,7 +179,7 @@ def suite(
 @click.option("--shortest", default=50_000, show_default=True, help="Length of a run where that is less.")
 @click.option("--delta", default=0.05, show_default=True, help="Error probability; below one over the number of tasks.")
 @click.option("--seed", default=0, show_default=True, help="Of all random draws.")
-@click.option("--workers", default=1, show_default=True, help="Processes; results do not depend on it.")
+@options.workers
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="New directory for logs and the figure.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON instead of tables.")
 @click.option("--no-figures", is_flag=True, help="Write logs only; the figure needs the extra [figures].")
@@ -247,7 +249,7 @@ def lower_bound(
     show_default=True,
     help="Of all random draws; test tasks other than those of 0 are judged anew.",
 )
-@click.option("--workers", default=1, show_default=True, help="Processes; results do not depend on it.")
+@options.workers
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="New directory for logs and the figure.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON instead of a table.")
 @click.option("--no-figures", is_flag=True, help="Write logs only; the figure needs the extra [figures].")
@@ -311,7 +313,7 @@ def locomotion(
 @click.option("--training-tasks", default=500, show_default=True, help="Fresh training tasks.")
 @click.option("--holdout", default=400, show_default=True, help="Fresh tasks that judge the finished cells.")
 @click.option("--seed", default=0, show_default=True, help="Of all random draws.")
-@click.option("--workers", default=1, show_default=True, help="Processes; results do not depend on it.")
+@options.workers
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="New directory for the log and the figure.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON instead of a table.")
 @click.option("--no-figures", is_flag=True, help="Write the log only; the figure needs the extra [figures].")

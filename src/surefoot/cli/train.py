@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from surefoot.cli import options
+
 
 @click.command(name="train")
 @click.argument("family")
@@ -30,7 +32,7 @@ import click
     help="Policy set whose hold-out was seen last: the new one is counted as the next look.",
 )
 @click.option("--seed", default=0, show_default=True, help="Of all random draws.")
-@click.option("--workers", default=1, show_default=True, help="Processes that share the tasks.")
+@options.workers
 @click.option(
     "--lenient", is_flag=True, help="Leave tasks that break the assumption uncovered instead of refusing to train."
 )

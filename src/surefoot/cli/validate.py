@@ -8,6 +8,8 @@ from pathlib import Path
 
 import click
 
+from surefoot.cli import options
+
 FAMILIES = {"gridworld": "truncated", "gridworld-published": "published"}
 """Variants of the gridworld; the other names are those of the catalogue."""
 
@@ -52,7 +54,7 @@ OUTSIDE_NOISES = (0.385, 0.39, 0.4, 0.41, 0.42, 0.43, 0.45)
 )
 @click.option("--policy-set", type=click.Path(path_type=Path), help="Use this file instead of training a policy set.")
 @click.option("--seed", default=0, show_default=True, help="Of all random draws, training included.")
-@click.option("--workers", default=1, show_default=True, help="Processes; results do not depend on it.")
+@options.workers
 @click.option(
     "--out", required=True, type=click.Path(path_type=Path), help="New directory for validation.json and .png."
 )

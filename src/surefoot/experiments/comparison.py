@@ -10,9 +10,7 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -34,7 +32,6 @@ __all__ = [
     "comparison_header",
     "follow_one",
     "fresh_tasks",
-    "load_once",
     "new_directory",
     "play_one",
     "run_seeds",
@@ -108,12 +105,8 @@ def compare(
         InvalidInput: an unknown agent.
     """
     jobs = [(name, k, point) for name in agents for k, point in enumerate(parameters)]
-    if workers == 1:
-        shared = (family, policy_set, coarse_set, episodes, delta, seed)
-        calls = [(*shared, *job) for job in jobs]
-        results = map_tasks(play_one, calls, workers=1, label="playing", progress=progress)
-    else:
-        results = _spread(family, (policy_set, coarse_set), (episodes, delta, seed), jobs, workers, progress)
+    calls = [(family, policy_set, coarse_set, episodes, delta, seed, *job) for job in jobs]
+    results = map_tasks(play_one, calls, workers=workers, label="playing", progress=progress, batch_size=1)
     traces: dict[str, list[Trace]] = {name: [] for name in agents}
     notes: dict[str, list[str]] = {name: [] for name in agents}
     for (trace, said), (name, _, _) in zip(results, jobs):
@@ -121,33 +114,6 @@ def compare(
         notes[name] += [n for n in said if n not in notes[name]]
     optima = np.array([solve(family.cmdp(p)).value_or_raise().value for p in parameters])
     return Comparison(parameters, optima, family.criterion.cost_limits, episodes, traces, notes)
-
-
-def _spread(
-    family: TabularFamily,
-    sets: tuple[PolicySet, PolicySet],
-    settings: tuple[int, float, int],
-    jobs: list[tuple[str, int, FloatArray]],
-    workers: int,
-    progress: bool,
-) -> list[Played]:
-    """The same in several processes, which read the policy sets from files, each once."""
-    with TemporaryDirectory() as folder:
-        paths = [str(Path(folder) / f"{k}.sf") for k in range(2)]
-        for policy_set, path in zip(sets, paths):
-            policy_set.save(path)
-        calls = [(family, *paths, *settings, *job) for job in jobs]
-        return map_tasks(_one_from_files, calls, workers=workers, label="playing", progress=progress, batch_size=1)
-
-
-@lru_cache(maxsize=4)
-def load_once(path: str) -> PolicySet:
-    """The policy set in a file, which a process reads once."""
-    return PolicySet.load(path)
-
-
-def _one_from_files(family: TabularFamily, fine: str, coarse: str, *rest: Any) -> Played:
-    return play_one(family, load_once(fine), load_once(coarse), *rest)
 
 
 def play_one(

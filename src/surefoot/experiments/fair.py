@@ -26,8 +26,6 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -36,7 +34,7 @@ from surefoot.arrays import FloatArray, check_integer, check_real
 from surefoot.cmdp.evaluate import evaluate
 from surefoot.deploy.trace import VIOLATION_TOLERANCE
 from surefoot.errors import InvalidInput
-from surefoot.experiments.comparison import follow_one, load_once, play_one
+from surefoot.experiments.comparison import follow_one, play_one
 from surefoot.experiments.registry import check_agents
 from surefoot.parallel import map_tasks
 from surefoot.policyset.schema import PolicySet
@@ -179,11 +177,11 @@ class RehearsedLadder:
 
 @dataclass(frozen=True, eq=False)
 class _Rehearsal:
-    """What all ladders share; where there are several processes, policy sets are read from files."""
+    """What all ladders share."""
 
     family: TabularFamily
-    policy_set: PolicySet | str
-    coarse_set: PolicySet | str
+    policy_set: PolicySet
+    coarse_set: PolicySet
     points: FloatArray
     optima: FloatArray
     unsafe: Any
@@ -203,12 +201,13 @@ class _Rehearsal:
     def _rung(self, agent: str) -> RehearsedRung:
         """Until the refusal is certain, or all plants have been met."""
         plants, limits = len(self.points), self.family.criterion.cost_limits
-        fine, coarse = (load_once(s) if isinstance(s, str) else s for s in (self.policy_set, self.coarse_set))
         play = follow_one if agent.partition(":")[0] == "rehearsed" else play_one
         allowed = failures_allowed(plants, self.alpha, self.delta_coverage)
         violating, regret, excess, seconds, done = 0, 0.0, -np.inf, 0.0, 0
         while done < plants and (allowed is None or violating <= allowed):
-            trace, _ = play(self.family, fine, coarse, *self.settings, agent, done, self.points[done])
+            trace, _ = play(
+                self.family, self.policy_set, self.coarse_set, *self.settings, agent, done, self.points[done]
+            )
             violating += bool(self.unsafe[done] or trace.violating(limits))
             regret += float(trace.regret(float(self.optima[done]), np.array([trace.ends[-1]]))[0])
             excess = max(excess, float((trace.costs - limits).max(initial=-np.inf)))
@@ -267,20 +266,11 @@ def rehearse_ladders(
     safe = np.array([evaluate(model, policy_set.safe_policy).costs for model in models])
     unsafe = (safe > limits * (1.0 + VIOLATION_TOLERANCE)).any(axis=1)
     chance = int(entropy.spawn(1)[0].generate_state(1)[0])
-    shared: dict[str, Any] = {
-        "family": family, "points": points, "optima": optima, "unsafe": unsafe, "settings": (episodes, delta, chance), "alpha": alpha,
-        "delta_coverage": delta_coverage,
-    }  # fmt: skip
-    if workers == 1:
-        here = _Rehearsal(policy_set=policy_set, coarse_set=coarse_set, **shared)
-        return map_tasks(_walk, [(here, ladder) for ladder in ladders], workers=1, label=LABEL, progress=progress)
-    with TemporaryDirectory() as folder:
-        paths = [str(Path(folder) / f"{k}.sf") for k in range(2)]
-        for one, path in zip((policy_set, coarse_set), paths):
-            one.save(path)
-        there = _Rehearsal(policy_set=paths[0], coarse_set=paths[1], **shared)
-        calls = [(there, ladder) for ladder in ladders]
-        return map_tasks(_walk, calls, workers=workers, label=LABEL, progress=progress, batch_size=1)
+    shared = _Rehearsal(
+        family, policy_set, coarse_set, points, optima, unsafe, (episodes, delta, chance), alpha, delta_coverage
+    )
+    calls = [(shared, ladder) for ladder in ladders]
+    return map_tasks(_walk, calls, workers=workers, label=LABEL, progress=progress, batch_size=1)
 
 
 def check_rehearsal(plants: int, episodes: int, alpha: float, delta_coverage: float) -> None:

@@ -29,7 +29,7 @@ from surefoot.errors import InvalidInput, MissingExtra
 from surefoot.gym.family import GymFamily
 from surefoot.gym.lagrange import Trained, evaluate_trained
 from surefoot.gym.rollout import RolloutWorker
-from surefoot.parallel import map_tasks
+from surefoot.parallel import map_tasks, processes
 
 try:
     import cma
@@ -176,11 +176,12 @@ def _measure(
     workers: int,
 ) -> tuple[FloatArray, FloatArray, int]:
     """Mean returns (n,), costs (n, T, I) and the number of steps of all candidates, under the same chance."""
-    if workers == 1:
+    many = processes(workers)
+    if many == 1:
         parts = [_one_task(family, make_policy, candidates, task, k, episodes, seed) for k, task in enumerate(tasks)]
         table, steps = np.stack([part[0] for part in parts], axis=1), sum(part[1] for part in parts)
         return table[:, :, 0].mean(axis=1), table[:, :, 1:], steps
-    chunks = [list(chunk) for chunk in np.array_split(np.stack(candidates), min(workers, len(candidates)))]
+    chunks = [list(chunk) for chunk in np.array_split(np.stack(candidates), min(many, len(candidates)))]
     calls = [(family, make_policy, chunk, tasks, episodes, seed, 1) for chunk in chunks]
     measured = map_tasks(_measure, calls, workers=workers)
     return (

@@ -35,7 +35,7 @@ from surefoot.arrays import FloatArray, IntArray, check_integer, first_where
 from surefoot.deprecation import renamed_arguments
 from surefoot.errors import InvalidInput, SimulationError, SurefootError
 from surefoot.gym.family import ROOM, GymFamily
-from surefoot.parallel import map_tasks
+from surefoot.parallel import map_tasks, processes
 from surefoot.policy import instances, parameters_of
 from surefoot.progress import track
 
@@ -136,7 +136,8 @@ def rollout(
     workers = check_integer("workers", workers, low=1)
     num_envs = check_integer("num_envs", num_envs, low=1)
     first_episode = check_integer("first_episode", first_episode, low=0)
-    parts = 1 if workers == 1 else max(1, -(-workers * BLOCKS // len(policies)))
+    many = processes(workers)
+    parts = 1 if many == 1 else max(1, -(-many * BLOCKS // len(policies)))
     numbers = list(range(len(policies))) if indices is None else [int(j) for j in indices]
     if len(numbers) != len(policies):
         raise InvalidInput(
@@ -145,7 +146,7 @@ def rollout(
         )
     edges = np.linspace(0, episodes, min(parts, episodes) + 1).astype(int)
     units = [(j, int(a), int(b - a)) for j in range(len(policies)) for a, b in itertools.pairwise(edges)]
-    if workers == 1:
+    if many == 1:
         with RolloutWorker(family, parameters, task=task, rewards_at=rewards_at, num_envs=num_envs) as worker:
             done = [
                 worker.run(policies[j], numbers[j], seed=seed, first=first_episode + a, count=n)

@@ -39,7 +39,7 @@ from surefoot.errors import InvalidInput, SimulationError
 from surefoot.gym.family import GymFamily
 from surefoot.gym.rollout import NUM_ENVS, Rollouts, RolloutWorker, Seed, join
 from surefoot.kernels import compiled
-from surefoot.parallel import iter_tasks
+from surefoot.parallel import iter_tasks, processes
 from surefoot.stats.betting import BetGrid, bet_grid
 
 if TYPE_CHECKING:
@@ -268,7 +268,7 @@ def estimate(
     points = np.asarray(parameters, dtype=np.float64).reshape(-1, family.n_parameters)
     goal = (Widths() if widths is None else widths).of(family)
     plan = _Plan(family, alpha / (len(policies) * goal.size), goal, max_episodes, seed, num_envs, failed_share)
-    everyone, whole = list(range(len(policies))), len(points) >= 2 * workers
+    everyone, whole = list(range(len(policies))), len(points) >= 2 * processes(workers)
     groups = [everyone] if whole and not family.shared else [[j] for j in everyone]
     rows_of = [slice(0, len(points))] if family.shared else [slice(k, k + 1) for k in range(len(points))]
     units = [(rows, group) for rows in rows_of for group in groups]
@@ -276,8 +276,8 @@ def estimate(
     keys = [plan.key(points[rows], rows.start, group, label) for rows, group in units]
     found = [None if checkpoint is None else checkpoint.get(key) for key in keys]
     missing = [k for k, one in enumerate(found) if one is None]
-    processes = workers if len(missing) > 1 else 1
-    results = iter_tasks(_unit, [calls[k] for k in missing], workers=processes, label=label, progress=progress)
+    several = workers if len(missing) > 1 else 1
+    results = iter_tasks(_unit, [calls[k] for k in missing], workers=several, label=label, progress=progress)
     for k, one in zip(missing, results):
         found[k] = one
         if checkpoint is not None:

@@ -29,7 +29,7 @@ from surefoot.deploy.certified import CertifiedAgent
 from surefoot.deploy.ramp import RAMP
 from surefoot.deploy.trace import ask_in_batches
 from surefoot.errors import AssumptionError, InvalidInput
-from surefoot.parallel import map_tasks
+from surefoot.parallel import map_tasks, processes
 from surefoot.planning.plants import SurrogatePlant
 from surefoot.planning.surrogate import SurrogateModel, fit_surrogate
 from surefoot.policyset.schema import PolicySet
@@ -193,10 +193,11 @@ def _run_all(
     surrogate: SurrogateModel, settings: ForecastSettings, jobs: list[Job], workers: int, progress: bool
 ) -> list[dict[str, Any]]:
     total = len(jobs)
-    if workers == 1:
+    if processes(workers) == 1:
         return list(track(_some(surrogate, settings, jobs), "forecasting", total, show=progress))
     # Dealt out like cards, so that slow trust levels and easy cells are shared evenly.
-    deals = [jobs[k :: workers * CHUNKS_PER_WORKER] for k in range(workers * CHUNKS_PER_WORKER)]
+    many = processes(workers) * CHUNKS_PER_WORKER
+    deals = [jobs[k::many] for k in range(many)]
     calls = [(surrogate, settings, deal) for deal in deals]
     parts = map_tasks(_list, calls, workers=workers, label="forecasting", progress=progress, batch_size=1)
     results: list[dict[str, Any]] = [{} for _ in jobs]

@@ -59,6 +59,8 @@ ALARM = 0.01
 WAVES = 10
 """Between so many groups of plants rungs are left out whose refusal is certain by then."""
 CHUNK = 4
+FOUND = ("numbers", "costs", "regrets")
+"""What is kept of the runs on some plants."""
 SLICES = 5
 SPEED_QUANTILES = (0.5, 0.9)
 ANNOUNCED = 5.0
@@ -296,16 +298,21 @@ class _Runs:
             live = names[: self._live()]
             if not live:
                 break
+            starts = [(k, min(k + CHUNK, last)) for k in range(first, last, CHUNK)]
+            kept = [None if store is None else store.get(f"{a}-{len(live)}") for a, _ in starts]
             calls = [
-                (self.setting.cast, self.parameters[a:b], self.seeds[a:b], live, store, a)
-                for a, b in ((k, min(k + CHUNK, last)) for k in range(first, last, CHUNK))
+                (self.setting.cast, self.parameters[a:b], self.seeds[a:b], live)
+                for (a, b), known in zip(starts, kept)
+                if known is None
             ]
-            for call, found in zip(calls, iter_tasks(_play_chunk, calls, workers=workers)):
-                place = slice(call[5], call[5] + len(call[1]))
-                self.numbers[place, : len(live)], self.costs[place, : len(live)], self.regrets[place, : len(live)] = (
-                    found
-                )
-                for _ in range(len(call[1])):
+            fresh = iter_tasks(_play_chunk, calls, workers=workers, label="rehearsing")
+            for (a, b), known in zip(starts, kept):
+                found = next(fresh) if known is None else known
+                if store is not None and known is None:
+                    store.put(f"{a}-{len(live)}", **found)
+                place = slice(a, b), slice(0, len(live))
+                self.numbers[place], self.costs[place], self.regrets[place] = (found[name] for name in FOUND)
+                for _ in range(b - a):
                     next(with_bar, None)
             if first == 0:
                 self._announce(time.perf_counter() - began, int(last), progress)
@@ -337,23 +344,10 @@ def most_violating(setting: _Setting) -> int:
     return -1 if found is None else found
 
 
-def _play_chunk(
-    cast: Cast, parameters: FloatArray, seeds: list[int], names: list[str], store: RunStore | None, first: int
-) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Numbers (n, L, 7), costs and regrets (n, L, C) of some plants."""
-    key = f"{first}-{len(names)}"
-    kept = None if store is None else store.get(key)
-    if kept is not None:
-        return kept["numbers"], kept["costs"], kept["regrets"]
+def _play_chunk(cast: Cast, parameters: FloatArray, seeds: list[int], names: list[str]) -> dict[str, FloatArray]:
+    """Numbers (n, L, 7), costs and regrets (n, L, C) of some plants, by name."""
     rows = [run_rungs(cast, point, seed, names) for point, seed in zip(parameters, seeds, strict=True)]
-    found = (
-        np.array([[r.numbers for r in row] for row in rows]),
-        np.array([[r.costs for r in row] for row in rows]),
-        np.array([[r.regrets for r in row] for row in rows]),
-    )
-    if store is not None:
-        store.put(key, numbers=found[0], costs=found[1], regrets=found[2])
-    return found
+    return {part: np.array([[getattr(run, part) for run in row] for row in rows]) for part in FOUND}
 
 
 def _conclude(setting: _Setting, runs: _Runs) -> Rehearsal:

@@ -25,7 +25,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -36,7 +35,7 @@ from surefoot.deploy.admission import check_certificate, check_margin
 from surefoot.deploy.belief.rehearsed import Rung
 from surefoot.deploy.certified import CertifiedAgent
 from surefoot.errors import AssumptionError, InvalidInput
-from surefoot.experiments.comparison import fresh_tasks, load_once, new_directory, run_seeds
+from surefoot.experiments.comparison import fresh_tasks, new_directory, run_seeds
 from surefoot.experiments.fair import check_rehearsal
 from surefoot.experiments.runner import follow, play
 from surefoot.json_reading import read_object
@@ -323,17 +322,13 @@ def _rehearsal(found: Rehearsal) -> dict[str, Any]:
 def _play_all(
     family: ZonedGridworld, players: dict[str, _Player], points: FloatArray, optima: FloatArray, sizes: _Sizes
 ) -> dict[str, dict[str, Any]]:  # fmt: skip
-    """Every level on every task; processes read policy sets from files, each once."""
-    with TemporaryDirectory() as folder:
-        calls = []
-        for level, player in players.items():
-            path = str(Path(folder) / f"{level}.sf")
-            player.policy_set.save(path)
-            calls += [
-                (family, path, level, player.boldness, sizes, k, point, float(best))
-                for k, (point, best) in enumerate(zip(points, optima))
-            ]
-        played = map_tasks(_play, calls, workers=sizes.workers, label="playing", progress=sizes.progress, batch_size=1)
+    """Every level on every task."""
+    calls = [
+        (family, player.policy_set, level, player.boldness, sizes, k, point, float(best))
+        for level, player in players.items()
+        for k, (point, best) in enumerate(zip(points, optima))
+    ]
+    played = map_tasks(_play, calls, workers=sizes.workers, label="playing", progress=sizes.progress, batch_size=1)
     found = {}
     for position, (level, player) in enumerate(players.items()):
         mine = played[position * len(points) : (position + 1) * len(points)]
@@ -348,10 +343,10 @@ def _play_all(
 
 
 def _play(
-    family: ZonedGridworld, path: str, level: str, boldness: float | None, sizes: _Sizes, number: int, point: FloatArray, best: float
+    family: ZonedGridworld, policy_set: PolicySet, level: str, boldness: float | None, sizes: _Sizes, number: int, point: FloatArray, best: float
 ) -> tuple[float, bool, float, float]:  # fmt: skip
     """Of one run: regret, whether it violates, largest expected cost minus limit, seconds; all levels meet the same chance on a task."""
-    policy_set, task = load_once(path), family.cmdp(point)
+    task = family.cmdp(point)
     chance, draws = run_seeds(sizes.seed, number)
     if boldness is not None:
         trace = follow(policy_set, Rung(boldness=boldness, episodes=sizes.episodes), task, chance, draws)

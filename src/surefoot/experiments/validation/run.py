@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from secrets import token_hex
 from typing import Any, TypeVar
 
 import numpy as np
@@ -260,7 +259,6 @@ class _Bench:
 
     def __init__(self, worlds: dict[str, World], settings: TrialSettings, workers: int, progress: bool) -> None:
         self._worlds, self._settings, self._workers, self._progress = worlds, settings, workers, progress
-        self._token = token_hex(8)
         self._atlas: TaskSampler | None = None
 
     @property
@@ -340,24 +338,9 @@ class _Bench:
         self, work: Callable[[World, Sequence[Item]], list[Result]], world: World, items: Sequence[Item], label: str
     ) -> list[Result]:
         chunks = [items[k : k + CHUNK] for k in range(0, len(items), CHUNK)]
-        calls: list[tuple[Any, ...]] = [(world, chunk) for chunk in chunks]
-        run: Callable[..., list[Result]] = work
-        if self._workers > 1:
-            key = f"{self._token} {world.policy_set.hash}"
-            calls, run = [(work, world, key, chunk) for chunk in chunks], _with_kept_world
-        parts = map_tasks(run, calls, workers=self._workers, label=label, progress=self._progress)
+        calls = [(world, chunk) for chunk in chunks]
+        parts = map_tasks(work, calls, workers=self._workers, label=label, progress=self._progress)
         return [result for part in parts for result in part]
-
-
-_KEPT: dict[str, World] = {}
-"""In a worker process: the world last used, so that what depends on the policy set alone is computed once, not once per chunk."""
-
-
-def _with_kept_world(work: Callable[[World, Any], Any], world: World, key: str, chunk: Any) -> Any:
-    if key not in _KEPT:
-        _KEPT.clear()
-        _KEPT[key] = world
-    return work(_KEPT[key], chunk)
 
 
 def _jobs(agent: str, scenario: str, points: FloatArray, runs: int) -> list[Job]:
