@@ -1,7 +1,7 @@
 """What a training and a rehearsal hand to workers: calls, bytes, seconds of work, and what a cluster adds to each call.
 
-    python benchmarks/bench_cluster.py                  parts, and what follows from them for many machines (docs/clusters.md)
-    python benchmarks/bench_cluster.py --scheduler ...  the overhead of a call on this cluster, instead of one of two local processes
+python benchmarks/bench_cluster.py                  parts, and what follows from them for many machines (docs/clusters.md)
+python benchmarks/bench_cluster.py --scheduler ...  the overhead of a call on this cluster, instead of one of two local processes
 """
 
 from __future__ import annotations
