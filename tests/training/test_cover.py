@@ -11,10 +11,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from surefoot.arrays import FloatArray
-from surefoot.training import ParameterDistance, subroutine3
-from surefoot.training.cover import acceptance, greedy_cover, initial_sample, proved_level, sized_cover
+from surefoot.training import CMDPDistance, ParameterDistance, ValueDistance, subroutine3
+from surefoot.training import cover as covers
+from surefoot.training.cover import (
+    acceptance,
+    greedy_cover,
+    initial_sample,
+    proved_level,
+    sized_cover,
+    spread_cover,
+    task_distances,
+)
 from tests.refusals import refused
-from tests.training.families import Arm, Spy
+from tests.training.families import Arm, Blend, Spy
 
 seeds = st.integers(0, 2**32)
 
@@ -60,6 +69,71 @@ def test_a_sized_cover_covers_everything_within_the_size(seed: int, size: int) -
     assert 1 <= len(cover.centers) <= size
     assert cover.uncovered == 0
     assert cover.to_centers.min(axis=1).max() <= cover.radius
+
+
+@given(seeds, st.integers(1, 70))
+def test_farthest_points_cover_everything_within_twice_the_best_radius(seed: int, size: int) -> None:
+    distances = cloud(seed)
+    cover = spread_cover(lambda m: distances[:, m], np.arange(60), size)
+    assert 1 <= len(cover.centers) == len(set(cover.centers.tolist())) <= size
+    np.testing.assert_array_equal(cover.to_centers, distances[:, cover.centers])
+    assert cover.uncovered == 0
+    assert cover.radius == cover.to_centers.min(axis=1).max()
+    # The greedy cover's radius is at least the best one's, up to the bisection's step.
+    assert cover.radius <= 2.0 * sized_cover(distances, size).radius
+    if len(cover.centers) > 1:
+        apart = distances[np.ix_(cover.centers, cover.centers)] + np.diag(np.full(len(cover.centers), np.inf))
+        assert apart.min() >= cover.radius, "no centre lies closer to another than the radius"
+
+
+@given(seeds, st.floats(0.05, 0.5))
+def test_farthest_points_stop_at_the_radius(seed: int, radius: float) -> None:
+    distances = cloud(seed)
+    cover = spread_cover(lambda m: distances[:, m], np.arange(60), None, radius)
+    assert cover.radius == radius and cover.uncovered == 0
+    assert distances[:, cover.centers[:-1]].min(axis=1, initial=np.inf).max() > radius
+
+
+def test_the_first_of_farthest_points_is_the_middle() -> None:
+    points = np.array([0.0, 1.0, 2.1, 3.0, 4.0])
+    columns = lambda m: np.abs(points - points[m])  # noqa: E731
+    assert spread_cover(columns, np.arange(5), 1).centers.tolist() == [2]
+    assert spread_cover(columns, np.array([3, 4]), 2).centers.tolist() == [0, 1]
+
+
+def test_above_a_size_no_matrix_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    family, oracle = Arm(), CMDPDistance()
+    tasks = family.sample(30, np.random.default_rng(0))
+    few = task_distances(family, oracle, tasks)
+    assert few.matrix is not None
+    monkeypatch.setattr(covers, "MATRIX_TASKS", 29)
+    many = task_distances(family, oracle, tasks)
+    assert many.matrix is None
+    for k in range(30):
+        np.testing.assert_array_equal(many.columns(k), few.matrix[:, k])  # type: ignore[misc]
+    kept = np.arange(1, 30, 3)
+    np.testing.assert_array_equal(
+        many.subset(kept).sized(4).to_centers,
+        few.matrix[np.ix_(kept, kept)][:, many.subset(kept).sized(4).centers],
+    )
+    assert many.within(0.05).uncovered == 0
+
+    class Own:
+        name = "own"
+
+        def distances(self, family: Any, first: FloatArray, second: FloatArray) -> FloatArray:
+            return ParameterDistance().distances(family, first, second)
+
+    assert task_distances(family, Own(), tasks).matrix is not None, "an oracle without columns is asked for the matrix"
+
+
+@pytest.mark.parametrize("oracle", [CMDPDistance(), ParameterDistance(), ValueDistance(np.full((2, 3, 2), 0.5))])
+def test_columns_are_those_of_the_matrix(oracle: Any) -> None:
+    family = Blend(1)
+    tasks = family.sample(7, np.random.default_rng(0))
+    matrix, columns = oracle.distances(family, tasks, tasks), oracle.columns(family, tasks)
+    for k in range(7):
+        np.testing.assert_allclose(columns(k), matrix[:, k], atol=1e-15)
 
 
 def test_more_centers_give_a_smaller_radius() -> None:

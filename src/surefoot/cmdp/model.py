@@ -201,6 +201,21 @@ class TabularCMDP(ReadOnly):
             functionals=(),
         )
 
+    def sharing(self, other: TabularCMDP) -> TabularCMDP:
+        """The same model; arrays that are equal to those of ``other`` are its arrays, so that many similar tasks take little memory."""
+        if self is other:
+            return self
+        changes = {
+            name: getattr(other, name)
+            for name in ("rewards", "costs", "cost_limits", "start")
+            if np.array_equal(getattr(self, name), getattr(other, name))
+        }
+        support = tuple(b if np.array_equal(a, b) else a for a, b in zip(self.transitions[:2], other.transitions[:2]))
+        twin = self._twin(**changes, transitions=(*support, self.transitions[2]))
+        if support[0] is other.transitions[0]:
+            twin.__dict__["rows"] = other.rows
+        return twin
+
     def _twin(self, **changes: Any) -> TabularCMDP:
         # Everything else is validated and frozen already, and cached with it: share it instead of checking E probabilities again.
         twin = object.__new__(TabularCMDP)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from surefoot.arrays import FloatArray, IntArray
-from surefoot.cmdp.evaluate import evaluate_many
+from surefoot.cmdp.elimination import Elimination, planned_values
 from surefoot.cmdp.model import TabularCMDP
 from surefoot.errors import AssumptionError, InvalidInput
 from surefoot.policyset.schema import AssumptionReport, OutsideTasks
@@ -26,7 +26,7 @@ from surefoot.training.cover import Cover, sized_cover
 from surefoot.training.coverage import joint_support
 from surefoot.training.optimal import OptimalPolicy
 from surefoot.training.promise import Promised
-from surefoot.training.values import TaskValues
+from surefoot.training.values import Tasks, TaskValues, plan_of
 
 __all__ = ["FinishedCells", "SampledTasks", "build_cells"]
 
@@ -39,9 +39,9 @@ OUTSIDE = 8
 
 @dataclass(frozen=True, eq=False)
 class SampledTasks:
-    """Training tasks (T, p), their optima and their cover; ``library``: which tasks' optima are the library, ``None``: those of the cells."""
+    """Training tasks, their optima and their cover; ``library``: which tasks' optima are the library, ``None``: those of the cells."""
 
-    parameters: FloatArray
+    tasks: Tasks
     optima: list[OptimalPolicy]
     cover: Cover
     library: IntArray | None = None
@@ -73,15 +73,21 @@ class FinishedCells:
 
     def judge(self, run: TaskValues, parameters: FloatArray, label: str) -> tuple[Any, FloatArray]:
         """Whether each task lies in some cell, and what the safe policy keeps there: (T,)."""
-        measured = run.measure(parameters, label, self.tables, self.layout, None)
-        covered = [
-            m.feasible
-            and m.safe_margin >= self.assumption.safe_margin
-            and bool(self.boxes.consistent(m.lower, m.quantities).size)
-            and self.promised.hold(run.family.cmdp(point))
-            for point, m in zip(parameters, measured)
-        ]
-        return np.array(covered, dtype=np.bool_), np.array([m.safe_margin for m in measured])
+        tasks = run.build(parameters, label)
+        return self.judge_built(run, tasks, label)
+
+    def judge_built(self, run: TaskValues, tasks: Tasks, label: str) -> tuple[Any, FloatArray]:
+        """The same for tasks that are built already."""
+        covered, margins = [], []
+        for model, m in zip(tasks.models, run.measure(tasks, label, self.tables, self.layout, None)):
+            margins.append(m.safe_margin)
+            covered.append(
+                m.feasible
+                and m.safe_margin >= self.assumption.safe_margin
+                and bool(self.boxes.consistent(m.lower, m.quantities).size)
+                and self.promised.hold(model)
+            )
+        return np.array(covered, dtype=np.bool_), np.array(margins)
 
 
 def build_cells(
@@ -102,12 +108,13 @@ def build_cells(
     Raises:
         AssumptionError: see ``strict``; or no sampled task can be in a cell.
     """
-    family, cover, parameters = run.family, sampled.cover, sampled.parameters
-    models = [family.cmdp(p) for p in parameters]
+    family, cover = run.family, sampled.cover
+    parameters, models = sampled.tasks.parameters, sampled.tasks.models
+    plan = plan_of(models)
     alive = [
         k
         for k, c in enumerate(cover.centers)
-        if sampled.optima[c].feasible and keeps_margin(_margin(models[c], safe), margin)
+        if sampled.optima[c].feasible and keeps_margin(_margin(plan, models[c], safe), margin)
     ]
     if not alive:
         raise AssumptionError(
@@ -124,22 +131,24 @@ def build_cells(
         near = np.abs(parameters[library] - parameters[centers[0]]).sum(axis=1).argmin() if library.size else -1
         owner = np.array([near], dtype=np.int64)
     tables = np.stack([safe, *(sampled.optima[c].policy for c in library)])
-    layout = _layout(models, tables, kernel_entries)
-    measured = run.measure(parameters, "evaluating policies", tables, layout, sampled.optima)
-    offenders = [Offender.of(parameters[k], m) for k, m in enumerate(measured) if not run.accepts(m)]
+    layout = _layout(models, tables, kernel_entries, plan)
+    boxes, assignment = Boxes(len(centers), layout), cover.to_centers[:, alive].argmin(axis=1)
+    offenders = []
+    for k, m in enumerate(run.measure(sampled.tasks, "evaluating policies", tables, layout, sampled.optima)):
+        if not run.accepts(m):
+            offenders.append(Offender.of(parameters[k], m))
+            continue
+        boxes.include(int(assignment[k]), m.lower, m.quantities)
+        if centers[assignment[k]] == k:
+            boxes.center[assignment[k]] = m.quantities
     if offenders and strict:
         raise refusal(family, offenders)
-    boxes, assignment = Boxes(len(centers), layout), cover.to_centers[:, alive].argmin(axis=1)
-    for k, m in enumerate(measured):
-        if run.accepts(m):
-            boxes.include(int(assignment[k]), m.lower, m.quantities)
-            if centers[assignment[k]] == k:
-                boxes.center[assignment[k]] = m.quantities
     offenders += _extend(run, boxes, layout, parameters, assignment, tables)
     boxes.inflate(INFLATION)
     corners = corner_tasks(np.asarray(family.support, dtype=np.float64), CORNER_PARAMETERS)
     if len(corners):
-        tried = run.measure(corners, "checking the support", tables, layout, None)
+        label = "checking the support"
+        tried = run.measure(run.build(corners, label), label, tables, layout, None)
         offenders += [Offender.of(point, m) for point, m in zip(corners, tried) if not run.accepts(m)]
     kept = float((family.criterion.cost_limits - layout.split(boxes.upper)[0][:, 0, 1:]).min(initial=np.inf))
     return FinishedCells(
@@ -166,11 +175,12 @@ def _library(distances: FloatArray, policies: int | None) -> tuple[IntArray, Int
     return cover.centers, cover.to_centers.argmin(axis=1)
 
 
-def _margin(cmdp: TabularCMDP, table: FloatArray) -> float:
-    return float((cmdp.cost_limits - evaluate_many(cmdp, table)[0, 1:]).min(initial=np.inf))
+def _margin(plan: Elimination | None, cmdp: TabularCMDP, table: FloatArray) -> float:
+    values = planned_values(plan, cmdp, table[None])[0] @ cmdp.start
+    return float((cmdp.cost_limits - values[1:]).min(initial=np.inf))
 
 
-def _layout(models: list[TabularCMDP], tables: FloatArray, kernel_entries: int) -> Layout:
+def _layout(models: list[TabularCMDP], tables: FloatArray, kernel_entries: int, plan: Elimination | None) -> Layout:
     states = np.flatnonzero(np.any([m.start > 0.0 for m in models], axis=0))
     keys = joint_support(models)
     return Layout(
@@ -180,6 +190,7 @@ def _layout(models: list[TabularCMDP], tables: FloatArray, kernel_entries: int) 
         n_actions=models[0].n_actions,
         states=states if states.size <= CONDITIONAL_STATES else states[:0],
         keys=keys if keys.size <= kernel_entries else keys[:0],
+        plan=plan,
     )
 
 
@@ -192,7 +203,9 @@ def _extend(
     added = np.concatenate([interpolated, extrapolated])
     cells = np.concatenate([owners, np.stack([hosts, hosts], axis=1)])
     offenders = []
-    for point, m, pair in zip(added, run.measure(added, "closing gaps", tables, layout, None), cells):
+    label = "closing gaps"
+    measured = run.measure(run.build(added, label), label, tables, layout, None)
+    for point, m, pair in zip(added, measured, cells):
         if not run.accepts(m):
             offenders.append(Offender.of(point, m))
         elif m.inside_support:

@@ -25,6 +25,7 @@ __all__ = ["INFLATION", "BoxLayout", "Boxes", "corner_tasks", "keeps_margin"]
 
 INFLATION = 0.02
 """Finished cells are widened by this share ``f`` of their width."""
+FIRST_QUANTITIES = 32
 
 
 class BoxLayout(Protocol):
@@ -84,15 +85,27 @@ class Boxes:
         other cells tell by how much.
         """
         width = self.upper - self.lower
-        pad = fraction * np.maximum(width, width.mean(axis=0)) + self.layout.slack(self.lower, self.upper)
+        pad = np.maximum(width, width.mean(axis=0), out=width)
+        pad *= fraction
+        pad += self.layout.slack(self.lower, self.upper)
         low, high = self.layout.ranges(self.lower, self.upper)
-        self.lower, self.upper = np.maximum(self.lower - pad, low), np.minimum(self.upper + pad, high)
+        np.maximum(np.subtract(self.lower, pad, out=self.lower), low, out=self.lower)
+        np.minimum(np.add(self.upper, pad, out=self.upper), high, out=self.upper)
 
     def consistent(self, lower: FloatArray, upper: FloatArray | None = None) -> IntArray:
         """Indices of the cells that hold all intervals of a task; quantities without ``upper`` are exact."""
-        above = (lower >= self.lower) | self.layout.upper_only
-        below = (lower if upper is None else upper) <= self.upper
-        return np.flatnonzero((above & below).reshape(len(self.lower), -1).all(axis=1))
+        low = lower.ravel()
+        high = low if upper is None else upper.ravel()
+        open_below = np.broadcast_to(self.layout.upper_only, self.layout.shape).ravel()
+        lowest, highest = (ends.reshape(len(ends), -1) for ends in (self.lower, self.upper))
+        alive, begin, size = np.arange(len(lowest)), 0, FIRST_QUANTITIES
+        # A few quantities tell most cells apart; the rest is looked at where those leave a doubt.
+        while begin < low.size and alive.size:
+            part = slice(begin, begin + size)
+            above = (low[part] >= lowest[alive, part]) | open_below[part]
+            alive = alive[(above & (high[part] <= highest[alive, part])).all(axis=1)]
+            begin, size = begin + size, size * 8
+        return alive
 
 
 def keeps_margin(margins: Any, stated: float | None) -> Any:

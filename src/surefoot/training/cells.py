@@ -24,7 +24,8 @@ from typing import Any
 import numpy as np
 
 from surefoot.arrays import FloatArray, IntArray
-from surefoot.cmdp.evaluate import state_bounds, state_values
+from surefoot.cmdp.elimination import Elimination, planned_values
+from surefoot.cmdp.evaluate import state_bounds
 from surefoot.cmdp.model import TabularCMDP
 from surefoot.policyset.schema import Cells, ConditionalPredictions, KernelBoxes, OutsideTasks, Predictions
 from surefoot.training.boxes import Boxes
@@ -45,6 +46,7 @@ class Layout:
         n_policies, n_constraints, n_states, n_actions: J, I, S, A.
         states: (B,) initial states that predictions are conditional on.
         keys: (E,) support of the kernels, ``(s A + a) S + s'``.
+        plan: of elimination, for tasks inside its support; without one tasks are evaluated one by one.
     """
 
     n_policies: int
@@ -53,6 +55,7 @@ class Layout:
     n_actions: int
     states: IntArray
     keys: IntArray
+    plan: Elimination | None = None
 
     @property
     def sizes(self) -> tuple[int, int, int, int]:
@@ -62,7 +65,7 @@ class Layout:
 
     def quantities(self, cmdp: TabularCMDP, tables: FloatArray, bound: float) -> tuple[FloatArray, bool]:
         """(Q,) quantities of one task, and whether its kernel stays inside the support."""
-        by_state = state_values(cmdp, tables)
+        by_state = planned_values(self.plan, cmdp, tables)
         kernel, inside = kernel_rows(cmdp, self.keys) if self.keys.size else (np.zeros(0), True)
         parts = [(by_state @ cmdp.start).ravel(), by_state[:, :, self.states].ravel(), np.array([bound]), kernel]
         return np.concatenate(parts), inside

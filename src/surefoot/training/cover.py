@@ -8,7 +8,12 @@ uncovered. The sample was large enough when
 and then, with high probability, the centres cover all but ``6 delta`` of the task distribution. Otherwise N is doubled and
 **all** tasks are drawn anew: reusing the old ones would make the centres depend on the sample that judges them.
 
-Letters: N tasks, p parameters.
+A cover of a given size has the smallest radius that greedy choice needs no more centres for, found by bisection on the matrix of all distances.
+For more than :data:`MATRIX_TASKS` tasks there is no matrix, and its memory would grow with N^2. Centres are then chosen by *farthest-point traversal*
+(Gonzalez 1985): every further centre is the task that is farthest from those before. Its radius is at most twice the smallest that any cover of
+this size has, as is that of the greedy cover; its centres lie further out, and memory and time are linear in N.
+
+Letters: N tasks, n centres, p parameters.
 """
 
 from __future__ import annotations
@@ -21,9 +26,15 @@ import numpy as np
 
 from surefoot.arrays import FloatArray, IntArray, check_integer, check_real
 from surefoot.errors import InvalidInput
-from surefoot.training.coverage import CoverageOracle
+from surefoot.training.coverage import Columns, CoverageOracle
 
-__all__ = ["Cover", "acceptance", "greedy_cover", "initial_sample", "proved_level", "sized_cover", "subroutine3"]
+__all__ = [
+    "MATRIX_TASKS", "Cover", "Distances", "acceptance", "greedy_cover", "initial_sample", "proved_level", "sized_cover", "spread_cover",
+    "subroutine3", "task_distances",
+]  # fmt: skip
+
+MATRIX_TASKS = 2_000
+"""Up to this many tasks covers are greedy ones; above they come from farthest-point traversal, if the oracle has ``columns``."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,6 +90,81 @@ def sized_cover(distances: FloatArray, size: int) -> Cover:
         else:
             low = middle
     return best
+
+
+def spread_cover(columns: Columns, members: IntArray, size: int | None, radius: float = 0.0) -> Cover:
+    """Farthest-point traversal: the cover that needs distances to its centres only.
+
+    The first centre is the task that is nearest to the middle: the one whose larger distance to two tasks far apart is smallest. Ties go to
+    the smallest index, so the cover is deterministic.
+
+    Args:
+        columns: distances of all tasks to one of them.
+        members: (N,) the tasks to be covered, indices in terms of ``columns``.
+        size: largest number of centres; ``None``: as many as the radius needs.
+        radius: no more centres are chosen once every task is this close to one.
+    """
+    end = int(columns(int(members[0]))[members].argmax())
+    one = columns(int(members[end]))[members]
+    two = columns(int(members[int(one.argmax())]))[members]
+    center = int(np.maximum(one, two).argmin())
+    centers: list[int] = []
+    to_centers: list[FloatArray] = []
+    nearest = np.full(members.size, np.inf)
+    while True:
+        centers.append(center)
+        to_centers.append(columns(int(members[center]))[members])
+        nearest = np.minimum(nearest, to_centers[-1])
+        center = int(nearest.argmax())
+        reached = float(nearest[center])
+        if reached <= radius or len(centers) == size:
+            return Cover(np.asarray(centers, dtype=np.int64), np.stack(to_centers, axis=1), max(radius, reached))
+
+
+@dataclass(frozen=True, eq=False)
+class Distances:
+    """What a cover needs to know of N tasks: all distances where they are few, else one column at a time.
+
+    Attributes:
+        members: (N,) which tasks.
+        matrix: (N, N), or ``None``.
+        columns: distances of all tasks, members or not, to one of them; ``None`` where there is a matrix.
+    """
+
+    members: IntArray
+    matrix: FloatArray | None
+    columns: Columns | None = None
+
+    def sized(self, size: int) -> Cover:
+        """A cover of all N tasks with at most ``size`` centres, indices in terms of the members."""
+        if self.matrix is not None:
+            return sized_cover(self.matrix, size)
+        assert self.columns is not None
+        return spread_cover(self.columns, self.members, size)
+
+    def within(self, radius: float) -> Cover:
+        """A cover of all N tasks of this radius."""
+        if self.matrix is not None:
+            return greedy_cover(self.matrix, radius)
+        assert self.columns is not None
+        return spread_cover(self.columns, self.members, None, radius)
+
+    def subset(self, kept: IntArray) -> Distances:
+        """The same for some of the tasks."""
+        matrix = None if self.matrix is None else self.matrix[np.ix_(kept, kept)]
+        return Distances(self.members[kept], matrix, self.columns)
+
+
+def task_distances(family: Any, oracle: CoverageOracle, parameters: FloatArray, models: Any = None) -> Distances:
+    """Distances of tasks (N, p); ``models`` are the tasks themselves, where they are built already."""
+    members = np.arange(len(parameters))
+    columns = getattr(oracle, "columns", None)
+    if len(parameters) > MATRIX_TASKS and columns is not None:
+        return Distances(members, None, columns(family, parameters, models))
+    between = getattr(oracle, "between", None)
+    if models is not None and between is not None:
+        return Distances(members, between(family, models, models))
+    return Distances(members, oracle.distances(family, parameters, parameters))
 
 
 def initial_sample(delta: float) -> int:

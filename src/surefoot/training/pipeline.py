@@ -28,13 +28,13 @@ from surefoot.tasks.family import TabularFamily
 from surefoot.training.assembly import SampledTasks, build_cells
 from surefoot.training.belief import learn_belief
 from surefoot.training.choice import CoverageTarget, checked_cells, folds
-from surefoot.training.cover import Cover, greedy_cover, sized_cover, subroutine3
+from surefoot.training.cover import Cover, Distances, subroutine3, task_distances
 from surefoot.training.coverage import CMDPDistance, CoverageOracle
 from surefoot.training.holdout import Lineage, Parts, freeze, judge_frozen, training_report
 from surefoot.training.library import choose_library
 from surefoot.training.optimal import OptimalOracle, OptimalPolicy
 from surefoot.training.safe import GivenPolicy, SafeOracle, WorstCaseSafe
-from surefoot.training.values import TaskValues, sample_tasks
+from surefoot.training.values import Tasks, TaskValues, sample_tasks
 
 __all__ = ["train"]
 
@@ -127,19 +127,20 @@ def train(
     oracle, choice = coverage or CMDPDistance(), None
     # Where the number of cells is to be chosen, a cover of any size serves until it is.
     first = START_CELLS if boxes == "auto" else boxes
-    parameters, cover, distances, rounds = _cover(family, oracle, tasks, first, radius, delta, sample_rng)
-    optima = run.solve(parameters, "solving tasks")
+    built, cover, distances, rounds = _cover(run, oracle, tasks, first, radius, delta, sample_rng)
+    parameters = built.parameters
+    optima = run.solve(built, "solving tasks")
     chosen = _safe_policy(family, safe, safe_policy, parameters[cover.centers], margin)
     if boxes == "auto":
         assert distances is not None
         target = CoverageTarget(holdout, lineage.paid().spent_on("coverage"), p_max)
-        left_out = _LeftOut(run, parameters, distances, optima, chosen, margin, policies, kept)
+        left_out = _LeftOut(run, built, distances, optima, chosen, margin, policies, kept)
         choice = target.choose(left_out, len(parameters))
-        cover = sized_cover(distances, choice.cells)
+        cover = distances.sized(choice.cells)
     library = None
     if cells is None:
-        library = _library(run, parameters, distances, optima, chosen, LIBRARY if policies is None else policies)
-    sampled = SampledTasks(parameters, optima, cover, library)
+        library = _library(run, built, distances, optima, chosen, LIBRARY if policies is None else policies)
+    sampled = SampledTasks(built, optima, cover, library)
     found = build_cells(run, sampled, chosen, margin, strict, policies, kept)
     parts = Parts(
         policies=tuple(TabularPolicy(t) for t in found.tables),
@@ -160,29 +161,30 @@ def train(
 
 
 def _library(
-    run: TaskValues, parameters: FloatArray, distances: FloatArray | None, optima: list[OptimalPolicy], safe: FloatArray, size: int
+    run: TaskValues, tasks: Tasks, distances: Distances | None, optima: list[OptimalPolicy], safe: FloatArray, size: int
 ) -> IntArray:  # fmt: skip
     """Tasks whose optima make the library, chosen for what its mixtures are worth in the training tasks."""
     feasible = np.flatnonzero([o.feasible for o in optima])
     candidates = feasible
     if distances is not None and feasible.size > CANDIDATES:
-        cover = sized_cover(distances[np.ix_(feasible, feasible)], CANDIDATES)
+        cover = distances.subset(feasible).sized(CANDIDATES)
         candidates = feasible[cover.centers]
     tables = np.stack([safe, *(optima[k].policy for k in candidates)])
-    values = run.values(parameters, "choosing the library", tables)
+    values = run.values(tasks, "choosing the library", tables)
     return candidates[choose_library(values, run.family.criterion.cost_limits, size)]
 
 
 def _cover(
-    family: TabularFamily,
+    run: TaskValues,
     oracle: CoverageOracle,
     tasks: int | None,
     cells: int,
     radius: float | None,
     delta: float,
     rng: np.random.Generator,
-) -> tuple[FloatArray, Cover, FloatArray | None, int]:
-    """Sampled tasks (T, p), their cover, their distances (T, T) where the sample was not doubled, and how many samples were drawn."""
+) -> tuple[Tasks, Cover, Distances | None, int]:
+    """T sampled tasks, their cover, their distances where the sample was not doubled, and how many samples were drawn."""
+    family, label = run.family, "building tasks"
     if tasks is None:
         if radius is None:
             raise InvalidInput(
@@ -190,45 +192,41 @@ def _cover(
                 code="SF-ARGUMENT-MISSING",
             )
         parameters, _, cover, rounds = subroutine3(family, oracle, radius=radius, delta=delta, rng=rng)
-        return parameters, cover, None, rounds
+        return run.build(parameters, label), cover, None, rounds
     parameters = sample_tasks(family, check_integer("tasks", tasks, low=2), rng)
-    distances = oracle.distances(family, parameters, parameters)
-    if radius is None:
-        return parameters, sized_cover(distances, cells), distances, 1
-    cover = greedy_cover(distances, check_real("radius", radius, low=0.0, open_low=True))
-    return parameters, cover, distances, 1
+    if radius is not None:
+        radius = check_real("radius", radius, low=0.0, open_low=True)
+    built = run.build(parameters, label)
+    distances = task_distances(family, oracle, parameters, built.models)
+    return built, distances.sized(cells) if radius is None else distances.within(radius), distances, 1
 
 
 class _LeftOut:
     """How many training tasks lie in no cell made from the others, fold by fold; nothing is solved twice."""
 
     def __init__(
-        self, run: TaskValues, parameters: FloatArray, distances: FloatArray, optima: list[OptimalPolicy], safe: FloatArray,
+        self, run: TaskValues, tasks: Tasks, distances: Distances, optima: list[OptimalPolicy], safe: FloatArray,
         margin: float | None, policies: int | None, kernel_entries: int,
     ) -> None:  # fmt: skip
-        self._run, self._parameters, self._distances, self._optima = (
-            run.remembering(parameters, optima),
-            parameters,
-            distances,
-            optima,
-        )
+        self._run, self._tasks = run.remembering(tasks, optima), tasks
+        self._distances, self._optima = distances, optima
         self._build = partial(
             build_cells, safe=safe, margin=margin, strict=False, policies=policies, kernel_entries=kernel_entries
         )
 
     def __call__(self, n_cells: int) -> int:
         """Misses over all folds with at most ``n_cells`` cells."""
-        return sum(self._missed(n_cells, out) for out in folds(len(self._parameters)))
+        return sum(self._missed(n_cells, out) for out in folds(len(self._tasks)))
 
     def _missed(self, n_cells: int, out: IntArray) -> int:
-        kept = np.setdiff1d(np.arange(len(self._parameters)), out)
-        cover = sized_cover(self._distances[np.ix_(kept, kept)], n_cells)
-        sampled = SampledTasks(self._parameters[kept], [self._optima[k] for k in kept], cover)
+        kept = np.setdiff1d(np.arange(len(self._tasks)), out)
+        cover = self._distances.subset(kept).sized(n_cells)
+        sampled = SampledTasks(self._tasks.subset(kept), [self._optima[k] for k in kept], cover)
         try:
             outcome = self._build(self._run, sampled)
         except AssumptionError:
             return out.size
-        covered, _ = outcome.judge(self._run, self._parameters[out], "choosing the number of cells")
+        covered, _ = outcome.judge_built(self._run, self._tasks.subset(out), "choosing the number of cells")
         return int(np.count_nonzero(~covered))
 
 

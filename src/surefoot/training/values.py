@@ -8,23 +8,24 @@ Letters: T tasks, p parameters, S states, A actions, I constraints, J policies, 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
 
-from surefoot.arrays import FloatArray, magnitude
-from surefoot.cmdp.evaluate import evaluate_many
+from surefoot.arrays import FloatArray, IntArray, magnitude
+from surefoot.cmdp.elimination import Elimination, plan_elimination, planned_values
 from surefoot.cmdp.model import TabularCMDP
 from surefoot.errors import InvalidInput
-from surefoot.parallel import map_tasks
+from surefoot.parallel import iter_tasks
 from surefoot.tasks.family import TabularFamily
 from surefoot.training.boxes import keeps_margin
 from surefoot.training.cells import Layout
+from surefoot.training.coverage import joint_support
 from surefoot.training.optimal import ExactOptimal, OptimalOracle, OptimalPolicy
 
-__all__ = ["Measured", "TaskValues", "sample_tasks"]
+__all__ = ["Measured", "TaskValues", "Tasks", "plan_of", "sample_tasks"]
 
 Result = TypeVar("Result")
 
@@ -41,6 +42,21 @@ class Measured:
     feasible: bool
     safe_margin: float
     optimum_costs: FloatArray
+
+
+@dataclass(frozen=True, eq=False)
+class Tasks:
+    """Tasks that are built: their parameters (T, p) and models, T of them."""
+
+    parameters: FloatArray
+    models: list[TabularCMDP]
+
+    def __len__(self) -> int:
+        return len(self.models)
+
+    def subset(self, kept: IntArray) -> Tasks:
+        """Some of them, by index."""
+        return Tasks(self.parameters[kept], [self.models[k] for k in kept])
 
 
 class TaskValues:
@@ -65,67 +81,94 @@ class TaskValues:
         """Whether the method's assumption holds for a task: some margin, and no less than the one the user stated."""
         return measured.feasible and bool(keeps_margin(measured.safe_margin, self.margin))
 
-    def solve(self, parameters: FloatArray, label: str) -> list[OptimalPolicy]:
-        """The optimum of every task; the median task anchors the solver."""
-        if self.optimal is None:
-            middle = np.median(parameters, axis=0)
-            closest = int(np.abs(parameters - middle).sum(axis=1).argmin())
-            self.anchor = self.family.cmdp(parameters[closest])
-        return self._map(_solve_chunk, parameters, label, self.optimal, self.anchor)
+    def build(self, parameters: FloatArray, label: str) -> Tasks:
+        """The tasks (T, p), each built and checked once."""
+        built = self._map(_build_chunk, _chunks(parameters), label, self.family)
+        return Tasks(parameters, _sharing(built))
 
-    def remembering(self, parameters: FloatArray, optima: list[OptimalPolicy]) -> TaskValues:
+    def solve(self, tasks: Tasks, label: str) -> list[OptimalPolicy]:
+        """The optimum of every task; the median task of the first that are solved anchors the solver."""
+        if self.optimal is None and self.anchor is None:
+            middle = np.median(tasks.parameters, axis=0)
+            self.anchor = tasks.models[int(np.abs(tasks.parameters - middle).sum(axis=1).argmin())]
+        return self._map(_solve_chunk, _chunks(tasks.models), label, self.optimal, self.anchor)
+
+    def remembering(self, tasks: Tasks, optima: list[OptimalPolicy]) -> TaskValues:
         """The same, but no task is solved twice; these are known. Draws no bars."""
-        return _Remembered(self, parameters, optima)
+        return _Remembered(self, tasks, optima)
 
     def measure(
-        self,
-        parameters: FloatArray,
-        label: str,
-        tables: FloatArray,
-        layout: Layout,
-        optima: Sequence[OptimalPolicy] | None,
-    ) -> list[Measured]:
-        """Quantities of every task; optima are solved for where they are not given."""
-        known = self.solve(parameters, label) if optima is None else list(optima)
-        chunks = [known[k : k + CHUNK] for k in range(0, len(known), CHUNK)]
-        return self._map(_measure_chunk, parameters, label, tables, layout, extra=chunks)
+        self, tasks: Tasks, label: str, tables: FloatArray, layout: Layout, optima: Sequence[OptimalPolicy] | None
+    ) -> Iterator[Measured]:
+        """Quantities of every task, one after the other: those of all tasks at once would be the largest thing in memory.
 
-    def values(self, parameters: FloatArray, label: str, tables: FloatArray) -> FloatArray:
+        Optima are solved for where they are not given.
+        """
+        known = self.solve(tasks, label) if optima is None else list(optima)
+        return self._stream(_measure_chunk, _chunks(tasks.models), label, tables, layout, extra=_chunks(known))
+
+    def values(self, tasks: Tasks, label: str, tables: FloatArray) -> FloatArray:
         """(T, J, 1+I) exact values of policies (J, S, A) in every task."""
-        return np.array(self._map(_evaluate_chunk, parameters, label, tables))
+        plan = plan_of(tasks.models)
+        return np.array(self._map(_evaluate_chunk, _chunks(tasks.models), label, tables, plan))
 
-    def _map(
-        self, work: Callable[..., list[Result]], parameters: FloatArray, label: str, *shared: Any, extra: Any = None
-    ) -> list[Result]:
-        parts = [parameters[k : k + CHUNK] for k in range(0, len(parameters), CHUNK)]
-        calls = [(self.family, part, *shared, *(() if extra is None else (extra[k],))) for k, part in enumerate(parts)]
-        results = map_tasks(work, calls, workers=self.workers, label=label, progress=self.progress)
-        return list(itertools.chain.from_iterable(results))
+    def _map(self, work: Callable[..., list[Result]], parts: list[Any], label: str, *shared: Any) -> list[Result]:
+        return list(self._stream(work, parts, label, *shared))
+
+    def _stream(
+        self,
+        work: Callable[..., list[Result]],
+        parts: list[Any],
+        label: str,
+        *shared: Any,
+        extra: list[Any] | None = None,
+    ) -> Iterator[Result]:
+        calls = [(part, *shared, *(() if extra is None else (extra[k],))) for k, part in enumerate(parts)]
+        results = iter_tasks(work, calls, workers=self.workers, label=label, progress=self.progress)
+        return itertools.chain.from_iterable(results)
 
 
 class _Remembered(TaskValues):
     """See :meth:`TaskValues.remembering`."""
 
-    def __init__(self, run: TaskValues, parameters: FloatArray, optima: list[OptimalPolicy]) -> None:
+    def __init__(self, run: TaskValues, tasks: Tasks, optima: list[OptimalPolicy]) -> None:
         super().__init__(run.family, run.optimal, run.margin, run.workers, False)
         self.anchor = run.anchor
-        self._known = {point.tobytes(): optimum for point, optimum in zip(parameters, optima)}
+        self._known = {point.tobytes(): optimum for point, optimum in zip(tasks.parameters, optima)}
 
-    def solve(self, parameters: FloatArray, label: str) -> list[OptimalPolicy]:
+    def solve(self, tasks: Tasks, label: str) -> list[OptimalPolicy]:
         """As :meth:`TaskValues.solve`."""
-        keys = [point.tobytes() for point in parameters]
-        new = [k for k, key in enumerate(keys) if key not in self._known]
-        if new:
-            found = self._map(_solve_chunk, parameters[new], label, self.optimal, self.anchor)
+        keys = [point.tobytes() for point in tasks.parameters]
+        new = np.array([k for k, key in enumerate(keys) if key not in self._known], dtype=np.int64)
+        if new.size:
+            found = super().solve(tasks.subset(new), label)
             self._known.update((keys[k], optimum) for k, optimum in zip(new, found))
         return [self._known[key] for key in keys]
 
 
+def plan_of(models: Sequence[TabularCMDP]) -> Elimination | None:
+    """The plan of elimination for the joint support of some tasks."""
+    return plan_elimination(joint_support(models), models[0].n_states, models[0].n_actions)
+
+
+def _chunks(items: Any) -> list[Any]:
+    return [items[k : k + CHUNK] for k in range(0, len(items), CHUNK)]
+
+
+def _sharing(models: list[TabularCMDP]) -> list[TabularCMDP]:
+    """The same tasks; arrays that say the same as those of the first task are its arrays."""
+    return [m.sharing(models[0]) for m in models]
+
+
+def _build_chunk(parameters: FloatArray, family: TabularFamily) -> list[TabularCMDP]:
+    return [_task(family, p) for p in parameters]
+
+
 def _solve_chunk(
-    family: TabularFamily, parameters: FloatArray, optimal: OptimalOracle | None, anchor: TabularCMDP | None
+    models: list[TabularCMDP], optimal: OptimalOracle | None, anchor: TabularCMDP | None
 ) -> list[OptimalPolicy]:
     oracle = ExactOptimal(anchor) if optimal is None else optimal
-    return [oracle.solve(_task(family, p)) for p in parameters]
+    return [oracle.solve(m) for m in models]
 
 
 def _task(family: TabularFamily, parameters: FloatArray) -> TabularCMDP:
@@ -175,16 +218,15 @@ def _task(family: TabularFamily, parameters: FloatArray) -> TabularCMDP:
     return cmdp
 
 
-def _evaluate_chunk(family: TabularFamily, parameters: FloatArray, tables: FloatArray) -> list[FloatArray]:
-    return [evaluate_many(_task(family, p), tables) for p in parameters]
+def _evaluate_chunk(models: list[TabularCMDP], tables: FloatArray, plan: Elimination | None) -> list[FloatArray]:
+    return [planned_values(plan, m, tables) @ m.start for m in models]
 
 
 def _measure_chunk(
-    family: TabularFamily, parameters: FloatArray, tables: FloatArray, layout: Layout, optima: list[OptimalPolicy]
+    models: list[TabularCMDP], tables: FloatArray, layout: Layout, optima: list[OptimalPolicy]
 ) -> list[Measured]:
     measured = []
-    for point, optimum in zip(parameters, optima):
-        cmdp = _task(family, point)
+    for cmdp, optimum in zip(models, optima):
         quantities, inside = layout.quantities(cmdp, tables, optimum.bound)
         safe_costs = quantities[1 : 1 + layout.n_constraints]
         margin = float((cmdp.cost_limits - safe_costs).min(initial=np.inf))
