@@ -12,8 +12,10 @@ from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
 import numba
+from llvmlite import ir
+from numba.extending import intrinsic
 
-__all__ = ["compiled", "kernel"]
+__all__ = ["compiled", "kernel", "prefetch"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -36,6 +38,23 @@ def compiled(function: F) -> F:
 
 kernel: Any = compiled
 """The same for functions without annotations."""
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def prefetch(typing_context: Any, array: Any, index: Any) -> Any:
+    """``prefetch(array, index)`` in a kernel: ask for that entry's line of the cache, without waiting and without effect on any result."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        memory = context.make_array(signature.args[0])(context, builder, arguments[0]).data
+        place = builder.bitcast(builder.gep(memory, [arguments[1]]), ir.IntType(8).as_pointer())
+        flag = ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [place.type, flag, flag, flag])
+        ask = builder.module.declare_intrinsic("llvm.prefetch", (place.type,), kind)
+        # To be read; keep it in every level of the cache; data, not instructions.
+        builder.call(ask, [place, flag(0), flag(3), flag(1)])
+        return context.get_dummy_value()
+
+    return numba.types.void(array, numba.types.uint64), generate
 
 
 def _say(text: str) -> None:

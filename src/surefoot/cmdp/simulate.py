@@ -2,6 +2,15 @@
 
 For a fixed policy the pair (action, successor) has one joint distribution per state, so each step needs one random
 number: Walker's alias table of that joint distribution, whose entries carry the successor's own table and the signals.
+All that a step can need stands in one record of 4 + 2 F numbers of 8 bytes, so that a step waits for memory once:
+
+    threshold | stored transition of either outcome, 32 bits each | for either outcome: where the successor's own table begins and how
+    long it is, 32 bits each, and the F signals
+
+and :data:`LANES` episodes are in play at once, so that they wait for memory, and for one another's arithmetic, together. There is one record per
+(policy, state, action that it takes, successor): for one deterministic policy and one cost 64 bytes per state and successor. Records are
+built when the first episode is played, from the model's compressed rows; nothing of size S^2 is.
+
 An episode
 
 * ends in closed form when it enters a state that never leaves itself and whose signals no longer vary under the policy:
@@ -24,7 +33,7 @@ from __future__ import annotations
 import operator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import reduce
+from functools import cached_property, reduce
 from typing import Any
 
 import numpy as np
@@ -33,7 +42,7 @@ from numba import njit
 from surefoot.arrays import FloatArray, IntArray, check_integer, check_real
 from surefoot.cmdp.model import TabularCMDP
 from surefoot.errors import InvalidInput
-from surefoot.kernels import kernel
+from surefoot.kernels import kernel, prefetch
 from surefoot.policy import as_tables
 
 __all__ = ["Episodes", "Simulator", "Visits", "simulate", "transition_rows"]
@@ -43,6 +52,10 @@ THREAD_EPISODES = 4096
 """Batches smaller than this per thread are not worth a thread; visits are summed in blocks of this size."""
 
 
+LANES = 16
+"""Episodes in play at once."""
+LINE = 8
+"""Numbers in a line of the processor's cache."""
 _NO_GROUPS = np.zeros(0, dtype=np.int64)
 
 
@@ -126,10 +139,6 @@ class Simulator:
         tables = as_tables("policies", policies, cmdp.n_states, cmdp.n_actions)
         self.n_policies = len(tables)
         self._policies = np.ascontiguousarray(tables)
-        signals = np.ascontiguousarray(cmdp.signals.reshape(1 + cmdp.n_costs, -1).T)
-        self._tables = _build_tables(
-            tables, cmdp.row_start, cmdp.successors, cmdp.probabilities, signals, cmdp.n_actions
-        )
         self._start = np.empty(cmdp.n_states), np.empty(cmdp.n_states, dtype=np.int64)
         _alias_table(cmdp.start, *self._start)
         scale = np.abs(cmdp.signals).max(axis=(1, 2)) / (1.0 - cmdp.discount)
@@ -137,6 +146,23 @@ class Simulator:
         largest = max(float(scale.max()), 1.0, tail_tolerance)
         self.horizon = max(1, int(np.ceil(np.log(tail_tolerance / largest) / np.log(cmdp.discount))))
         self._tail = scale * cmdp.discount**self.horizon
+
+    @cached_property
+    def _tables(self) -> tuple[Any, ...]:
+        """Records as floats and as 32-bit integers, and per (policy, state) where its table begins, its length, and its resting signals."""
+        cmdp = self.cmdp
+        signals = np.ascontiguousarray(cmdp.signals.reshape(1 + cmdp.n_costs, -1).T)
+        begin, length, resting, total, longest = _layout(
+            self._policies, cmdp.row_start, cmdp.successors, signals, cmdp.n_actions
+        )
+        # Made by numpy, which asks for large pages, and moved to the edge of a cache line: with one cost a record is one line.
+        memory = np.empty(total * (4 + 2 * signals.shape[1]) + LINE)
+        real = memory[-(memory.ctypes.data // memory.itemsize) % LINE :]
+        word = real.view(np.uint32)
+        _pack(
+            self._policies, cmdp.row_start, cmdp.successors, cmdp.probabilities, signals, begin, length, longest, real, word
+        )  # fmt: skip
+        return real, word, begin, length, resting
 
     def run(
         self,
@@ -201,7 +227,7 @@ class Simulator:
             policy_index=index,
             tail=self._tail if cut else np.zeros_like(self._tail),
             steps=sum(t[0] for t in totals),
-            transitions=counts.sum(axis=0) if groups is not None else None,
+            transitions=None if groups is None else counts[0] if blocks == 1 else counts.sum(axis=0),
             visits=reduce(operator.add, seen) if visits else None,
         )
 
@@ -305,58 +331,84 @@ def _alias_table(weights, threshold, alias):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _build_tables(tables, row_start, successors, probabilities, signals, n_actions):  # type: ignore[no-untyped-def]
-    """Alias tables of the joint (action, successor) law of every (policy, state).
+def _layout(tables, row_start, successors, signals, n_actions):  # type: ignore[no-untyped-def]
+    """Where the table of every (policy, state) begins, its length, and the signals of one absorbed step; entries in all and in the longest.
 
-    Returns, over table entries: both outcomes of each column (2E,), thresholds, where the successor's own table begins and
-    how long it is, signals, and the stored transition it stands for; over (policy, state): where the table begins, its length
-    (0: absorbed, and the beginning is then the pair's own number), and the signals of one absorbed step.
+    Where the state is absorbed the length is 0, and the beginning is the pair's own number.
     """
     n_policies, n_states, _ = tables.shape
     n_signals = signals.shape[1]
-    total = 0
-    for j in range(n_policies):
-        for s in range(n_states):
-            for a in range(n_actions):
-                if tables[j, s, a] > 0.0:
-                    total += row_start[s * n_actions + a + 1] - row_start[s * n_actions + a]
-    threshold = np.empty(total)
-    weights = np.empty(total)
-    local = np.empty(total, np.int64)
-    outcomes = np.empty(2 * total, np.uint32)
-    next_state = np.empty(total, np.int64)
-    slot = np.empty(total, np.int64)
-    gain = np.empty((total, n_signals))
     begin = np.empty(n_policies * n_states, np.uint32)
     length = np.empty(n_policies * n_states, np.uint32)
     resting = np.zeros((n_policies * n_states, n_signals))
-    k = 0
+    total = 0
+    longest = 0
     for j in range(n_policies):
         for s in range(n_states):
-            first = k
+            size = 0
             absorbed = True
+            first = -1
+            for a in range(n_actions):
+                row = s * n_actions + a
+                if tables[j, s, a] <= 0.0 or row_start[row] == row_start[row + 1]:
+                    continue
+                if first < 0:
+                    first = row
+                size += row_start[row + 1] - row_start[row]
+                for e in range(row_start[row], row_start[row + 1]):
+                    absorbed = absorbed and successors[e] == s
+                for f in range(n_signals):
+                    absorbed = absorbed and signals[row, f] == signals[first, f]
+            pair = j * n_states + s
+            begin[pair] = pair if absorbed else total
+            length[pair] = 0 if absorbed else size
+            resting[pair] = signals[first]
+            if not absorbed:
+                total += size
+                longest = max(longest, size)
+    return begin, length, resting, total, longest
+
+
+@kernel
+def _pack(tables, row_start, successors, probabilities, signals, begin, length, longest, real, word):  # type: ignore[no-untyped-def]
+    """Fill the records (see the top of the module); ``word`` (2 x) is the same memory as ``real``, read as 32-bit integers."""
+    n_policies, n_states, n_actions = tables.shape
+    n_signals = signals.shape[1]
+    size = 4 + 2 * n_signals
+    weights = np.empty(longest)
+    threshold = np.empty(longest)
+    alias = np.empty(longest, np.int64)
+    slot = np.empty(longest, np.int64)
+    rows = np.empty(longest, np.int64)
+    for j in range(n_policies):
+        for s in range(n_states):
+            pair = j * n_states + s
+            n = np.int64(length[pair])
+            if n == 0:
+                continue
+            k = 0
             for a in range(n_actions):
                 row = s * n_actions + a
                 if tables[j, s, a] <= 0.0:
                     continue
                 for e in range(row_start[row], row_start[row + 1]):
-                    next_state[k] = j * n_states + successors[e]
-                    slot[k] = e
                     weights[k] = tables[j, s, a] * probabilities[e]
-                    absorbed = absorbed and successors[e] == s
-                    for f in range(n_signals):
-                        gain[k, f] = signals[row, f]
-                        absorbed = absorbed and gain[k, f] == gain[first, f]
+                    slot[k] = e
+                    rows[k] = row
                     k += 1
-            pair = j * n_states + s
-            begin[pair] = pair if absorbed else first
-            length[pair] = 0 if absorbed else k - first
-            resting[pair] = gain[first]
-            _alias_table(weights[first:k], threshold[first:k], local[first:k])
-            for e in range(first, k):
-                outcomes[2 * e] = e
-                outcomes[2 * e + 1] = first + local[e]
-    return outcomes, threshold, begin[next_state], length[next_state], gain, slot, begin, length, resting
+            _alias_table(weights[:n], threshold[:n], alias[:n])
+            for k in range(n):
+                record = (np.int64(begin[pair]) + k) * size
+                real[record] = threshold[k]
+                for side in range(2):
+                    drawn = alias[k] if side else k
+                    word[2 * (record + 1) + side] = slot[drawn]
+                    there = record + 2 + side * (1 + n_signals)
+                    after = j * n_states + successors[slot[drawn]]
+                    word[2 * there] = begin[after]
+                    word[2 * there + 1] = length[after]
+                    for f in range(n_signals):
+                        real[there + 1 + f] = signals[rows[drawn], f]
 
 
 @njit(inline="always")
@@ -374,74 +426,177 @@ def _rotate(x, k):  # type: ignore[no-untyped-def]
 
 @kernel
 def _rollout(  # type: ignore[no-untyped-def]
-    outcomes, threshold, next_begin, next_length, gain, slot, begin, length, resting, start_threshold, start_alias,
+    real, word, begin, length, resting, start_threshold, start_alias,
     discount, horizon, seed, first_episode, policy_index, states, groups, sums, counts, visits,
 ):  # fmt: skip
     """Fill ``sums`` (n, F), ``states`` where negative, ``counts`` and ``visits``; return (steps, episodes cut).
 
-    Indices are unsigned so that no negative-index check is compiled, and the alias decision is a table look-up, not a branch:
-    which side of the threshold a random number falls on cannot be predicted.
+    Lanes 0..width-1 hold the episodes in play. A lane's next random number is drawn, and its record asked for, one round before it is needed.
+    An episode that ends leaves its lane to the last one; the next episode then begins. Where visits are credited, whose sums depend on the order
+    of episodes, the next ones begin only when all have ended.
+
+    Indices are unsigned so that no negative-index check is compiled, and the alias decision is arithmetic, not a branch: which side of the
+    threshold a random number falls on cannot be predicted.
     """
     n_signals = sums.shape[1]
+    one = np.uint64(1)
+    two = np.uint64(2)
+    side_size = np.uint64(1 + n_signals)
+    size = np.uint64(4 + 2 * n_signals)
     n_states = np.uint32(start_threshold.size)
     golden = np.uint64(0x9E3779B97F4A7C15)
     unit = 1.0 / 9007199254740992.0
     counting = counts.shape[0] > 0
-    total = np.zeros(n_signals)
+    tally = counts.reshape(-1)
+    group_size = np.uint64(counts.shape[1])
+    nothing = np.uint64(0xFFFFFFFFFFFFFFFF)
+    x0 = np.empty(LANES, np.uint64)
+    x1 = np.empty(LANES, np.uint64)
+    record = np.empty(LANES, np.uint64)
+    part = np.empty(LANES)
+    weight = np.empty(LANES)
+    left = np.empty(LANES, np.int64)
+    who = np.empty(LANES, np.uint64)
+    group = np.empty(LANES, np.uint64)
+    pending = np.empty(LANES, np.uint64)
+    if visits is not None:
+        path = np.empty((LANES, horizon), np.uint64)
+        slots = np.empty((LANES, horizon), np.uint32)
+        ends = np.empty(LANES, np.int64)
+        lengths = np.empty(LANES, np.int64)
+        last = np.empty(LANES)
+        weights = np.empty(horizon)
+        power = 1.0
+        for t in range(horizon):
+            weights[t] = power
+            power *= discount
+        total = np.empty(n_signals)
     steps = 0
     cut = 0
-    if visits is not None:
-        path = np.empty(horizon, np.uint32)
-        weights = np.empty(horizon)
     key = _mix(seed + golden)
-    for i in range(policy_index.size):
-        x0 = _mix(key ^ _mix((first_episode + np.uint64(i)) * golden + golden))
-        x1 = _mix(x0 + golden)
-        if states[i] < 0:
-            u = ((x0 + x1) >> np.uint64(11)) * unit * n_states
-            column = np.uint32(u)
-            states[i] = start_alias[column] if u - column >= start_threshold[column] else column
-        pair = np.uint32(policy_index[i] * n_states + states[i])
-        at = begin[pair]
-        n = length[pair]
-        for f in range(n_signals):
-            total[f] = 0.0
-        weight = 1.0
-        t = 0
-        while n > 0 and t < horizon:
-            word = _rotate(x0 + x1, 17) + x0
-            x1 ^= x0
-            x0 = _rotate(x0, 49) ^ x1 ^ (x1 << np.uint64(21))
-            x1 = _rotate(x1, 28)
-            u = (word >> np.uint64(11)) * unit * n
-            column = np.uint32(u)
-            e = np.uint32(at + column)
-            e = outcomes[np.uint32(2 * e + np.uint32(u - column >= threshold[e]))]
-            for f in range(n_signals):
-                total[f] += weight * gain[e, f]
-            if counting:
-                counts[groups[i], slot[e]] += 1
+    n = np.uint64(policy_index.size)
+    i = np.uint64(0)
+    width = np.uint64(0)
+    opened = i
+    while i < n or width > np.uint64(0):
+        while width < np.uint64(LANES) and i < n:
             if visits is not None:
-                path[t] = e
-                weights[t] = weight
-            weight *= discount
-            at = next_begin[e]
-            n = next_length[e]
-            t += 1
-        steps += t
-        if n > 0:
-            cut += 1
-            weight = 0.0
-            at = pair
-        for f in range(n_signals):
-            sums[i, f] = total[f] + weight * resting[at, f] / (1.0 - discount)
-        if visits is not None:
-            _credit(visits, path, weights, t, gain, slot, resting, np.int64(at), weight, discount, total)
+                if i - opened == np.uint64(LANES):
+                    break
+            y0 = _mix(key ^ _mix((first_episode + i) * golden + golden))
+            y1 = _mix(y0 + golden)
+            if states[i] < 0:
+                u = ((y0 + y1) >> np.uint64(11)) * unit * n_states
+                column = np.uint32(u)
+                states[i] = start_alias[column] if u - column >= start_threshold[column] else column
+            pair = np.uint64(policy_index[i] * n_states + states[i])
+            size_here = length[pair]
+            if size_here == 0:
+                for f in range(n_signals):
+                    sums[i, f] = 0.0 + 1.0 * resting[pair, f] / (1.0 - discount)
+                if visits is not None:
+                    ends[i - opened] = pair
+                    lengths[i - opened] = 0
+                    last[i - opened] = 1.0
+            else:
+                for f in range(n_signals):
+                    sums[i, f] = 0.0
+                bits = _rotate(y0 + y1, 17) + y0
+                y1 ^= y0
+                x0[width] = _rotate(y0, 49) ^ y1 ^ (y1 << np.uint64(21))
+                x1[width] = _rotate(y1, 28)
+                u = (bits >> np.uint64(11)) * unit * size_here
+                column = np.uint32(u)
+                part[width] = u - column
+                record[width] = (np.uint64(begin[pair]) + np.uint64(column)) * size
+                prefetch(real, record[width])
+                weight[width] = 1.0
+                left[width] = horizon
+                who[width] = i
+                if counting:
+                    group[width] = np.uint64(groups[i]) * group_size
+                    pending[width] = nothing
+                width += one
+            i += one
+        lane = np.uint64(0)
+        while lane < width:
+            here = record[lane]
+            side = np.uint64(part[lane] >= real[here])
+            there = here + two + side * side_size
+            episode = who[lane]
+            w = weight[lane]
+            if n_signals == 2:  # the usual number, without a loop
+                sums[episode, 0] += w * real[there + one]
+                sums[episode, 1] += w * real[there + two]
+            else:
+                for f in range(n_signals):
+                    sums[episode, f] += w * real[there + one + np.uint64(f)]
+            if visits is not None:
+                row = episode - opened
+                path[row, horizon - left[lane]] = there
+                slots[row, horizon - left[lane]] = word[two * (here + one) + side]
+            w *= discount
+            left[lane] -= 1
+            at = word[two * there]
+            size_here = word[two * there + one]
+            ended = size_here == 0 or left[lane] == 0
+            if counting:
+                if pending[lane] != nothing:
+                    tally[pending[lane]] += 1
+                seen = group[lane] + np.uint64(word[two * (here + one) + side])
+                if ended:
+                    tally[seen] += 1
+                else:
+                    pending[lane] = seen
+                    prefetch(tally, seen)
+            if ended:
+                steps += horizon - left[lane]
+                if size_here == 0:
+                    for f in range(n_signals):
+                        sums[episode, f] += w * resting[at, f] / (1.0 - discount)
+                else:
+                    cut += 1
+                if visits is not None:
+                    row = episode - opened
+                    ends[row] = at
+                    lengths[row] = horizon - left[lane]
+                    last[row] = w if size_here == 0 else 0.0
+                width -= one
+                x0[lane] = x0[width]
+                x1[lane] = x1[width]
+                record[lane] = record[width]
+                part[lane] = part[width]
+                weight[lane] = weight[width]
+                left[lane] = left[width]
+                who[lane] = who[width]
+                group[lane] = group[width]
+                pending[lane] = pending[width]
+            else:
+                weight[lane] = w
+                y0 = x0[lane]
+                y1 = x1[lane]
+                bits = _rotate(y0 + y1, 17) + y0
+                y1 ^= y0
+                x0[lane] = _rotate(y0, 49) ^ y1 ^ (y1 << np.uint64(21))
+                x1[lane] = _rotate(y1, 28)
+                u = (bits >> np.uint64(11)) * unit * size_here
+                column = np.uint32(u)
+                part[lane] = u - column
+                here = (np.uint64(at) + np.uint64(column)) * size
+                record[lane] = here
+                prefetch(real, here)
+                lane += one
+        if visits is not None and width == np.uint64(0):
+            for k in range(np.int64(i - opened)):
+                _credit(
+                    visits, path[k], slots[k], weights, lengths[k], real, resting, ends[k], last[k], discount, total
+                )
+            opened = i
     return steps, cut
 
 
 @njit(inline="always")
-def _credit(visits, path, weights, t, gain, slot, resting, at, weight, discount, ahead):  # type: ignore[no-untyped-def]
+def _credit(visits, path, slots, weights, t, real, resting, at, weight, discount, ahead):  # type: ignore[no-untyped-def]
     """Go back along one episode of t steps and add to every visit what followed it; ``ahead`` (F,) is overwritten.
 
     ``weight`` is 0 for an episode that was cut; else ``at`` is the pair of policy and state in which it was absorbed.
@@ -459,12 +614,11 @@ def _credit(visits, path, weights, t, gain, slot, resting, at, weight, discount,
             for f in range(ahead.size):
                 to_go[f, s, a] += share * ahead[f]
     for k in range(t - 1, -1, -1):
-        e = path[k]
-        s, a = divmod(rows[slot[e]], n_actions)
+        s, a = divmod(rows[slots[k]], n_actions)
         count[s, a] += 1
         discounted[s, a] += weights[k]
         for f in range(ahead.size):
-            ahead[f] = gain[e, f] + discount * ahead[f]
+            ahead[f] = real[path[k] + np.uint64(1 + f)] + discount * ahead[f]
             to_go[f, s, a] += weights[k] * ahead[f]
 
 
