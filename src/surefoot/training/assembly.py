@@ -130,7 +130,7 @@ def build_cells(
         library = sampled.library
         near = np.abs(parameters[library] - parameters[centers[0]]).sum(axis=1).argmin() if library.size else -1
         owner = np.array([near], dtype=np.int64)
-    tables = np.stack([safe, *(sampled.optima[c].policy for c in library)])
+    tables = np.stack([safe, *run.library(sampled.tasks, sampled.optima, library)])
     layout = _layout(models, tables, kernel_entries, plan)
     boxes, assignment = Boxes(len(centers), layout), cover.to_centers[:, alive].argmin(axis=1)
     offenders = []

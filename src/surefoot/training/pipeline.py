@@ -169,7 +169,7 @@ def _library(
     if distances is not None and feasible.size > CANDIDATES:
         cover = distances.subset(feasible).sized(CANDIDATES)
         candidates = feasible[cover.centers]
-    tables = np.stack([safe, *(optima[k].policy for k in candidates)])
+    tables = np.stack([safe, *run.library(tasks, optima, candidates)])
     values = run.values(tasks, "choosing the library", tables)
     return candidates[choose_library(values, run.family.criterion.cost_limits, size)]
 

@@ -17,7 +17,7 @@ import numpy as np
 from surefoot.arrays import FloatArray, IntArray, magnitude
 from surefoot.cmdp.elimination import Elimination, plan_elimination, planned_values
 from surefoot.cmdp.model import TabularCMDP
-from surefoot.errors import InvalidInput
+from surefoot.errors import InvalidInput, SolverError
 from surefoot.parallel import iter_tasks
 from surefoot.tasks.family import TabularFamily
 from surefoot.training.boxes import keeps_margin
@@ -29,7 +29,10 @@ __all__ = ["Measured", "TaskValues", "Tasks", "plan_of", "sample_tasks"]
 
 Result = TypeVar("Result")
 
-CHUNK = 25
+CHUNK, BULK_CHUNK = 25, 200
+BULK_TASKS = 200
+"""From this many training tasks on optima are found side by side; for fewer, compiling that takes longer than it saves."""
+AGREEMENT = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,6 +79,7 @@ class TaskValues:
         self.family, self.margin, self.workers, self.progress = family, margin, workers, progress
         self.optimal = optimal
         self.anchor: TabularCMDP | None = None
+        self.plan: Elimination | None = None
 
     def accepts(self, measured: Measured) -> bool:
         """Whether the method's assumption holds for a task: some margin, and no less than the one the user stated."""
@@ -87,11 +91,40 @@ class TaskValues:
         return Tasks(parameters, _sharing(built))
 
     def solve(self, tasks: Tasks, label: str) -> list[OptimalPolicy]:
-        """The optimum of every task; the median task of the first that are solved anchors the solver."""
+        """The optimum of every task; the median task of the first that are solved anchors the solver.
+
+        If those are :data:`BULK_TASKS` or more, all are solved side by side (:mod:`surefoot.solvers.bulk`).
+        """
         if self.optimal is None and self.anchor is None:
             middle = np.median(tasks.parameters, axis=0)
             self.anchor = tasks.models[int(np.abs(tasks.parameters - middle).sum(axis=1).argmin())]
-        return self._map(_solve_chunk, _chunks(tasks.models), label, self.optimal, self.anchor)
+            self.plan = plan_of(tasks.models) if len(tasks) >= BULK_TASKS else None
+        size = CHUNK if self.plan is None else BULK_CHUNK
+        return self._map(_solve_chunk, _chunks(tasks.models, size), label, self.optimal, self.anchor, self.plan)
+
+    def library(self, tasks: Tasks, optima: Sequence[OptimalPolicy], chosen: Any) -> list[FloatArray]:
+        """(S, A) tables of the optima of some tasks, for a library.
+
+        Optima need not be unique. The tables of a library come from the occupancy program, one by one, however many tasks there are; that also
+        checks their values by a second method.
+
+        Raises:
+            SolverError: the two methods disagree about an optimum.
+        """
+        chosen = [int(k) for k in chosen]
+        if self.plan is None or not chosen:
+            return [optima[k].policy for k in chosen]
+        again = self._map(
+            _solve_chunk, _chunks([tasks.models[k] for k in chosen]), "solving tasks", None, self.anchor, None
+        )
+        for k, one, two in zip(chosen, [optima[k] for k in chosen], again):
+            room = AGREEMENT * magnitude(max(abs(one.bound), abs(two.bound)))
+            if one.feasible != two.feasible or not max(one.value, two.value) <= min(one.bound, two.bound) + room:
+                raise SolverError(
+                    f"the task at {tasks.parameters[k].tolist()} has value {one.value:g} (at most {one.bound:g}) when solved beside others and "
+                    f"{two.value:g} (at most {two.bound:g}) alone; please report it"
+                )
+        return [found.policy for found in again]
 
     def remembering(self, tasks: Tasks, optima: list[OptimalPolicy]) -> TaskValues:
         """The same, but no task is solved twice; these are known. Draws no bars."""
@@ -133,7 +166,7 @@ class _Remembered(TaskValues):
 
     def __init__(self, run: TaskValues, tasks: Tasks, optima: list[OptimalPolicy]) -> None:
         super().__init__(run.family, run.optimal, run.margin, run.workers, False)
-        self.anchor = run.anchor
+        self.anchor, self.plan = run.anchor, run.plan
         self._known = {point.tobytes(): optimum for point, optimum in zip(tasks.parameters, optima)}
 
     def solve(self, tasks: Tasks, label: str) -> list[OptimalPolicy]:
@@ -151,8 +184,8 @@ def plan_of(models: Sequence[TabularCMDP]) -> Elimination | None:
     return plan_elimination(joint_support(models), models[0].n_states, models[0].n_actions)
 
 
-def _chunks(items: Any) -> list[Any]:
-    return [items[k : k + CHUNK] for k in range(0, len(items), CHUNK)]
+def _chunks(items: Any, size: int = CHUNK) -> list[Any]:
+    return [items[k : k + size] for k in range(0, len(items), size)]
 
 
 def _sharing(models: list[TabularCMDP]) -> list[TabularCMDP]:
@@ -165,10 +198,11 @@ def _build_chunk(parameters: FloatArray, family: TabularFamily) -> list[TabularC
 
 
 def _solve_chunk(
-    models: list[TabularCMDP], optimal: OptimalOracle | None, anchor: TabularCMDP | None
+    models: list[TabularCMDP], optimal: OptimalOracle | None, anchor: TabularCMDP | None, plan: Elimination | None
 ) -> list[OptimalPolicy]:
-    oracle = ExactOptimal(anchor) if optimal is None else optimal
-    return [oracle.solve(m) for m in models]
+    if optimal is None:
+        return ExactOptimal(anchor, plan).solve_many(models)
+    return [optimal.solve(m) for m in models]
 
 
 def _task(family: TabularFamily, parameters: FloatArray) -> TabularCMDP:
