@@ -469,3 +469,40 @@ def test_previous_is_a_set_of_the_same_family() -> None:
         sf.train(Blend(2), tasks=10, holdout=5, cells=2, previous=one, progress=False)
     with refused("SF-ARGUMENT-TYPE", "previous", "str"):
         sf.train(Arm(), tasks=10, holdout=5, cells=2, previous="one.sf", progress=False)  # type: ignore[arg-type]
+
+
+def test_many_tasks_are_solved_side_by_side_and_covered_without_a_matrix(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same promises on the path of large trainings, with one and with two workers, and against the path of small ones."""
+    world = NoisyGridworld()
+    options: dict[str, Any] = dict(tasks=40, holdout=20, cells=6, seed=3, progress=False)
+    monkeypatch.setattr("surefoot.training.values.BULK_TASKS", 41)
+    small = sf.train(world, **options)
+    monkeypatch.setattr("surefoot.training.values.BULK_TASKS", 40)
+    bulk = sf.train(world, **options)
+    for one, two in zip(tables_of(small), tables_of(bulk)):
+        np.testing.assert_array_equal(one, two)
+    for one, two in zip(arrays_of(small.cells), arrays_of(bulk.cells)):
+        np.testing.assert_allclose(one, two, rtol=1e-9, atol=1e-9)
+    assert small.certificate == bulk.certificate
+    monkeypatch.setattr("surefoot.training.cover.MATRIX_TASKS", 39)
+    spread = sf.train(world, **options)
+    assert len(spread.cells) == 6
+    assert spread.training.uncovered_fraction == 0.0
+    assert spread.training.radius <= 2.0 * small.training.radius * (1.0 + 1e-3)
+    for center in spread.cells.parameters:
+        assert consistent(spread, world.cmdp(center), sf.solve(world.cmdp(center)).value).size
+
+
+def test_two_methods_that_disagree_about_an_optimum_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    from surefoot.solvers.bulk import BulkProgram, Solutions
+
+    original = BulkProgram.solve
+
+    def worse(self: BulkProgram, cmdps: Any) -> Solutions:
+        found = original(self, cmdps)
+        return replace(found, answers=tuple(replace(a, bound=0.9 * a.bound, value=0.9 * a.value) for a in found.answers))
+
+    monkeypatch.setattr("surefoot.training.values.BULK_TASKS", 10)
+    monkeypatch.setattr(BulkProgram, "solve", worse)
+    with refused("SF-SOLVER-UNCERTIFIED", "value"):
+        sf.train(NoisyGridworld(), tasks=12, holdout=0, cells=3, progress=False)

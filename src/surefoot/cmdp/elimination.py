@@ -61,7 +61,7 @@ class Elimination:
 
     def probabilities(self, cmdp: TabularCMDP) -> FloatArray | None:
         """(E,) of one task on the support; ``None`` where it leaves it."""
-        own = cmdp.rows * self.n_states + cmdp.successors
+        own = cmdp.keys
         if own.size == self.keys.size and np.array_equal(own, self.keys):
             return cmdp.probabilities
         where = np.minimum(np.searchsorted(self.keys, own), self.keys.size - 1)

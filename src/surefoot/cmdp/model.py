@@ -144,6 +144,11 @@ class TabularCMDP(ReadOnly):
         return freeze(np.repeat(np.arange(self.row_start.size - 1, dtype=np.int64), np.diff(self.row_start)))
 
     @cached_property
+    def keys(self) -> IntArray:
+        """(E,) entry ``(s*A + a)*S + s'`` of every stored probability."""
+        return freeze(self.rows * self.n_states + self.successors)
+
+    @cached_property
     def dense(self) -> FloatArray:
         """(S, A, S) transition probabilities."""
         full = np.zeros((self.n_states * self.n_actions, self.n_states))
@@ -214,6 +219,8 @@ class TabularCMDP(ReadOnly):
         twin = self._twin(**changes, transitions=(*support, self.transitions[2]))
         if support[0] is other.transitions[0]:
             twin.__dict__["rows"] = other.rows
+            if support[1] is other.transitions[1]:
+                twin.__dict__["keys"] = other.keys
         return twin
 
     def _twin(self, **changes: Any) -> TabularCMDP:

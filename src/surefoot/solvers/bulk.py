@@ -83,7 +83,7 @@ def solve_many(cmdps: Sequence[TabularCMDP]) -> Solutions:
         )
     first = cmdps[0]
     distinct = {(id(m.row_start), id(m.successors)): m for m in cmdps}
-    keys = np.unique(np.concatenate([m.rows * m.n_states + m.successors for m in distinct.values()]))
+    keys = np.unique(np.concatenate([m.keys for m in distinct.values()]))
     return BulkProgram(plan_elimination(keys, first.n_states, first.n_actions)).solve(cmdps)
 
 

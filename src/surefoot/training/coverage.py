@@ -173,7 +173,7 @@ def joint_support(cmdps: Sequence[TabularCMDP]) -> IntArray:
     """(E,) sorted keys ``(s A + a) S + s'`` of every transition that is possible in one of the tasks."""
     # Tasks of one training share their arrays of indices where these are equal: each is looked at once.
     distinct = {(id(m.row_start), id(m.successors)): m for m in cmdps}
-    keys: IntArray = np.unique(np.concatenate([m.rows * m.n_states + m.successors for m in distinct.values()]))
+    keys: IntArray = np.unique(np.concatenate([m.keys for m in distinct.values()]))
     return keys
 
 
@@ -196,7 +196,9 @@ def kernel_matrix(models: Sequence[TabularCMDP], keys: IntArray) -> FloatArray:
 
 def _rows(models: Sequence[TabularCMDP], keys: IntArray) -> tuple[FloatArray, bool]:
     """(T, E) probabilities of tasks of one support, and whether it lies in ``keys``."""
-    own = models[0].rows * models[0].n_states + models[0].successors
+    own = models[0].keys
+    if np.array_equal(own, keys):
+        return np.minimum(np.stack([m.probabilities for m in models]), 1.0), True
     where = np.minimum(np.searchsorted(keys, own), keys.size - 1)
     inside = keys[where] == own
     probabilities = np.zeros((len(models), keys.size))

@@ -214,42 +214,45 @@ def _task(family: TabularFamily, parameters: FloatArray) -> TabularCMDP:
     cmdp, criterion = family.cmdp(parameters), family.criterion
     room = 1e-9 * magnitude(criterion.cost_bounds)[:, None, None]
     low, high = criterion.reward_bounds
-    rules = {
-        "discount": (cmdp.discount == criterion.discount, f"{criterion.discount:g}", f"{cmdp.discount:g}"),
-        "cost_limits": (
-            np.array_equal(cmdp.cost_limits, criterion.cost_limits),
-            str(criterion.cost_limits.tolist()),
-            str(cmdp.cost_limits.tolist()),
-        ),
-        "functionals": (
-            cmdp.functionals == criterion.functionals,
-            "; ".join(criterion.limit_texts),
-            str(cmdp.functionals),
-        ),
+    least, most = float(cmdp.rewards.min()), float(cmdp.rewards.max())
+    slack = 1e-9 * magnitude(max(abs(low), abs(high)))
+    kept = {
+        "discount": cmdp.discount == criterion.discount,
+        "cost_limits": np.array_equal(cmdp.cost_limits, criterion.cost_limits),
+        "functionals": cmdp.functionals == criterion.functionals,
+        "rewards": bool(least >= low - slack and most <= high + slack),
+        "costs": cmdp.n_costs == criterion.n_costs
+        and bool((cmdp.costs <= criterion.cost_bounds[:, None, None] + room).all()),
+        "horizon": criterion.horizon is None,
+    }
+    if not all(kept.values()):
+        raise _broken_promise(family, parameters, cmdp, next(name for name, fine in kept.items() if not fine))
+    return cmdp
+
+
+def _broken_promise(family: TabularFamily, parameters: FloatArray, cmdp: TabularCMDP, name: str) -> InvalidInput:
+    """The error that :func:`_task` raises."""
+    criterion = family.criterion
+    low, high = criterion.reward_bounds
+    wanted, got = {
+        "discount": (f"{criterion.discount:g}", f"{cmdp.discount:g}"),
+        "cost_limits": (str(criterion.cost_limits.tolist()), str(cmdp.cost_limits.tolist())),
+        "functionals": ("; ".join(criterion.limit_texts), str(cmdp.functionals)),
         "rewards": (
-            bool(
-                cmdp.rewards.min() >= low - 1e-9 * magnitude(max(abs(low), abs(high)))
-                and cmdp.rewards.max() <= high + 1e-9 * magnitude(max(abs(low), abs(high)))
-            ),
             f"within reward_bounds ({low:g}, {high:g})",
             f"{cmdp.rewards.min():g}..{cmdp.rewards.max():g}",
         ),
         "costs": (
-            cmdp.n_costs == criterion.n_costs
-            and bool((cmdp.costs <= criterion.cost_bounds[:, None, None] + room).all()),
             f"at most cost_bounds {criterion.cost_bounds.tolist()}",
             str(cmdp.costs.max(axis=(1, 2), initial=0.0).tolist()),
         ),
-        "horizon": (criterion.horizon is None, "None for a tabular family", str(criterion.horizon)),
-    }
-    for name, (kept, wanted, got) in rules.items():
-        if not kept:
-            raise InvalidInput(
-                f"{name} of the task at {np.asarray(parameters).tolist()} must be {wanted}, as the criterion of {family.name} says, got {got}; "
-                "make criterion and cmdp() agree",
-                code="SF-FAMILY-CRITERION",
-            )
-    return cmdp
+        "horizon": ("None for a tabular family", str(criterion.horizon)),
+    }[name]
+    return InvalidInput(
+        f"{name} of the task at {np.asarray(parameters).tolist()} must be {wanted}, as the criterion of {family.name} says, got {got}; "
+        "make criterion and cmdp() agree",
+        code="SF-FAMILY-CRITERION",
+    )
 
 
 def _evaluate_chunk(models: list[TabularCMDP], tables: FloatArray, plan: Elimination | None) -> list[FloatArray]:
