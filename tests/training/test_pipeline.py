@@ -203,7 +203,13 @@ def _uncovered(policy_set: sf.PolicySet, prices: np.ndarray) -> float:
 
 
 @pytest.mark.slow
-def test_the_same_seed_gives_the_same_set_on_any_number_of_workers() -> None:
+@pytest.mark.parametrize("large", [False, True])
+def test_the_same_seed_gives_the_same_set_on_any_number_of_workers(
+    large: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if large:
+        monkeypatch.setattr("surefoot.training.values.BULK_TASKS", 60)
+        monkeypatch.setattr("surefoot.training.cover.MATRIX_TASKS", 59)
     options: dict[str, Any] = {"tasks": 60, "holdout": 30, "cells": 4, "progress": False}
     first = sf.train(WORLD, seed=1, **options)
     assert sf.train(WORLD, seed=1, **options).hash == first.hash
@@ -500,7 +506,8 @@ def test_two_methods_that_disagree_about_an_optimum_are_refused(monkeypatch: pyt
 
     def worse(self: BulkProgram, cmdps: Any) -> Solutions:
         found = original(self, cmdps)
-        return replace(found, answers=tuple(replace(a, bound=0.9 * a.bound, value=0.9 * a.value) for a in found.answers))
+        poorer = (dataclasses.replace(a, bound=0.9 * a.bound, value=0.9 * a.value) for a in found.answers)
+        return dataclasses.replace(found, answers=tuple(poorer))
 
     monkeypatch.setattr("surefoot.training.values.BULK_TASKS", 10)
     monkeypatch.setattr(BulkProgram, "solve", worse)
