@@ -480,7 +480,7 @@ def test_previous_is_a_set_of_the_same_family() -> None:
 def test_many_tasks_are_solved_side_by_side_and_covered_without_a_matrix(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same promises on the path of large trainings, with one and with two workers, and against the path of small ones."""
     world = NoisyGridworld()
-    options: dict[str, Any] = dict(tasks=40, holdout=20, cells=6, seed=3, progress=False)
+    options: dict[str, Any] = {"tasks": 40, "holdout": 20, "cells": 6, "seed": 3, "progress": False}
     monkeypatch.setattr("surefoot.training.values.BULK_TASKS", 41)
     small = sf.train(world, **options)
     monkeypatch.setattr("surefoot.training.values.BULK_TASKS", 40)
