@@ -239,7 +239,7 @@ def answer_with(monkeypatch: pytest.MonkeyPatch, table: list[list[float]]) -> No
 
 def test_an_answer_that_the_certificate_rejects_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     answer_with(monkeypatch, [[0.0, 1.0]])
-    solution = solve(one_state([0.0, 1.0], [[0.0, 1.0]], [2.0]))
+    solution = solve(one_state([0.0, 1.0], [[0.0, 1.0]], [2.0]), "occupancy")
     assert solution.status == "failed"
     with refused("SF-SOLVER-UNCERTIFIED", "8"):
         solution.value_or_raise()
@@ -247,7 +247,7 @@ def test_an_answer_that_the_certificate_rejects_is_a_failure(monkeypatch: pytest
 
 def test_a_suboptimal_answer_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     answer_with(monkeypatch, [[1.0, 0.0]])
-    solution = solve(one_state([0.0, 1.0], [[0.0, 1.0]], [2.0]))
+    solution = solve(one_state([0.0, 1.0], [[0.0, 1.0]], [2.0]), "occupancy")
     assert solution.status == "failed"
     with refused("SF-SOLVER-UNCERTIFIED", "2"):
         solution.value_or_raise()
@@ -257,7 +257,7 @@ def test_the_size_of_the_rewards_does_not_excuse_an_excess(monkeypatch: pytest.M
     """1e-5 above a limit of 2 is an excess, also where the return is 2e6 and a gap of .2 would be rounding."""
     share = 0.2 + 1e-6
     answer_with(monkeypatch, [[1.0 - share, share]])
-    solution = solve(one_state([0.0, 1e6], [[0.0, 1.0]], [2.0]))
+    solution = solve(one_state([0.0, 1e6], [[0.0, 1.0]], [2.0]), "occupancy")
     assert solution.excess == pytest.approx(1e-5, rel=1e-3)
     assert solution.status == "failed"
 
@@ -283,7 +283,7 @@ def test_each_limit_is_judged_by_itself() -> None:
 
 def test_an_excess_over_a_tiny_limit_is_an_excess(monkeypatch: pytest.MonkeyPatch) -> None:
     answer_with(monkeypatch, [[0.0, 1.0]])
-    solution = solve(one_state([0.0, 1.0], [[0.0, 1e-12]], [2e-12]))
+    solution = solve(one_state([0.0, 1.0], [[0.0, 1e-12]], [2e-12]), "occupancy")
     assert solution.status == "failed"
     assert np.isnan(solution.value)
 

@@ -24,7 +24,7 @@ from surefoot.cmdp.model import TabularCMDP
 from surefoot.highs import INFINITY, Matrix, make_model, make_solver, run_solver
 from surefoot.solvers.certificate import best_response, limit_units
 
-__all__ = ["PolicyMaster"]
+__all__ = ["PolicyMaster", "solve_master"]
 
 MAX_POLICIES = 500
 CLOSED = 1e-11
@@ -91,20 +91,7 @@ class PolicyMaster:
 
     def _solve(self, *, relaxed: bool, allowed: float = 0.0) -> tuple[FloatArray, FloatArray, float]:
         """Shares (K,), multipliers (I,) >= 0 in units of the limits, and the value: the return, or the worst relative excess."""
-        cmdp, count = self._cmdp, len(self._policies)
-        excess = (self._values[:, 1:] - cmdp.cost_limits) / self._units - allowed
-        reward = np.exp2(np.frexp(max(float(np.abs(self._values[:, 0]).max()), 1e-300))[1].astype(np.float64))
-        # A policy far above its limits gets a share far below one: columns are measured by their largest entry.
-        sizes = np.exp2(np.frexp(np.maximum(np.abs(excess).max(axis=1, initial=1.0), 1.0))[1].astype(np.float64))
-        rows = np.concatenate([excess.T, np.ones((1, count))]) / sizes
-        objective = np.zeros(count) if relaxed else -self._values[:, 0] / reward / sizes
-        if relaxed:
-            slack = np.append(-np.ones(cmdp.n_constraints), 0.0)
-            rows, objective = np.column_stack([rows, slack]), np.append(objective, 1.0)
-        shares, duals, value = _minimise(objective, rows, free=relaxed)
-        if relaxed:
-            return shares[:count] / sizes, duals, value
-        return shares / sizes, duals * float(reward), -value * float(reward)
+        return solve_master(self._values, self._cmdp.cost_limits, self._units, relaxed=relaxed, allowed=allowed)
 
     def _mixture(self, shares: FloatArray) -> FloatArray:
         """(S, A) stationary policy with the occupancy of the mixture; where it never comes it does what the last policy does."""
@@ -116,6 +103,38 @@ class PolicyMaster:
         with np.errstate(divide="ignore", invalid="ignore"):
             table: FloatArray = np.where(total > 0.0, visits / total, self._policies[-1])
         return table
+
+
+def solve_master(
+    values: FloatArray, limits: FloatArray, units: FloatArray, *, relaxed: bool, allowed: float = 0.0
+) -> tuple[FloatArray, FloatArray, float]:
+    """The master program over policies with values (K, 1+I).
+
+    Args:
+        values: returns and costs.
+        limits: (I,).
+        units: (I,) what an excess is measured in.
+        relaxed: minimise the largest excess; otherwise maximise the return within the limits.
+        allowed: excess, in these units, that counts as none.
+
+    Returns:
+        Shares (K,), multipliers (I,) >= 0 in these units, and the value: the return, or the largest excess. Where the solver finds nothing, shares
+        and multipliers are zero.
+    """
+    count, constraints = len(values), limits.size
+    excess = (values[:, 1:] - limits) / units - allowed
+    reward = np.exp2(np.frexp(max(float(np.abs(values[:, 0]).max()), 1e-300))[1].astype(np.float64))
+    # A policy far above its limits gets a share far below one: columns are measured by their largest entry.
+    sizes = np.exp2(np.frexp(np.maximum(np.abs(excess).max(axis=1, initial=1.0), 1.0))[1].astype(np.float64))
+    rows = np.concatenate([excess.T, np.ones((1, count))]) / sizes
+    objective = np.zeros(count) if relaxed else -values[:, 0] / reward / sizes
+    if relaxed:
+        slack = np.append(-np.ones(constraints), 0.0)
+        rows, objective = np.column_stack([rows, slack]), np.append(objective, 1.0)
+    shares, duals, value = _minimise(objective, rows, free=relaxed)
+    if relaxed:
+        return shares[:count] / sizes, duals, value
+    return shares / sizes, duals * float(reward), -value * float(reward)
 
 
 def _minimise(objective: FloatArray, rows: FloatArray, *, free: bool) -> tuple[FloatArray, FloatArray, float]:

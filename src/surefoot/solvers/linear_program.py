@@ -21,16 +21,25 @@ Letters: S states, A actions, I constraints.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from typing import Any, Literal
 
 import numpy as np
 
-from surefoot.arrays import FloatArray, IntArray
+from surefoot.arrays import FloatArray, IntArray, check_real
 from surefoot.cmdp.model import TabularCMDP
 from surefoot.errors import InfeasibleError, InvalidInput, SolverError
 from surefoot.highs import INFINITY, Matrix, Status, make_model, make_solver, run_solver
-from surefoot.solvers.certificate import OptimalityCertificate, certify, least_excess, limit_units
+from surefoot.solvers.certificate import (
+    OptimalityCertificate,
+    certify,
+    check_least_excess,
+    check_mixture,
+    least_excess,
+    limit_units,
+)
 from surefoot.solvers.column_generation import PolicyMaster
+from surefoot.solvers.columns import ColumnProgram, PolicyMixture
 from surefoot.solvers.stationary import implied_means, search
 
 __all__ = ["OccupancyProgram", "Solution", "solve", "solve_over_policies"]
@@ -44,6 +53,13 @@ ORDINARY = 2.0**10
 PATIENCE = 50
 """Simplex iterations per row after which the linear program is given up."""
 UNVISITED = 1e-9
+COLUMN_STATES = 500
+"""From this many states on columns are faster (benchmarks/bench_solvers.py)."""
+OCCUPANCY_STATES = 5000
+"""Up to this many states the occupancy program is tried where columns are not certified; beyond it takes minutes."""
+
+
+Method = Literal["auto", "occupancy", "columns"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,18 +68,19 @@ class Solution:
 
     Attributes:
         status: ``"optimal"`` (certified), ``"infeasible"`` (no policy meets the limits) or ``"failed"``.
-        policy: (S, A); for an infeasible CMDP the policy whose worst excess, relative to the limits, is smallest.
-        value: exact return of ``policy``; NaN unless optimal.
-        costs: (I,) exact costs of ``policy``; for an infeasible CMDP the least attainable ones.
+        value: return of the policy, exact or, from columns, a lower bound that is exact up to residuals; NaN unless optimal.
+        costs: (I,) costs of the policy, likewise; for an infeasible CMDP the least attainable ones.
         multipliers: (I,) Lagrange multipliers >= 0; NaN for an infeasible CMDP.
         gap: proved distance to the optimum; infinite for an infeasible CMDP.
         excess: largest ``V_c - d``.
         bound: proved upper bound on the value of every feasible policy; ``-inf`` when there is none.
-        iterations: simplex iterations.
+        iterations: simplex iterations; of columns, greedy steps.
+        table: (S, A) the policy of the occupancy program; ``None`` from columns.
+        mixture: from columns, the deterministic policies of which one is drawn per episode; ``None`` from the occupancy program.
+        tolerance: relative gap up to which the answer counts as optimal.
     """
 
     status: Status
-    policy: FloatArray
     value: float
     costs: FloatArray
     multipliers: FloatArray
@@ -71,6 +88,21 @@ class Solution:
     excess: float
     bound: float
     iterations: int
+    table: FloatArray | None = None
+    mixture: PolicyMixture | None = None
+    tolerance: float = TOLERANCE
+
+    @cached_property
+    def policy(self) -> FloatArray:
+        """(S, A) one stationary policy; for an infeasible CMDP the one whose worst excess, relative to the limits, is smallest.
+
+        From columns it is made when it is first asked for: the policy whose occupancy is that of the mixture.
+        """
+        if self.table is not None:
+            return self.table
+        if self.mixture is None:
+            raise SolverError("the answer must hold a table or a mixture, got neither; solve again")
+        return self.mixture.table
 
     def value_or_raise(self) -> Solution:
         """Itself when optimal.
@@ -86,21 +118,69 @@ class Solution:
             )
         if self.status == "failed":
             raise SolverError(
-                f"the best policy found has gap {self.gap:g} and excess {self.excess:g}, more than a relative {TOLERANCE:g}; "
+                f"the best policy found has gap {self.gap:g} and excess {self.excess:g}, more than a relative {self.tolerance:g} and {TOLERANCE:g}; "
                 "move the limits a little, or merge states that are hardly told apart"
             )
         return self
 
 
-def solve(cmdp: TabularCMDP) -> Solution:
+def solve(cmdp: TabularCMDP, method: Method = "auto", *, gap: float = TOLERANCE) -> Solution:
     """Solve one CMDP exactly; see :class:`Solution`.
+
+    Args:
+        cmdp: the task.
+        method: ``"occupancy"``, the linear program over occupancies, for hundreds of states; ``"columns"``, column generation over deterministic
+            policies (:mod:`surefoot.solvers.columns`), for up to millions of states with sparse rows; ``"auto"`` takes columns above a size at
+            which they are the faster by measurement, and the other one where a certificate is missing and the size allows it.
+        gap: relative gap, in the certificate's unit, up to which an answer counts as optimal. Columns go on until it is reached.
+
+    Raises:
+        InvalidInput: no such method, a gap that is not positive, or columns for limits on functionals.
 
     Under limits on functionals of costs (:class:`~surefoot.criterion.Exceeds`, :class:`~surefoot.criterion.CVaR`) the answer is the best policy that
     was found among those that look at the state alone (:mod:`surefoot.solvers.stationary`): "optimal" means that it meets the limits, ``bound`` holds
     for every policy, and the gap between the two is told and need not be small; "infeasible" means that none was found. The exact optimum, whose
     policy looks at the cost accumulated so far, is that of :func:`surefoot.cmdp.augment`.
     """
-    return OccupancyProgram().solve(cmdp)
+    if method not in ("auto", "occupancy", "columns"):
+        raise InvalidInput(
+            f"method must be auto, occupancy or columns, got {method!r}; leave it out to have one chosen",
+            code="SF-ARGUMENT-CHOICE",
+        )
+    gap = check_real("gap", gap, low=0.0, open_low=True)
+    if method == "columns" and cmdp.functionals:
+        raise _functionals(cmdp)
+    if method == "occupancy" or cmdp.functionals or (method == "auto" and cmdp.n_states < COLUMN_STATES):
+        found = OccupancyProgram(tolerance=gap).solve(cmdp)
+        other = method == "auto" and found.status == "failed" and not cmdp.functionals
+        return _better(found, _over_columns(cmdp, gap)) if other else found
+    found = _over_columns(cmdp, gap)
+    if method == "auto" and found.status == "failed" and cmdp.n_states <= OCCUPANCY_STATES:
+        found = _better(found, OccupancyProgram(tolerance=gap).solve(cmdp))
+    return found
+
+
+def _better(one: Solution, two: Solution) -> Solution:
+    return two if two.status != "failed" or two.gap < one.gap else one
+
+
+def _functionals(cmdp: TabularCMDP) -> InvalidInput:
+    return InvalidInput(
+        f"cmdp must have limits on means, got {'; '.join(cmdp.criterion.limit_texts)}; augment it, and solve what that gives",
+        code="SF-ARGUMENT-COMBINATION",
+    )
+
+
+def _over_columns(cmdp: TabularCMDP, gap: float) -> Solution:
+    """Column generation, judged by the certificate that reads model and proof alone."""
+    found = ColumnProgram(cmdp, gap).solve()
+    proof = check_mixture(cmdp, found.proof)
+    mixture = PolicyMixture(cmdp, found.proof.actions, found.proof.weights)
+    if not found.feasible:
+        least = check_least_excess(cmdp, found.weights, found.farkas)
+        if least > SURE and proof.relative_excess - least <= TOLERANCE * (1.0 + least):
+            return _unattainable(proof, found.sweeps, mixture=mixture)
+    return _judged(found.proof.multipliers, proof, found.sweeps, gap, mixture=mixture)
 
 
 def solve_over_policies(cmdp: TabularCMDP) -> Solution:
@@ -111,10 +191,7 @@ def solve_over_policies(cmdp: TabularCMDP) -> Solution:
         InvalidInput: a limit is on a functional; augment the task.
     """
     if cmdp.functionals:
-        raise InvalidInput(
-            f"cmdp must have limits on means, got {'; '.join(cmdp.criterion.limit_texts)}; augment it, and solve what that gives",
-            code="SF-ARGUMENT-COMBINATION",
-        )
+        raise _functionals(cmdp)
     return _over_policies(cmdp, 0)
 
 
@@ -126,10 +203,12 @@ class OccupancyProgram:
 
     Args:
         anchor: a typical task, or ``None`` for a cold start every time.
+        tolerance: relative gap up to which an answer counts as optimal.
     """
 
-    def __init__(self, anchor: TabularCMDP | None = None) -> None:
+    def __init__(self, anchor: TabularCMDP | None = None, *, tolerance: float = TOLERANCE) -> None:
         self._basis: Any = None
+        self._tolerance = tolerance
         if anchor is not None:
             if anchor.functionals:
                 anchor = anchor.with_means(implied_means(anchor))
@@ -156,7 +235,7 @@ class OccupancyProgram:
         feasible, value = bool(found.excess[best] <= 0.0), float(found.values[best, 0])
         return Solution(
             status="optimal" if feasible else "infeasible",
-            policy=found.tables[best],
+            table=found.tables[best],
             value=value if feasible else np.nan,
             costs=found.values[best, 1:],
             multipliers=np.full(cmdp.n_constraints, np.nan),
@@ -174,13 +253,12 @@ class OccupancyProgram:
             if status == "infeasible":
                 return self._infeasible(cmdp, spent)
             if status == "optimal":
-                found = _optimum(cmdp, solver, spent)
+                found = _optimum(cmdp, solver, spent, self._tolerance)
                 if found.status == "optimal":
                     return found
-        return _over_policies(cmdp, spent)
+        return _over_policies(cmdp, spent, self._tolerance)
 
-    @staticmethod
-    def _infeasible(cmdp: TabularCMDP, iterations: int) -> Solution:
+    def _infeasible(self, cmdp: TabularCMDP, iterations: int) -> Solution:
         """The policy with the smallest worst excess over the limits, by the same program with one slack column."""
         solver, status, more = _run(cmdp, cmdp.cost_limits, None, relaxed=True)
         if status == "optimal":
@@ -191,24 +269,31 @@ class OccupancyProgram:
             found = _least_excess(cmdp, policy, weights, iterations + more)
             if found is not None:
                 return found
-        return _over_policies(cmdp, iterations + more)
+        return _over_policies(cmdp, iterations + more, self._tolerance)
 
 
-def _optimum(cmdp: TabularCMDP, solver: Any, iterations: int) -> Solution:
+def _optimum(cmdp: TabularCMDP, solver: Any, iterations: int, tolerance: float) -> Solution:
     """The solver's answer, judged by the certificate."""
     answer = solver.getSolution()
     reward, costs = _scales(cmdp)
     multipliers = np.maximum(-np.asarray(answer.row_dual[cmdp.n_states :], dtype=np.float64), 0.0) * reward / costs
     policy = _policy(cmdp, np.asarray(answer.col_value), np.asarray(answer.col_dual))
-    return _judged(policy, multipliers, certify(cmdp, policy, multipliers), iterations)
+    return _judged(multipliers, certify(cmdp, policy, multipliers), iterations, tolerance, table=policy)
 
 
-def _judged(policy: FloatArray, multipliers: FloatArray, proof: OptimalityCertificate, iterations: int) -> Solution:
+def _judged(
+    multipliers: FloatArray,
+    proof: OptimalityCertificate,
+    iterations: int,
+    tolerance: float,
+    *,
+    table: FloatArray | None = None,
+    mixture: PolicyMixture | None = None,
+) -> Solution:
     # Two scales: a task with huge rewards must not be allowed a huge excess over a small limit.
-    optimal = proof.relative_gap <= TOLERANCE and proof.relative_excess <= TOLERANCE
+    optimal = proof.relative_gap <= tolerance and proof.relative_excess <= TOLERANCE
     return Solution(
         status="optimal" if optimal else "failed",
-        policy=policy,
         value=proof.value if optimal else np.nan,
         costs=proof.costs,
         multipliers=multipliers,
@@ -216,6 +301,31 @@ def _judged(policy: FloatArray, multipliers: FloatArray, proof: OptimalityCertif
         excess=proof.excess,
         bound=proof.bound,
         iterations=iterations,
+        table=table,
+        mixture=mixture,
+        tolerance=tolerance,
+    )
+
+
+def _unattainable(
+    proof: OptimalityCertificate,
+    iterations: int,
+    *,
+    table: FloatArray | None = None,
+    mixture: PolicyMixture | None = None,
+) -> Solution:
+    """The answer for a task that was proved infeasible."""
+    return Solution(
+        status="infeasible",
+        value=np.nan,
+        costs=proof.costs,
+        multipliers=np.full(proof.costs.size, np.nan),
+        gap=np.inf,
+        excess=proof.excess,
+        bound=-np.inf,
+        iterations=iterations,
+        table=table,
+        mixture=mixture,
     )
 
 
@@ -225,20 +335,10 @@ def _least_excess(cmdp: TabularCMDP, policy: FloatArray, weights: FloatArray, it
     proof = certify(cmdp, policy, np.zeros(cmdp.n_constraints))
     if not (least > SURE and proof.relative_excess - least <= TOLERANCE * (1.0 + least)):
         return None
-    return Solution(
-        status="infeasible",
-        policy=policy,
-        value=np.nan,
-        costs=proof.costs,
-        multipliers=np.full(cmdp.n_constraints, np.nan),
-        gap=np.inf,
-        excess=proof.excess,
-        bound=-np.inf,
-        iterations=iterations,
-    )
+    return _unattainable(proof, iterations, table=policy)
 
 
-def _over_policies(cmdp: TabularCMDP, iterations: int) -> Solution:
+def _over_policies(cmdp: TabularCMDP, iterations: int, tolerance: float = TOLERANCE) -> Solution:
     """The same task solved over deterministic policies, judged by the same certificates."""
     master = PolicyMaster(cmdp)
     policy, weights = master.least_excess()
@@ -248,7 +348,7 @@ def _over_policies(cmdp: TabularCMDP, iterations: int) -> Solution:
     # At the very edge of feasibility the limits can be met up to rounding only.
     for allowed in (0.0, 0.5 * TOLERANCE):
         policy, multipliers = master.optimum(allowed)
-        answer = _judged(policy, multipliers, certify(cmdp, policy, multipliers), iterations)
+        answer = _judged(multipliers, certify(cmdp, policy, multipliers), iterations, tolerance, table=policy)
         if answer.status == "optimal":
             break
     return answer
