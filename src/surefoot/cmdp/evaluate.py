@@ -155,17 +155,17 @@ def _policy_kernels(cmdp: TabularCMDP, tables: FloatArray) -> FloatArray:
 
 
 def _solve_sparse(cmdp: TabularCMDP, table: FloatArray, right: FloatArray, *, transposed: bool) -> FloatArray:
-    """``(I - gamma P_pi) x = right``, or its transpose, by a sparse factorisation."""
-    from scipy.sparse import csc_matrix, identity
-    from scipy.sparse.linalg import splu
+    """``(I - gamma P_pi) x = right`` (S, F), or its transpose for ``right`` (S,), to rounding (:mod:`surefoot.cmdp.sparse`)."""
+    from surefoot.cmdp.sparse import SparseRows
 
-    weights = table.reshape(-1)[cmdp.rows] * cmdp.probabilities
-    states = cmdp.rows // cmdp.n_actions
-    shape = (cmdp.n_states, cmdp.n_states)
-    kernel = csc_matrix((weights, (states, cmdp.successors)), shape=shape)
-    factor = splu((identity(cmdp.n_states, format="csc") - cmdp.discount * kernel).tocsc())
-    solved: FloatArray = factor.solve(np.ascontiguousarray(right), trans="T" if transposed else "N")
-    return solved
+    rows = SparseRows(cmdp).under_table(table)
+    if transposed:
+        return rows.visits(right)
+    solved = np.zeros((right.shape[1], cmdp.n_states))
+    for signal, value in zip(np.ascontiguousarray(right.T), solved):
+        rows.solve(signal, value)
+    result: FloatArray = solved.T
+    return result
 
 
 def occupancy(cmdp: TabularCMDP, policy: Any) -> FloatArray:

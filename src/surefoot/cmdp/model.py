@@ -38,7 +38,7 @@ __all__ = ["TabularCMDP"]
 GRID = 200
 """Default cells of the grid on which functionals are evaluated."""
 DENSE_STATES = 1000
-"""Up to this many states linear systems are solved densely; above, by sparse factorisation."""
+"""Up to this many states linear systems are solved densely; above, iteratively on sparse rows."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -144,6 +144,9 @@ class ColumnProgram:
     def __init__(self, cmdp: TabularCMDP, gap: float) -> None:
         self._cmdp, self._gap = cmdp, gap
         self._units = limit_units(cmdp)
+        # Where a limit is far away, costs are as exact as what can be paid.
+        most = cmdp.costs.max(axis=(1, 2), initial=0.0) / (1.0 - cmdp.discount)
+        self._exactness = np.minimum(self._units, np.where(most > 0.0, most, 1.0))
         self._rows = SparseRows(cmdp)
         self._under: PolicyRows | None = None
         self._kind = np.min_scalar_type(cmdp.n_actions - 1)
@@ -168,6 +171,8 @@ class ColumnProgram:
                 self._price(1.0, np.zeros(limits.size), None, WANTED * self._gap)
             if (self._columns[-1].point[1:] <= limits).all():
                 self._bounded(np.zeros(limits.size))
+                last = self._columns[-1].point[0]
+                self._polish([len(self._columns) - 1], self._lam, 0.02 * self._gap * self._scale(last, self._lam))
                 proof = self._proof([len(self._columns) - 1], np.ones(1))
                 return self._found(proof, feasible=True)
         worst = self._least_excess()
@@ -192,23 +197,25 @@ class ColumnProgram:
         value = reward * self._values[0] - prices @ self._values[1:]
         found, gained, least, idle, share, more = float(cmdp.start @ value), np.inf, np.inf, 0, EVALUATED, np.inf
         for _ in range(MAX_SWEEPS):
-            most, _, changes = self._rows.greedy(signal, value, self._actions)
+            most, fewest, changes = self._rows.greedy(signal, value, self._actions)
             self._sweeps += 1
-            slack = max(most, 0.0) / left
-            more = np.inf if master is None else found - master
+            # The bound is found + most / left, and the greedy policy collects at least found + fewest / left.
+            above, sure = most / left, found + min(fewest, 0.0) / left
+            more = np.inf if master is None else sure - master
             wanted = target * abs(found) if master is None else target
-            if slack + (0.0 if master is None else more) <= wanted:
+            if (found + above - sure if master is None else found + above - master) <= wanted:
                 break
-            if master is not None and more > wanted and min(slack, gained) <= SETTLED * more:
+            if master is not None and more > wanted and min(above, gained) <= SETTLED * more:
                 break
             floor = FLOOR * (largest + float(np.abs(value).max()))
-            idle = 0 if most < least else idle + 1
-            least = min(least, most)
-            if most <= floor or idle > PATIENCE:
+            residual = max(most, -fewest)
+            idle = 0 if residual < least else idle + 1
+            least = min(least, residual)
+            if residual <= floor or idle > PATIENCE:
                 break
             share = 0.1 * share if idle > PATIENCE // 2 else share
             enough = 0.1 * wanted * left
-            tolerance = max(enough if changes == 0 else share * most, enough, floor)
+            tolerance = max(enough if changes == 0 else share * residual, enough, floor)
             before, gained = found, 0.0
             self._under = self._rows.under(self._actions, self._under)
             self._under.solve(signal[self._states, self._actions], value, tolerance)
@@ -246,7 +253,7 @@ class ColumnProgram:
         cmdp, left = self._cmdp, 1.0 - self._cmdp.discount
         error = np.zeros(len(values))
         for i in range(1, len(values)):
-            allowed = min(COST_ERROR * self._units[i - 1], matters / max(prices[i - 1], 1e-300))
+            allowed = min(COST_ERROR * self._exactness[i - 1], matters / max(prices[i - 1], 1e-300))
             error[i] = under.solve(cmdp.costs[i - 1][self._states, actions], values[i], allowed * left) / left
         if value is not None:
             values[0] = value + prices @ values[1:]
@@ -263,17 +270,17 @@ class ColumnProgram:
                 and column.error[0] <= matters
                 and (column.error[1:] * prices <= matters).all()
             ):
-                if (column.error[1:] <= FINAL_ERROR * self._units).all():
+                if (column.error[1:] <= FINAL_ERROR * self._exactness).all():
                     continue
             changed = True
             if column.values is None:
                 column.values = self._values.copy()
             self._under = self._rows.under(column.actions.astype(np.int32), self._under)
-            tight = np.maximum(prices, matters / (FINAL_ERROR * self._units))
+            tight = np.maximum(prices, matters / (FINAL_ERROR * self._exactness))
             column.error = np.minimum(
                 self._evaluate(self._under, column.actions, column.values, tight, 0.5 * matters), matters
             )
-            column.error[1:] = np.minimum(column.error[1:], FINAL_ERROR * self._units)
+            column.error[1:] = np.minimum(column.error[1:], FINAL_ERROR * self._exactness)
             column.point = column.values @ self._cmdp.start
         return changed
 
@@ -297,7 +304,13 @@ class ColumnProgram:
             shares, duals, worst = self._master(relaxed=True)
             used = np.flatnonzero(shares > 0.0).tolist()
             target = WANTED * self._gap * (1.0 + abs(worst))
-            if worst <= 0.0 or not duals.sum() > 0.0 or len(self._columns) >= MAX_COLUMNS:
+            if worst <= 0.0:
+                # Met for certain, or only by what the costs of these policies may be wrong?
+                doubt = max((float((self._columns[k].error[1:] / self._units).max()) for k in used), default=0.0)
+                if worst + doubt > 0.0 and self._polish(used, 1.0 / self._units, 0.05 * target):
+                    continue
+                return worst
+            if not duals.sum() > 0.0 or len(self._columns) >= MAX_COLUMNS:
                 return worst
             weights = duals / duals.sum()
             if worst - self._least <= 2.0 * target:
@@ -315,7 +328,9 @@ class ColumnProgram:
     def _infeasible(self) -> Found:
         shares, _, _ = self._master(relaxed=True)
         used = np.flatnonzero(shares > UNUSED).tolist()
-        self._polish(used, np.zeros(self._cmdp.n_constraints), np.inf)
+        # Returns do not matter here.
+        largest = float(np.abs(self._cmdp.rewards).max()) / (1.0 - self._cmdp.discount)
+        self._polish(used, np.zeros(self._cmdp.n_constraints), max(1e-9 * largest, 1e-300))
         self._lam, self._witness = np.zeros(self._cmdp.n_constraints), np.zeros(self._cmdp.n_states)
         return self._found(self._proof(used, shares[used] / shares[used].sum()), feasible=False)
 
