@@ -9,8 +9,8 @@ Two seeded generators, both with few successors per row:
 * *random*: four random successors per row, random rewards and costs.
 
 Limits lie half-way between what the best policy without limits costs and what the cheapest one does. ``small`` is 10 000 states with one, two and
-three limits, ``large`` 90 000, ``huge`` 10^6 (about a minute, below 2 GB). The
-peer solves a grid of ``--peer`` x ``--peer`` cells by both methods in the same run. Times include the check of the certificate; the best of two, one for ``huge``; CPU time of one thread.
+three limits, ``large`` 90 000, ``huge`` 10^6 (about a minute, below 2 GB). The peer solves a grid of ``--peer`` x ``--peer`` cells by both methods
+in the same run. Times include the check of the certificate; the best of two, one for ``huge``; CPU time of one thread.
 """
 
 from __future__ import annotations
