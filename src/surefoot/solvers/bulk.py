@@ -179,7 +179,7 @@ class _Batch:
             found.append(
                 Solution(
                     status="optimal" if optimal[k] else "infeasible",
-                    policy=tables[k].reshape(shape),
+                    table=tables[k].reshape(shape),
                     value=float(values[k, 0]) if optimal[k] else np.nan,
                     costs=values[k, 1:2].copy(),
                     multipliers=np.array([prices[k] if optimal[k] else np.nan]),
