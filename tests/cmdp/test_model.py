@@ -219,3 +219,43 @@ def test_copies_are_read_only_too(copied: Any) -> None:
     arrays = [cmdp.rewards, cmdp.costs, cmdp.cost_limits, cmdp.start, *cmdp.transitions, cmdp.criterion.cost_limits]
     assert not any(array.flags.writeable for array in arrays)
     np.testing.assert_array_equal(cmdp.dense, ARGUMENTS["transitions"])
+
+
+def test_successor_arrays_mean_the_same_as_dense_transitions() -> None:
+    """A successor that is named twice counts twice, and what has probability 0 is none."""
+    rng = np.random.default_rng(4)
+    successors = rng.integers(0, 3, (3, 2, 4))
+    chances = rng.dirichlet(np.ones(4), (3, 2))
+    successors[1, 1], chances[1, 1] = [2, 2, 0, 1], [0.25, 0.25, 0.5, 0.0]
+    dense = np.zeros((3, 2, 3))
+    np.add.at(dense, (np.arange(3)[:, None, None], np.arange(2)[:, None], successors), chances)
+    cmdp = TabularCMDP(**parts(transitions=(successors, chances)))
+    np.testing.assert_allclose(cmdp.dense, dense, atol=1e-15)
+    assert cmdp.successors[cmdp.row_start[3] : cmdp.row_start[4]].tolist() == [0, 2]
+    chances[:] = 0.0  # what was given stays the user's own
+    np.testing.assert_allclose(cmdp.dense, dense, atol=1e-15)
+
+
+@pytest.mark.parametrize(
+    ("pair", "code", "names"),
+    [
+        ((np.full((3, 2, 1), 3), np.ones((3, 2, 1))), "SF-ARGUMENT-RANGE", ("successors[0, 0, 0]", "3")),
+        ((np.full((3, 2, 1), -1), np.ones((3, 2, 1))), "SF-ARGUMENT-RANGE", ("successors[0, 0, 0]", "-1")),
+        ((np.zeros((3, 2, 2), int), np.ones((3, 2, 1))), "SF-ARGUMENT-SHAPE", ("transitions",)),
+        ((np.zeros((2, 3, 1), int), np.ones((2, 3, 1))), "SF-ARGUMENT-SHAPE", ("transitions",)),
+        ((np.zeros((3, 2, 1)), np.ones((3, 2, 1))), "SF-ARGUMENT-TYPE", ("transitions",)),
+        ((np.zeros((3, 2, 1), int), np.full((3, 2, 1), 0.9)), "SF-ARGUMENT-SIMPLEX", ("transitions[0, 0]", "0.9")),
+        ((np.zeros((3, 2, 0), int), np.ones((3, 2, 0))), "SF-ARGUMENT-SIMPLEX", ("transitions[0, 0]", "0")),
+    ],
+)
+def test_successor_arrays_that_are_wrong_are_refused_by_name(pair: Any, code: str, names: tuple[str, ...]) -> None:
+    with refused(code, *names):
+        TabularCMDP(**parts(transitions=pair))
+
+
+def test_a_sparse_matrix_stays_the_users_own() -> None:
+    given = csr_matrix(np.asarray(KERNEL).reshape(6, 3))
+    cmdp = TabularCMDP(**parts(transitions=given))
+    given.data[:] = 0.5
+    assert (cmdp.probabilities == 1.0).all()
+    assert not any(array.flags.writeable for array in (cmdp.row_start, cmdp.successors, cmdp.probabilities))

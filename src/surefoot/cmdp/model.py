@@ -46,7 +46,8 @@ class TabularCMDP(ReadOnly):
     """A frozen, validated CMDP.
 
     Args (all arrays are copied and made read-only):
-        transitions: (S, A, S) probabilities, or a scipy sparse matrix (S*A, S) whose row ``s*A + a`` is ``P(.|s,a)``.
+        transitions: (S, A, S) probabilities; or a SciPy sparse matrix (S*A, S) whose row ``s*A + a`` is ``P(.|s,a)``; or a pair of arrays
+            (S, A, k), successors and their probabilities, where a successor may be named twice and probability 0 fills up short rows.
         rewards: (S, A) reward per step.
         costs: (K, S, A) costs per step, >= 0; K = I where all limits are on means.
         cost_limits: (I,) limits on the expected discounted cost of an episode, >= 0; or a list with functionals of it
@@ -288,6 +289,8 @@ def _compress(transitions: Any, n_states: int, n_actions: int) -> tuple[IntArray
     """Compressed rows of dense or sparse transitions, checked and with zeros dropped."""
     if hasattr(transitions, "tocsr"):
         return _compress_sparse(transitions, n_states, n_actions)
+    if isinstance(transitions, tuple) and len(transitions) == 2 and np.ndim(transitions[0]) == 3:
+        return _compress_sparse(_from_successors(*transitions, n_states, n_actions), n_states, n_actions)
     dense = as_floats("transitions", transitions, (n_states, n_actions, n_states))
     check_probabilities("transitions", dense)
     flat = dense.reshape(n_states * n_actions, n_states)
@@ -310,15 +313,15 @@ def _compress_sparse(matrix: Any, n_states: int, n_actions: int) -> tuple[IntArr
         )
     csr = matrix.tocsr().astype(np.float64)
     csr.sum_duplicates()
-    row_of = np.repeat(np.arange(n_states * n_actions), np.diff(csr.indptr))
     # Not a number fails every comparison, so the rule is stated positively.
     wrong = ~((csr.data >= 0.0) & np.isfinite(csr.data))
     if wrong.any():
         k = int(np.argmax(wrong))
-        where = entry("transitions", (*divmod(int(row_of[k]), n_actions), int(csr.indices[k])))
+        row = int(np.searchsorted(csr.indptr, k, side="right")) - 1
+        where = entry("transitions", (*divmod(row, n_actions), int(csr.indices[k])))
         rule = "a probability >= 0" if np.isfinite(csr.data[k]) else "finite"
         raise InvalidInput(f"{where} must be {rule}, got {csr.data[k]:g}; clip or fix it", code="SF-ARGUMENT-SIMPLEX")
-    sums = np.bincount(row_of, weights=csr.data, minlength=n_states * n_actions)
+    sums = np.asarray(csr.sum(axis=1), dtype=np.float64).reshape(-1)
     off = np.abs(sums - 1.0) > SIMPLEX_TOLERANCE
     if off.any():
         row = int(np.argmax(off))
@@ -328,8 +331,43 @@ def _compress_sparse(matrix: Any, n_states: int, n_actions: int) -> tuple[IntArr
             code="SF-ARGUMENT-SIMPLEX",
         )
     csr.eliminate_zeros()
-    return (
-        freeze(csr.indptr.astype(np.int64)),
-        freeze(csr.indices.astype(np.int64)),
-        freeze(csr.data.astype(np.float64)),
+    # The matrix is a copy already, which nobody else holds: what has the right type is kept as it is.
+    row_start, successors = csr.indptr.astype(np.int64, copy=False), csr.indices.astype(np.int64, copy=False)
+    for array in (row_start, successors, csr.data):
+        array.setflags(write=False)
+    return row_start, successors, csr.data
+
+
+def _from_successors(successors: Any, probabilities: Any, n_states: int, n_actions: int) -> Any:
+    """The sparse matrix (S*A, S) of successors (S, A, k) and their probabilities."""
+    from scipy.sparse import csr_matrix
+
+    following, chances = np.asarray(successors), np.asarray(probabilities)
+    width = following.shape[-1]
+    if following.shape != (n_states, n_actions, width) or chances.shape != following.shape:
+        raise InvalidInput(
+            f"transitions must be successors and probabilities of one shape ({n_states}, {n_actions}, k), "
+            f"got {following.shape} and {chances.shape}; check the order of the axes",
+            code="SF-ARGUMENT-SHAPE",
+        )
+    if following.dtype.kind not in "iu" or chances.dtype.kind not in "fiub":
+        raise InvalidInput(
+            f"transitions must be integer successors and real probabilities, got {following.dtype} and {chances.dtype}; "
+            "give successors first",
+            code="SF-ARGUMENT-TYPE",
+        )
+    outside = (following < 0) | (following >= n_states)
+    if outside.any():
+        index = first_where(outside)
+        raise InvalidInput(
+            f"{entry('successors', index)} must lie in [0, {n_states}), got {following[index]}; "
+            "fill short rows up with any state at probability 0",
+            code="SF-ARGUMENT-RANGE",
+        )
+    rows = n_states * n_actions
+    parts = (
+        chances.reshape(-1),
+        following.reshape(-1),
+        np.arange(0, rows * width + 1, width) if width else np.zeros(rows + 1, int),
     )
+    return csr_matrix(parts, shape=(rows, n_states))
