@@ -11,11 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from surefoot import TabularCMDP, evaluate, solve
+from surefoot.cmdp.elimination import plan_elimination
 from surefoot.solvers import bulk, certify
 from surefoot.solvers.bulk import solve_many
 from surefoot.solvers.linear_program import Solution
 from surefoot.tasks import NoisyGridworld
-from tests.models import hull_optimum, one_state, random_cmdp
+from tests.models import hull_optimum, iterate_values, one_state, random_cmdp
 from tests.refusals import refused
 
 
@@ -199,3 +200,32 @@ def test_answers_are_as_many_as_tasks() -> None:
     found = solve_many([random_cmdp(np.random.default_rng(0), 3, 2)] * 3)
     assert len(found) == len(found.answers) == len(found.methods) == 3
     assert replace(found, methods=("bulk",) * 3).answers is found.answers
+
+
+def test_the_bound_holds_for_any_numbers_and_is_exact_for_the_right_ones() -> None:
+    rng = np.random.default_rng(8)
+    tasks = [random_cmdp(rng, 3, 2, 1, 0.9, [3.0], 1.0) for _ in range(4)]
+    plan = plan_elimination(tasks[0].keys, 3, 2)
+    assert plan is not None
+    batch = bulk._Batch(plan, tasks, np.stack([t.probabilities for t in tasks]), 0.9)
+    share, price = np.array([1.0, 1.0, 0.0, 1.0]), np.array([0.0, 0.7, 1.0, 2.0])
+    signals = [w * t.rewards - p * t.costs[0] for t, w, p in zip(tasks, share, price)]
+    best = np.array([iterate_values(t, f, largest=True) for t, f in zip(tasks, signals)])
+    for _ in range(20):
+        value = rng.normal(scale=10.0, size=(4, 3))
+        assert (batch._bound(share, price, value) >= best - 1e-9).all()
+    right = np.zeros((4, 3))
+    for _ in range(500):
+        right = np.stack([np.max(f + 0.9 * (t.dense @ v), axis=1) for t, f, v in zip(tasks, signals, right)])
+    np.testing.assert_allclose(batch._bound(share, price, right), best, rtol=1e-8)
+
+
+def test_an_elimination_that_goes_wrong_is_noticed_by_its_residual() -> None:
+    task = random_cmdp(np.random.default_rng(9), 6, 2, 1, 0.9, [8.0], 1.0)
+    plan = plan_elimination(task.keys, 6, 2)
+    assert plan is not None
+    assert bulk.BulkProgram(plan).solve([task]).methods == ("bulk",)
+    broken = replace(plan, diagonal=np.roll(plan.diagonal, 1))
+    answer = bulk.BulkProgram(broken).solve([task])
+    assert answer.methods == ("occupancy",)
+    assert answer.answers[0].value == solve(task).value

@@ -29,7 +29,7 @@ from surefoot.kernels import kernel
 from surefoot.tasks.family import TabularFamily, TaskFamily
 
 __all__ = [
-    "CMDPDistance", "Columns", "CoverageOracle", "ParameterDistance", "ValueDistance", "joint_support", "kernel_matrix", "kernel_rows",
+    "CMDPDistance", "Columns", "CoverageOracle", "ParameterDistance", "ValueDistance", "check_shapes", "joint_support", "kernel_matrix", "kernel_rows",
 ]  # fmt: skip
 
 
@@ -146,7 +146,7 @@ def _features(family: TabularFamily, models: Sequence[TabularCMDP]) -> tuple[Flo
     The distance of two tasks is the largest sum of absolute differences over a group. Rewards and costs are groups of one; the start and every row
     of the kernel is one group, and its numbers are halves. What all tasks share is left out, and of groups that say the same one is kept.
     """
-    _check_shapes(models)
+    check_shapes(models)
     low, high = family.criterion.reward_bounds
     bounds = family.criterion.cost_bounds
     keys = joint_support(models)
@@ -208,7 +208,8 @@ def _rows(models: Sequence[TabularCMDP], keys: IntArray) -> tuple[FloatArray, bo
     return probabilities, bool(inside.all())
 
 
-def _check_shapes(cmdps: Sequence[TabularCMDP]) -> None:
+def check_shapes(cmdps: Sequence[TabularCMDP]) -> None:
+    """Refuse tasks of one family that differ in S, A or I."""
     shapes = {(m.n_states, m.n_actions, m.n_constraints) for m in cmdps}
     if len(shapes) > 1:
         raise InvalidInput(

@@ -20,6 +20,7 @@ from typing import Any, Literal
 import numpy as np
 
 from surefoot.arrays import FloatArray, IntArray, check_integer, check_real
+from surefoot.cmdp.model import TabularCMDP
 from surefoot.errors import AssumptionError, InvalidInput
 from surefoot.policy import TabularPolicy
 from surefoot.policyset.schema import PolicySet
@@ -130,7 +131,7 @@ def train(
     built, cover, distances, rounds = _cover(run, oracle, tasks, first, radius, delta, sample_rng)
     parameters = built.parameters
     optima = run.solve(built, "solving tasks")
-    chosen = _safe_policy(family, safe, safe_policy, parameters[cover.centers], margin)
+    chosen = _safe_policy(family, safe, safe_policy, built.subset(cover.centers).models, margin)
     if boxes == "auto":
         assert distances is not None
         target = CoverageTarget(holdout, lineage.paid().spent_on("coverage"), p_max)
@@ -231,9 +232,8 @@ class _LeftOut:
 
 
 def _safe_policy(
-    family: TabularFamily, oracle: SafeOracle | None, given: Any, centers: FloatArray, margin: float | None
+    family: TabularFamily, oracle: SafeOracle | None, given: Any, tasks: list[TabularCMDP], margin: float | None
 ) -> FloatArray:
-    tasks = [family.cmdp(p) for p in centers]
     own = getattr(family, "safe_policy", None)
     if oracle is None:
         table = given if given is not None else own() if own is not None else None

@@ -16,10 +16,12 @@ from typing import Any, Protocol
 import numpy as np
 
 from surefoot.arrays import FloatArray
+from surefoot.cmdp.elimination import Elimination, plan_elimination, planned_values
 from surefoot.cmdp.evaluate import evaluate_many, occupancy, state_values
 from surefoot.cmdp.model import TabularCMDP
 from surefoot.policy import as_tables
 from surefoot.solvers.linear_program import OccupancyProgram
+from surefoot.training.coverage import joint_support
 
 __all__ = ["GivenPolicy", "SafeOracle", "SafePolicy", "WorstCaseSafe", "worst_margins"]
 
@@ -47,9 +49,11 @@ class SafeOracle(Protocol):
         ...
 
 
-def worst_margins(tasks: list[TabularCMDP], tables: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Margins (J, T), smallest over constraints, and returns (J, T) of J policies in T tasks."""
-    values = np.stack([evaluate_many(task, tables) for task in tasks], axis=1)
+def worst_margins(
+    tasks: list[TabularCMDP], tables: FloatArray, plan: Elimination | None = None
+) -> tuple[FloatArray, FloatArray]:
+    """Margins (J, T), smallest over constraints, and returns (J, T) of J policies in T tasks; ``plan``: of elimination, if any."""
+    values = np.stack([planned_values(plan, task, tables) @ task.start for task in tasks], axis=1)
     limits = np.stack([task.cost_limits for task in tasks])
     return (limits[None] - values[:, :, 1:]).min(axis=2), values[:, :, 0]
 
@@ -67,7 +71,8 @@ class GivenPolicy:
     def find(self, tasks: list[TabularCMDP], margin: float) -> SafePolicy:
         """See :class:`SafeOracle`."""
         table = as_tables("safe_policy", self.policy, tasks[0].n_states, tasks[0].n_actions)
-        margins = worst_margins(tasks, table)[0][0]
+        plan = plan_elimination(joint_support(tasks), tasks[0].n_states, tasks[0].n_actions)
+        margins = worst_margins(tasks, table, plan)[0][0]
         return SafePolicy(table[0], float(margins.min()), int(margins.argmin()))
 
 

@@ -22,7 +22,7 @@ from surefoot.parallel import iter_tasks
 from surefoot.tasks.family import TabularFamily
 from surefoot.training.boxes import keeps_margin
 from surefoot.training.cells import Layout
-from surefoot.training.coverage import joint_support
+from surefoot.training.coverage import check_shapes, joint_support
 from surefoot.training.optimal import ExactOptimal, OptimalOracle, OptimalPolicy
 
 __all__ = ["Measured", "TaskValues", "Tasks", "plan_of", "sample_tasks"]
@@ -80,15 +80,26 @@ class TaskValues:
         self.optimal = optimal
         self.anchor: TabularCMDP | None = None
         self.plan: Elimination | None = None
+        self._model: TabularCMDP | None = None
 
     def accepts(self, measured: Measured) -> bool:
         """Whether the method's assumption holds for a task: some margin, and no less than the one the user stated."""
         return measured.feasible and bool(keeps_margin(measured.safe_margin, self.margin))
 
     def build(self, parameters: FloatArray, label: str) -> Tasks:
-        """The tasks (T, p), each built and checked once."""
+        """The tasks (T, p), each built and checked once.
+
+        Arrays that say the same as those of the first task ever built are its arrays: memory grows with what differs.
+
+        Raises:
+            InvalidInput: tasks that differ in size, or break what the criterion promises.
+        """
         built = self._map(_build_chunk, _chunks(parameters), label, self.family)
-        return Tasks(parameters, _sharing(built))
+        if self._model is None and built:
+            self._model = built[0]
+        if self._model is not None:
+            check_shapes([self._model, *built])
+        return Tasks(parameters, [m.sharing(self._model) for m in built] if self._model is not None else built)
 
     def solve(self, tasks: Tasks, label: str) -> list[OptimalPolicy]:
         """The optimum of every task; the median task of the first that are solved anchors the solver.
@@ -166,7 +177,7 @@ class _Remembered(TaskValues):
 
     def __init__(self, run: TaskValues, tasks: Tasks, optima: list[OptimalPolicy]) -> None:
         super().__init__(run.family, run.optimal, run.margin, run.workers, False)
-        self.anchor, self.plan = run.anchor, run.plan
+        self.anchor, self.plan, self._model = run.anchor, run.plan, run._model
         self._known = {point.tobytes(): optimum for point, optimum in zip(tasks.parameters, optima)}
 
     def solve(self, tasks: Tasks, label: str) -> list[OptimalPolicy]:
@@ -186,11 +197,6 @@ def plan_of(models: Sequence[TabularCMDP]) -> Elimination | None:
 
 def _chunks(items: Any, size: int = CHUNK) -> list[Any]:
     return [items[k : k + size] for k in range(0, len(items), size)]
-
-
-def _sharing(models: list[TabularCMDP]) -> list[TabularCMDP]:
-    """The same tasks; arrays that say the same as those of the first task are its arrays."""
-    return [m.sharing(models[0]) for m in models]
 
 
 def _build_chunk(parameters: FloatArray, family: TabularFamily) -> list[TabularCMDP]:
