@@ -29,7 +29,8 @@ from surefoot.kernels import kernel
 from surefoot.tasks.family import TabularFamily, TaskFamily
 
 __all__ = [
-    "CMDPDistance", "Columns", "CoverageOracle", "ParameterDistance", "ValueDistance", "check_shapes", "joint_support", "kernel_matrix", "kernel_rows",
+    "CMDPDistance", "Columns", "CoverageOracle", "ParameterDistance", "ValueDistance",
+    "check_shapes", "joint_support", "kernel_matrix", "kernel_rows",
 ]  # fmt: skip
 
 
