@@ -133,6 +133,22 @@ def test_episodes_tasks_policies_and_seeds_have_their_own_chance() -> None:
     assert len(set(starts)) == 16
 
 
+def test_one_environment_alone_sums_the_same_bits_as_many() -> None:
+    """Alone an episode is added number by number, in lockstep as arrays: two ways, each checked by the other."""
+    for family, more in (
+        (coins(signals=(MEAN_COIN,)), {}),
+        (coins(criterion=Criterion(DISCOUNT, [], (0.0, 1.0), [], HORIZON)), {}),
+        (shared_coins(), {"rewards_at": np.array([[0.2], [1.0]])}),
+        (shared_coins(), {}),
+    ):
+        for policy in (Constant(0.3), Noisy(), Batched(0.3)):
+            alone, many = (
+                rollout(family, [0.5], [policy], episodes=20, seed=8, num_envs=m, **more)[0] for m in (1, 16)
+            )
+            assert same(alone, many)
+            assert np.unique(alone.returns).size > 1
+
+
 def test_one_batch_serves_tasks_that_differ_in_the_reward() -> None:
     points = np.array([[0.2], [1.0]])
     (both,) = rollout(shared_coins(), [0.5], [Constant(0.6)], episodes=30, seed=1, rewards_at=points)

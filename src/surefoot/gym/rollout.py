@@ -48,6 +48,9 @@ ACTION_ROOM = 1e-6
 BLOCKS = 4
 """Parts per process into which the episodes of all policies are split, so that slow ones do not hold up the rest."""
 
+SHORT = 64
+"""Longest vector that is looked at number by number where one environment runs alone."""
+
 Seed = int | tuple[int, ...]
 BoolArray = np.ndarray[Any, np.dtype[np.bool_]]
 
@@ -306,6 +309,9 @@ class _Run:
         self.observations: list[Any] = [None] * m
         self.kept: list[Any] = [None] * m
         self.seen = np.zeros((m, *self.space.shape), dtype=self.space.dtype)
+        self.flat = self.seen.reshape(-1)
+        self.plain_weights, self.plain_ends = self.weights.tolist(), self.cost_ends.tolist()
+        self.lowest, self.highest = self.low - ROOM * (1.0 + abs(self.low)), self.high + ROOM * (1.0 + abs(self.high))
         self.out = (
             np.zeros((count, n_tasks)),
             np.zeros((count, family.n_constraints)),
@@ -445,6 +451,9 @@ class _Run:
             )
 
     def _check_seen(self, slots: list[int]) -> None:
+        # A sum of squares is finite only where all of them are; it costs a fraction of looking at each.
+        if len(slots) == len(self.seen) and math.isfinite(self.flat.dot(self.flat)):
+            return
         fine = np.isfinite(self.seen) if len(slots) == len(self.seen) else np.isfinite(self.seen[slots])
         if not fine.all():
             slot = slots[int(np.argmin(fine.reshape(len(slots), -1).all(axis=1)))]
@@ -498,7 +507,11 @@ class _Run:
             live = [slot for slot in live if slot not in gone]
         if live:
             self._check_seen(live)
-            self._add(live, rewards, costs, terms)
+            alone = len(live) == 1 and self._add_plain(
+                live[0], rewards[0], costs[0] if costs else None, terms[0] if terms else None
+            )
+            if not alone:
+                self._add(live, rewards, costs, terms)
         for slot, why in gone.items():
             self._mark(slot, why)
             self._start(slot)
@@ -609,6 +622,31 @@ class _Run:
             elif signal.reduce == "last" or value > self.signals[slot, x]:
                 self.signals[slot, x] = value
 
+    def _add_plain(self, slot: int, reward: Any, cost: Any, term: Any) -> bool:
+        """:meth:`_add` for one episode, without arrays: the same sums to the last bit, or ``False``.
+
+        It answers ``False``, and has changed nothing, wherever a number is not a plain one within its bounds; the general way then
+        adds it or says what is wrong.
+        """
+        if not isinstance(reward, float | np.floating) or not math.isfinite(reward):
+            return False
+        earned = _numbers(reward if self.family.rewards is None else term)
+        spent = _numbers(cost) if self.constrained else []
+        if len(earned) != self.returns.shape[1] or len(spent) != len(self.plain_ends) * self.constrained:
+            return False
+        for value in earned:
+            if not self.lowest <= value <= self.highest:
+                return False
+        for value, end in zip(spent, self.plain_ends):
+            if not 0.0 <= value <= end:
+                return False
+        weight = self.plain_weights[self.steps[slot] - 1]
+        for k, value in enumerate(earned):
+            self.returns[slot, k] += weight * value
+        for k, value in enumerate(spent):
+            self.costs[slot, k] += weight * value
+        return True
+
     def _add(self, live: list[int], rewards: list[Any], costs: list[Any], terms: list[Any]) -> None:
         """Check the numbers of one step and add them to the episodes' sums."""
         size, whole = len(live), len(live) == len(self.envs)
@@ -629,8 +667,7 @@ class _Run:
                 )
         else:
             table = plain.reshape(size, 1)
-        low, high = self.low - ROOM * (1.0 + abs(self.low)), self.high + ROOM * (1.0 + abs(self.high))
-        fine = (table >= low) & (table <= high)
+        fine = (table >= self.lowest) & (table <= self.highest)
         if not fine.all():
             k, t = (int(i) for i in np.argwhere(~fine)[0])
             name = f"rewards[{t}]" if terms else "reward"
@@ -662,7 +699,7 @@ class _Run:
 
     def _table(self, name: str, rows: list[Any], live: list[int], shape: tuple[int, ...]) -> FloatArray:
         """``rows``, one per live slot, as floats (len(live), *shape); a lone number passes for one of length 1."""
-        size = int(np.prod(shape, dtype=int))
+        size = math.prod(shape)
         try:
             array = np.array(rows, dtype=np.float64)
             if array.shape == (len(live), *shape) or (array.shape == (len(live),) and size == 1):
@@ -751,6 +788,7 @@ class _Actor:
             self.high = np.asarray(self.space.high, dtype=np.float64) + ACTION_ROOM * (
                 1.0 + np.abs(np.where(np.isfinite(self.space.high), self.space.high, 0.0))
             )
+            self.plain_low, self.plain_high = self.low.reshape(-1).tolist(), self.high.reshape(-1).tolist()
 
     def start(self, slot: int, entropy: list[int], key: tuple[int, int, int]) -> None:
         """A new episode: its own generator, its own instance of the policy."""
@@ -818,8 +856,21 @@ class _Actor:
         whole = array or isinstance(action, int | np.integer)
         return bool(whole and self.space.start <= int(action) < self.space.start + self.space.n)
 
+    def _plain(self, action: Any) -> bool:
+        """Whether one action is a short vector of floats within its ends, looked at without arrays."""
+        if not isinstance(action, np.ndarray) or action.shape != self.space.shape or action.dtype.kind != "f":
+            return False
+        if action.ndim != 1 or action.size > SHORT:
+            return False
+        for value, low, high in zip(action.tolist(), self.plain_low, self.plain_high):
+            if not low <= value <= high:
+                return False
+        return True
+
     def _check_box(self, live: list[int], actions: Any) -> None:
         shape = self.space.shape
+        if len(live) == 1 and self._plain(actions[0]):
+            return
         for slot, action in zip(live, actions):
             if np.shape(action) != shape:
                 self.run._refuse(
@@ -847,6 +898,16 @@ class _Actor:
                 live[k],
                 "clip it in the policy",
             )
+
+
+def _numbers(value: Any) -> list[float]:
+    """A float, or a short vector of floats, as a list; the empty list for everything else."""
+    if isinstance(value, float | np.floating):
+        return [float(value)]
+    if isinstance(value, np.ndarray) and value.ndim == 1 and value.dtype.kind == "f" and value.size <= SHORT:
+        found: list[float] = value.tolist()
+        return found
+    return []
 
 
 def _finite(value: Any) -> bool:
