@@ -42,6 +42,41 @@ def test_a_read_only_package_and_home_compile_without_a_cache(tmp_path: Path) ->
     assert "NUMBA_CACHE_DIR" in ran.stderr
 
 
+COUNTING = """
+from numba.core import event
+class Listener(event.Listener):
+    def on_start(self, found): compiled.append(found.data["dispatcher"].py_func.__module__)
+    def on_end(self, found): pass
+compiled = []
+event.register("numba:compile", Listener())
+"""
+
+
+@pytest.mark.process
+@pytest.mark.slow
+def test_a_read_only_package_is_cached_for_its_user(tmp_path: Path) -> None:
+    """And what is compiled for a rollout is no more than it must be: text, above all, takes Numba seconds."""
+    package = tmp_path / "lib" / "surefoot"
+    shutil.copytree(Path(surefoot.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
+    for folder in [package, *package.rglob("*")]:
+        if folder.is_dir():
+            (folder / "__pycache__").write_text("no folder")
+    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "PYTHONPATH": str(tmp_path / "lib")}
+    environment |= {"PYTHONDONTWRITEBYTECODE": "1"}
+    script = COUNTING + SCRIPT + "print(*compiled, sep='\\n')"
+    runs = []
+    for _ in range(2):
+        ran = subprocess.run(
+            [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True
+        )
+        assert ran.stderr == ""
+        runs.append(ran.stdout.splitlines()[1:])
+    first, second = runs
+    assert "surefoot.cmdp.simulate" in first and "surefoot.cmdp.simulate" not in second
+    assert "numba.cpython.unicode" not in first, "some row is assigned as a whole: write out the loop over its entries"
+    assert list((tmp_path / ".cache").rglob("*.nbi"))
+
+
 def test_the_reason_is_told_once(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     real = kernels.numba.njit
 

@@ -26,6 +26,7 @@ __all__ = [
     "first_where",
     "freeze",
     "magnitude",
+    "read_only",
 ]
 
 FloatArray = NDArray[np.float64]
@@ -40,6 +41,13 @@ def freeze(array: NDArray[Scalar]) -> NDArray[Scalar]:
     frozen = np.array(array, copy=True, order="C")
     frozen.setflags(write=False)
     return frozen
+
+
+def read_only(array: NDArray[Scalar]) -> NDArray[Scalar]:
+    """A view of ``array`` that cannot be written to."""
+    view = array.view()
+    view.setflags(write=False)
+    return view
 
 
 class ReadOnly:

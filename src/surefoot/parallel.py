@@ -376,10 +376,14 @@ def _joblib(
     backend, size = _backend(), "auto" if batch_size is None else batch_size
     streams = backend is None or backend.supports_return_generator
     pool = Parallel(n_jobs=_jobs(backend, workers), return_as="generator" if streams else "list", batch_size=size)
-    # Where a backend gives all results at once, it is asked for a part at a time.
-    step = len(calls) if streams else AHEAD * processes(workers)
-    for k in range(0, len(calls), step):
-        yield from pool(delayed(task)(*call) for call in calls[k : k + step])
+    if streams:
+        yield from pool(delayed(task)(*call) for call in calls)
+        return
+    # Where a backend gives all results at once, it is asked for a part at a time, and keeps its workers in between.
+    step = AHEAD * processes(workers)
+    with pool:
+        for k in range(0, len(calls), step):
+            yield from pool(delayed(task)(*call) for call in calls[k : k + step])
 
 
 def _lost(label: str, call: int, many: int, times: int) -> ClusterError:

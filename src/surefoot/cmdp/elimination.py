@@ -213,7 +213,8 @@ def _values(  # type: ignore[no-untyped-def]
     n_columns, n_states, n_signals = tables.shape[1], order.size, signals.shape[0]
     numbers = np.zeros((size, n_columns))
     for i in range(n_states):
-        numbers[diagonal[i]] = 1.0
+        for v in range(n_columns):  # assigning to a row would take Numba four seconds to compile
+            numbers[diagonal[i], v] = 1.0
     for e in range(keys.size):
         weight = discount * probabilities[e]
         if weight != 0.0:

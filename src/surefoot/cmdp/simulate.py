@@ -39,7 +39,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from surefoot.arrays import FloatArray, IntArray, check_integer, check_real
+from surefoot.arrays import FloatArray, IntArray, check_integer, check_real, read_only
 from surefoot.cmdp.model import TabularCMDP
 from surefoot.errors import InvalidInput
 from surefoot.kernels import kernel, prefetch
@@ -140,7 +140,7 @@ class Simulator:
         self.n_policies = len(tables)
         self._policies = np.ascontiguousarray(tables)
         self._start = np.empty(cmdp.n_states), np.empty(cmdp.n_states, dtype=np.int64)
-        _alias_table(cmdp.start, *self._start)
+        _alias_table(cmdp.start.copy(), *self._start)
         scale = np.abs(cmdp.signals).max(axis=(1, 2)) / (1.0 - cmdp.discount)
         # Where all signals are small, the part that cutting hides is small beside them, not beside 1.
         largest = max(float(scale.max()), 1.0, tail_tolerance)
@@ -151,16 +151,18 @@ class Simulator:
     def _tables(self) -> tuple[Any, ...]:
         """Records as floats and as 32-bit integers, and per (policy, state) where its table begins, its length, and its resting signals."""
         cmdp = self.cmdp
-        signals = np.ascontiguousarray(cmdp.signals.reshape(1 + cmdp.n_costs, -1).T)
+        # Numba compiles anew for arrays that may be written to and for those that may not: there is one kind of each argument.
+        policies = read_only(self._policies)
+        signals = read_only(np.ascontiguousarray(cmdp.signals.reshape(1 + cmdp.n_costs, -1).T))
         begin, length, resting, total, longest = _layout(
-            self._policies, cmdp.row_start, cmdp.successors, signals, cmdp.n_actions
+            policies, cmdp.row_start, cmdp.successors, signals, cmdp.n_actions
         )
         # Made by numpy, which asks for large pages, and moved to the edge of a cache line: with one cost a record is one line.
         memory = np.empty(total * (4 + 2 * signals.shape[1]) + LINE)
         real = memory[-(memory.ctypes.data // memory.itemsize) % LINE :]
         word = real.view(np.uint32)
         _pack(
-            self._policies, cmdp.row_start, cmdp.successors, cmdp.probabilities, signals, begin, length, longest, real, word
+            policies, cmdp.row_start, cmdp.successors, cmdp.probabilities, signals, begin, length, longest, real, word
         )  # fmt: skip
         return real, word, begin, length, resting
 
@@ -362,7 +364,8 @@ def _layout(tables, row_start, successors, signals, n_actions):  # type: ignore[
             pair = j * n_states + s
             begin[pair] = pair if absorbed else total
             length[pair] = 0 if absorbed else size
-            resting[pair] = signals[first]
+            for f in range(n_signals):  # assigning a row would take Numba four seconds to compile
+                resting[pair, f] = signals[first, f]
             if not absorbed:
                 total += size
                 longest = max(longest, size)

@@ -50,7 +50,9 @@ def first_outside(values: FloatArray, low: float, high: float) -> int:
 @compiled
 def log_sum(logs: FloatArray) -> float:
     """``log(sum_k exp(logs_k))`` of (K,)."""
-    top, total = logs.max(), 0.0
+    top, total = -math.inf, 0.0
+    for k in range(logs.size):  # logs.max() would take a second to compile
+        top = max(top, logs[k])
     for k in range(logs.size):
         total += math.exp(logs[k] - top)
     return float(top + math.log(total))
@@ -134,7 +136,7 @@ def mean_bound(
     from above: an early stop errs to the safe side. The mean ``H - H / v`` is rounded up.
     """
     left, right = np.empty(log_weights.size), np.empty(log_weights.size)
-    below, above = 0, odds.shape[1] - 1
+    below, above = int(np.int64(0)), odds.shape[1] - 1  # no literal, for which Numba would compile anew
     if mean_logs(j, above, lost, kept, log_weights, mantissa, exponent, right) < threshold:
         return ceiling
     mean_logs(j, below, lost, kept, log_weights, mantissa, exponent, left)
@@ -165,7 +167,14 @@ def mean_table(
 @compiled
 def table_at(table: FloatArray, odds: FloatArray, v: float) -> float:
     """Log-wealth at odds ``v = H / (H - m)``, on the chord; beyond the last grid mean what it is there, for it increases."""
-    right = min(max(int(np.searchsorted(odds, v)), 1), odds.size - 1)
+    low, high = 0, odds.size
+    while low < high:  # np.searchsorted would take a second to compile
+        middle = (low + high) // 2
+        if odds[middle] >= v:
+            high = middle
+        else:
+            low = middle + 1
+    right = min(max(low, 1), odds.size - 1)
     share = min(1.0, max(0.0, (v - odds[right - 1]) / (odds[right] - odds[right - 1])))
     top, total = -math.inf, 0.0
     for k in range(table.shape[1]):
@@ -197,8 +206,9 @@ def region_tighten(
     is rejected there. Returns whether anything fell.
     """
     fell, log_cash, top_1 = False, math.log(cash), ceilings[1]
-    first = mean_table(0, lost[0], kept, log_weights, mantissa, exponent)
-    second = mean_table(1, lost[1], kept, log_weights, mantissa, exponent)
+    one, two = int(np.int64(0)), int(np.int64(1))  # Numba compiles anew for each number that is written out
+    first = mean_table(one, lost[0], kept, log_weights, mantissa, exponent)
+    second = mean_table(two, lost[1], kept, log_weights, mantissa, exponent)
     least = table_at(second, odds[1], 1.0) - guards[1]
     for k in range(proved.size):
         if proved[k] < 0.0:
@@ -217,7 +227,7 @@ def region_tighten(
         v = top_1 / (top_1 - proved[k]) if proved[k] < top_1 else math.inf
         if table_at(second, odds[1], v) - guards[1] < rest:
             continue
-        found = mean_bound(1, rest + guards[1], lost[1], top_1, kept, log_weights, odds, mantissa, exponent)
+        found = mean_bound(two, rest + guards[1], lost[1], top_1, kept, log_weights, odds, mantissa, exponent)
         if found < proved[k]:
             proved[k], fell = found, True
     return fell
