@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from surefoot.arrays import FloatArray, IntArray
+from surefoot.arrays import FloatArray, IntArray, read_only
 from surefoot.cmdp.evaluate import state_values
 from surefoot.cmdp.model import TabularCMDP
 from surefoot.kernels import kernel
@@ -84,8 +84,9 @@ class Elimination:
         flat = np.ascontiguousarray(signals.reshape(len(signals), -1))
         for k in range(0, n, COLUMNS):
             columns = np.ascontiguousarray(tables[k : k + COLUMNS].reshape(-1, self.n_states * self.n_actions).T)
+            # Of each argument one kind: Numba compiles anew for arrays that may be written to.
             found[k : k + COLUMNS] = _values(
-                probabilities, flat, columns, discount, self.n_actions, self.keys, self.order, self.target,
+                read_only(probabilities), read_only(flat), read_only(columns), discount, self.n_actions, self.keys, self.order, self.target,
                 self.diagonal, self.left_start, self.left, self.right_start, self.right, self.place, self.size,
             )  # fmt: skip
         return found
