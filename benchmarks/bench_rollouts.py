@@ -6,6 +6,7 @@
 All play the same policy (a multilayer perceptron in numpy) on the same task for the same number of steps:
 
 * *bare*: one environment, ``policy.predict`` and ``env.step`` in a loop that sums rewards and costs and checks nothing: the yardstick;
+* *one*: ``surefoot.gym.rollout`` with one environment, which checks every step; target: at most 1.1 times the time of *bare*;
 * *lockstep*: ``surefoot.gym.rollout`` in one process, which checks every step;
 * *processes*: the same with ``--workers`` processes, started beforehand;
 * *SyncVectorEnv*, *AsyncVectorEnv*: Gymnasium's, ``--width`` environments, the policy applied to whole batches, sums and nothing else.
@@ -124,9 +125,10 @@ def measure(arguments: argparse.Namespace) -> dict[str, float]:
     make = partial(family.make, point)
     rates = {"bare": best(lambda: bare(env, policy, horizon, episodes), arguments.repeats)}
     rolled = Flat(policy)
-    rates["lockstep"] = best(lambda: ours(family, point, rolled, episodes, width=arguments.width), arguments.repeats)
+    rates["one"] = best(lambda: ours(family, point, rolled, episodes, num_envs=1), arguments.repeats)
+    rates["lockstep"] = best(lambda: ours(family, point, rolled, episodes, num_envs=arguments.width), arguments.repeats)
     rates[f"processes ({arguments.workers})"] = best(
-        lambda: ours(family, point, rolled, episodes, width=arguments.width, workers=arguments.workers),
+        lambda: ours(family, point, rolled, episodes, num_envs=arguments.width, workers=arguments.workers),
         arguments.repeats,
     )
     for name, kind in (

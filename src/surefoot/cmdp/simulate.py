@@ -34,6 +34,7 @@ import operator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property, reduce
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -50,12 +51,11 @@ __all__ = ["Episodes", "Simulator", "Visits", "simulate", "transition_rows"]
 DEFAULT_TAIL = 1e-9
 THREAD_EPISODES = 4096
 """Batches smaller than this per thread are not worth a thread; visits are summed in blocks of this size."""
-
-
 LANES = 16
 """Episodes in play at once."""
 LINE = 8
 """Numbers in a line of the processor's cache."""
+LARGEST = 2**63 - 1
 _NO_GROUPS = np.zeros(0, dtype=np.int64)
 
 
@@ -203,9 +203,9 @@ class Simulator:
         work = min(check_integer("threads", threads, low=1), max(1, n // THREAD_EPISODES))
         # Sums of visits are rounded: in blocks of their own they do not depend on the number of threads.
         blocks = max(1, -(-n // THREAD_EPISODES)) if visits else work
-        edges = np.linspace(0, n, blocks + 1).astype(int)
+        edges = [0, n] if blocks == 1 else np.linspace(0, n, blocks + 1).astype(int).tolist()
         counts = np.zeros((blocks, n_groups, self.cmdp.successors.size), dtype=np.int64)
-        seen = [self._no_visits(int(size)) if visits else None for size in np.diff(edges)]
+        seen = [self._no_visits(size) if visits else None for size in (b - a for a, b in pairwise(edges))]
 
         def part(k: int) -> tuple[int, int]:
             span = slice(edges[k], edges[k + 1])
@@ -287,7 +287,7 @@ def _indices(name: str, value: Any, upper: int | None, length: int | None) -> In
             f"{name} must be {wanted}, got shape {array.shape} of {array.dtype}; pass an index array",
             code="SF-ARGUMENT-TYPE",
         )
-    limit = np.iinfo(np.int64).max if upper is None else upper
+    limit = LARGEST if upper is None else upper
     if array.size and (array.min() < 0 or array.max() >= limit):
         raise InvalidInput(
             f"{name} must lie in [0, {limit}), got {array.min()}..{array.max()}; check the indices",
