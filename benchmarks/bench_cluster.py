@@ -57,16 +57,18 @@ def main() -> None:
     """Print one line per part."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scheduler")
-    parser.add_argument("--tasks", type=int, default=200)
-    parser.add_argument("--plants", type=int, default=59)
+    parser.add_argument("--tasks", type=int, default=96)
+    parser.add_argument("--plants", type=int, default=12)
     options = parser.parse_args()
     family = sf.tasks.NoisyGridworld()
-    training = {"tasks": options.tasks, "holdout": 100, "p_max": 0.9, "progress": False}
+    training = {"tasks": options.tasks, "holdout": 32, "p_max": 0.9, "progress": False}
     sf.train(family, cells=4, tasks=16, holdout=16, p_max=0.9, progress=False)  # compiles
     with Meter() as meter:
         trained = sf.train(family, cells=60, policies=60, workers=2, **training)
-        believing = sf.learn_belief(trained, family, tasks=100, workers=2, progress=False)
-        sf.rehearse(believing, family, episodes=1000, plants=options.plants, workers=2, progress=False)
+        believing = sf.learn_belief(trained, family, tasks=64, workers=2, progress=False)
+        sf.rehearse(
+            believing, family, episodes=1000, plants=options.plants, ladder=(3.0, 2.5, 2.0), workers=2, progress=False
+        )
     for label, (calls, shared, sent, returned, seconds) in meter.rows.items():
         sys.stdout.write(
             f"{label}: {calls:.0f} calls; shared {shared / 1e3:.1f} kB; per call {sent / calls / 1e3:.2f} kB sent, "
@@ -86,9 +88,9 @@ def overhead(scheduler: str) -> None:
     with on_cluster(scheduler):
         map_tasks(nothing, [(k,) for k in range(100)], workers=1)
         began, spent = time.perf_counter(), time.process_time()
-        map_tasks(nothing, [(k,) for k in range(2000)], workers=1)
+        map_tasks(nothing, [(k,) for k in range(400)], workers=1)
         wall, own = time.perf_counter() - began, time.process_time() - spent
-    sys.stdout.write(f"an empty call on the cluster: {wall / 2:.2f} ms, {own / 2:.2f} ms of CPU here\n")
+    sys.stdout.write(f"an empty call on the cluster: {wall / 0.4:.2f} ms, {own / 0.4:.2f} ms of CPU here\n")
 
 
 if __name__ == "__main__":
