@@ -20,6 +20,7 @@ import hashlib
 import sys
 import tempfile
 import threading
+import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -41,6 +42,8 @@ TRIES = 3
 """So often a call may end its worker before it is given up, the last time alone."""
 AHEAD = 4
 """Calls that a cluster holds for each of its slots."""
+SENDINGS = 25
+"""So often what calls share is sent anew because a worker died meanwhile."""
 SECONDS, PATIENCE = 20.0, 300.0
 """How long a scheduler may take to answer, and a cluster to have a worker (again)."""
 KEPT_BYTES = 2**28
@@ -413,13 +416,20 @@ def _on_dask(
 
     def send() -> None:
         """Bring everything to every worker that is there; others have it from these."""
-        try:
-            sent[:] = client.scatter(blobs, broadcast=True, hash=False, timeout=PATIENCE)
-        except TimeoutError as error:
-            raise ClusterError(
-                f"the Dask cluster at {client.scheduler.address} must have a worker within {PATIENCE:g} s, got none; start one with dask worker",
-                code="SF-CLUSTER-EMPTY",
-            ) from error
+        for again in range(SENDINGS, -1, -1):
+            try:
+                sent[:] = client.scatter(blobs, broadcast=True, hash=False, timeout=PATIENCE)
+                return
+            except TimeoutError as error:
+                raise ClusterError(
+                    f"the Dask cluster at {client.scheduler.address} must have a worker within {PATIENCE:g} s, got none; start one with dask worker",
+                    code="SF-CLUSTER-EMPTY",
+                ) from error
+            except OSError:
+                # A worker is gone, and the scheduler is about to notice.
+                if not again:
+                    raise
+                time.sleep(0.2)
 
     def submit(k: int) -> None:
         call = packed.call(k, sent[1:])

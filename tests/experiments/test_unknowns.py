@@ -116,15 +116,12 @@ def test_an_earlier_look_is_paid_for(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(("excess", "violates"), [(0.25, True), (0.0, False), (-0.25, False)])
 def test_a_run_violates_when_some_mixture_costs_more_than_the_limit(
-    excess: float, violates: bool, gridworld_set: PolicySet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    excess: float, violates: bool, gridworld_set: PolicySet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    gridworld_set.save(tmp_path / "set.sf")
     costs = np.array([[1.0], [1.5 + excess]])
     made_up = Trace(np.array([4, 10]), np.array([50.0, 52.0]), costs, np.zeros(2), 0.5, 0.0)
     monkeypatch.setattr(module, "play", lambda *_, **__: made_up)
-    regret, bad, worst, seconds = module._play(
-        WORLD, str(tmp_path / "set.sf"), "data", None, sizes(), 0, np.array([0.3]), 53.0
-    )
+    regret, bad, worst, seconds = module._play(WORLD, gridworld_set, "data", None, sizes(), 0, np.array([0.3]), 53.0)
     assert (regret, bad, seconds) == (4 * 3.0 + 6 * 1.0, violates, 0.5)
     assert worst == pytest.approx(max(excess, -0.5))
 

@@ -22,27 +22,28 @@ class Prepared:
 
     def __init__(self, statement: Any, columns: Sequence[str] | None = None) -> None:
         self._statement, self._columns = statement, columns
-        self._texts: dict[str, tuple[str, list[tuple[str, Any]] | None]] = {}
+        self._texts: dict[str, tuple[str, dict[str, Any], list[str] | None]] = {}
 
     def run(self, connection: sa.Connection, values: Any) -> sa.CursorResult[Any]:
         """Execute with the parameters of one row (a dict) or of several (a list of dicts)."""
-        text, order = self._texts.get(connection.dialect.name) or self._compiled(connection.dialect)
-        if order is not None:
-            several = isinstance(values, list)
-            values = [_placed(row, order) for row in values] if several else _placed(values, order)
+        text, usual, order = self._texts.get(connection.dialect.name) or self._compiled(connection.dialect)
+        several = isinstance(values, list)
+        values = [_placed(row, usual, order) for row in values] if several else _placed(values, usual, order)
         result: sa.CursorResult[Any] = connection.exec_driver_sql(text, values)
         return result
 
-    def _compiled(self, dialect: sa.Dialect) -> tuple[str, list[tuple[str, Any]] | None]:
+    def _compiled(self, dialect: sa.Dialect) -> tuple[str, dict[str, Any], list[str] | None]:
         found = self._statement.compile(dialect=dialect, column_keys=self._columns)
-        order = [(name, found.params.get(name)) for name in found.positiontup] if found.positional else None
-        self._texts[dialect.name] = str(found), order
+        usual = {name: value for name, value in found.params.items() if value is not None}
+        self._texts[dialect.name] = str(found), usual, list(found.positiontup) if found.positional else None
         return self._texts[dialect.name]
 
 
-def _placed(values: dict[str, Any], order: list[tuple[str, Any]]) -> tuple[Any, ...]:
-    """Parameters by position; those that are not given have the values that the statement was made with."""
-    return tuple([values.get(name, usual) for name, usual in order])
+def _placed(values: dict[str, Any], usual: dict[str, Any], order: list[str] | None) -> Any:
+    """Parameters by position or by name; those that are not given have the values that the statement was made with."""
+    if order is None:
+        return {**usual, **values}
+    return tuple([values.get(name, usual.get(name)) for name in order])
 
 
 _ROW = (
