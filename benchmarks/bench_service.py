@@ -83,7 +83,10 @@ def main() -> None:
     parser.add_argument("--cells", type=int, default=6)
     options = parser.parse_args()
     family, tasks = sf.tasks.NoisyGridworld(), max(30, 2 * options.cells)
-    policy_set = sf.train(family, tasks=tasks, holdout=60, cells=options.cells, p_max=0.5, seed=0, progress=False)
+    # A journal keeps policy sets up to a size; 60 policies stay below it.
+    policy_set = sf.train(
+        family, tasks=tasks, holdout=60, cells=options.cells, policies=60, p_max=0.5, seed=0, progress=False
+    )
     found: dict[Path, list[tuple[float, ...]]] = {source: [] for source in options.sources}
     with tempfile.TemporaryDirectory() as folder:
         for round_ in range(options.rounds):
