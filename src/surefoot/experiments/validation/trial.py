@@ -248,6 +248,7 @@ class _Judge:
         self._excess, self._bound_failed = -np.inf, False
         self._home, self._rejected = truth.home, False
         self._changed: int | None = None
+        self._held = False
         self._violating_changed, self._excess_changed = 0, 0.0
 
     def moved(self, truth: Truth, values: FloatArray, played: int) -> None:
