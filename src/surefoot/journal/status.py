@@ -21,7 +21,22 @@ from surefoot.journal.stop_requests import Stop
 from surefoot.journal.succession import predecessor_text
 from surefoot.policyset.schema import PolicySet
 
-__all__ = ["DeploymentStatus"]
+__all__ = ["BriefStatus", "DeploymentStatus"]
+
+
+@dataclass(frozen=True)
+class BriefStatus:
+    """What a plant's loop needs to know after a report; the attributes are those of :class:`DeploymentStatus`."""
+
+    seq: int
+    pending: int
+    state: str
+
+    @staticmethod
+    def of(projection: DeploymentState, stops: Sequence[Stop] = ()) -> BriefStatus:
+        """The brief status of a deployment whose journal was replayed; what its last report led to is worked in."""
+        seq = projection.last
+        return BriefStatus(seq, projection.agent.pending, _state(projection, stops)[0])
 
 
 @dataclass(frozen=True)

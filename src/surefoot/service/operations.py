@@ -118,8 +118,8 @@ def _history(plant: Deployment, call: Call) -> dict[str, Any]:
 
 
 def _standing(plant: Deployment) -> dict[str, Any]:
-    status = plant.status()
-    return {"recorded": True, "seq": status.seq, "pending": status.pending, "state": status.state}
+    found = plant.brief_status()
+    return {"recorded": True, "seq": found.seq, "pending": found.pending, "state": found.state}
 
 
 def _look(plant: Deployment, call: Call) -> dict[str, Any]:
