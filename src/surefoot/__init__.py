@@ -57,7 +57,7 @@ if TYPE_CHECKING:
         SurefootError,
     )
     from surefoot.journal import Deployment, Fleet, Webhook
-    from surefoot.policy import Mixture, Policy, TabularPolicy
+    from surefoot.policy import DeterministicPolicies, Mixture, Policy, TabularPolicy
     from surefoot.policyset import PolicySet
     from surefoot.protocol import Protocol
     from surefoot.rehearsal import Rehearsal, rehearse
@@ -78,7 +78,7 @@ _HOMES = {
         "SimulationError", "SolverError", "SurefootError",
     ),
     "surefoot.journal": ("Deployment", "Fleet", "Webhook"),
-    "surefoot.policy": ("Mixture", "Policy", "TabularPolicy"),
+    "surefoot.policy": ("DeterministicPolicies", "Mixture", "Policy", "TabularPolicy"),
     "surefoot.policyset": ("PolicySet",),
     "surefoot.protocol": ("Protocol",),
     "surefoot.rehearsal": ("Rehearsal", "rehearse"),
@@ -100,6 +100,7 @@ __all__ = [
     "ConflictError",
     "Criterion",
     "Deployment",
+    "DeterministicPolicies",
     "Episode",
     "Exceeds",
     "FixedAgent",

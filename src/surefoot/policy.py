@@ -33,10 +33,11 @@ from typing import Any, Protocol, Self, runtime_checkable
 import numpy as np
 from numpy.typing import ArrayLike
 
-from surefoot.arrays import FloatArray, ReadOnly, as_floats, check_integer, check_probabilities
+from surefoot.arrays import FloatArray, ReadOnly, as_floats, check_integer, check_probabilities, first_where, freeze
 from surefoot.errors import InvalidInput
 
 __all__ = [
+    "DeterministicPolicies",
     "DeterministicPolicy",
     "FunctionPolicy",
     "Mixture",
@@ -116,6 +117,73 @@ class TabularPolicy(ReadOnly):
     def for_episode(self) -> Self:
         """Itself: it keeps no memory."""
         return self
+
+
+@dataclass(frozen=True, eq=False)
+class DeterministicPolicies(ReadOnly):
+    """Deterministic stationary policies as action indices: for models so large that tables (J, S, A) would not fit.
+
+    :class:`~surefoot.cmdp.simulate.Simulator`, ``simulate``, ``evaluate`` and ``evaluate_many`` take them without making tables; everything else
+    that takes tables does too, and makes them.
+
+    Args:
+        actions: (J, S) or, for one policy, (S,) integers in [0, A).
+        n_actions: A.
+
+    Attributes:
+        actions: (J, S) in the smallest unsigned integers that hold them; read-only.
+
+    Raises:
+        InvalidInput: wrong shape, no integers, an action out of range.
+    """
+
+    actions: np.ndarray[Any, np.dtype[Any]]
+    n_actions: int
+
+    def __post_init__(self) -> None:
+        size = check_integer("n_actions", self.n_actions, low=1)
+        given = np.asarray(self.actions)
+        given = given[None] if given.ndim == 1 else given
+        if given.ndim != 2 or not given.size or given.dtype.kind not in "iu":
+            raise InvalidInput(
+                f"actions must be integers of shape (J, S) or (S,), got shape {given.shape} of {given.dtype}; give the index of one action per state",
+                code="SF-ARGUMENT-TYPE",
+            )
+        if given.min() < 0 or given.max() >= size:
+            j, s = first_where((given < 0) | (given >= size))
+            raise InvalidInput(
+                f"actions[{j}, {s}] must be in [0, {size}), got {given[j, s]}; give the index of an action",
+                code="SF-ARGUMENT-RANGE",
+            )
+        held = np.array(given, dtype=np.min_scalar_type(size - 1), order="C")
+        object.__setattr__(self, "actions", freeze(held))
+
+    def __len__(self) -> int:
+        """J."""
+        return int(self.actions.shape[0])
+
+    @property
+    def n_states(self) -> int:
+        """S."""
+        return int(self.actions.shape[1])
+
+    @property
+    def tables(self) -> FloatArray:
+        """(J, S, A) probabilities."""
+        found: FloatArray = (self.actions[:, :, None] == np.arange(self.n_actions)).astype(np.float64)
+        return found
+
+    def check(self, name: str, n_states: int, n_actions: int) -> None:
+        """Whether they fit a model.
+
+        Raises:
+            InvalidInput: another number of states or actions.
+        """
+        if (self.n_states, self.n_actions) != (n_states, n_actions):
+            raise InvalidInput(
+                f"{name} must be for {n_states} states and {n_actions} actions, got {self.n_states} and {self.n_actions}; take those of this model",
+                code="SF-ARGUMENT-SHAPE",
+            )
 
 
 @dataclass(frozen=True, eq=False)
@@ -282,11 +350,14 @@ class Mixture(ReadOnly):
 
 
 def as_tables(name: str, policies: Any, n_states: int, n_actions: int) -> FloatArray:
-    """Tables (J, S, A) of one policy or several, given as arrays or :class:`TabularPolicy` objects.
+    """Tables (J, S, A) of one policy or several, given as arrays, :class:`TabularPolicy` objects or :class:`DeterministicPolicies`.
 
     Raises:
         InvalidInput: wrong shapes, or rows that are no probability vectors.
     """
+    if isinstance(policies, DeterministicPolicies):
+        policies.check(name, n_states, n_actions)
+        return freeze(policies.tables)
     if isinstance(policies, TabularPolicy):
         tables = policies.table[None]
     elif isinstance(policies, list | tuple) and policies and all(isinstance(p, TabularPolicy) for p in policies):

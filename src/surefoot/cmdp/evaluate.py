@@ -21,7 +21,7 @@ from surefoot.cmdp.functionals import functional_values
 from surefoot.cmdp.model import DENSE_STATES, TabularCMDP
 from surefoot.criterion import Mean, functional_bounds
 from surefoot.errors import InvalidInput
-from surefoot.policy import as_tables
+from surefoot.policy import DeterministicPolicies, as_tables
 
 __all__ = [
     "Ceilings", "Values", "ceilings", "distance", "evaluate", "evaluate_many", "occupancy", "outcome_variances", "state_bounds", "state_values",
@@ -47,12 +47,15 @@ class Values:
 
 
 def evaluate(cmdp: TabularCMDP, policy: Any) -> Values:
-    """Exact expected return and costs of one policy, a (S, A) array or a ``TabularPolicy``.
+    """Exact expected return and costs of one policy: a (S, A) array, a ``TabularPolicy``, or one of ``DeterministicPolicies``.
 
     Raises:
         InvalidInput: the policy does not fit the CMDP.
     """
-    values = evaluate_many(cmdp, _single(cmdp, policy))[0]
+    if isinstance(policy, DeterministicPolicies) and len(policy) == 1:
+        values = evaluate_many(cmdp, policy)[0]
+    else:
+        values = evaluate_many(cmdp, _single(cmdp, policy))[0]
     return Values(reward=float(values[0]), costs=values[1:])
 
 
@@ -69,7 +72,14 @@ def _single(cmdp: TabularCMDP, policy: Any) -> FloatArray:
 
 
 def evaluate_many(cmdp: TabularCMDP, policies: Any) -> FloatArray:
-    """(J, 1+I) exact returns and costs of J policies."""
+    """(J, 1+I) exact returns and costs of J policies: tables, or ``DeterministicPolicies``, of which large models make no tables.
+
+    Raises:
+        InvalidInput: the policies do not fit the CMDP.
+    """
+    if isinstance(policies, DeterministicPolicies) and cmdp.n_states > DENSE_STATES and not cmdp.functionals:
+        policies.check("policies", cmdp.n_states, cmdp.n_actions)
+        return _values_of_actions(cmdp, policies)
     values: FloatArray = state_values(cmdp, policies) @ cmdp.start
     return values
 
@@ -124,6 +134,21 @@ def _signal_values(cmdp: TabularCMDP, tables: FloatArray) -> FloatArray:
         system = np.eye(cmdp.n_states) - cmdp.discount * _policy_kernels(cmdp, tables[part])
         out[part] = solve_systems(system, rewards[part].transpose(0, 2, 1)).transpose(0, 2, 1)
     return out
+
+
+def _values_of_actions(cmdp: TabularCMDP, policies: DeterministicPolicies) -> FloatArray:
+    """(J, 1+K) exact means, policy by policy; memory as for one."""
+    from surefoot.cmdp.sparse import SparseRows
+
+    rows, states, found = SparseRows(cmdp), np.arange(cmdp.n_states), np.empty((len(policies), 1 + cmdp.n_costs))
+    under, value = None, np.empty(cmdp.n_states)
+    for actions, out in zip(policies.actions, found):
+        under = rows.under(actions.astype(np.int32), under)
+        for f, signal in enumerate(cmdp.signals):
+            value[:] = 0.0
+            under.solve(np.ascontiguousarray(signal[states, actions]), value)
+            out[f] = value @ cmdp.start
+    return found
 
 
 def outcome_variances(cmdp: TabularCMDP, policies: Any) -> FloatArray:
@@ -205,8 +230,7 @@ def ceilings(cmdp: TabularCMDP, policies: Any = None) -> Ceilings:
     if policies is None:
         allowed: np.ndarray[Any, np.dtype[np.bool_]] = np.ones((cmdp.n_states, cmdp.n_actions), dtype=bool)
     else:
-        tables = as_tables("policy", policies, cmdp.n_states, cmdp.n_actions)
-        allowed = np.any(tables > 0.0, axis=0)
+        allowed = _taken(cmdp, policies)
     upper = _largest_path(cmdp, cmdp.rewards, allowed)
     lower = -_largest_path(cmdp, -cmdp.rewards, allowed)
     costs = [_largest_path(cmdp, cost, allowed) for cost in cmdp.costs]
@@ -214,6 +238,16 @@ def ceilings(cmdp: TabularCMDP, policies: Any = None) -> Ceilings:
     if cmdp.functionals:
         most = functional_bounds(cmdp.functionals, most)
     return Ceilings(return_lower=lower, return_upper=upper, costs=most)
+
+
+def _taken(cmdp: TabularCMDP, policies: Any) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """(S, A) which actions one of the policies takes."""
+    if not isinstance(policies, DeterministicPolicies):
+        return np.asarray(np.any(as_tables("policy", policies, cmdp.n_states, cmdp.n_actions) > 0.0, axis=0))
+    policies.check("policy", cmdp.n_states, cmdp.n_actions)
+    taken = np.zeros((cmdp.n_states, cmdp.n_actions), dtype=bool)
+    taken[np.arange(cmdp.n_states), policies.actions] = True
+    return taken
 
 
 def _largest_path(cmdp: TabularCMDP, signal: FloatArray, allowed: np.ndarray[Any, np.dtype[np.bool_]]) -> float:

@@ -39,12 +39,13 @@ from typing import Any
 
 import numpy as np
 from numba import njit
+from numpy.typing import NDArray
 
 from surefoot.arrays import FloatArray, IntArray, check_integer, check_real, read_only
 from surefoot.cmdp.model import TabularCMDP
 from surefoot.errors import InvalidInput
 from surefoot.kernels import kernel, prefetch
-from surefoot.policy import as_tables
+from surefoot.policy import DeterministicPolicies, as_tables
 
 __all__ = ["Episodes", "Simulator", "Visits", "simulate", "transition_rows"]
 
@@ -126,7 +127,7 @@ class Simulator:
 
     Args:
         cmdp: the task.
-        policies: (J, S, A) tables, a list of ``TabularPolicy``, or one of either.
+        policies: (J, S, A) tables, a list of ``TabularPolicy``, one of either, or ``DeterministicPolicies``, which stay action indices.
         tail_tolerance: largest part of a signal that cutting an episode may hide.
 
     Raises:
@@ -136,9 +137,12 @@ class Simulator:
     def __init__(self, cmdp: TabularCMDP, policies: Any, tail_tolerance: float = DEFAULT_TAIL) -> None:
         tail_tolerance = check_real("tail_tolerance", tail_tolerance, low=0.0, open_low=True)
         self.cmdp = cmdp
-        tables = as_tables("policies", policies, cmdp.n_states, cmdp.n_actions)
-        self.n_policies = len(tables)
-        self._policies = np.ascontiguousarray(tables)
+        if isinstance(policies, DeterministicPolicies):
+            policies.check("policies", cmdp.n_states, cmdp.n_actions)
+            self._policies: NDArray[Any] = policies.actions
+        else:
+            self._policies = np.ascontiguousarray(as_tables("policies", policies, cmdp.n_states, cmdp.n_actions))
+        self.n_policies = len(self._policies)
         self._start = np.empty(cmdp.n_states), np.empty(cmdp.n_states, dtype=np.int64)
         _alias_table(cmdp.start.copy(), *self._start)
         scale = np.abs(cmdp.signals).max(axis=(1, 2)) / (1.0 - cmdp.discount)
@@ -151,8 +155,8 @@ class Simulator:
     def _tables(self) -> tuple[Any, ...]:
         """Records as floats and as 32-bit integers, and per (policy, state) where its table begins, its length, and its resting signals."""
         cmdp = self.cmdp
-        # Numba compiles anew for arrays that may be written to and for those that may not: there is one kind of each argument.
-        policies = read_only(self._policies)
+        # Numba compiles anew for arrays that may be written to and for those that may not: there is one kind of each argument, of policies two.
+        policies = self._for_kernels()
         signals = read_only(np.ascontiguousarray(cmdp.signals.reshape(1 + cmdp.n_costs, -1).T))
         begin, length, resting, total, longest = _layout(
             policies, cmdp.row_start, cmdp.successors, signals, cmdp.n_actions
@@ -247,6 +251,10 @@ class Simulator:
         )  # fmt: skip
         return sums, states, counts
 
+    def _for_kernels(self) -> NDArray[Any]:
+        """(J, S, A) tables, or (J, S) action indices of one kind of integers."""
+        return read_only(self._policies if self._policies.ndim == 3 else self._policies.astype(np.int32))
+
     def _no_visits(self, episodes: int) -> Visits:
         """Sums for the kernel to add to."""
         shape = (self.cmdp.n_states, self.cmdp.n_actions)
@@ -257,7 +265,7 @@ class Simulator:
         """What the kernel needs to credit visits, or ``None``: a type of its own, so that the branch costs nothing."""
         if seen is None:
             return None
-        return self._policies, self.cmdp.rows, seen.count, seen.discounted, seen.to_go
+        return self._for_kernels(), self.cmdp.rows, seen.count, seen.discounted, seen.to_go
 
 
 def simulate(
@@ -332,13 +340,21 @@ def _alias_table(weights, threshold, alias):  # type: ignore[no-untyped-def]
             alias[k] = np.argmax(weights)
 
 
+@njit
+def _chance(policies, j, s, a):  # type: ignore[no-untyped-def]
+    """``pi_j(a|s)``, from tables (J, S, A) or action indices (J, S)."""
+    if policies.ndim == 2:
+        return 1.0 if policies[j, s] == a else 0.0
+    return policies[j, s, a]
+
+
 @kernel
-def _layout(tables, row_start, successors, signals, n_actions):  # type: ignore[no-untyped-def]
+def _layout(policies, row_start, successors, signals, n_actions):  # type: ignore[no-untyped-def]
     """Where the table of every (policy, state) begins, its length, and the signals of one absorbed step; entries in all and in the longest.
 
     Where the state is absorbed the length is 0, and the beginning is the pair's own number.
     """
-    n_policies, n_states, _ = tables.shape
+    n_policies, n_states = policies.shape[0], policies.shape[1]
     n_signals = signals.shape[1]
     begin = np.empty(n_policies * n_states, np.uint32)
     length = np.empty(n_policies * n_states, np.uint32)
@@ -352,7 +368,7 @@ def _layout(tables, row_start, successors, signals, n_actions):  # type: ignore[
             first = -1
             for a in range(n_actions):
                 row = s * n_actions + a
-                if tables[j, s, a] <= 0.0 or row_start[row] == row_start[row + 1]:
+                if _chance(policies, j, s, a) <= 0.0 or row_start[row] == row_start[row + 1]:
                     continue
                 if first < 0:
                     first = row
@@ -373,9 +389,10 @@ def _layout(tables, row_start, successors, signals, n_actions):  # type: ignore[
 
 
 @kernel
-def _pack(tables, row_start, successors, probabilities, signals, begin, length, longest, real, word):  # type: ignore[no-untyped-def]
+def _pack(policies, row_start, successors, probabilities, signals, begin, length, longest, real, word):  # type: ignore[no-untyped-def]
     """Fill the records (see the top of the module); ``word`` (2 x) is the same memory as ``real``, read as 32-bit integers."""
-    n_policies, n_states, n_actions = tables.shape
+    n_policies, n_states = policies.shape[0], policies.shape[1]
+    n_actions = signals.shape[0] // n_states
     n_signals = signals.shape[1]
     size = 4 + 2 * n_signals
     weights = np.empty(longest)
@@ -392,10 +409,11 @@ def _pack(tables, row_start, successors, probabilities, signals, begin, length, 
             k = 0
             for a in range(n_actions):
                 row = s * n_actions + a
-                if tables[j, s, a] <= 0.0:
+                chance = _chance(policies, j, s, a)
+                if chance <= 0.0:
                     continue
                 for e in range(row_start[row], row_start[row + 1]):
-                    weights[k] = tables[j, s, a] * probabilities[e]
+                    weights[k] = chance * probabilities[e]
                     slot[k] = e
                     rows[k] = row
                     k += 1
@@ -604,15 +622,15 @@ def _credit(visits, path, slots, weights, t, real, resting, at, weight, discount
 
     ``weight`` is 0 for an episode that was cut; else ``at`` is the pair of policy and state in which it was absorbed.
     """
-    tables, rows, count, discounted, to_go = visits
-    n_actions = tables.shape[2]
+    policies, rows, count, discounted, to_go = visits
+    n_actions = discounted.shape[1]
     rest = 1.0 / (1.0 - discount)
     for f in range(ahead.size):
         ahead[f] = resting[at, f] * rest if weight > 0.0 else 0.0
     if weight > 0.0:
-        j, s = divmod(at, tables.shape[1])
+        j, s = divmod(at, policies.shape[1])
         for a in range(n_actions):
-            share = weight * rest * tables[j, s, a]
+            share = weight * rest * _chance(policies, j, s, a)
             discounted[s, a] += share
             for f in range(ahead.size):
                 to_go[f, s, a] += share * ahead[f]

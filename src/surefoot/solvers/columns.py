@@ -37,6 +37,7 @@ from numpy.typing import NDArray
 from surefoot.arrays import FloatArray
 from surefoot.cmdp.model import TabularCMDP
 from surefoot.cmdp.sparse import FLOOR, PolicyRows, SparseRows
+from surefoot.policy import DeterministicPolicies
 from surefoot.solvers.certificate import RESOLVED, MixtureProof, limit_units
 from surefoot.solvers.column_generation import solve_master
 
@@ -81,6 +82,11 @@ class PolicyMixture:
     cmdp: TabularCMDP = field(repr=False)
     actions: NDArray[Any]
     weights: FloatArray
+
+    @cached_property
+    def policies(self) -> DeterministicPolicies:
+        """The K policies, to be evaluated or simulated."""
+        return DeterministicPolicies(self.actions, self.cmdp.n_actions)
 
     @cached_property
     def occupancies(self) -> FloatArray:
