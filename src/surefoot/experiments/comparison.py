@@ -18,6 +18,7 @@ import numpy as np
 from surefoot.arrays import FloatArray, check_integer
 from surefoot.errors import InvalidInput, OutputExists
 from surefoot.experiments.registry import AgentContext, check_agents, make_agent, rung_called
+from surefoot.experiments.run_directory import RunDirectory
 from surefoot.experiments.runner import Trace, follow, play
 from surefoot.parallel import map_tasks
 from surefoot.policyset.schema import PolicySet
@@ -98,15 +99,27 @@ def compare(
     seed: int,
     workers: int = 1,
     progress: bool = True,
+    run: RunDirectory | None = None,
+    part: str = "playing",
 ) -> Comparison:
-    """Play every agent on every task, all with the same chance per task; the result does not depend on ``workers``.
+    """Play every agent on every task, all with the same chance per task; the result does not depend on ``workers``. With ``run``, finished plays are
+    kept there as the part of that name.
 
     Raises:
         InvalidInput: an unknown agent.
     """
     jobs = [(name, k, point) for name in agents for k, point in enumerate(parameters)]
     calls = [(family, policy_set, coarse_set, episodes, delta, seed, *job) for job in jobs]
-    results = map_tasks(play_one, calls, workers=workers, label="playing", progress=progress, batch_size=1)
+    one_after_the_other: dict[str, Any] = {
+        "workers": workers,
+        "label": "playing",
+        "progress": progress,
+        "batch_size": 1,
+    }
+    if run is None:
+        results = map_tasks(play_one, calls, **one_after_the_other)
+    else:
+        results = run.map(part, play_one, calls, **one_after_the_other)
     traces: dict[str, list[Trace]] = {name: [] for name in agents}
     notes: dict[str, list[str]] = {name: [] for name in agents}
     for (trace, said), (name, _, _) in zip(results, jobs):

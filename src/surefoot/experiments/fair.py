@@ -36,6 +36,7 @@ from surefoot.deploy.trace import VIOLATION_TOLERANCE
 from surefoot.errors import InvalidInput
 from surefoot.experiments.comparison import follow_one, play_one
 from surefoot.experiments.registry import check_agents
+from surefoot.experiments.run_directory import RunDirectory
 from surefoot.parallel import map_tasks
 from surefoot.policyset.schema import PolicySet
 from surefoot.solvers.linear_program import solve
@@ -236,6 +237,7 @@ def rehearse_ladders(
     seed: int = 0,
     workers: int = 1,
     progress: bool = True,
+    run: RunDirectory | None = None,
 ) -> list[RehearsedLadder]:
     """Rehearse every ladder on the same fresh plants; the result does not depend on ``workers``.
 
@@ -252,6 +254,7 @@ def rehearse_ladders(
         seed: of everything.
         workers: processes.
         progress: show progress.
+        run: keeps finished ladders.
 
     Raises:
         InvalidInput: an argument out of range, or fewer plants than any acceptance needs.
@@ -270,7 +273,8 @@ def rehearse_ladders(
         family, policy_set, coarse_set, points, optima, unsafe, (episodes, delta, chance), alpha, delta_coverage
     )
     calls = [(shared, ladder) for ladder in ladders]
-    return map_tasks(_walk, calls, workers=workers, label=LABEL, progress=progress, batch_size=1)
+    how: dict[str, Any] = {"workers": workers, "label": LABEL, "progress": progress, "batch_size": 1}
+    return map_tasks(_walk, calls, **how) if run is None else run.map("ladders", _walk, calls, **how)
 
 
 def check_rehearsal(plants: int, episodes: int, alpha: float, delta_coverage: float) -> None:

@@ -15,11 +15,12 @@ from surefoot.experiments.comparison import (
     check_comparison,
     compare,
     comparison_header,
-    new_directory,
     write_comparison,
 )
 from surefoot.experiments.fair import LADDERS, RehearsedLadder, check_rehearsal, ladders_called, rehearse_ladders
 from surefoot.experiments.gridworld.run import COARSE_TASKS, coarse_cover, test_tasks, write_figure1
+from surefoot.experiments.run_directory import RunDirectory
+from surefoot.policyset.schema import PolicySet
 from surefoot.tasks.gridworld import NoisyGridworld
 from surefoot.training.belief import learn_belief
 from surefoot.training.pipeline import train
@@ -71,42 +72,51 @@ def reproduce_rehearsed(
     check_rehearsal(plants, episodes, alpha, delta_coverage)
     world = NoisyGridworld(family)  # type: ignore[arg-type]
     points = test_tasks(world, tasks, seed)
-    directory = new_directory(out)
-    began = time.perf_counter()
-    trained = train(
-        world, tasks=training_tasks, holdout=holdout, cells=cells, policies=policies, delta=delta, seed=seed, strict=False,
-        workers=workers, progress=progress,
-    )  # fmt: skip
-    policy_set = learn_belief(
-        trained, world, tasks=min(training_tasks, COARSE_TASKS), seed=seed, workers=workers, progress=progress
-    )
-    seconds = time.perf_counter() - began
-    policy_set.save(directory / "policy-set.sf")
-    coarse = coarse_cover(world, min(training_tasks, COARSE_TASKS), seed, progress)
-    began = time.perf_counter()
-    rehearsed = rehearse_ladders(
-        world, policy_set, coarse, ladders, plants=plants, episodes=episodes, alpha=alpha, delta_coverage=delta_coverage,
-        delta=delta, seed=seed, workers=workers, progress=progress,
-    )  # fmt: skip
-    took = time.perf_counter() - began
-    chosen = {found.chosen.agent: found for found in rehearsed if found.chosen is not None}
-    found = compare(
-        world, policy_set, coarse, points, (*FIXED, *chosen),
-        episodes=episodes, delta=delta, seed=seed, workers=workers, progress=progress,
-    )  # fmt: skip
-    for agent, ladder in chosen.items():
-        found.notes[agent].append(_sentence(ladder, delta_coverage))
-    write_figure1(directory, world, policy_set)
-    header = comparison_header("gridworld", world, policy_set, found, delta=delta, seed=seed, seconds=seconds)
-    header["rehearsal"] = {
-        "plants": plants,
-        "alpha": alpha,
-        "delta_coverage": delta_coverage,
-        "seconds": took,
-        "fixed": list(FIXED),
-        "ladders": [ladder.as_dict() for ladder in rehearsed],
-    }
-    return write_comparison(directory, found, header)
+    settings = {
+        "experiment": "gridworld rehearsed", "family": family, "methods": list(methods), "tasks": tasks, "episodes": episodes, "plants": plants,
+        "alpha": alpha, "delta_coverage": delta_coverage, "delta": delta, "cells": cells, "policies": policies, "training_tasks": training_tasks,
+        "holdout": holdout, "seed": seed,
+    }  # fmt: skip
+
+    def trained() -> PolicySet:
+        found = train(
+            world, tasks=training_tasks, holdout=holdout, cells=cells, policies=policies, delta=delta, seed=seed, strict=False,
+            workers=workers, progress=progress,
+        )  # fmt: skip
+        some = min(training_tasks, COARSE_TASKS)
+        return learn_belief(found, world, tasks=some, seed=seed, workers=workers, progress=progress)
+
+    with RunDirectory(out, settings) as run:
+        began = time.perf_counter()
+        policy_set = run.policy_set("policy-set.sf", trained)
+        seconds = time.perf_counter() - began
+        coarse = run.policy_set(
+            "coarse.sf", lambda: coarse_cover(world, min(training_tasks, COARSE_TASKS), seed, progress), apart=True
+        )
+        began = time.perf_counter()
+        rehearsed = rehearse_ladders(
+            world, policy_set, coarse, ladders, plants=plants, episodes=episodes, alpha=alpha, delta_coverage=delta_coverage,
+            delta=delta, seed=seed, workers=workers, progress=progress, run=run,
+        )  # fmt: skip
+        took = time.perf_counter() - began
+        chosen = {found.chosen.agent: found for found in rehearsed if found.chosen is not None}
+        found = compare(
+            world, policy_set, coarse, points, (*FIXED, *chosen),
+            episodes=episodes, delta=delta, seed=seed, workers=workers, progress=progress, run=run,
+        )  # fmt: skip
+        for agent, ladder in chosen.items():
+            found.notes[agent].append(_sentence(ladder, delta_coverage))
+        write_figure1(run.path, world, policy_set)
+        header = comparison_header("gridworld", world, policy_set, found, delta=delta, seed=seed, seconds=seconds)
+        header["rehearsal"] = {
+            "plants": plants,
+            "alpha": alpha,
+            "delta_coverage": delta_coverage,
+            "seconds": took,
+            "fixed": list(FIXED),
+            "ladders": [ladder.as_dict() for ladder in rehearsed],
+        }
+        return write_comparison(run.path, found, header)
 
 
 def _sentence(ladder: RehearsedLadder, delta_coverage: float) -> str:

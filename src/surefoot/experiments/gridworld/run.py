@@ -24,9 +24,9 @@ from surefoot.experiments.comparison import (
     compare,
     comparison_header,
     fresh_tasks,
-    new_directory,
     write_comparison,
 )
+from surefoot.experiments.run_directory import RunDirectory
 from surefoot.policyset.schema import PolicySet
 from surefoot.solvers.linear_program import OccupancyProgram
 from surefoot.tasks.family import TabularFamily
@@ -69,28 +69,36 @@ def reproduce(
 
     Raises:
         InvalidInput: an argument out of range, an unknown agent, family or task list.
-        OutputExists: ``out`` is there already.
+        OutputExists: ``out`` is there already, and not from an interrupted call with the same arguments: that goes on.
     """
     check_comparison(agents, episodes)
     world = NoisyGridworld(family)  # type: ignore[arg-type]
     points = test_tasks(world, tasks, seed)
-    directory = new_directory(out)
-    began = time.perf_counter()
-    policy_set = train(
-        world, tasks=training_tasks, holdout=holdout, cells=cells, policies=policies, delta=delta, seed=seed, strict=False,
-        workers=workers, progress=progress,
-    )  # fmt: skip
-    seconds = time.perf_counter() - began
-    policy_set.save(directory / "policy-set.sf")
-    coarse = coarse_cover(world, min(training_tasks, COARSE_TASKS), seed, progress)
-    found = compare(
-        world, policy_set, coarse, points, agents,
-        episodes=episodes, delta=delta, seed=seed, workers=workers, progress=progress,
-    )  # fmt: skip
-    write_figure1(directory, world, policy_set)
-    header = comparison_header("gridworld", world, policy_set, found, delta=delta, seed=seed, seconds=seconds)
-    header["published"] = PUBLISHED_REGRET if tasks == "published" and episodes == 40_000 else {}
-    return write_comparison(directory, found, header)
+    settings = {
+        "experiment": "gridworld", "episodes": episodes, "agents": list(agents), "tasks": tasks, "family": family, "delta": delta, "cells": cells,
+        "policies": policies, "training_tasks": training_tasks, "holdout": holdout, "seed": seed,
+    }  # fmt: skip
+    with RunDirectory(out, settings) as run:
+        began = time.perf_counter()
+        policy_set = run.policy_set(
+            "policy-set.sf",
+            lambda: train(
+                world, tasks=training_tasks, holdout=holdout, cells=cells, policies=policies, delta=delta, seed=seed, strict=False,
+                workers=workers, progress=progress,
+            ),
+        )  # fmt: skip
+        seconds = time.perf_counter() - began
+        coarse = run.policy_set(
+            "coarse.sf", lambda: coarse_cover(world, min(training_tasks, COARSE_TASKS), seed, progress), apart=True
+        )
+        found = compare(
+            world, policy_set, coarse, points, agents,
+            episodes=episodes, delta=delta, seed=seed, workers=workers, progress=progress, run=run,
+        )  # fmt: skip
+        write_figure1(run.path, world, policy_set)
+        header = comparison_header("gridworld", world, policy_set, found, delta=delta, seed=seed, seconds=seconds)
+        header["published"] = PUBLISHED_REGRET if tasks == "published" and episodes == 40_000 else {}
+        return write_comparison(run.path, found, header)
 
 
 def test_tasks(world: NoisyGridworld, tasks: str, seed: int) -> FloatArray:

@@ -33,7 +33,7 @@ import numpy as np
 
 from surefoot.arrays import FloatArray, IntArray, check_integer, check_real
 from surefoot.errors import InvalidInput
-from surefoot.experiments.comparison import check_comparison, new_directory
+from surefoot.experiments.comparison import check_comparison
 from surefoot.experiments.lower_bound.analytic import (
     cover_radius,
     information_floor,
@@ -43,8 +43,8 @@ from surefoot.experiments.lower_bound.analytic import (
 )
 from surefoot.experiments.lower_bound.listed import listed_set
 from surefoot.experiments.registry import AgentContext, make_agent
+from surefoot.experiments.run_directory import RunDirectory
 from surefoot.experiments.runner import LARGEST_BATCH, VIOLATION_TOLERANCE, Trace, play
-from surefoot.parallel import map_tasks
 from surefoot.policyset.schema import PolicySet
 from surefoot.tasks.hard_instance import HardInstance
 from surefoot.version import VERSION
@@ -168,19 +168,31 @@ def reproduce(
     largest = max(s.tasks for s in settings)
     delta = check_real("delta", delta, low=0.0, high=1.0 / largest, open_low=True, open_high=True)
     plan = _Plan([s.family() for s in settings], runs, delta, share, shortest, seed)
-    directory, began = new_directory(out), time.perf_counter()
-    measured = {name: plan.measure(name, workers, progress) for name in agents if name not in COMPUTED}
+    decisive = {
+        "experiment": "lower-bound", "agents": list(agents), "levels": asdict(levels or Levels()), "runs": runs, "delta": delta, "share": share,
+        "shortest": shortest, "seed": seed,
+    }  # fmt: skip
+    with RunDirectory(out, decisive) as run:
+        return _run(run, plan, sweeps, settings, agents, workers, progress)
+
+
+def _run(
+    run: RunDirectory, plan: _Plan, sweeps: dict[str, list[Setting]], settings: list[Setting], agents: Sequence[str], workers: int, progress: bool
+) -> dict[str, Any]:  # fmt: skip
+    """Measure what is measured, compute the rest, and write both."""
+    began = time.perf_counter()
+    measured = {name: plan.measure(name, run, workers, progress) for name in agents if name not in COMPUTED}
     rows = [plan.row(k, s, agents, measured) for k, s in enumerate(settings)]
     summary = {
         "schema": 1,
         "experiment": "lower-bound",
         "version": VERSION,
-        "seed": seed,
-        "runs": runs,
-        "delta": delta,
+        "seed": plan.seed,
+        "runs": plan.runs,
+        "delta": plan.delta,
         "confidence": CONFIDENCE,
-        "share": share,
-        "shortest": shortest,
+        "share": plan.share,
+        "shortest": plan.shortest,
         "scale": SCALE,
         "agents": {name: "computed" if name in COMPUTED else "measured" for name in agents},
         "factors": {factor: {"theorem": exponent} for factor, exponent in FACTORS.items()},
@@ -189,7 +201,7 @@ def reproduce(
         "fits": _fits(plan, settings, sweeps, rows, measured),
         "seconds": time.perf_counter() - began,
     }
-    _write(directory, summary, plan, measured)
+    _write(run.path, summary, plan, measured)
     return summary
 
 
@@ -227,13 +239,13 @@ class _Plan:
         """(R,) numbers of the runs' tasks."""
         return np.arange(self.runs, dtype=np.int64) % self.families[k].n_tasks
 
-    def measure(self, name: str, workers: int, progress: bool) -> _Measured:
+    def measure(self, name: str, run: RunDirectory, workers: int, progress: bool) -> _Measured:
         """Play one agent everywhere."""
         # Longest first: the last job decides when all are done.
         order = sorted(range(len(self.families)), key=self.episodes, reverse=True)
         jobs = [(k, range(r, min(r + CHUNK, self.runs))) for k in order for r in range(0, self.runs, CHUNK)]
         calls = [(name, self.families[k], k, chunk, self.episodes(k), self.delta, self.seed) for k, chunk in jobs]
-        parts = map_tasks(_play, calls, workers=workers, label=name, progress=progress, batch_size=1)
+        parts = run.map(name, _play, calls, workers=workers, label=name, progress=progress, batch_size=1)
         settled, violating = np.empty((2, len(self.families), self.runs))
         for (k, chunk), part in zip(jobs, parts):
             settled[k, chunk.start : chunk.stop], violating[k, chunk.start : chunk.stop] = part[:, 0], part[:, 1]

@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +28,11 @@ from surefoot.experiments.comparison import (
     compare,
     comparison_header,
     fresh_tasks,
-    new_directory,
     write_comparison,
 )
 from surefoot.experiments.gridworld.run import coarse_cover
 from surefoot.experiments.registry import AgentContext, make_agent
+from surefoot.experiments.run_directory import RunDirectory
 from surefoot.policyset.schema import PolicySet
 from surefoot.tasks.catalogue import FAMILIES, check_families, make_family
 from surefoot.tasks.family import TabularFamily
@@ -93,16 +93,29 @@ def reproduce(
     sizes = _Sizes(
         tasks, episodes, delta, cells, policies, training_tasks, holdout, seed, workers, progress
     )  # fmt: skip
-    directory = new_directory(out)
-    rows = {name: _family(directory / name, name, agents, sizes) for name in families}
+    settings = {
+        **asdict(sizes),
+        "experiment": "suite",
+        "families": list(families),
+        "agents": list(agents),
+        "workers": 1,
+        "progress": True,
+    }
+    with RunDirectory(out, settings) as run:
+        rows = {name: _family(run, name, agents, sizes) for name in families}
+        return _written(run.path, sizes, agents, rows)
+
+
+def _written(directory: Path, sizes: _Sizes, agents: Sequence[str], rows: dict[str, Any]) -> dict[str, Any]:
+    """The summary, and its file."""
     summary = {
         "schema": 1,
         "experiment": "suite",
         "version": VERSION,
-        "seed": seed,
-        "episodes": episodes,
-        "delta": delta,
-        "tasks": tasks,
+        "seed": sizes.seed,
+        "episodes": sizes.episodes,
+        "delta": sizes.delta,
+        "tasks": sizes.tasks,
         "agents": list(agents),
         "families": rows,
     }
@@ -110,22 +123,29 @@ def reproduce(
     return summary
 
 
-def _family(directory: Path, name: str, agents: Sequence[str], sizes: _Sizes) -> dict[str, Any]:
+def _family(run: RunDirectory, name: str, agents: Sequence[str], sizes: _Sizes) -> dict[str, Any]:
     """Train on one family, play, write its logs, and return its row of the table."""
-    directory.mkdir()
+    directory = run.path / name
+    directory.mkdir(exist_ok=True)
     family, began = make_family(name), time.perf_counter()
-    policy_set = train(
-        family, tasks=sizes.training_tasks, holdout=sizes.holdout, cells=sizes.cells, policies=sizes.policies,
-        delta=sizes.delta, seed=sizes.seed, workers=sizes.workers, progress=sizes.progress,
+    policy_set = run.policy_set(
+        f"{name}/policy-set.sf",
+        lambda: train(
+            family, tasks=sizes.training_tasks, holdout=sizes.holdout, cells=sizes.cells, policies=sizes.policies,
+            delta=sizes.delta, seed=sizes.seed, workers=sizes.workers, progress=sizes.progress,
+        ),
     )  # fmt: skip
     seconds = time.perf_counter() - began
-    policy_set.save(directory / "policy-set.sf")
-    coarse = coarse_cover(family, min(sizes.training_tasks, COARSE_TASKS), sizes.seed, sizes.progress)
+    coarse = run.policy_set(
+        f"{name}.sf",
+        lambda: coarse_cover(family, min(sizes.training_tasks, COARSE_TASKS), sizes.seed, sizes.progress),
+        apart=True,
+    )
     points = fresh_tasks(family, sizes.tasks, sizes.seed)
     refused = _refusals(family, policy_set, coarse, points[0], agents, sizes)
     found = compare(
         family, policy_set, coarse, points, [a for a in agents if a not in refused], episodes=sizes.episodes,
-        delta=sizes.delta, seed=sizes.seed, workers=sizes.workers, progress=sizes.progress,
+        delta=sizes.delta, seed=sizes.seed, workers=sizes.workers, progress=sizes.progress, run=run, part=f"playing-{name}",
     )  # fmt: skip
     header = comparison_header("suite", family, policy_set, found, delta=sizes.delta, seed=sizes.seed, seconds=seconds)
     header["refused"] = refused

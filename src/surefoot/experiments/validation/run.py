@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,8 +17,8 @@ import numpy as np
 
 from surefoot.arrays import FloatArray, check_integer, check_real
 from surefoot.errors import InvalidInput
-from surefoot.experiments.comparison import new_directory
 from surefoot.experiments.registry import check_agents
+from surefoot.experiments.run_directory import RunDirectory, probe
 from surefoot.experiments.validation.calibration import MaxWealth, find_nulls, run_null
 from surefoot.experiments.validation.heavy import RareCatastrophes
 from surefoot.experiments.validation.procedure import Attempt, run_procedure
@@ -43,7 +43,6 @@ from surefoot.experiments.validation.summary import (
     violations_of,
 )
 from surefoot.experiments.validation.trial import Job, Outcome, TrialSettings, play_jobs
-from surefoot.parallel import map_tasks
 from surefoot.policyset.schema import PolicySet
 from surefoot.rehearsal import rehearse
 from surefoot.training.belief import learn_belief
@@ -124,17 +123,53 @@ def validate(
     """
     scenarios = tuple(playable(agents)) if scenarios is None else scenarios
     _check(agents, scenarios, runs, episodes, calibration_runs, delta, seed, workers)
-    directory, began = new_directory(out), time.perf_counter()
     sizes = training or Training()
-    if policy_set is None and any(map(_rests_on_rehearsal, agents)):
-        policy_set = _rehearse(family, sizes, episodes, delta, seed, workers, strict, progress)
-    main = _world(family, policy_set, coarse_set, outside, sizes, delta, seed, workers, strict, progress)
-    worlds = {"main": main}
-    if "heavy" in scenarios:
-        worlds["heavy"] = _world(
-            RareCatastrophes(family), None, None, None, sizes, delta, seed, workers, strict, progress
-        )
-    bench = _Bench(worlds, TrialSettings(episodes, delta, seed), workers, progress)
+    decisive = {
+        "experiment": "validation", "family": family.name, "probe": probe(family), "agents": list(agents), "scenarios": list(scenarios),
+        "runs": runs, "episodes": episodes, "calibration_runs": calibration_runs, "delta": delta, "seed": seed, "training": asdict(sizes),
+        "policy_sets": [None if one is None else one.hash for one in (policy_set, coarse_set)], "strict": strict,
+        "outside": None if outside is None else np.asarray(outside).tolist(),
+    }  # fmt: skip
+    with RunDirectory(out, decisive) as run:
+        began = time.perf_counter()
+
+        def ready(name: str, of: Any, given: PolicySet | None) -> PolicySet:
+            """A policy set for a family, trained where none is given."""
+            if given is not None:
+                return given
+            return run.policy_set(
+                f"{name}.sf",
+                lambda: train(
+                    of, tasks=sizes.tasks, holdout=sizes.holdout, cells=sizes.cells, policies=sizes.policies, delta=delta,
+                    seed=seed, strict=strict, workers=workers, progress=progress,
+                ),
+                apart=True,
+            )  # fmt: skip
+
+        if policy_set is None and any(map(_rests_on_rehearsal, agents)):
+            policy_set = run.policy_set(
+                "rehearsed.sf",
+                lambda: _rehearse(family, sizes, episodes, delta, seed, workers, strict, progress),
+                apart=True,
+            )
+        main = ready("main", family, policy_set)
+        worlds = {"main": World(family, main, main if coarse_set is None else coarse_set, outside)}
+        if "heavy" in scenarios:
+            rare = RareCatastrophes(family)
+            heavy = ready("heavy", rare, None)
+            worlds["heavy"] = World(rare, heavy, heavy, None)
+        bench = _Bench(worlds, TrialSettings(episodes, delta, seed), run, workers, progress)
+        summary = _summary(bench, family, agents, scenarios, runs, calibration_runs)
+        summary["seconds"] = time.perf_counter() - began
+        (run.path / "validation.json").write_text(json.dumps(summary, indent=1, allow_nan=False) + "\n")
+        return summary
+
+
+def _summary(
+    bench: _Bench, family: Any, agents: Sequence[str], scenarios: Sequence[str], runs: int, calibration_runs: int
+) -> dict[str, Any]:
+    """Play everything; what ``validation.json`` says."""
+    episodes, delta, seed = bench.settings.episodes, bench.settings.delta, bench.settings.seed
     outcomes: list[Outcome] = []
     attempts: list[Attempt] = []
     for name in dict.fromkeys(scenarios):
@@ -148,7 +183,7 @@ def validate(
     maxima = bench.calibrate(calibration_runs) if calibration_runs else []
     names = family.parameter_names
     rows, calibration, procedures = rows_of(outcomes, delta), calibration_rows(maxima, delta), procedure_rows(attempts)
-    summary: dict[str, Any] = {
+    return {
         "schema": SCHEMA,
         "experiment": "validation",
         "version": VERSION,
@@ -162,16 +197,13 @@ def validate(
         "seed": seed,
         "confidence": CONFIDENCE,
         "level": LEVEL,
-        "policy_sets": {name: _describe(world.policy_set) for name, world in worlds.items()},
+        "policy_sets": {name: _describe(world.policy_set) for name, world in bench.worlds.items()},
         "rows": rows,
         "calibration": calibration,
         "procedures": procedures,
         "violations": violations_of(outcomes, names),
         "passed": all(judged_rows_pass(some) for some in (rows, calibration, procedures)),
-        "seconds": time.perf_counter() - began,
     }
-    (directory / "validation.json").write_text(json.dumps(summary, indent=1, allow_nan=False) + "\n")
-    return summary
 
 
 def _check(
@@ -242,30 +274,20 @@ def _rehearse(
     return found.policy_set
 
 
-def _world(
-    family: Any, policy_set: PolicySet | None, coarse_set: PolicySet | None, outside: FloatArray | None,
-    sizes: Training, delta: float, seed: int, workers: int, strict: bool, progress: bool,
-) -> World:  # fmt: skip
-    if policy_set is None:
-        policy_set = train(
-            family, tasks=sizes.tasks, holdout=sizes.holdout, cells=sizes.cells, policies=sizes.policies, delta=delta,
-            seed=seed, strict=strict, workers=workers, progress=progress,
-        )  # fmt: skip
-    return World(family, policy_set, policy_set if coarse_set is None else coarse_set, outside)
-
-
 class _Bench:
     """Makes jobs and has them done."""
 
-    def __init__(self, worlds: dict[str, World], settings: TrialSettings, workers: int, progress: bool) -> None:
-        self._worlds, self._settings, self._workers, self._progress = worlds, settings, workers, progress
+    def __init__(
+        self, worlds: dict[str, World], settings: TrialSettings, run: RunDirectory, workers: int, progress: bool
+    ) -> None:
+        self.worlds, self.settings, self._run, self._workers, self._progress = worlds, settings, run, workers, progress
         self._atlas: TaskSampler | None = None
 
     @property
     def sampler(self) -> TaskSampler:
         """Of the main world; made when first needed."""
         if self._atlas is None:
-            self._atlas = TaskSampler(self._worlds["main"])
+            self._atlas = TaskSampler(self.worlds["main"])
         return self._atlas
 
     def edges(self) -> FloatArray:
@@ -285,11 +307,11 @@ class _Bench:
         if scenario == "outside":
             return self.sampler.outside()
         if scenario == "reweighted":
-            world = self._worlds["main"]
-            rng = np.random.default_rng([self._settings.seed, 1 + list(SCENARIOS).index(scenario)])
+            world = self.worlds["main"]
+            rng = np.random.default_rng([self.settings.seed, 1 + list(SCENARIOS).index(scenario)])
             return dearest(world, np.asarray(world.family.sample(DENSITY_RATIO * runs, rng), dtype=np.float64))
-        family = self._worlds["heavy" if scenario == "heavy" else "main"].family
-        rng = np.random.default_rng([self._settings.seed, 1 + list(SCENARIOS).index(scenario)])
+        family = self.worlds["heavy" if scenario == "heavy" else "main"].family
+        rng = np.random.default_rng([self.settings.seed, 1 + list(SCENARIOS).index(scenario)])
         return np.asarray(family.sample(runs, rng), dtype=np.float64)
 
     def _against(self, agent: str, runs: int) -> FloatArray:
@@ -311,35 +333,44 @@ class _Bench:
 
     def play(self, jobs: list[Job], label: str) -> list[Outcome]:
         """Outcomes in the order of the jobs."""
-        world = self._worlds["heavy" if jobs[0].scenario == "heavy" else "main"]
-        settings = self._settings
-        return self._share(lambda w, chunk: play_jobs(w, chunk, settings), world, jobs, label)
+        world = self.worlds["heavy" if jobs[0].scenario == "heavy" else "main"]
+        settings = self.settings
+        return self._share(lambda w, chunk: play_jobs(w, chunk, settings), world, jobs, label, list[Outcome])
 
     def procedures(self, scenario: str, agents: Sequence[str], runs: int) -> list[Attempt]:
         """``runs`` trainings and deployments per agent; nothing of the worlds is used."""
-        settings = self._settings
+        settings = self.settings
         wanted = [(agent, run) for agent in agents for run in range(runs)]
 
         def work(world: World, chunk: Sequence[tuple[str, int]]) -> list[Attempt]:
             return [run_procedure(scenario, agent, run, settings) for agent, run in chunk]
 
-        return self._share(work, self._worlds["main"], wanted, f"scenario {scenario}")
+        return self._share(work, self.worlds["main"], wanted, f"scenario {scenario}", list[Attempt])
 
     def calibrate(self, runs: int) -> list[MaxWealth]:
         """MaxWealth of true cells' wealth."""
-        world, settings = self._worlds["main"], self._settings
+        world, settings = self.worlds["main"], self.settings
         nulls, episodes = (
             find_nulls(world, self.sampler, runs, settings.seed),
             min(settings.episodes, CALIBRATION_EPISODES),
         )
-        return self._share(lambda w, chunk: run_null(w, chunk, episodes, settings.seed), world, nulls, "calibration")
+        return self._share(
+            lambda w, chunk: run_null(w, chunk, episodes, settings.seed), world, nulls, "calibration", list[MaxWealth]
+        )
 
     def _share(
-        self, work: Callable[[World, Sequence[Item]], list[Result]], world: World, items: Sequence[Item], label: str
+        self,
+        work: Callable[[World, Sequence[Item]], list[Result]],
+        world: World,
+        items: Sequence[Item],
+        label: str,
+        returns: Any,
     ) -> list[Result]:
         chunks = [items[k : k + CHUNK] for k in range(0, len(items), CHUNK)]
         calls = [(world, chunk) for chunk in chunks]
-        parts = map_tasks(work, calls, workers=self._workers, label=label, progress=self._progress)
+        parts = self._run.map(
+            label, work, calls, workers=self._workers, label=label, progress=self._progress, returns=returns
+        )
         return [result for part in parts for result in part]
 
 
