@@ -38,7 +38,8 @@ TIERS = [
     ["audit"],  # of its own kind: from the agent it imports choices, and nothing that follows from them
     ["baselines", "gym", "journal", "planning"],
     ["rehearsal"],  # whole deployments on simulated plants, tabular and continuous ones
-    ["experiments", "report", "testing"],
+    ["report", "testing"],
+    ["experiments"],  # may say in words what it found
     ["service"],
     ["cli"],
     ["__main__"],

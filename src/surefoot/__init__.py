@@ -56,6 +56,7 @@ if TYPE_CHECKING:
         SolverError,
         SurefootError,
     )
+    from surefoot.experiments.compare import compare
     from surefoot.journal import Deployment, Fleet, Webhook
     from surefoot.policy import DeterministicPolicies, Mixture, Policy, TabularPolicy
     from surefoot.policyset import PolicySet
@@ -78,6 +79,7 @@ _HOMES = {
         "SimulationError", "SolverError", "SurefootError",
     ),
     "surefoot.journal": ("Deployment", "Fleet", "Webhook"),
+    "surefoot.experiments.compare": ("compare",),
     "surefoot.policy": ("DeterministicPolicies", "Mixture", "Policy", "TabularPolicy"),
     "surefoot.policyset": ("PolicySet",),
     "surefoot.protocol": ("Protocol",),
@@ -137,6 +139,7 @@ __all__ = [
     "augment",
     "ceilings",
     "certify",
+    "compare",
     "distance",
     "evaluate",
     "evaluate_many",

@@ -114,3 +114,24 @@ def test_other_families_can_be_trained_by_name(folder: Path, capsys: pytest.Capt
     words = "train zoned-gridworld:2 --tasks 20 --holdout 0 --cells 3 --policies 2 --lenient --out zoned.sf".split()
     assert run(words, capsys).status == 0
     assert sf.PolicySet.load(folder / "zoned.sf").training.parameter_names == ("noise 1", "noise 2")
+
+
+def test_an_interrupted_rehearsal_goes_on(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = run([*SMALL, "--json"], capsys)
+    assert not (folder / "new.sf.unfinished").exists()
+    (folder / "new.sf").rename(folder / "whole.sf")
+    saved = sf.PolicySet.save
+
+    def stop(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sf.PolicySet, "save", stop)  # all runs are done by then
+    assert run(SMALL, capsys).status == 130
+    assert any((folder / "new.sf.unfinished").glob("*.npz"))
+    monkeypatch.setattr(sf.PolicySet, "save", saved)
+    monkeypatch.setattr("surefoot.rehearsal.core.iter_tasks", lambda work, calls, **how: [stop() for _ in calls])
+    again, first = (json.loads(done.out) | {"seconds": 0} for done in (run([*SMALL, "--json"], capsys), whole))
+    assert again == first
+    assert sf.PolicySet.load(folder / "new.sf").hash == sf.PolicySet.load(folder / "whole.sf").hash

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from surefoot import OutputExists, PolicySet, solve
-from surefoot.experiments.comparison import compare, new_directory, write_comparison
+from surefoot.experiments.comparison import new_directory, play_all, write_comparison
 from surefoot.experiments.gridworld import reproduce
 from surefoot.experiments.gridworld.run import test_tasks as tasks_called
 from surefoot.tasks import NoisyGridworld
@@ -82,7 +82,7 @@ def test_runs_repeat_exactly(run: tuple[Path, dict[str, Any]], tmp_path: Path) -
 def test_workers_do_not_change_the_comparison(gridworld_set: PolicySet, tmp_path: Path) -> None:
     points = np.array([[0.31], [0.34]])
     found = [
-        compare(
+        play_all(
             WORLD, gridworld_set, gridworld_set, points, ["always-safe", "safe-pce:published", "pce"],
             episodes=300, delta=0.05, seed=2, workers=workers, progress=False,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -49,7 +50,7 @@ from surefoot.cli.exit_codes import ASSUMPTION
 @click.option(
     "--checkpoint",
     type=click.Path(path_type=Path),
-    help="Folder that keeps finished runs, to go on after an interruption.",
+    help="Folder that keeps finished runs, to go on after an interruption.  [default: OUT.unfinished, removed at the end]",
 )
 @click.option(
     "--figure", type=click.Path(path_type=Path), help="PNG file to draw the rehearsal into; it must not exist."
@@ -84,6 +85,7 @@ def command(
         from surefoot.report.style import require_matplotlib
 
         require_matplotlib()
+    kept = out.with_name(f"{out.name}.unfinished") if checkpoint is None else checkpoint
     protocol = Protocol(batch=batch, delay=delay, lost=lost, history=history, exposure=exposure)
     rungs = None if ladder is None else _numbers(ladder)
     policy_set, family = load(path), find_family(name)
@@ -102,11 +104,13 @@ def command(
         )  # fmt: skip
     found = rehearse(
         policy_set, family, episodes=episodes, plants=plants, alpha=alpha, delta_coverage=delta_coverage, protocol=protocol, ladder=rungs,
-        evidence=evidence, seed=seed, workers=workers, progress=not as_json, checkpoint=checkpoint,
+        evidence=evidence, seed=seed, workers=workers, progress=not as_json, checkpoint=kept,
         previous=None if previous is None else load(previous),
     )  # fmt: skip
     assert found.policy_set is not None
     found.policy_set.save(out)
+    if checkpoint is None:
+        shutil.rmtree(kept)
     data = found.data()
     if figure is not None:
         from surefoot.report.rehearsal import draw_rehearsal

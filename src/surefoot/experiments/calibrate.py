@@ -28,7 +28,7 @@ import numpy as np
 from surefoot.arrays import FloatArray, check_integer, check_real
 from surefoot.baselines.presets import SCHEMA
 from surefoot.errors import InvalidInput
-from surefoot.experiments.comparison import Comparison, check_comparison, compare
+from surefoot.experiments.comparison import Comparison, check_comparison, play_all
 from surefoot.json_reading import read_object
 from surefoot.tasks.family import TabularFamily
 from surefoot.training.pipeline import train
@@ -113,7 +113,7 @@ def calibrate(
     )  # fmt: skip
     # The chance of the runs must differ from that of an experiment with the same seed and task number.
     chance = int(np.random.SeedSequence([settings.seed, STREAM]).generate_state(1)[0])
-    found = compare(
+    found = play_all(
         family, policy_set, policy_set, training_tasks(family, settings), ("always-safe", *names.values()),
         episodes=settings.episodes, delta=settings.delta, seed=chance, workers=workers, progress=progress,
     )  # fmt: skip

@@ -6,20 +6,22 @@ once and never written over.
 
 from __future__ import annotations
 
+import csv
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from surefoot.arrays import FloatArray, check_integer
-from surefoot.errors import InvalidInput, OutputExists
+from surefoot.arrays import FloatArray, IntArray, check_integer
+from surefoot.deploy.agent import Agent
+from surefoot.errors import AssumptionError, InvalidInput, OutputExists
 from surefoot.experiments.registry import AgentContext, check_agents, make_agent, rung_called
 from surefoot.experiments.run_directory import RunDirectory
-from surefoot.experiments.runner import Trace, follow, play
+from surefoot.experiments.runner import VIOLATION_TOLERANCE, Trace, follow, play
 from surefoot.parallel import map_tasks
 from surefoot.policyset.schema import PolicySet
 from surefoot.solvers.linear_program import solve
@@ -28,14 +30,18 @@ from surefoot.version import VERSION
 
 __all__ = [
     "Comparison",
+    "Factory",
     "check_comparison",
-    "compare",
     "comparison_header",
     "follow_one",
     "fresh_tasks",
     "new_directory",
+    "play_all",
     "play_one",
+    "refusals",
+    "results_table",
     "run_seeds",
+    "summarised",
     "training_header",
     "write_comparison",
 ]
@@ -43,6 +49,8 @@ __all__ = [
 CHECKPOINTS = (1_000, 5_000, 10_000, 20_000, 40_000)
 CURVE_POINTS = 400
 
+Factory = Callable[[AgentContext], Agent]
+"""Makes an agent of one's own for one run."""
 Played = tuple[Trace, tuple[str, ...]]
 """What happened, and the agent's notes."""
 
@@ -87,12 +95,12 @@ class Comparison:
     notes: dict[str, list[str]]
 
 
-def compare(
+def play_all(
     family: TabularFamily,
     policy_set: PolicySet,
     coarse_set: PolicySet,
     parameters: FloatArray,
-    agents: Sequence[str],
+    agents: Sequence[str] | Mapping[str, str | Factory],
     *,
     episodes: int,
     delta: float,
@@ -103,13 +111,16 @@ def compare(
     part: str = "playing",
 ) -> Comparison:
     """Play every agent on every task, all with the same chance per task; the result does not depend on ``workers``. With ``run``, finished plays are
-    kept there as the part of that name.
+    kept there as the part of that name. Agents are names, or labels that stand for names or factories.
 
     Raises:
         InvalidInput: an unknown agent.
     """
-    jobs = [(name, k, point) for name in agents for k, point in enumerate(parameters)]
-    calls = [(family, policy_set, coarse_set, episodes, delta, seed, *job) for job in jobs]
+    named = agents if isinstance(agents, Mapping) else {name: name for name in agents}
+    jobs = [(label, k, point) for label in named for k, point in enumerate(parameters)]
+    calls = [
+        (family, policy_set, coarse_set, episodes, delta, seed, named[label], k, point) for label, k, point in jobs
+    ]
     one_after_the_other: dict[str, Any] = {
         "workers": workers,
         "label": "playing",
@@ -120,8 +131,8 @@ def compare(
         results = map_tasks(play_one, calls, **one_after_the_other)
     else:
         results = run.map(part, play_one, calls, **one_after_the_other)
-    traces: dict[str, list[Trace]] = {name: [] for name in agents}
-    notes: dict[str, list[str]] = {name: [] for name in agents}
+    traces: dict[str, list[Trace]] = {name: [] for name in named}
+    notes: dict[str, list[str]] = {name: [] for name in named}
     for (trace, said), (name, _, _) in zip(results, jobs):
         traces[name].append(trace)
         notes[name] += [n for n in said if n not in notes[name]]
@@ -136,16 +147,51 @@ def play_one(
     episodes: int,
     delta: float,
     seed: int,
-    name: str,
+    name: str | Factory,
     number: int,
     point: FloatArray,
 ) -> Played:
-    """The agent called ``name`` on the task with parameters ``point``; chance depends on ``seed`` and the task's ``number`` alone."""
+    """The agent called ``name``, or made by a factory, on the task with parameters ``point``; chance depends on ``seed`` and the task's ``number``
+    alone.
+    """
     chance, draws = run_seeds(seed, number)
     task = family.cmdp(point)
-    agent = make_agent(name, AgentContext(family, policy_set, coarse_set, task, episodes, delta, draws))
+    agent = made(name, AgentContext(family, policy_set, coarse_set, task, episodes, delta, draws))
     trace = play(agent, task, episodes, chance)
     return trace, tuple(getattr(agent, "notes", ()))
+
+
+def made(name: str | Factory, context: AgentContext) -> Agent:
+    """The agent of a name or a factory.
+
+    Raises:
+        InvalidInput: unknown name, or the factory gave something that is no agent.
+    """
+    if isinstance(name, str):
+        return make_agent(name, context)
+    agent = name(context)
+    lacking = [part for part in ("policies", "wants", "ask", "tell") if not hasattr(agent, part)]
+    if lacking:
+        raise InvalidInput(
+            f"a factory must return an agent with policies, wants, ask and tell, got a {type(agent).__name__} without {', '.join(lacking)}; see "
+            "docs/extending.md",
+            code="SF-ARGUMENT-TYPE",
+        )
+    return agent
+
+
+def refusals(
+    family: TabularFamily, policy_set: PolicySet, coarse_set: PolicySet, point: FloatArray, agents: Mapping[str, str | Factory], episodes: int,
+    delta: float, seed: int,
+) -> dict[str, str]:  # fmt: skip
+    """Agents that cannot be made for this family, and what they say."""
+    task, refused = family.cmdp(point), {}
+    for label, name in agents.items():
+        try:
+            made(name, AgentContext(family, policy_set, coarse_set, task, episodes, delta, seed))
+        except (AssumptionError, InvalidInput) as error:
+            refused[label] = str(error)
+    return refused
 
 
 def run_seeds(seed: int, number: int) -> tuple[int, int]:
@@ -196,7 +242,7 @@ def new_directory(out: str | Path) -> Path:
 
 
 def write_comparison(directory: Path, comparison: Comparison, header: dict[str, Any]) -> dict[str, Any]:
-    """Write ``summary.json`` and ``curves/*.npz``; returns the summary."""
+    """Write ``summary.json``, ``results.csv`` and ``curves/*.npz``; returns the summary."""
     grid = np.unique(np.linspace(1, comparison.episodes, CURVE_POINTS).astype(np.int64))
     (directory / "curves").mkdir()
     for name, traces in comparison.traces.items():
@@ -209,14 +255,66 @@ def write_comparison(directory: Path, comparison: Comparison, header: dict[str, 
             reward=np.stack([t.reward[k] for t, k in zip(traces, at)]),
             weight=np.stack([t.weight[k] for t, k in zip(traces, at)]),
         )
-    summary = {**header, "agents": {name: _summarise(comparison, name) for name in comparison.traces}}
+    summary = summarised(comparison, header)
     (directory / "summary.json").write_text(json.dumps(summary, indent=1, allow_nan=False) + "\n")
+    columns, rows = results_table(comparison, summary)
+    with (directory / "results.csv").open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([columns, *rows])
     return summary
+
+
+def summarised(comparison: Comparison, header: dict[str, Any]) -> dict[str, Any]:
+    """The summary: a header, and every agent's figures."""
+    return {**header, "agents": {name: _summarise(comparison, name) for name in comparison.traces}}
+
+
+def results_table(comparison: Comparison, summary: Mapping[str, Any]) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
+    """Columns and rows of the tidy table, one row per agent, task and checkpoint.
+
+    Up to a checkpoint k: ``regret`` is cumulative, ``violating_episodes`` are those drawn from a mixture above a limit. At k: ``reward``, ``cost_0``,
+    ... are expected values of the mixture in force, ``weight`` is its weight off the safe policy.
+    """
+    parameters = [name for name in summary["tasks"][0] if name != "optimal_value"]
+    costs = [f"cost_{i}" for i in range(comparison.limits.size)]
+    columns = (
+        "experiment", "family", "seed", "agent", "task", *parameters, "optimal_value", "episode", "regret", "reward", *costs, "weight",
+        "violating_episodes",
+    )  # fmt: skip
+    marks = np.asarray(_marks(comparison.episodes))
+    rows: list[tuple[Any, ...]] = []
+    for name, traces in comparison.traces.items():
+        for k, (trace, best) in enumerate(zip(traces, comparison.optima)):
+            known = [summary["tasks"][k][parameter] for parameter in parameters]
+            regret, at, broken = (
+                trace.regret(float(best), marks),
+                trace.at(marks),
+                _violating_until(trace, comparison.limits, marks),
+            )
+            for i, (mark, b) in enumerate(zip(marks.tolist(), at.tolist())):
+                rows.append(
+                    (
+                        summary["experiment"], summary["family"], summary["seed"], name, k, *known, float(best), mark, float(regret[i]),
+                        float(trace.reward[b]), *trace.costs[b].tolist(), float(trace.weight[b]), int(broken[i]),
+                    )
+                )  # fmt: skip
+    return columns, rows
+
+
+def _marks(episodes: int) -> list[int]:
+    """Checkpoints of a run of K episodes."""
+    return sorted({k for k in CHECKPOINTS if k < episodes} | {episodes})
+
+
+def _violating_until(trace: Trace, limits: FloatArray, marks: IntArray) -> IntArray:
+    """Violating episodes among the first k, for every mark k."""
+    bad = (trace.costs > limits * (1.0 + VIOLATION_TOLERANCE)).any(axis=1)
+    begins = np.concatenate([[0], trace.ends[:-1]])
+    return np.array([int((np.clip(mark, begins, trace.ends) - begins)[bad].sum()) for mark in marks.tolist()])
 
 
 def _summarise(comparison: Comparison, name: str) -> dict[str, Any]:
     traces = comparison.traces[name]
-    marks = sorted({k for k in CHECKPOINTS if k < comparison.episodes} | {comparison.episodes})
+    marks = _marks(comparison.episodes)
     regret = np.stack([t.regret(v, np.asarray(marks)) for t, v in zip(traces, comparison.optima)], axis=1)
     costs = np.stack([t.costs.max(axis=0) for t in traces])
     return {

@@ -4,6 +4,7 @@ from surefoot.report.figures import figure2
 from surefoot.report.gridworld_figure import figure1
 from surefoot.report.html import write_report
 from surefoot.report.records import AgentRecord, Curves, Landscape, Summary
+from surefoot.report.results import load
 from surefoot.report.table import render_table
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "Summary",
     "figure1",
     "figure2",
+    "load",
     "render_table",
     "write_report",
 ]

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from surefoot.report.records import check_kind
+from surefoot.report.table import allowance
 from surefoot.text_table import text_table
 
 __all__ = ["render_suite"]
@@ -36,6 +37,8 @@ def render_suite(summary: Mapping[str, Any]) -> str:
             "final weight on anything but the safe policy",
             "",
             *text_table(lines, rule=True),
+            "",
+            allowance(summary["delta"], runs),
             *_refused(summary),
         ]
     )

@@ -17,7 +17,7 @@ from surefoot.report.records import AgentRecord, Summary
 from surefoot.stats.bootstrap import mean_over_tasks
 from surefoot.text_table import text_table
 
-__all__ = ["header", "render_table", "row"]
+__all__ = ["allowance", "header", "render_table", "row"]
 
 SHOWN_DECIMALS = 3
 
@@ -30,6 +30,11 @@ def render_table(summary: Mapping[str, Any] | Summary) -> str:
     """
     record = summary if isinstance(summary, Summary) else Summary.of(summary)
     return "\n".join(text_table([header(record), *(row(record, agent) for agent in record.agents)], rule=True))
+
+
+def allowance(delta: float, runs: int) -> str:
+    """How many runs a guarantee at error ``delta`` leaves room for: what every count of violating runs is to be read beside."""
+    return f"delta = {delta:g} allows {delta * runs:.3g} of {runs} runs of an agent to break a limit, on average"
 
 
 def header(summary: Summary) -> list[str]:

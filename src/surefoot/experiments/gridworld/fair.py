@@ -13,8 +13,8 @@ from typing import Any
 
 from surefoot.experiments.comparison import (
     check_comparison,
-    compare,
     comparison_header,
+    play_all,
     write_comparison,
 )
 from surefoot.experiments.fair import LADDERS, RehearsedLadder, check_rehearsal, ladders_called, rehearse_ladders
@@ -100,7 +100,7 @@ def reproduce_rehearsed(
         )  # fmt: skip
         took = time.perf_counter() - began
         chosen = {found.chosen.agent: found for found in rehearsed if found.chosen is not None}
-        found = compare(
+        found = play_all(
             world, policy_set, coarse, points, (*FIXED, *chosen),
             episodes=episodes, delta=delta, seed=seed, workers=workers, progress=progress, run=run,
         )  # fmt: skip

@@ -21,9 +21,9 @@ from surefoot.cmdp.evaluate import evaluate
 from surefoot.errors import InvalidInput
 from surefoot.experiments.comparison import (
     check_comparison,
-    compare,
     comparison_header,
     fresh_tasks,
+    play_all,
     write_comparison,
 )
 from surefoot.experiments.run_directory import RunDirectory
@@ -91,7 +91,7 @@ def reproduce(
         coarse = run.policy_set(
             "coarse.sf", lambda: coarse_cover(world, min(training_tasks, COARSE_TASKS), seed, progress), apart=True
         )
-        found = compare(
+        found = play_all(
             world, policy_set, coarse, points, agents,
             episodes=episodes, delta=delta, seed=seed, workers=workers, progress=progress, run=run,
         )  # fmt: skip

@@ -19,19 +19,18 @@ from typing import Any
 
 import numpy as np
 
-from surefoot.arrays import FloatArray, check_integer, check_real
+from surefoot.arrays import check_integer, check_real
 from surefoot.cmdp.evaluate import evaluate
-from surefoot.errors import AssumptionError, InvalidInput
 from surefoot.experiments.comparison import (
     Comparison,
     check_comparison,
-    compare,
     comparison_header,
     fresh_tasks,
+    play_all,
+    refusals,
     write_comparison,
 )
 from surefoot.experiments.gridworld.run import coarse_cover
-from surefoot.experiments.registry import AgentContext, make_agent
 from surefoot.experiments.run_directory import RunDirectory
 from surefoot.policyset.schema import PolicySet
 from surefoot.tasks.catalogue import FAMILIES, check_families, make_family
@@ -142,8 +141,10 @@ def _family(run: RunDirectory, name: str, agents: Sequence[str], sizes: _Sizes) 
         apart=True,
     )
     points = fresh_tasks(family, sizes.tasks, sizes.seed)
-    refused = _refusals(family, policy_set, coarse, points[0], agents, sizes)
-    found = compare(
+    refused = refusals(
+        family, policy_set, coarse, points[0], {a: a for a in agents}, sizes.episodes, sizes.delta, sizes.seed
+    )
+    found = play_all(
         family, policy_set, coarse, points, [a for a in agents if a not in refused], episodes=sizes.episodes,
         delta=sizes.delta, seed=sizes.seed, workers=sizes.workers, progress=sizes.progress, run=run, part=f"playing-{name}",
     )  # fmt: skip
@@ -151,20 +152,6 @@ def _family(run: RunDirectory, name: str, agents: Sequence[str], sizes: _Sizes) 
     header["refused"] = refused
     logs = write_comparison(directory, found, header)
     return {"name": family.name, **_row(family, policy_set, found, logs, refused)}
-
-
-def _refusals(
-    family: TabularFamily, policy_set: PolicySet, coarse: PolicySet, point: FloatArray, agents: Sequence[str],
-    sizes: _Sizes,
-) -> dict[str, str]:  # fmt: skip
-    """Agents that cannot be made for this family, and what they say."""
-    task, refused = family.cmdp(point), {}
-    for name in agents:
-        try:
-            make_agent(name, AgentContext(family, policy_set, coarse, task, sizes.episodes, sizes.delta, sizes.seed))
-        except (AssumptionError, InvalidInput) as error:
-            refused[name] = str(error)
-    return refused
 
 
 def _row(
