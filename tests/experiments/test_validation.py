@@ -23,7 +23,7 @@ from surefoot.experiments.validation.procedure import run_procedure
 from surefoot.experiments.validation.scenarios import TaskSampler, worst_tasks
 from surefoot.experiments.validation.summary import judged_rows_pass, procedure_rows, rate, rows_of
 from surefoot.experiments.validation.trial import Job, Outcome, TrialSettings, play_jobs
-from surefoot.experiments.validation.truth import Truth, assumption_holds, cause_of, library_tables
+from surefoot.experiments.validation.truth import Truth, assumption_holds, cause_of, library_tables, outside_region
 from surefoot.report.validation import render_validation
 from tests.experiments.validation_worlds import WORLD, points, small_atlas, small_set, small_world, with_mutants
 from tests.refusals import refused
@@ -569,3 +569,36 @@ def test_changes_are_told(tmp_path: Path) -> None:
     text = render_validation(found)
     assert "after a step: alarms in 0 of 1 runs" in text and "after a slow drift: alarms in 0 of 1 runs" in text
     assert "of the limit; alarms before it: 0 of 1" in text
+
+
+def test_a_region_that_rules_the_real_pair_out_is_a_failed_bound_though_each_bound_holds() -> None:
+    truth = truth_at(0.33)
+    real = truth.values[:, 1:]
+    rows = np.tile(real + 0.2, (2, 1, 1))
+    rows[0, 0], rows[1, 2] = (
+        real[0] - 0.1,
+        real[2] - 0.1,
+    )  # either row is above one policy's costs and below the other's
+    assert outside_region(truth, truth.values, rows)
+    assert (rows.max(axis=0) >= real).all()
+    assert not outside_region(truth, truth.values, np.concatenate([rows, (real + 0.01)[None]]))
+    everyone, played = np.ones(len(small_set().cells), dtype=bool), np.ones(len(real), dtype=bool)
+    margin = small_set().safe_margin
+    assert cause_of("envelope", truth, margin, everyone, rows.max(axis=0), played) == "other"
+    assert cause_of("envelope", truth, margin, everyone, rows.max(axis=0), played, outside=True) == "data bound"
+
+
+def test_a_region_that_fails_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The safe policy's steps without the last three quarters: every pair with the real safe cost is ruled out, each bound alone may stand."""
+    held = ProductRegion.staircase.fget  # type: ignore[attr-defined]
+
+    def too_small(self: ProductRegion) -> Any:
+        corners = held(self).copy()
+        corners[len(corners) // 4 :, 1] = 0.0  # what is left of the target where the safe policy costs what it does
+        return corners
+
+    jobs = [Job("certified:data", "family", r, (0.3,)) for r in range(2)]
+    whole = play_jobs(small_world(), jobs, TrialSettings(2000, 0.05, 1))
+    monkeypatch.setattr(ProductRegion, "staircase", property(too_small))
+    broken = play_jobs(small_world(), jobs, TrialSettings(2000, 0.05, 1))
+    assert not any(outcome.bound_failed for outcome in whole) and all(outcome.bound_failed for outcome in broken)

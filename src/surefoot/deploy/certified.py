@@ -322,6 +322,11 @@ class CertifiedAgent(Stateful):
         return self._bounds.values.copy()
 
     @property
+    def region(self) -> FloatArray:
+        """(H, J, I) what the data bounds hold possible now: of each constraint, the costs (J,) of the policies lie below one of the H rows."""
+        return self._bounds.rows
+
+    @property
     def plan(self) -> Plan:
         """The certified mixture the next episode is drawn from."""
         if self._stale:

@@ -27,7 +27,7 @@ from surefoot.experiments.registry import AgentContext, AgentOptions, make_agent
 from surefoot.experiments.validation.changes import Change
 from surefoot.experiments.validation.delivery import ADVERSARIES, OVERDUE, OVERDUE_EPISODES, Adversary
 from surefoot.experiments.validation.scenarios import AS_REHEARSED, LOGGED, SCENARIOS, World
-from surefoot.experiments.validation.truth import Truth, assumption_holds, cause_of, library_tables
+from surefoot.experiments.validation.truth import Truth, assumption_holds, cause_of, library_tables, outside_region
 
 __all__ = ["Job", "Outcome", "TrialSettings", "play_jobs"]
 
@@ -90,7 +90,8 @@ class Outcome:
         excess: largest excess over a limit, negative where all stayed below.
         cause: key of :data:`CAUSES`, ``None`` without violation.
         eliminated: whether the lowest-index cell of the task was rejected; ``None`` where that is no question.
-        bound_failed: whether some data bound fell below the real cost; ``None`` for agents without bounds.
+        bound_failed: whether some data bound fell below the real cost, or the region of two policies' costs left the real pair out; ``None`` for
+            agents without bounds.
         alarm: episodes asked when the alarm was raised, ``None`` if it was not.
         violating_before_alarm: violating episodes before it (all of them without alarm).
         regret: after K episodes, ``None`` where the task has no feasible policy.
@@ -270,9 +271,14 @@ class _Judge:
         self._excess = max(self._excess, excess)
         bounds = getattr(self._agent, "bounds", None)
         if bounds is not None:
-            self._bound_failed |= bool((bounds < self._values[:, 1:] - self._truth.room).any())
+            self._bound_failed |= bool((bounds < self._values[:, 1:] - self._truth.room).any()) or self._outside()
         if excess > self._truth.room:
             self._violation(batch, played, bounds)
+
+    def _outside(self) -> bool:
+        """Whether bounds on the safe policy and the target *together* fail, though each alone may hold."""
+        region = getattr(self._agent, "region", None)
+        return region is not None and len(region) > 1 and outside_region(self._truth, self._values, region)
 
     def _after_change(self, n: int, deployed: FloatArray, excess: float) -> None:
         """n episodes of a task that has moved, until there is an alarm."""
@@ -295,7 +301,15 @@ class _Judge:
             self._cause = (
                 "rehearsal"
                 if inside
-                else cause_of(self._claims, self._truth, self._margin, active, bounds, batch.weights > 0.0)
+                else cause_of(
+                    self._claims,
+                    self._truth,
+                    self._margin,
+                    active,
+                    bounds,
+                    batch.weights > 0.0,
+                    outside=self._outside(),
+                )
             )
         self._violating += len(batch)
         if self._left is not None:

@@ -31,7 +31,7 @@ from surefoot.policy import TabularPolicy
 from surefoot.policyset.schema import Cells, PolicySet
 from surefoot.solvers.linear_program import solve
 
-__all__ = ["CAUSES", "Truth", "assumption_holds", "cause_of", "library_tables"]
+__all__ = ["CAUSES", "Truth", "assumption_holds", "cause_of", "library_tables", "outside_region"]
 
 ROUNDING = 1e-6
 """Excess up to which an exact value is not said to lie above a bound, as a share of the smallest limit (of 1, where limits are larger)."""
@@ -143,7 +143,21 @@ def assumption_holds(trust: str | None, truth: Truth, margin: float) -> bool:
     return known and trust == "envelope" and truth.above_envelope <= truth.room
 
 
-def cause_of(trust: str | None, truth: Truth, margin: float, active: Any, bounds: Any, played: Any) -> str:
+def outside_region(truth: Truth, values: FloatArray, region: FloatArray) -> bool:
+    """Whether the real costs are what an agent's data bounds rule out: of some constraint, no row is above the costs of all policies.
+
+    Args:
+        truth: of the task, for its room.
+        values: (J, 1+I) exact ones of the agent's policies.
+        region: (H, J, I) :attr:`~surefoot.deploy.certified.CertifiedAgent.region`.
+    """
+    above = (region >= values[:, 1:] - truth.room).all(axis=1)
+    return not bool(above.any(axis=0).all())
+
+
+def cause_of(
+    trust: str | None, truth: Truth, margin: float, active: Any, bounds: Any, played: Any, *, outside: bool = False
+) -> str:
     """The key in :data:`CAUSES` for a mixture above a limit.
 
     A false assumption is named before an error event, because error probabilities are promised only where assumptions hold. Of several
@@ -156,6 +170,7 @@ def cause_of(trust: str | None, truth: Truth, margin: float, active: Any, bounds
         alive: (N,) cells the agent had not rejected, or ``None``.
         bounds: (J, I) the agent's data bounds, or ``None``.
         played: (J,) booleans, the policies in the mixture.
+        outside: whether the costs of safe policy and target are a pair that the agent's region rules out.
     """
     if trust is None or active is None or bounds is None:
         return "other"
@@ -172,7 +187,7 @@ def cause_of(trust: str | None, truth: Truth, margin: float, active: Any, bounds
     low = (np.asarray(bounds) < truth.values[:, 1:] - truth.room).any(axis=1) & np.asarray(played)
     if trust == "envelope" and truth.above_envelope > truth.room:
         return "envelope"
-    return "data bound" if low.any() else "other"
+    return "data bound" if outside or low.any() else "other"
 
 
 def _cells_with(
