@@ -37,7 +37,7 @@ TIERS = [
     ["training", "deploy"],
     ["audit"],  # of its own kind: from the agent it imports choices, and nothing that follows from them
     ["baselines", "gym", "journal", "planning"],
-    ["rehearsal"],  # whole deployments on simulated plants, tabular and continuous ones
+    ["rehearsal", "worlds"],  # whole deployments on simulated plants; families on models that others published
     ["report", "testing"],
     ["experiments"],  # may say in words what it found
     ["service"],

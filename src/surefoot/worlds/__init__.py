@@ -1,0 +1,4 @@
+"""Task families on models that others published: what is theirs, and what about the families is ours, stands in each module.
+
+:mod:`surefoot.worlds.diabetes`: insulin for one person with type-1 diabetes, on the model of Hovorka et al. 2004.
+"""
