@@ -20,6 +20,7 @@ import pytest
 TIERS = [
     ["errors", "version"],  # anything may raise, and say which version it is
     [
+        "arguments",
         "arrays",
         "assumptions",
         "deprecation",

@@ -33,6 +33,7 @@ from typing import Any, Protocol, Self, runtime_checkable
 import numpy as np
 from numpy.typing import ArrayLike
 
+from surefoot.arguments import short_repr
 from surefoot.arrays import FloatArray, ReadOnly, as_floats, check_integer, check_probabilities, first_where, freeze
 from surefoot.errors import InvalidInput
 
@@ -81,6 +82,9 @@ class TabularPolicy(ReadOnly):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "table", check_probabilities("policy", as_floats("policy", self.table, (None, None))))
+
+    def __repr__(self) -> str:
+        return f"TabularPolicy({self.n_states} states, {self.n_actions} actions)"
 
     @cached_property
     def _edges(self) -> FloatArray:
@@ -166,6 +170,8 @@ class DeterministicPolicies(ReadOnly):
     def n_states(self) -> int:
         """S."""
         return int(self.actions.shape[1])
+
+    __repr__ = short_repr
 
     @property
     def tables(self) -> FloatArray:

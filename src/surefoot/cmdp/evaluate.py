@@ -18,7 +18,7 @@ import numpy as np
 from surefoot.arrays import FloatArray, IntArray
 from surefoot.blas import solve_systems
 from surefoot.cmdp.functionals import functional_values
-from surefoot.cmdp.model import DENSE_STATES, TabularCMDP
+from surefoot.cmdp.model import DENSE_STATES, TabularCMDP, check_task
 from surefoot.criterion import Mean, functional_bounds
 from surefoot.errors import InvalidInput
 from surefoot.policy import DeterministicPolicies, as_tables
@@ -52,6 +52,7 @@ def evaluate(cmdp: TabularCMDP, policy: Any) -> Values:
     Raises:
         InvalidInput: the policy does not fit the CMDP.
     """
+    check_task(cmdp)
     if isinstance(policy, DeterministicPolicies) and len(policy) == 1:
         values = evaluate_many(cmdp, policy)[0]
     else:
@@ -77,6 +78,7 @@ def evaluate_many(cmdp: TabularCMDP, policies: Any) -> FloatArray:
     Raises:
         InvalidInput: the policies do not fit the CMDP.
     """
+    check_task(cmdp)
     if isinstance(policies, DeterministicPolicies) and cmdp.n_states > DENSE_STATES and not cmdp.functionals:
         policies.check("policies", cmdp.n_states, cmdp.n_actions)
         return _values_of_actions(cmdp, policies)
@@ -90,6 +92,7 @@ def state_values(cmdp: TabularCMDP, policies: Any) -> FloatArray:
     Raises:
         InvalidInput: the policies do not fit the CMDP.
     """
+    check_task(cmdp)
     tables = as_tables("policy", policies, cmdp.n_states, cmdp.n_actions)
     values = _signal_values(cmdp, tables)
     return _limited(cmdp, tables, values, "upper") if cmdp.functionals else values
@@ -195,6 +198,7 @@ def _solve_sparse(cmdp: TabularCMDP, table: FloatArray, right: FloatArray, *, tr
 
 def occupancy(cmdp: TabularCMDP, policy: Any) -> FloatArray:
     """(S, A) unnormalised discounted occupancy measure; it sums to ``1 / (1 - gamma)``."""
+    check_task(cmdp)
     table = _single(cmdp, policy)
     if cmdp.n_states > DENSE_STATES:
         states = _solve_sparse(cmdp, table, cmdp.start, transposed=True)
@@ -227,6 +231,7 @@ def ceilings(cmdp: TabularCMDP, policies: Any = None) -> Ceilings:
     few rounds whatever the discount is; the Bellman residual ``e`` that rounding leaves is added as ``e / (1 - gamma)``, so that what is
     returned is a ceiling. Only states reachable from ``rho`` count. With ``policies``, only actions that one of them takes are allowed.
     """
+    check_task(cmdp)
     if policies is None:
         allowed: np.ndarray[Any, np.dtype[np.bool_]] = np.ones((cmdp.n_states, cmdp.n_actions), dtype=bool)
     else:

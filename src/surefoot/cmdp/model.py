@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from surefoot.arguments import check_instance
 from surefoot.arrays import (
     SIMPLEX_TOLERANCE,
     FloatArray,
@@ -39,6 +40,17 @@ GRID = 200
 """Default cells of the grid on which functionals are evaluated."""
 DENSE_STATES = 1000
 """Up to this many states linear systems are solved densely; above, iteratively on sparse rows."""
+
+
+def check_task(cmdp: Any, name: str = "cmdp") -> None:
+    """Raise unless this is a task with a model.
+
+    Raises:
+        InvalidInput: a class, a name, a family, or something else.
+    """
+    of_family = callable(getattr(cmdp, "cmdp", None)) and not isinstance(cmdp, type)
+    remedy = "take one of its tasks: family.cmdp(parameters)" if of_family else "build one: surefoot.TabularCMDP(...)"
+    check_instance(name, cmdp, "a TabularCMDP", ("n_states", "signals", "functionals"), path=remedy, other=remedy)
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,6 +84,10 @@ class TabularCMDP(ReadOnly):
     discount: float
     functionals: tuple[Any, ...] = ()
     grid: int = GRID
+
+    def __repr__(self) -> str:
+        size = f"{self.n_states} states, {self.n_actions} actions, {self.successors.size} transitions"
+        return f"TabularCMDP({size}, cost_limits={self.cost_limits.tolist()}, discount={self.discount:g})"
 
     def __post_init__(self) -> None:
         rewards = as_floats("rewards", self.rewards, (None, None))

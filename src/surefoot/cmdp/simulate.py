@@ -41,8 +41,9 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from surefoot.arguments import short_repr
 from surefoot.arrays import FloatArray, IntArray, check_integer, check_real, read_only
-from surefoot.cmdp.model import TabularCMDP
+from surefoot.cmdp.model import TabularCMDP, check_task
 from surefoot.errors import InvalidInput
 from surefoot.kernels import kernel, prefetch
 from surefoot.policy import DeterministicPolicies, as_tables
@@ -84,6 +85,8 @@ class Visits:
     discounted: FloatArray
     to_go: FloatArray
 
+    __repr__ = short_repr
+
     def __add__(self, other: Visits) -> Visits:
         """Both samples pooled."""
         return Visits(
@@ -118,6 +121,8 @@ class Episodes:
     transitions: IntArray | None = None
     visits: Visits | None = None
 
+    __repr__ = short_repr
+
     def __len__(self) -> int:
         return int(self.returns.size)
 
@@ -135,6 +140,7 @@ class Simulator:
     """
 
     def __init__(self, cmdp: TabularCMDP, policies: Any, tail_tolerance: float = DEFAULT_TAIL) -> None:
+        check_task(cmdp)
         tail_tolerance = check_real("tail_tolerance", tail_tolerance, low=0.0, open_low=True)
         self.cmdp = cmdp
         if isinstance(policies, DeterministicPolicies):
@@ -150,6 +156,9 @@ class Simulator:
         largest = max(float(scale.max()), 1.0, tail_tolerance)
         self.horizon = max(1, int(np.ceil(np.log(tail_tolerance / largest) / np.log(cmdp.discount))))
         self._tail = scale * cmdp.discount**self.horizon
+
+    def __repr__(self) -> str:
+        return f"Simulator({self.cmdp!r}, {self.n_policies} policies)"
 
     @cached_property
     def _tables(self) -> tuple[Any, ...]:

@@ -34,6 +34,7 @@ from typing import Any, ClassVar, Literal, overload
 
 import numpy as np
 
+from surefoot.arguments import check_instance
 from surefoot.arrays import FloatArray, check_integer, check_real
 from surefoot.deploy import tuning
 from surefoot.deploy.admission import check_certificate, check_margin, rehearsed_rung
@@ -57,12 +58,12 @@ from surefoot.deploy.stages import Stage, Standing, Steadiness, stage_name, stag
 from surefoot.deploy.stationarity import CHANGED, StationarityDetector
 from surefoot.deploy.status import AgentEvent, Status, listed
 from surefoot.deploy.tracker import Batch, Episode, EpisodeTracker
-from surefoot.deploy.trust import Knowledge, TrustLevel, data_start, simulated_ceilings, trust_level
+from surefoot.deploy.trust import Knowledge, TrustLevel, data_start, levels, simulated_ceilings, trust_level
 from surefoot.deploy.turns import undivided
 from surefoot.deprecation import warn_renamed
 from surefoot.errors import AssumptionError, ConflictError, InvalidInput
 from surefoot.policy import Mixture, Policy
-from surefoot.policyset.schema import PolicySet
+from surefoot.policyset.schema import LOAD, PolicySet
 from surefoot.stateful import Stateful
 
 __all__ = ["CertifiedAgent"]
@@ -73,7 +74,8 @@ class CertifiedAgent(Stateful):
 
     Args:
         policy_set: from training.
-        trust: ``"cells"``, ``"envelope"``, ``"data"``, or what was registered (:func:`~surefoot.deploy.trust.register_trust_level`).
+        trust: ``"cells"``, ``"envelope"``, ``"data"``, ``"rehearsed"``, or what was registered
+            (:func:`~surefoot.deploy.trust.register_trust_level`). Without it ``"cells"`` is tried, and a refusal says what the others assume.
         delta: bound on the probability that any deployed mixture ever violates a limit.
         seed: of the draws.
         evidence: ``"all"``, ``"returns"`` where the plant reports no transitions, or what was registered
@@ -111,7 +113,7 @@ class CertifiedAgent(Stateful):
         self,
         policy_set: PolicySet,
         *,
-        trust: str = "cells",
+        trust: str | None = None,
         delta: float = 0.05,
         seed: int = 0,
         evidence: str = "all",
@@ -127,7 +129,8 @@ class CertifiedAgent(Stateful):
         joint_bounds: bool = True,
         rung: Rung | None = None,
     ) -> None:
-        self._level: TrustLevel = trust_level(trust)
+        check_instance("policy_set", policy_set, "a PolicySet", ("criterion", "policies", "cells"), path=LOAD)
+        self._level: TrustLevel = trust_level("cells" if trust is None else trust)
         _check_choice("evidence", evidence, tuple(sorted(evidence_names())))
         _check_choice("losses", losses, ("independent", "worst"))
         delta, p_max, delta_coverage, monitor_delta = (
@@ -141,12 +144,19 @@ class CertifiedAgent(Stateful):
         )
         seed = check_integer("seed", seed, low=0)
         ramp = check_integer("ramp", ramp, low=0)
-        self.trust = trust
+        self.trust = "cells" if trust is None else trust
         self._set, criterion = policy_set, policy_set.criterion
         self._limits = criterion.cost_limits
         self.margin = check_margin(policy_set, margin)
         if self._level.rejects_cells:
-            check_certificate(policy_set, p_max, delta_coverage)
+            try:
+                check_certificate(policy_set, p_max, delta_coverage)
+            except AssumptionError as error:
+                if trust is not None:
+                    raise
+                raise AssumptionError(
+                    f"{error}. No trust level was given, so 'cells' was tried. {levels()}", code=error.code
+                ) from error
         known = self._level.rejects_cells and policy_set.certificate is not None
         self._set_out_with = policy_set.ledger.total if known else None
         self._delta_coverage = delta_coverage
@@ -691,6 +701,10 @@ class CertifiedAgent(Stateful):
         if self._alarm is None:
             self._alarm, self._alarm_kind, self._stale = why, kind, True
             self._note_event("alarm", why)
+
+    def __repr__(self) -> str:
+        said = "" if self._alarm is None else f", ALARM: {self._alarm}"
+        return f"CertifiedAgent(trust={self.trust!r}, {self._tracker.opened} episodes, {self._tracker.pending} pending, {self._stage}{said})"
 
     # ------------------------------------------------------------------------------------------------------------ stages
 

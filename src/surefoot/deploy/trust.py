@@ -31,7 +31,7 @@ from surefoot.policyset.schema import PolicySet
 from surefoot.stats.ledger import Ledger
 
 __all__ = [
-    "BOUNDS_SHARE", "Knowledge", "Rows", "TrustLevel", "register_trust_level", "trust_level", "trust_levels", "unregister_trust_level",
+    "BOUNDS_SHARE", "Knowledge", "Rows", "TrustLevel", "levels", "register_trust_level", "trust_level", "trust_levels", "unregister_trust_level",
 ]  # fmt: skip
 
 BOUNDS_SHARE = 0.02
@@ -288,6 +288,12 @@ def unregister_trust_level(name: str) -> None:
 def trust_levels() -> tuple[str, ...]:
     """Names of the levels, sorted."""
     return tuple(sorted(_LEVELS))
+
+
+def levels() -> str:
+    """The library's own levels and what each assumes, in a sentence for people."""
+    said = "; ".join(f"{name!r}, if {ASSUMES[name]}" for name in ("cells", "envelope", "data", "rehearsed"))
+    return f"Every deployed mixture meets the limits under trust={said}. Name one with trust=..."
 
 
 def trust_level(name: str) -> TrustLevel:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from surefoot.arguments import check_family, check_instance
 from surefoot.arrays import check_integer, check_real
 from surefoot.errors import InvalidInput
 from surefoot.experiments.comparison import (
@@ -118,17 +119,14 @@ def compare(
     ['oracle', 'always-safe', 'certified:data']
     """
     named = _named(agents)
+    check_family(family)
     tasks, episodes = check_integer("tasks", tasks, low=1), check_integer("episodes", episodes, low=1)
     delta = check_real("delta", delta, low=0.0, high=1.0, open_low=True, open_high=True)
     seed = check_integer("seed", seed, low=0)
-    if not callable(getattr(family, "cmdp", None)):
-        raise InvalidInput(
-            f"family must have models (a method cmdp), got a {type(family).__name__}: what is deployed is judged exactly; simulated families are "
-            "compared by a rehearsal (docs/rehearsal.md)",
-            code="SF-ARGUMENT-TYPE",
-        )
     how = {**TRAINING, **({} if training is None else training)}
     given = load(policy_set) if isinstance(policy_set, str | Path) else policy_set
+    if given is not None:
+        check_instance("policy_set", given, "a PolicySet", ("criterion", "policies", "cells"))
 
     def made(run: RunDirectory | None) -> PolicySet:
         if given is None:

@@ -43,6 +43,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from surefoot.arguments import check_family
 from surefoot.arrays import FloatArray, check_integer, check_real
 from surefoot.errors import InvalidInput, SimulationError
 from surefoot.gym.belief import learn_belief
@@ -145,6 +146,7 @@ def train_simulated(
         AssumptionError: the safe policy is not shown to be feasible in all sampled tasks (``strict``), or in none at all; or no number of cells would
             pass the hold-out (``cells="auto"``).
     """
+    check_family(family, models=False)
     tasks = check_integer("tasks", tasks, low=2 if cells is not None else 8)
     holdout = check_integer("holdout", holdout, low=0)
     boxes = checked_cells(1 if cells is None else cells, holdout)

@@ -27,6 +27,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any, Literal, Self, Unpack, overload
 
+from surefoot.arguments import check_instance
 from surefoot.arrays import check_integer, check_real, freeze
 from surefoot.audit import Verification, verify
 from surefoot.deploy.history import History
@@ -54,7 +55,7 @@ from surefoot.journal.stop_requests import SECONDS, Kept, Stop
 from surefoot.journal.store import BUSY_SECONDS, Store, Transaction
 from surefoot.journal.succession import link, same_link
 from surefoot.journal.tickets import Ticket, Tickets
-from surefoot.policyset.schema import PolicySet
+from surefoot.policyset.schema import LOAD, PolicySet
 
 __all__ = ["Deployment", "Ticket", "Tickets"]
 
@@ -103,6 +104,8 @@ class Deployment(Session):
             InvalidReport, ConflictError: the history, see :meth:`recall`; the deployment was opened, without it.
         """
         check_text("name", name)
+        if policy_set is not None:
+            check_instance("policy_set", policy_set, "a PolicySet", ("criterion", "policies", "cells"), path=LOAD)
         given = named_options(settings)
         store = Store(url, name, check_real("lock_seconds", lock_seconds, low=0.0), anchor)
         try:

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from surefoot.arguments import short_repr
 from surefoot.arrays import (
     FloatArray,
     IntArray,
@@ -134,6 +135,8 @@ class Predictions(ReadOnly):
     reward_center: FloatArray
     cost_center: FloatArray
 
+    __repr__ = short_repr
+
     def __post_init__(self) -> None:
         low, high = _interval("reward", self.reward_lower, self.reward_upper, (None, None))
         cost_low, cost_high = _interval("cost", self.cost_lower, self.cost_upper, (*low.shape, None))
@@ -159,6 +162,8 @@ class ConditionalPredictions(ReadOnly):
     reward_upper: FloatArray
     cost_lower: FloatArray
     cost_upper: FloatArray
+
+    __repr__ = short_repr
 
     def __post_init__(self) -> None:
         states = _indices("initial_states", self.initial_states, (None,))
@@ -190,6 +195,8 @@ class SignalPredictions(ReadOnly):
     lower: FloatArray
     upper: FloatArray
 
+    __repr__ = short_repr
+
     def __post_init__(self) -> None:
         names = _names("signal names", self.names)
         bounds = as_floats("signal bounds", self.bounds, (len(names), 2))
@@ -213,6 +220,8 @@ class KernelBoxes(ReadOnly):
     lower: FloatArray
     upper: FloatArray
     center: FloatArray
+
+    __repr__ = short_repr
 
     def __post_init__(self) -> None:
         support = _indices("support", self.support, (None, 3))
@@ -288,6 +297,8 @@ class OutsideTasks(ReadOnly):
     cost_by_state: FloatArray
     kernel: FloatArray
 
+    __repr__ = short_repr
+
     def __post_init__(self) -> None:
         reward = as_floats("outside reward", self.reward, (None, None))
         m, j = reward.shape
@@ -330,6 +341,8 @@ class Cells(ReadOnly):
     signals: SignalPredictions | None = None
     kernel: KernelBoxes | None = None
     outside: OutsideTasks | None = None
+
+    __repr__ = short_repr
 
     def __post_init__(self) -> None:
         n, j = self.predictions.reward_lower.shape
@@ -601,6 +614,10 @@ class PolicySet(ReadOnly):
     rehearsed: Rehearsed | None = None
     rehearsal_looks: tuple[RehearsalLook, ...] = ()
 
+    def __repr__(self) -> str:
+        family, cells, limits = self.training.family, len(self.cells), self.criterion.cost_limits.tolist()
+        return f"PolicySet(family={family!r}, {len(self.policies)} policies, {cells} {'cell' if cells == 1 else 'cells'}, cost_limits={limits})"
+
     def __post_init__(self) -> None:
         object.__setattr__(self, "policies", tuple(self.policies))
         object.__setattr__(self, "looks", tuple(self.looks))
@@ -713,6 +730,8 @@ class PolicySet(ReadOnly):
         return found
 
 
+LOAD = "load it first: surefoot.PolicySet.load(path)"
+"""What to do with a path where a policy set is wanted."""
 _FILES: dict[str, Callable[..., Any]] = {}
 
 

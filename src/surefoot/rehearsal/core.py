@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 
+from surefoot.arguments import check_family, check_instance
 from surefoot.arrays import FloatArray, check_integer, check_real
 from surefoot.deploy.belief import planner as planning
 from surefoot.deploy.belief.rehearsed import Rung
@@ -37,7 +38,7 @@ from surefoot.policyset.rehearsed import (
     Slice,
     SpeedStatement,
 )
-from surefoot.policyset.schema import PolicySet
+from surefoot.policyset.schema import LOAD, PolicySet
 from surefoot.progress import track
 from surefoot.protocol import Protocol
 from surefoot.rehearsal.agents import MakeAgent
@@ -117,6 +118,9 @@ def rehearse(
         InvalidInput: an argument out of range; or something frozen has changed while the rehearsal ran.
         AssumptionError: the policy set has no belief for this evidence.
     """
+    if policy_set is not None:
+        check_instance("policy_set", policy_set, "a PolicySet", ("criterion", "policies", "cells"), path=LOAD)
+    check_family(family, models=False)
     setting = _Setting(
         policy_set, family, agents, episodes, plants, alpha, delta_coverage, protocol or Protocol(), ladder, evidence, strata, eps, beta,
         budget, seed, previous,

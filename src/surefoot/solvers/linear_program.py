@@ -26,8 +26,9 @@ from typing import Any, Literal
 
 import numpy as np
 
+from surefoot.arguments import short_repr
 from surefoot.arrays import FloatArray, IntArray, check_real
-from surefoot.cmdp.model import TabularCMDP
+from surefoot.cmdp.model import TabularCMDP, check_task
 from surefoot.errors import InfeasibleError, InvalidInput, SolverError
 from surefoot.highs import INFINITY, Matrix, Status, make_model, make_solver, run_solver
 from surefoot.solvers.certificate import (
@@ -92,6 +93,8 @@ class Solution:
     mixture: PolicyMixture | None = None
     tolerance: float = TOLERANCE
 
+    __repr__ = short_repr
+
     @cached_property
     def policy(self) -> FloatArray:
         """(S, A) one stationary policy; for an infeasible CMDP the one whose worst excess, relative to the limits, is smallest.
@@ -142,6 +145,7 @@ def solve(cmdp: TabularCMDP, method: Method = "auto", *, gap: float = TOLERANCE)
     for every policy, and the gap between the two is told and need not be small; "infeasible" means that none was found. The exact optimum, whose
     policy looks at the cost accumulated so far, is that of :func:`surefoot.cmdp.augment`.
     """
+    check_task(cmdp)
     if method not in ("auto", "occupancy", "columns"):
         raise InvalidInput(
             f"method must be auto, occupancy or columns, got {method!r}; leave it out to have one chosen",

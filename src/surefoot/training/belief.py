@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from surefoot.arguments import check_family, check_instance
 from surefoot.arrays import FloatArray, IntArray, check_integer
 from surefoot.cmdp.evaluate import state_values
 from surefoot.cmdp.model import TabularCMDP
@@ -22,7 +23,7 @@ from surefoot.errors import InvalidInput
 from surefoot.parallel import map_tasks
 from surefoot.policy import TabularPolicy
 from surefoot.policyset.belief import Belief
-from surefoot.policyset.schema import PolicySet
+from surefoot.policyset.schema import LOAD, PolicySet
 from surefoot.tasks.family import TabularFamily
 from surefoot.training.coverage import joint_support, kernel_rows
 from surefoot.training.values import CHUNK, sample_tasks
@@ -67,6 +68,8 @@ def learn_belief(
     Raises:
         InvalidInput: an argument out of range, or a library that is not tabular.
     """
+    check_instance("policy_set", policy_set, "a PolicySet", ("criterion", "policies", "cells"), path=LOAD)
+    check_family(family)
     tasks = check_integer("tasks", tasks, low=8)
     seed = check_integer("seed", seed, low=0)
     tables = [p.table for p in policy_set.policies if isinstance(p, TabularPolicy)]

@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from surefoot.arguments import check_family
 from surefoot.arrays import FloatArray, IntArray, check_integer, check_real
 from surefoot.cmdp.model import TabularCMDP
 from surefoot.errors import AssumptionError, InvalidInput
@@ -106,6 +107,7 @@ def train(
         AssumptionError: no policy is feasible with margin for all sampled tasks (``strict``), or for none at all; or no number of cells would pass
             the hold-out (``cells="auto"``).
     """
+    check_family(family)
     holdout = check_integer("holdout", holdout, low=0)
     boxes = checked_cells(1 if cells is None else cells, holdout)
     if boxes == "auto" and (tasks is None or radius is not None):
