@@ -631,7 +631,7 @@ CATALOGUE: Mapping[str, Code] = MappingProxyType(
         "SF-AGENT-UNCALIBRATED": Code(
             (InvalidInput,),
             "The agent's constant was not calibrated on this family.",
-            "Run `surefoot calibrate`, or give the constant.",
+            "Find it with `surefoot calibrate`, and give it in the agent's name.",
         ),
         # DEPLOYMENT
         "SF-DEPLOYMENT-PAUSED": Code(

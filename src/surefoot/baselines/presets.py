@@ -134,7 +134,7 @@ def multiplier(family_name: str, agent: str) -> float:
     except KeyError:
         raise InvalidInput(
             f"multiplier of {agent} must have been calibrated on the family, got {family_name!r}, for which there is none; "
-            f"run: surefoot calibrate --agents {agent}, or give one: {agent}:calibrated=1e-3",
+            f"find it with surefoot calibrate --agents {agent} --family ..., and give it in the name: {agent}:calibrated=1e-3",
             code="SF-AGENT-UNCALIBRATED",
         ) from None
 

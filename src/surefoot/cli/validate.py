@@ -10,7 +10,7 @@ import click
 
 from surefoot.cli import options
 
-FAMILIES = {"gridworld": "truncated", "gridworld-published": "published"}
+GRIDWORLDS = ("gridworld", "gridworld-published")
 """Variants of the gridworld; the other names are those of the catalogue."""
 
 
@@ -28,7 +28,7 @@ OUTSIDE_NOISES = (0.385, 0.39, 0.4, 0.41, 0.42, 0.43, 0.45)
     "--family",
     default="gridworld",
     show_default=True,
-    help="gridworld, gridworld-published, or another built-in family (admission, lake, ...).",
+    help="gridworld, gridworld-published, another built-in family (admission, lake, ...), or MODULE:NAME of your own.",
 )
 @click.option(
     "--runs", default=1000, show_default=True, help="Runs per agent and scenario; a fifth of them from late on."
@@ -78,18 +78,17 @@ def command(
     """
     import numpy as np
 
+    from surefoot.cli.families import find_family
     from surefoot.experiments.gridworld.run import coarse_cover
     from surefoot.experiments.validation import Training, validate
     from surefoot.policyset.schema import PolicySet
     from surefoot.report.style import require_matplotlib
     from surefoot.report.validation import render_validation
     from surefoot.report.validation_figure import draw_validation
-    from surefoot.tasks.catalogue import make_family
-    from surefoot.tasks.gridworld import NoisyGridworld
 
     if not no_figures:
         require_matplotlib()
-    world = NoisyGridworld(FAMILIES[family]) if family in FAMILIES else make_family(family)  # type: ignore[arg-type]
+    world = find_family(family)
     published = any(name.split(":")[0] == "pce" or name == "safe-pce:published" for name in agents)
     wanted = None if scenarios == "all" else tuple(name.strip() for name in scenarios.split(","))
     rehearsed_alone = all(name.split(":")[0] == "rehearsed" for name in agents)
@@ -100,7 +99,7 @@ def command(
         delta=delta, seed=seed, workers=workers, progress=not as_json, strict=family != "gridworld-published",
         policy_set=None if policy_set is None else PolicySet.load(policy_set),
         coarse_set=coarse_cover(world, training_tasks, seed, not as_json) if published else None,
-        outside=np.array(OUTSIDE_NOISES)[:, None] if family in FAMILIES else None,
+        outside=np.array(OUTSIDE_NOISES)[:, None] if family in GRIDWORLDS else None,
         training=Training(cells, policies, training_tasks, holdout, plants),
     )  # fmt: skip
     written = [out / "validation.json"] if no_figures else [out / "validation.json", draw_validation(out)]
