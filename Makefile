@@ -14,7 +14,7 @@ WHEEL   := build/wheel-test
 PIP     := -m pip --disable-pip-version-check install --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help run test quick check lowest coverage bench wheel-test clean
+.PHONY: help run test quick check lowest coverage bench docs wheel-test clean
 
 help:
 	@echo "make run         train and deploy on the published gridworld; says where figures and report are"
@@ -24,6 +24,7 @@ help:
 	@echo "make lowest      the tests of make quick with the lowest versions that pyproject.toml allows, in $(LOWEST)"
 	@echo "make coverage    all tests, and which lines and branches they miss; pages in build/coverage"
 	@echo "make wheel-test  build the wheel, install it alone, run the tests against it"
+	@echo "make docs        the site with the reference, in build/docs; warnings are errors"
 	@echo "make bench       benchmarks; never part of the tests"
 	@echo "make clean       remove what the other targets made (runs/ stays)"
 
@@ -51,6 +52,9 @@ check: $(STAMP)
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/ruff format --quiet --check . || { echo "reformat with: $(BIN)/ruff format ." >&2; exit 1; }
 	@$(BIN)/mypy --strict src
+
+docs: $(STAMP)
+	@$(BIN)/python -m sphinx -q -b html -W --keep-going docs build/docs && echo "open build/docs/index.html"
 
 # Linters stay at the tested versions: older ones know other rules. Compiled code is kept apart from that of other versions of numba.
 lowest: $(LOWEST)/.installed

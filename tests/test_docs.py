@@ -206,3 +206,24 @@ def test_docstring_examples(name: str) -> None:
 
 def test_there_are_docstring_examples() -> None:
     assert "surefoot.stats.binomial" in EXAMPLES
+
+
+def test_the_reference_lists_every_public_name() -> None:
+    page = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
+    listed = set(re.findall(r"^\.\. auto\w+:: ([\w.]+)$", page, re.MULTILINE))
+    wanted = {
+        f"surefoot.{name}" for name in surefoot.__all__ if name != "__version__" and callable(getattr(surefoot, name))
+    }
+    for module in ("tasks", "gym", "report"):
+        part = importlib.import_module(f"surefoot.{module}")
+        wanted |= {f"surefoot.{module}.{name}" for name in part.__all__ if callable(getattr(part, name))}
+    assert wanted - listed == set() and listed - wanted == set()
+
+
+def test_every_page_is_in_a_table_of_contents() -> None:
+    index = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
+    pages = {page.stem for page in (ROOT / "docs").glob("*.md")} - {"index"}
+    listed = {
+        line for block in blocks(ROOT / "docs" / "index.md", "{toctree}") for line in block.split("\n\n")[-1].split()
+    }
+    assert pages == listed, index

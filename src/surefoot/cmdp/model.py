@@ -55,9 +55,9 @@ def check_task(cmdp: Any, name: str = "cmdp") -> None:
 
 @dataclass(frozen=True, eq=False)
 class TabularCMDP(ReadOnly):
-    """A frozen, validated CMDP.
+    """A frozen, validated CMDP; all arrays are copied and made read-only.
 
-    Args (all arrays are copied and made read-only):
+    Args:
         transitions: (S, A, S) probabilities; or a SciPy sparse matrix (S*A, S) whose row ``s*A + a`` is ``P(.|s,a)``; or a pair of arrays
             (S, A, k), successors and their probabilities, where a successor may be named twice and probability 0 fills up short rows.
         rewards: (S, A) reward per step.
@@ -133,7 +133,7 @@ class TabularCMDP(ReadOnly):
 
     @property
     def n_costs(self) -> int:
-        """K: how many costs an episode reports."""
+        """K, how many costs an episode reports."""
         return int(self.costs.shape[0])
 
     def measure(self, costs: FloatArray) -> FloatArray:
