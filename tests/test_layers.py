@@ -37,7 +37,8 @@ TIERS = [
     ["tasks", "policyset"],  # a family may solve one of its tasks: that is how the gridworld finds its safe policy
     ["training", "deploy"],
     ["audit"],  # of its own kind: from the agent it imports choices, and nothing that follows from them
-    ["baselines", "gym", "journal", "planning"],
+    ["gym", "journal", "planning"],
+    ["baselines"],  # some are networks that are trained on Gymnasium environments
     ["rehearsal", "worlds"],  # whole deployments on simulated plants; families on models that others published
     ["report", "testing"],
     ["experiments"],  # may say in words what it found
