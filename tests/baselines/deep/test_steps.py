@@ -14,7 +14,7 @@ from surefoot.baselines.deep.batch import Batch
 from surefoot.baselines.deep.cpo import cpo_step, solve_step
 from surefoot.baselines.deep.learner import State
 from surefoot.baselines.deep.maml import MAML, MetaTask, adam, meta_gradient, meta_objective
-from surefoot.baselines.deep.meta_cpo import inner_step, through_step
+from surefoot.baselines.deep.meta_cpo import MetaCPO, inner_step, through_step
 from surefoot.baselines.deep.networks import GaussianPolicy, SoftmaxPolicy
 from surefoot.baselines.deep.safe_meta_rl import Penalties, SafeMetaRL, project, tilt, tilted
 from surefoot.baselines.deep.trpo_lagrangian import TRPOLagrangian
@@ -231,6 +231,27 @@ def test_the_gradient_goes_through_the_convex_programme(limit: float) -> None:
     found = through_step(POLICY, theta, batch, step, product, trust, w)
     np.testing.assert_allclose(found, expected, atol=2e-5 * np.abs(expected).max())
     assert np.abs(found - w).max() > 0.05
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_outer_step_keeps_the_cost_after_adaptation(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    learner = MetaCPO(POLICY, trust=Trust(delta=0.01))
+    phi = 0.5 * rng.standard_normal(POLICY.size)
+    for cost in (0.5, 0.99, 1.01, 4.0):  # after adaptation; the limit is 1
+        before = random_batch(POLICY, phi, rng, cost=0.9)
+        inner = inner_step(POLICY, phi, before, 1.0, learner.trust)[0].x
+        after = random_batch(POLICY, phi + inner, rng, cost=cost)
+        moved = learner.outer_step(phi, [MetaTask(before, after, np.zeros(1))], 1.0)
+        rise = [after.change(POLICY, at + inner, after.cost_advantages) for at in (phi, moved)]
+        gain = [after.change(POLICY, at + inner, after.reward_advantages) for at in (phi, moved)]
+        assert before.divergence(POLICY, phi, moved) <= 0.01
+        if cost > 1.0:
+            assert rise[1] < rise[0]
+        else:
+            assert rise[1] - rise[0] <= 1.0 - cost
+            assert gain[1] >= gain[0]
+        assert np.abs(moved - phi).max() > 0.0
 
 
 def test_a_recovery_step_counts_as_a_shift() -> None:

@@ -21,6 +21,7 @@ adapted to.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -97,14 +98,19 @@ class MetaCPO:
 
     def train(self, state: State, world: World, rng: np.random.Generator) -> tuple[State, Progress]:
         """One meta-step."""
-        policy, phi, trust = self.policy, state.theta, self.trust
         tasks = meta_tasks(_Inner(self), state, world, rng)
-        g = np.mean([self.meta_gradient(phi, t, world.limit, reward=True) for t in tasks], axis=0)
-        b = np.mean([self.meta_gradient(phi, t, world.limit, reward=False) for t in tasks], axis=0)
-        c = float(np.mean([t.after.cost for t in tasks])) - world.limit
+        progress = seen(world, [t.costs for t in tasks], [t.before for t in tasks], [t.after for t in tasks])
+        return state.moved(self.outer_step(state.theta, tasks, world.limit)), progress
+
+    def outer_step(self, phi: FloatArray, tasks: Sequence[MetaTask], limit: float) -> FloatArray:
+        """(P,) parameters after one step of CPO on what the adapted policies earn and cost."""
+        policy, trust = self.policy, self.trust
+        g = np.mean([self.meta_gradient(phi, t, limit, reward=True) for t in tasks], axis=0)
+        b = np.mean([self.meta_gradient(phi, t, limit, reward=False) for t in tasks], axis=0)
+        c = float(np.mean([t.after.cost for t in tasks])) - limit
         before = pooled([t.before for t in tasks])
         found = solve_step(g, b, c, curvature(policy, phi, before, trust), trust)
-        inner = [phi + inner_step(policy, phi, t.before, world.limit, trust)[0].x for t in tasks]
+        inner = [phi + inner_step(policy, phi, t.before, limit, trust)[0].x for t in tasks]
 
         def moved(trial: FloatArray, reward: bool) -> float:
             kinds = [t.after.reward_advantages if reward else t.after.cost_advantages for t in tasks]
@@ -117,8 +123,7 @@ class MetaCPO:
             within = moved(trial, False) - start[1] <= max(-c, 0.0)
             return bool(better and within and before.divergence(policy, phi, trial) <= trust.delta)
 
-        progress = seen(world, [t.costs for t in tasks], [t.before for t in tasks], [t.after for t in tasks])
-        return state.moved(backtrack(phi, found.x, accept, trust)), progress
+        return backtrack(phi, found.x, accept, trust)
 
     def meta_gradient(self, phi: FloatArray, task: MetaTask, limit: float, *, reward: bool) -> FloatArray:
         """(P,) gradient of the return, or cost, after adaptation."""
