@@ -46,7 +46,7 @@ def test_advantages_are_those_of_the_definition() -> None:
     x, t = policy.inputs(found.observations), found.times[:, None] / 6
     table = np.hstack([x, x**2, t, t**2, t**3, np.ones_like(t)])
     values = table @ np.linalg.lstsq(table, to_go, rcond=None)[0]
-    np.testing.assert_allclose(whole.reward_advantages, to_go - values, atol=0.02)  # the ridge moves it a little
+    np.testing.assert_allclose(whole.reward_advantages, to_go - values, atol=0.05)  # the ridge moves it a little
     values = to_go - whole.reward_advantages
     for a, b in ((0, 5), (5, 8), (8, 14)):
         ahead = 0.0
