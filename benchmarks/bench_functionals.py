@@ -28,8 +28,8 @@ from surefoot.tasks import NoisyGridworld, QueueAdmission, with_limits
 
 DELTA = 0.05
 BATCH = 200
-JUDGE_GRID = 1000
-"""Cells on which runs are judged, whatever training used."""
+JUDGE_GRIDS = (200, 1000)
+"""Cells on which runs are judged, whatever training used: the finer ones where the coarser do not show that a run is safe."""
 CASES: dict[str, tuple[Any, Any]] = {
     "gridworld-chance": (NoisyGridworld, sf.Exceeds(5.01, at_most=0.15)),
     "gridworld-cvar": (NoisyGridworld, sf.CVaR(0.1, at_most=16.0)),
@@ -93,15 +93,20 @@ def run(
         weights.append(batch.weights)
         first += BATCH
     # The judge looks at the safe policy and at what was played; values on a fine grid are what takes time.
-    fine, weighed = task.with_functionals(task.functionals, JUDGE_GRID), np.array(weights)
+    weighed = np.array(weights)
     used = np.flatnonzero(weighed.any(axis=0) | (np.arange(len(tables)) == 0))
-    lower, upper = (b @ task.start for b in state_bounds(fine, tables[used]))
     played, limit = weighed[:, used], task.cost_limits[0] * (1.0 + 1e-9)
+    for grid in JUDGE_GRIDS[1:] if optimum else JUDGE_GRIDS:
+        fine = task.with_functionals(task.functionals, grid)
+        lower, upper = (b @ task.start for b in state_bounds(fine, tables[used]))
+        surely, possibly = (bool((played @ bound[:, 1] > limit).any()) for bound in (lower, upper))
+        if not possibly:
+            break
     share = np.nan
     if optimum:
         best = sf.solve(fine).value
         share = (played[-1] @ lower[:, 0] - lower[0, 0]) / (best - lower[0, 0])
-    return bool((played @ lower[:, 1] > limit).any()), bool((played @ upper[:, 1] > limit).any()), float(share)
+    return surely, possibly, float(share)
 
 
 def main() -> None:
