@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -411,6 +412,52 @@ def unknowns_command(
     click.echo(json.dumps(summary) if as_json else render_unknowns(summary))
     if not as_json:
         click.echo("\nwritten: " + "  ".join(str(path) for path in written))
+
+
+def world_options(episodes: int, plants: int, runs: int) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """What every world's command takes, with its defaults."""
+
+    def decorate(function: Callable[..., None]) -> Callable[..., None]:
+        for option in reversed(
+            [
+                click.option("--episodes", default=episodes, show_default=True, help="Real episodes per run."),
+                click.option("--plants", default=plants, show_default=True, help="Fresh plants that are rehearsed on."),
+                click.option("--runs", default=runs, show_default=True, help="Fresh plants that are deployed on."),
+                click.option("--outside-runs", default=20, show_default=True, help="Plants per way of being outside the family; 0: none."),
+                click.option("--alpha", default=0.05, show_default=True, help="Share of rehearsed deployments that may violate."),
+                click.option("--delta", default=0.05, show_default=True, help="Error probability of the other deployments."),
+                click.option("--delta-coverage", default=0.05, show_default=True, help="Error of the rehearsal and, separately, of hold-outs."),
+                click.option("--seed", default=0, show_default=True, help="Of all random draws."),
+                options.workers,
+                click.option("--out", required=True, type=click.Path(path_type=Path), help="New directory for the log."),
+                click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON instead of tables."),
+            ]
+        ):  # fmt: skip
+            function = option(function)
+        return function
+
+    return decorate
+
+
+def run_world(world: Any, out: Path, as_json: bool, **sizes: Any) -> None:
+    """Run a world with these sizes and print its tables."""
+    from surefoot.experiments.worlds import Sizes, reproduce_world
+    from surefoot.report.worlds import render_world
+
+    summary = reproduce_world(world, out, Sizes(**sizes, progress=not as_json))
+    click.echo(json.dumps(summary) if as_json else f"{render_world(summary)}\n\nwritten: {out / 'summary.json'}")
+
+
+@command.command(name="sepsis")
+@world_options(episodes=1000, plants=100, runs=100)
+def sepsis(out: Path, as_json: bool, **sizes: Any) -> None:
+    """Treatment of sepsis on the kernel of the package icu-sepsis: every trust level, and realities outside the family.
+
+    716 states, 25 actions, six unknowns per hospital; survival with a limit on fluids. Needs the extra [sepsis].
+    """
+    from surefoot.experiments.worlds.sepsis import sepsis_world
+
+    run_world(sepsis_world(), out, as_json, **sizes)
 
 
 def _numbers(name: str, given: str, size: int | None = None) -> tuple[float, ...]:

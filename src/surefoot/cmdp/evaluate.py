@@ -29,6 +29,8 @@ __all__ = [
 
 BATCH_BYTES = 2**27
 """Dense evaluation works through the policies in batches of about this size."""
+ROW_STATES = 256
+"""From this many states on a policy's kernel is summed from stored rows."""
 MAX_ROUNDS = 1000
 """Policy iteration needs a handful of rounds; the bound that is returned holds after any number."""
 
@@ -178,6 +180,11 @@ def outcome_variances(cmdp: TabularCMDP, policies: Any) -> FloatArray:
 
 def _policy_kernels(cmdp: TabularCMDP, tables: FloatArray) -> FloatArray:
     """(J, S, S) transition matrices under J policies."""
+    if cmdp.n_states > ROW_STATES:
+        # From the rows that are stored: the dense array would stay with the model, a hundred megabytes at 700 states and 25 actions.
+        size, place = cmdp.n_states, cmdp.rows // cmdp.n_actions * cmdp.n_states + cmdp.successors
+        weights = (table.reshape(-1)[cmdp.rows] * cmdp.probabilities for table in tables)
+        return np.stack([np.bincount(place, w, size * size).reshape(size, size) for w in weights])
     kernels: FloatArray = np.matmul(tables.transpose(1, 0, 2), cmdp.dense).transpose(1, 0, 2)
     return kernels
 
