@@ -51,7 +51,7 @@ quick: check
 check: $(STAMP)
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/ruff format --quiet --check . || { echo "reformat with: $(BIN)/ruff format ." >&2; exit 1; }
-	@$(BIN)/mypy --strict src
+	@$(BIN)/mypy --strict src tests/consumer.py
 
 docs: $(STAMP)
 	@$(BIN)/python -m sphinx -q -b html -W --keep-going docs build/docs && echo "open build/docs/index.html"

@@ -6,7 +6,7 @@ import pytest
 
 import surefoot as sf
 import surefoot.gym
-from surefoot.deprecation import renamed_arguments
+from surefoot.deprecation import deprecated, renamed_arguments
 from tests.refusals import refused
 
 
@@ -43,3 +43,15 @@ def test_old_names_of_the_gym_package_warn(old: str, new: str) -> None:
     with pytest.warns(DeprecationWarning, match=rf"surefoot\.gym\.{old} is now called surefoot\.gym\.{new}"):
         found = getattr(sf.gym, old)
     assert found is getattr(surefoot.gym, new)
+
+
+def test_what_will_go_away_warns_its_caller_and_still_works() -> None:
+    @deprecated(since="0.2", gone="0.4", use="new()")
+    def old(x: int) -> int:
+        return 2 * x
+
+    with pytest.warns(
+        DeprecationWarning, match="old is deprecated since 0.2 and goes away in 0.4 at the earliest; use new"
+    ) as caught:
+        assert old(3) == 6
+    assert caught[0].filename == __file__
