@@ -357,6 +357,72 @@ def locomotion(
     click.echo("\nwritten: " + "  ".join(str(path) for path in written))
 
 
+@command.command(name="locomotion-deep")
+@click.option(
+    "--env",
+    default="hopper",
+    show_default=True,
+    type=click.Choice(["hopper", "half-cheetah", "half-cheetah-dynamics"]),
+    help="As in reproduce locomotion.",
+)
+@click.option("--methods", default="default", show_default=True, help="Comma-separated names, or 'default' for all.")
+@click.option(
+    "--train",
+    default="all",
+    show_default=True,
+    type=click.Choice(["all", "kept"]),
+    help="Train, going on from checkpoints that are there; or take the checkpoints as they are.",
+)
+@click.option("--steps", default=1_000_000, show_default=True, help="Environment steps that each method trains with.")
+@click.option(
+    "--checkpoints", type=click.Path(path_type=Path), help="Folder of checkpoints. [default: OUT/checkpoints]"
+)
+@click.option("--tasks", default=20, show_default=True, help="Fresh test tasks; 0 stops after training.")
+@click.option("--episodes", default=200, show_default=True, help="Real episodes per test task.")
+@click.option("--every", default=10, show_default=True, help="Real episodes between updates.")
+@click.option("--judged", default=20, show_default=True, help="Fresh episodes that judge each deployed policy.")
+@click.option(
+    "--beside",
+    type=click.Path(path_type=Path, exists=True),
+    help="Finished run of reproduce locomotion on the same family, whose agents are drawn beside.",
+)
+@click.option("--seed", default=0, show_default=True, help="Of all random draws.")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Directory for logs and the figure.")
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON instead of a table.")
+@click.option("--no-figures", is_flag=True, help="Write logs only; the figure needs the extra [figures].")
+def locomotion_deep(
+    env: str, methods: str, train: str, steps: int, checkpoints: Path | None, tasks: int, episodes: int, every: int, judged: int,
+    beside: Path | None, seed: int, out: Path, as_json: bool, no_figures: bool,
+) -> None:  # fmt: skip
+    """The deep baselines of Figure 4 of Ni & Kamgarpour 2026: trained on the family, then adapting on the test tasks.
+
+    Each method spends the same number of steps; the same call goes on where it was interrupted.
+
+    \b
+    Methods: trpo-lagrangian, cpo, maml, maml-first-order, meta-cpo, safe-meta-rl. Needs the extra [mujoco], no torch.
+    """
+    from surefoot.report.deep import render_deep
+
+    if not no_figures:
+        from surefoot.report.style import require_matplotlib
+
+        require_matplotlib()
+    from surefoot.experiments.locomotion.deep import DEFAULT_METHODS, reproduce_deep
+
+    summary = reproduce_deep(
+        out, env=env, methods=_names(methods, DEFAULT_METHODS), steps=steps, checkpoints=checkpoints, train=train == "all", tasks=tasks,
+        episodes=episodes, every=every, judged=judged, seed=seed, progress=not as_json,
+    )  # fmt: skip
+    written = [out / "summary.json"]
+    if not no_figures and tasks:
+        from surefoot.report.deep import figure4_deep
+
+        written.append(figure4_deep(out, beside))
+    click.echo(json.dumps(summary) if as_json else render_deep(summary))
+    if not as_json:
+        click.echo("\nwritten: " + "  ".join(str(path) for path in written))
+
+
 @command.command(name="unknowns")
 @click.option("--unknowns", default="1,2,4,7,15", show_default=True, help="Numbers of unknown parameters, rising.")
 @click.option("--episodes", default=10_000, show_default=True, help="Real episodes per run.")

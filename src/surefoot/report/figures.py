@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 __all__ = [
     "compose_figure2",
     "compose_figure4",
+    "compose_returns",
     "figure2",
     "figure4",
 ]
@@ -75,7 +76,7 @@ def compose_figure2(curves: Mapping[str, Curves], summary: Summary) -> Figure:
     Raises:
         MissingExtra: matplotlib is not installed.
     """
-    return _over_episodes(curves, summary, _draw_regret)
+    return _over_episodes(curves, summary.cost_limits, _draw_regret)
 
 
 def compose_figure4(curves: Mapping[str, Curves], summary: Summary) -> Figure:
@@ -84,22 +85,31 @@ def compose_figure4(curves: Mapping[str, Curves], summary: Summary) -> Figure:
     Raises:
         MissingExtra: matplotlib is not installed.
     """
-    return _over_episodes(curves, summary, _draw_reward)
+    return compose_returns(curves, summary.cost_limits)
+
+
+def compose_returns(curves: Mapping[str, Curves], cost_limits: FloatArray) -> Figure:
+    """The same from the curves alone; they may come from several runs.
+
+    Raises:
+        MissingExtra: matplotlib is not installed.
+    """
+    return _over_episodes(curves, cost_limits, _draw_reward)
 
 
 def _over_episodes(
     curves: Mapping[str, Curves],
-    summary: Summary,
+    cost_limits: FloatArray,
     draw: Callable[[Axes, Mapping[str, Curves], Mapping[str, LineStyle]], None],
 ) -> Figure:
-    panels = 1 + summary.cost_limits.size
+    panels = 1 + cost_limits.size
     styles = styles_of(list(curves))
     legend_rows = -(-len(curves) // 3)
     with canvas(width=4.9 * panels + 0.6, height=4.3 + 0.24 * legend_rows) as figure:
         axes = figure.subplots(1, panels, squeeze=False)[0]
         draw(axes[0], curves, styles)
-        for i, limit in enumerate(summary.cost_limits):
-            _draw_costs(axes[1 + i], curves, styles, i, float(limit), summary.cost_limits.size)
+        for i, limit in enumerate(cost_limits):
+            _draw_costs(axes[1 + i], curves, styles, i, float(limit), cost_limits.size)
         _legend(figure, curves, styles)
     return figure
 

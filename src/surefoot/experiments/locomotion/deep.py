@@ -3,11 +3,12 @@
     training     every method spends the same number of environment steps on fresh tasks of the family; a checkpoint is a file of arrays
     test         the tasks of ``surefoot reproduce locomotion``; a method deploys its policy for ``every`` episodes, updates it, and so on
 
-What a deployed policy costs is judged by fresh episodes that the method never sees, exploration included, as it is deployed. An episode *violates* when the
-judged cost of its policy exceeds the limit, and *surely* when it does so by more than two standard errors. Episodes in training are counted by
-their own cost: those above the limit are given as a share.
+What a deployed policy costs is judged by fresh episodes that the method never sees, exploration included, as it is deployed. An episode *violates*
+when the judged cost of its policy exceeds the limit, and *surely* when it does so by more than two standard errors. Episodes in training are counted
+by their own cost: how many were above the limit.
 
-Step k of a training draws from a seed sequence of its own, so that a training that goes on gives, bit for bit, what one in a single piece would have given.
+Step k of a training draws from a seed sequence of its own, so that a training that goes on gives, bit for bit, what one in a single piece would
+have given.
 
 Layout of a run directory::
 
@@ -43,6 +44,7 @@ HIDDEN = (32, 32)
 FIRST_EPISODES = 24
 """Of the untrained policy; they fix the normalisation of observations and count as steps."""
 SAVE_EVERY = 60.0
+SCHEMA = 1
 TRAIN_STREAM, TEST_STREAM = 0xDEE9, 0x7E57
 COLUMNS = ("steps", "reward", "cost", "before", "episodes", "exceeding", "seconds")
 """Of a training's history; ``steps``, ``episodes``, ``exceeding`` and ``seconds`` are running totals."""
@@ -232,8 +234,8 @@ def reproduce_deep(
         steps: of the environment that each method is trained with.
         checkpoints: folder of checkpoints; what is there already goes on from where it is. By default ``out/checkpoints``.
         train: whether to train; otherwise the checkpoints are taken as they are.
-        tasks, episodes, every, judged, seed, progress: as in :func:`adaptation`; the tasks are those of ``surefoot reproduce locomotion``. No task at all
-            stops after training.
+        tasks, episodes, every, judged, seed, progress: as in :func:`adaptation`; the tasks are those of ``surefoot reproduce locomotion``. No task
+            at all stops after training.
 
     Raises:
         InvalidInput: an argument out of range, an unknown method or family, or no checkpoint where none is to be made.
@@ -276,8 +278,8 @@ def reproduce_deep(
             found.save(out / "curves" / f"{method}.npz")
             rows[method] |= _test_row(found, world.limit, every, time.perf_counter() - began)
     summary = {
-        "experiment": f"locomotion-deep:{env}", "version": VERSION, "seed": seed, "limit": world.limit, "steps": steps, "tasks": tasks,
-        "episodes": episodes, "every": every, "judged": judged, "parameters": points.tolist(), "methods": rows,
+        "schema": SCHEMA, "experiment": f"locomotion-deep:{env}", "version": VERSION, "seed": seed, "limit": world.limit, "steps": steps,
+        "tasks": tasks, "episodes": episodes, "every": every, "judged": judged, "parameters": points.tolist(), "methods": rows,
     }  # fmt: skip
     (out / "summary.json").write_text(json.dumps(summary, indent=1, allow_nan=False) + "\n")
     return summary
