@@ -32,7 +32,7 @@ TIERS = [
         "text_table",
     ],
     ["blas", "highs", "parallel", "policy", "controllers", "criterion", "protocol", "stats"],
-    ["cmdp"],
+    ["cmdp", "onnx_policy"],
     ["solvers"],
     ["tasks", "policyset"],  # a family may solve one of its tasks: that is how the gridworld finds its safe policy
     ["training", "deploy"],

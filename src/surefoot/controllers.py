@@ -24,7 +24,7 @@ import numpy as np
 from surefoot.arrays import FloatArray, ReadOnly, as_floats, entry, first_where
 from surefoot.errors import InvalidInput
 
-__all__ = ["ACTIVATIONS", "LinearPolicy", "MLPPolicy"]
+__all__ = ["ACTIVATIONS", "LinearPolicy", "MLPPolicy", "check_action_range", "flat_rows"]
 
 BLOCK = 16
 
@@ -35,7 +35,7 @@ ACTIVATIONS: dict[str, Callable[[FloatArray], FloatArray]] = {
 """``f`` by name."""
 
 
-def _rows(observations: Any, size: int) -> FloatArray:
+def flat_rows(observations: Any, size: int) -> FloatArray:
     """(m, O) observations, each flattened."""
     array = np.asarray(observations, dtype=np.float64)
     # Contiguous: a product of rows that lie otherwise in memory (reversed, transposed) may be computed, and rounded, another way.
@@ -59,7 +59,7 @@ def _padded(rows: FloatArray) -> FloatArray:
     return np.concatenate([rows, np.zeros((missing, rows.shape[1]))]) if missing else rows
 
 
-def _check_range(low: Any, high: Any, size: int) -> tuple[FloatArray, FloatArray]:
+def check_action_range(low: Any, high: Any, size: int) -> tuple[FloatArray, FloatArray]:
     """Bounds of the action; scalars are spread over all of its entries."""
     bounds = [
         as_floats(name, np.broadcast_to(value, (size,)), (size,)) for name, value in (("low", low), ("high", high))
@@ -95,13 +95,13 @@ class LinearPolicy(ReadOnly):
     def __post_init__(self) -> None:
         weight = as_floats("weight", self.weight, (None, None))
         bias = as_floats("bias", self.bias, (len(weight),))
-        low, high = _check_range(self.low, self.high, len(weight))
+        low, high = check_action_range(self.low, self.high, len(weight))
         for name, value in (("weight", weight), ("bias", bias), ("low", low), ("high", high)):
             object.__setattr__(self, name, value)
 
     def act_batch(self, observations: Any) -> FloatArray:
         """(m, A) actions for (m, O) observations."""
-        rows = _rows(observations, self.weight.shape[1])
+        rows = flat_rows(observations, self.weight.shape[1])
         return np.clip(_affine(self.weight, self.bias, _padded(rows))[: len(rows)], self.low, self.high)
 
     def predict(
@@ -178,7 +178,7 @@ class MLPPolicy(ReadOnly):
             "clip": float(self.clip),
         }
         if self.low is not None:
-            values["low"], values["high"] = _check_range(self.low, self.high, len(weights[-1]))
+            values["low"], values["high"] = check_action_range(self.low, self.high, len(weights[-1]))
         for name, value in values.items():
             object.__setattr__(self, name, value)
 
@@ -194,7 +194,7 @@ class MLPPolicy(ReadOnly):
 
     def outputs(self, observations: Any) -> FloatArray:
         """(m, A) values of the last layer."""
-        rows = _rows(observations, self.n_inputs)
+        rows = flat_rows(observations, self.n_inputs)
         hidden = _padded((rows - self.shift) / self.scale)
         if np.isfinite(self.clip):
             hidden = np.clip(hidden, -self.clip, self.clip)

@@ -1,6 +1,7 @@
 """Kinds of policies that a policy-set file may hold beside tables: linear maps, multilayer perceptrons, a user's own controllers.
 
     kind "linear-map"   arrays weight, bias, low, high
+    kind "onnx"         array model (its bytes) and, unless actions are discrete, low and high
     kind "mlp"          arrays weights.k, biases.k, shift, scale and, unless actions are discrete, low and high
     a user's kind       one number or array per named parameter; the constructor takes them by these names
 
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 
 from surefoot.controllers import LinearPolicy, MLPPolicy
 from surefoot.errors import InvalidInput
+from surefoot.onnx_policy import OnnxPolicy
 from surefoot.policy import Policy
 from surefoot.policyset.codec import PolicyKind, Put, check_keys, register_policy_kind
 
@@ -110,6 +112,20 @@ def _number(field: str, value: Any) -> float:
     return float(value)
 
 
+def _encode_onnx(policy: OnnxPolicy, put: Put) -> dict[str, Any]:
+    fields: dict[str, Any] = {"model": put("model", policy.model), "low": None, "high": None}
+    if policy.low is not None and policy.high is not None:
+        fields.update(low=put("low", policy.low), high=put("high", policy.high))
+    return fields
+
+
+def _decode_onnx(fields: Mapping[str, Any], take: Fetch) -> Policy:
+    check_keys("onnx policy", fields, {"model", "low", "high"})
+    box = {name: None if fields[name] is None else take(fields[name], "float64") for name in ("low", "high")}
+    return OnnxPolicy(take(fields["model"], "uint8"), **box)
+
+
+register_policy_kind(PolicyKind("onnx", OnnxPolicy, _encode_onnx, _decode_onnx))
 register_policy_kind(PolicyKind("linear-map", LinearPolicy, _encode_linear, _decode_linear))
 register_policy_kind(PolicyKind("mlp", MLPPolicy, _encode_mlp, _decode_mlp))
 
