@@ -244,7 +244,7 @@ def new_directory(out: str | Path) -> Path:
 def write_comparison(directory: Path, comparison: Comparison, header: dict[str, Any]) -> dict[str, Any]:
     """Write ``summary.json``, ``results.csv`` and ``curves/*.npz``; returns the summary."""
     grid = np.unique(np.linspace(1, comparison.episodes, CURVE_POINTS).astype(np.int64))
-    (directory / "curves").mkdir()
+    (directory / "curves").mkdir(exist_ok=True)
     for name, traces in comparison.traces.items():
         at = [t.at(grid) for t in traces]
         np.savez_compressed(

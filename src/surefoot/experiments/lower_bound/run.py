@@ -415,7 +415,7 @@ def _slope(x: FloatArray, numbers: FloatArray) -> float:
 
 
 def _write(directory: Path, summary: dict[str, Any], plan: _Plan, measured: dict[str, _Measured]) -> None:
-    (directory / "runs").mkdir()
+    (directory / "runs").mkdir(exist_ok=True)
     for name, found in measured.items():
         np.savez_compressed(
             directory / "runs" / f"{name.replace(':', '-')}.npz",
