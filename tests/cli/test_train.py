@@ -97,3 +97,13 @@ def test_show_tells_what_a_rehearsal_found(folder: Path, capsys: pytest.CaptureF
     assert certificate is not None
     replace(policy_set, rehearsed=None, rehearsal_looks=(certificate.look,)).save(folder / "b.sf")
     assert "1 were looked at before" in run(["show", "b.sf"], capsys).out
+
+
+def test_show_says_in_words_what_can_be_deployed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    golden = Path(__file__).parents[1] / "golden" / "policyset-v2.sf"
+    said = run(["show", str(golden)], capsys).out
+    assert "In words: the safe policy and 1 other policy" in said and "cells      yes" in said
+    bare = sf.train(sf.tasks.NoisyGridworld(), tasks=12, holdout=0, cells=1, policies=2, progress=False)
+    bare.save(tmp_path / "bare.sf")
+    said = run(["show", str(tmp_path / "bare.sf")], capsys).out
+    assert "2 other policies" in said and "cells      no: trust='cells' needs" in said and "data       yes" in said

@@ -48,8 +48,55 @@ def describe_text(policy_set: PolicySet) -> str:
         *_ceilings(policy_set),
         "",
         *_cells(policy_set),
+        "",
+        *_in_words(policy_set),
     ]
     return "\n".join(lines)
+
+
+def _in_words(policy_set: PolicySet) -> list[str]:
+    """What the set is for, and under which trust levels it can be deployed as it is."""
+    cells, others = len(policy_set.cells), len(policy_set.policies) - 1
+    boxes = (
+        "one cell: no box of tasks is told from another"
+        if cells == 1
+        else f"{cells} cells: boxes of tasks that are alike"
+    )
+    return [
+        f"In words: the safe policy and {plural(others, 'other policy', 'other policies')}, with what each returns and costs at most in {boxes}.",
+        "A deployment plays mixtures of them, whose weight moves off the safe policy as far as real data proves that the limits are met.",
+        *(f"  {level:10} {said}" for level, said in _levels(policy_set)),
+    ]
+
+
+def _levels(policy_set: PolicySet) -> list[tuple[str, str]]:
+    """Trust level, and whether a deployment under it opens with the usual p_max and delta_coverage of .05."""
+    from surefoot.deploy.admission import check_certificate, check_margin
+    from surefoot.errors import AssumptionError
+
+    try:
+        check_margin(policy_set, None)
+    except AssumptionError as error:
+        return [(level, f"no: {error}") for level in ("cells", "envelope", "data", "rehearsed")]
+    try:
+        check_certificate(policy_set, 0.05, 0.05)
+    except AssumptionError as error:
+        boxed = f"no: {error}"
+    else:
+        boxed = "yes, if the real task lies in some cell"
+    found = policy_set.rehearsed
+    if found is not None and found.chosen >= 0:
+        rehearsed = "yes, as rehearsed"
+    elif policy_set.beliefs:
+        rehearsed = "after a rehearsal: surefoot rehearse" if found is None else "no: no setting passed its rehearsal"
+    else:
+        rehearsed = "after a rehearsal, which learns a belief first: surefoot rehearse"
+    return [
+        ("cells", boxed),
+        ("envelope", "yes, if no policy costs more in reality than in the worst cell"),
+        ("data", "yes, if no episode costs more than its ceiling; nothing else is assumed of the simulator"),
+        ("rehearsed", rehearsed),
+    ]
 
 
 def _ceilings(policy_set: PolicySet) -> list[str]:
@@ -81,8 +128,8 @@ def _beliefs(policy_set: PolicySet) -> list[str]:
     return lines
 
 
-def plural(count: int, noun: str) -> str:
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+def plural(count: int, noun: str, many: str = "") -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {many or f'{noun}s'}"
 
 
 def _chosen(choice: Any) -> list[str]:
