@@ -26,6 +26,7 @@ TIERS = [
         "deprecation",
         "error_codes",
         "json_reading",
+        "kept_files",
         "kernels",
         "progress",
         "stateful",

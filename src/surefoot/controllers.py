@@ -24,7 +24,7 @@ import numpy as np
 from surefoot.arrays import FloatArray, ReadOnly, as_floats, entry, first_where
 from surefoot.errors import InvalidInput
 
-__all__ = ["ACTIVATIONS", "LinearPolicy", "MLPPolicy", "check_action_range", "flat_rows"]
+__all__ = ["ACTIVATIONS", "LinearPolicy", "MLPPolicy", "OneByOne", "check_action_range", "flat_rows"]
 
 BLOCK = 16
 
@@ -74,8 +74,32 @@ def check_action_range(low: Any, high: Any, size: int) -> tuple[FloatArray, Floa
     return bounds[0], bounds[1]
 
 
+class OneByOne:
+    """What policies share that compute many actions at once: a single one, and no memory."""
+
+    @property
+    def discrete(self) -> bool:
+        """Whether an action is the index of the largest output."""
+        return False
+
+    def act_batch(self, observations: Any) -> Any:
+        """(m, A) actions for (m, O) observations, or (m,) indices of discrete ones."""
+        raise NotImplementedError
+
+    def predict(
+        self, observation: Any, *, deterministic: bool = True, rng: np.random.Generator | None = None
+    ) -> tuple[Any, None]:
+        """Action for one observation; deterministic either way."""
+        action = self.act_batch(np.asarray(observation, dtype=np.float64)[None])[0]
+        return (int(action) if self.discrete else action), None
+
+    def for_episode(self) -> Self:
+        """Itself: it keeps no memory."""
+        return self
+
+
 @dataclass(frozen=True, eq=False)
-class LinearPolicy(ReadOnly):
+class LinearPolicy(OneByOne, ReadOnly):
     """``a = clip(W o + b, low, high)``.
 
     Attributes:
@@ -104,19 +128,9 @@ class LinearPolicy(ReadOnly):
         rows = flat_rows(observations, self.weight.shape[1])
         return np.clip(_affine(self.weight, self.bias, _padded(rows))[: len(rows)], self.low, self.high)
 
-    def predict(
-        self, observation: Any, *, deterministic: bool = True, rng: np.random.Generator | None = None
-    ) -> tuple[FloatArray, None]:
-        """Action for one observation; deterministic either way."""
-        return self.act_batch(np.asarray(observation, dtype=np.float64)[None])[0], None
-
-    def for_episode(self) -> Self:
-        """Itself: it keeps no memory."""
-        return self
-
 
 @dataclass(frozen=True, eq=False)
-class MLPPolicy(ReadOnly):
+class MLPPolicy(OneByOne, ReadOnly):
     """A multilayer perceptron.
 
     Attributes:
@@ -211,17 +225,6 @@ class MLPPolicy(ReadOnly):
         if self.squash:
             return self.low + 0.5 * (self.high - self.low) * (np.tanh(outputs) + 1.0)
         return np.clip(outputs, self.low, self.high)
-
-    def predict(
-        self, observation: Any, *, deterministic: bool = True, rng: np.random.Generator | None = None
-    ) -> tuple[Any, None]:
-        """Action for one observation; deterministic either way."""
-        action = self.act_batch(np.asarray(observation, dtype=np.float64)[None])[0]
-        return (int(action) if self.discrete else action), None
-
-    def for_episode(self) -> Self:
-        """Itself: it keeps no memory."""
-        return self
 
     def fix(self, values: Any) -> MLPPolicy:
         """The policy of the other inputs when the last ones are held at these values.

@@ -17,14 +17,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
 
 from surefoot.arrays import FloatArray, ReadOnly, freeze
-from surefoot.controllers import check_action_range, flat_rows
+from surefoot.controllers import OneByOne, check_action_range, flat_rows
 from surefoot.errors import InvalidInput, MissingExtra
 
 __all__ = ["OnnxPolicy"]
@@ -38,7 +38,7 @@ _SESSIONS: WeakKeyDictionary[OnnxPolicy, tuple[Any, str, Any, int]] = WeakKeyDic
 
 
 @dataclass(frozen=True, eq=False)
-class OnnxPolicy(ReadOnly):
+class OnnxPolicy(OneByOne, ReadOnly):
     """A model in ONNX's format.
 
     Args:
@@ -91,17 +91,6 @@ class OnnxPolicy(ReadOnly):
         if self.low is None or self.high is None:
             return np.argmax(outputs, axis=1)
         return np.clip(outputs, self.low, self.high)
-
-    def predict(
-        self, observation: Any, *, deterministic: bool = True, rng: np.random.Generator | None = None
-    ) -> tuple[Any, None]:
-        """Action for one observation; deterministic either way."""
-        action = self.act_batch(np.asarray(observation, dtype=np.float64)[None])[0]
-        return (int(action) if self.discrete else action), None
-
-    def for_episode(self) -> Self:
-        """Itself: it keeps no memory."""
-        return self
 
     def _run(self, row: FloatArray) -> FloatArray:
         """(1, A) outputs for (1, O).

@@ -12,13 +12,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import shutil
 import sys
 import types
 import typing
-import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
@@ -28,8 +26,9 @@ import numpy as np
 
 from surefoot.errors import InvalidInput, OutputExists
 from surefoot.json_reading import read_object
+from surefoot.kept_files import UNREADABLE, read_arrays, write_arrays, write_bytes
 from surefoot.parallel import iter_tasks
-from surefoot.policyset.file import ARCHIVE_ERRORS, load
+from surefoot.policyset.file import load
 from surefoot.policyset.schema import PolicySet
 from surefoot.version import VERSION
 
@@ -71,7 +70,7 @@ class RunDirectory:
                 f"out must be a new directory, got {self.path}, which exists; choose another name"
             ) from error
         self._parts.mkdir()
-        _write(index, (json.dumps(wanted) + "\n").encode())
+        write_bytes(index, (json.dumps(wanted) + "\n").encode())
 
     def __enter__(self) -> Self:
         return self
@@ -229,24 +228,17 @@ def _unpacked(hint: Any, data: Any, arrays: Sequence[np.ndarray[Any, Any]]) -> A
 
 
 def _save(path: Path, text: str, arrays: Sequence[np.ndarray[Any, Any]]) -> None:
-    beside = path.with_suffix(f".{os.getpid()}.part")
     named = {f"a{k}": array for k, array in enumerate(arrays)}
-    with beside.open("wb") as file:
-        np.savez(file, allow_pickle=False, text=np.frombuffer(text.encode(), dtype=np.uint8), **named)
-    beside.replace(path)
+    write_arrays(path, {"text": np.frombuffer(text.encode(), dtype=np.uint8), **named})
 
 
 def _read(path: Path, hint: Any) -> tuple[Any] | None:
     """The result in a tuple, or ``None`` where there is none that can be read."""
-    try:
-        with path.open("rb") as handle, np.load(handle, allow_pickle=False) as found:
-            arrays = [found[f"a{k}"] for k in range(len(found.files) - 1)]
-            return (unpacked(hint, found["text"].tobytes().decode(), arrays),)
-    except (*ARCHIVE_ERRORS, OSError, TypeError, LookupError, zlib.error):
+    found = read_arrays(path)
+    if found is None:
         return None
-
-
-def _write(path: Path, data: bytes) -> None:
-    beside = path.with_suffix(f".{os.getpid()}.part")
-    beside.write_bytes(data)
-    beside.replace(path)
+    try:
+        arrays = [found[f"a{k}"] for k in range(len(found) - 1)]
+        return (unpacked(hint, found["text"].tobytes().decode(), arrays),)
+    except UNREADABLE:
+        return None

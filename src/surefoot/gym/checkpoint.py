@@ -13,8 +13,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +21,7 @@ import numpy as np
 from surefoot.errors import InvalidInput
 from surefoot.gym.values import Estimated
 from surefoot.json_reading import read_object
+from surefoot.kept_files import UNREADABLE, read_arrays, write_arrays, write_bytes
 
 __all__ = ["Checkpoint"]
 
@@ -58,7 +57,7 @@ class Checkpoint:
                 code="SF-TRAINING-FOLDER",
             )
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._write(self._index, (json.dumps(wanted, indent=1) + "\n").encode())
+        write_bytes(self._index, (json.dumps(wanted, indent=1) + "\n").encode())
 
     def _compare(self, wanted: dict[str, Any]) -> None:
         there = read_object(self._index, remedy="name another checkpoint folder")
@@ -72,13 +71,15 @@ class Checkpoint:
 
     def get(self, key: dict[str, Any]) -> list[Estimated] | None:
         """The result with this key, or ``None``."""
+        arrays = read_arrays(self._path(key))
+        if arrays is None:
+            return None
         try:
-            with self._path(key).open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-                about = json.loads(arrays["about"].tobytes())
-                if about["key"] != json.loads(json.dumps(key)):
-                    return None
-                found = [_read(arrays, k, one) for k, one in enumerate(about["policies"])]
-        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
+            about = json.loads(arrays["about"].tobytes())
+            if about["key"] != json.loads(json.dumps(key)):
+                return None
+            found = [_read(arrays, k, one) for k, one in enumerate(about["policies"])]
+        except UNREADABLE:
             return None
         self.found += 1
         return found
@@ -88,22 +89,11 @@ class Checkpoint:
         about = [{"episodes": r.episodes, "narrow": r.narrow, "failed": r.failed, "failure": r.failure} for r in result]
         text = json.dumps({"key": key, "policies": about}).encode()
         arrays = {f"{name}{k}": getattr(one, name) for k, one in enumerate(result) for name in ARRAYS}
-        path = self._path(key)
-        beside = path.with_suffix(f".{os.getpid()}.part")
-        with beside.open("wb") as file:
-            np.savez(file, allow_pickle=False, about=np.frombuffer(text, dtype=np.uint8), **arrays)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
+        write_arrays(self._path(key), {"about": np.frombuffer(text, dtype=np.uint8), **arrays})
 
     def _path(self, key: dict[str, Any]) -> Path:
         text = json.dumps(key, sort_keys=True)
         return self.folder / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.npz"
-
-    def _write(self, path: Path, data: bytes) -> None:
-        beside = path.with_suffix(f".{os.getpid()}.part")
-        beside.write_bytes(data)
-        beside.replace(path)
 
 
 def _read(arrays: Any, k: int, one: dict[str, Any]) -> Estimated:

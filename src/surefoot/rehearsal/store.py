@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +11,11 @@ import numpy as np
 from surefoot.arrays import FloatArray
 from surefoot.errors import InvalidInput
 from surefoot.json_reading import read_object
+from surefoot.kept_files import read_arrays, write_arrays, write_bytes
 
 __all__ = ["RunStore"]
+
+NAMES = ("numbers", "costs", "regrets")
 
 
 class RunStore:
@@ -46,26 +47,15 @@ class RunStore:
                 code="SF-TRAINING-FOLDER",
             )
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._write(index, (json.dumps(wanted) + "\n").encode())
+        write_bytes(index, (json.dumps(wanted) + "\n").encode())
 
     def get(self, key: str) -> dict[str, FloatArray] | None:
         """Arrays by name, or ``None``; what cannot be read is played again."""
-        try:
-            with np.load(self.folder / f"{key}.npz", allow_pickle=False) as found:
-                return {name: np.asarray(found[name], dtype=np.float64) for name in ("numbers", "costs", "regrets")}
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        found = read_arrays(self.folder / f"{key}.npz")
+        if found is None or not set(NAMES) <= set(found):
             return None
+        return {name: np.asarray(found[name], dtype=np.float64) for name in NAMES}
 
     def put(self, key: str, **arrays: FloatArray) -> None:
         """Keep arrays; a kill leaves all of them or none."""
-        beside = self.folder / f"{key}.{os.getpid()}.part"
-        with beside.open("wb") as file:
-            np.savez(file, allow_pickle=False, **arrays)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(self.folder / f"{key}.npz")
-
-    def _write(self, path: Path, data: bytes) -> None:
-        beside = path.with_suffix(f".{os.getpid()}.part")
-        beside.write_bytes(data)
-        beside.replace(path)
+        write_arrays(self.folder / f"{key}.npz", arrays)

@@ -39,6 +39,7 @@ from surefoot.experiments.comparison import fresh_tasks, new_directory, run_seed
 from surefoot.experiments.fair import check_rehearsal
 from surefoot.experiments.runner import follow, play
 from surefoot.json_reading import read_object
+from surefoot.kept_files import write_bytes
 from surefoot.parallel import map_tasks
 from surefoot.policyset.lineage import look_share
 from surefoot.policyset.schema import PolicySet
@@ -209,9 +210,7 @@ def _begin(out: str | Path, settings: dict[str, Any]) -> Path:
 
 def _write(path: Path, content: dict[str, Any]) -> None:
     """All of the file or none of it."""
-    beside = path.with_suffix(".part")
-    beside.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
-    beside.replace(path)
+    write_bytes(path, (json.dumps(content, indent=1, allow_nan=False) + "\n").encode())
 
 
 def _check_falling(name: str, values: tuple[int, ...], *, high: int, falling: bool) -> tuple[int, ...]:
