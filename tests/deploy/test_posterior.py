@@ -54,6 +54,20 @@ def episodes(
     return policies, columns, np.clip(values, table.low, table.high)
 
 
+@pytest.mark.parametrize("states", [False, True])
+def test_several_signals_keep_their_own_ranges(states: bool) -> None:
+    """Where an initial state is known nothing is predicted for a signal, so the whole range of that very signal is possible."""
+    table = table_of(world(states=states))
+    bounds = np.array([[0.0, 1.0], [20.0, 500.0], [-3.0, 3.0]])
+    middle = np.broadcast_to(bounds.mean(axis=1), (3, 2, 3))
+    found = table.with_signals(SignalPredictions(("speed", "glucose", "tilt"), bounds, middle - 0.1, middle + 0.1))
+    known = found.lower.shape[3] - 1
+    for k, (low, high) in enumerate(bounds):
+        assert (found.lower[:, :, 2 + k, :known] == low).all() and (found.upper[:, :, 2 + k, :known] == high).all()
+        assert np.allclose(found.center[:3, :, 2 + k, known], 0.5 * (low + high))
+    assert (found.low[2:] == bounds[:, 0]).all() and (found.high[2:] == bounds[:, 1]).all()
+
+
 @pytest.mark.parametrize("parts", [{}, {"states": True}, {"signals": True}])
 def test_scores_differ_as_likelihoods_of_single_episodes_do(parts: dict[str, bool], rng: np.random.Generator) -> None:
     """With the covariances that the scatter about each mean gives, written out here a second time."""

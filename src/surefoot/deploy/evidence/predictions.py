@@ -68,7 +68,7 @@ class PredictionTable:
     def with_signals(self, signals: SignalPredictions) -> PredictionTable:
         """The same with X more coordinates; given an initial state nothing is predicted for them, so the whole range is possible there."""
         (n, j, x), b, points = signals.lower.shape, self.states.size, len(self.center)
-        lower, upper = (np.broadcast_to(end[:, None], (n, j, x, b + 1)).copy() for end in signals.bounds.T[:, None])
+        lower, upper = (np.broadcast_to(end[:, None], (n, j, x, b + 1)).copy() for end in signals.bounds.T)
         lower[..., b] = np.clip(signals.lower, *signals.bounds.T)
         upper[..., b] = np.clip(signals.upper, *signals.bounds.T)
         center = np.full((points, j, x, b + 1), np.nan)
