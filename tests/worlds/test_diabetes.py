@@ -106,7 +106,7 @@ def test_extreme_settings_stay_finite() -> None:
 
 def test_a_set_with_settings_is_a_file(tmp_path: Path) -> None:
     found = sf.gym.train_simulated(
-        diabetes(), diabetes_policies()[:3], tasks=8, holdout=0, cells=None, max_episodes=300, seed=0, progress=False
+        diabetes(), diabetes_policies()[:3], tasks=8, holdout=0, cells=None, max_episodes=30, margin=0.4, seed=0, progress=False
     )  # fmt: skip
     found.save(tmp_path / "pump.sf")
     again = sf.PolicySet.load(tmp_path / "pump.sf")

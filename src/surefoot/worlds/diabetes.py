@@ -20,7 +20,8 @@ The *reward* is the share of the day in the range of 70 to 180 mg/dl, in percent
 the consensus of Battelino et al. 2019, Diabetes Care 42, 1593-1603, and so the limit is 4. A task is safe if the *mean* over days is.
 
 A policy is a pump's six settings (:class:`PumpSettings`). The first is today's rule: basal rate, carbohydrate ratio and correction, without feedback
-and set so low that it is safe for everybody in the family. The others were chosen by :func:`choose_library`.
+and set so low that it is safe for everybody in the family. Six others were tuned by
+:func:`tune_library`, each for one patient drawn from the family.
 
 :class:`PumpDay` takes settings and returns the day, compiled; the family is made of it. :class:`Patient` is the same day in steps of a quarter of an
 hour, for whoever wants to dose by hand (or by a network); :class:`PumpRule` plays the pump there, and both give the same day.
@@ -37,6 +38,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+from scipy.special import ndtri
 
 from surefoot.arrays import FloatArray, as_floats, check_integer, check_real
 from surefoot.criterion import Criterion
@@ -52,8 +54,8 @@ except ModuleNotFoundError as error:
     raise MissingExtra("gymnasium", "gym") from error
 
 __all__ = [
-    "LIMIT", "NAMES", "SETTINGS", "SUPPORT", "Patient", "PumpDay", "PumpRule", "PumpSettings", "choose_library", "diabetes", "diabetes_policies",
-    "judge_settings", "very_sensitive",
+    "LIMIT", "NAMES", "SETTINGS", "SUPPORT", "Patient", "PumpDay", "PumpRule", "PumpSettings", "diabetes", "diabetes_policies",
+    "judge_settings", "tune_library", "very_sensitive",
 ]  # fmt: skip
 
 NAMES = ("S_IT", "S_ID", "S_IE", "EGP0", "F01", "t_I", "t_G", "A_G")
@@ -298,6 +300,9 @@ def judge_settings(
 ) -> tuple[FloatArray, FloatArray]:  # fmt: skip
     """Means (J, 2) of reward and cost of J settings on one patient, over the same ``days`` for all, and their standard errors (J, 2).
 
+    What varies most, the day's sensitivity, is stratified: day k has the (k + u)/n quantile of it. The error is that of differences between
+    neighbours.
+
     Args:
         parameters: (8,).
         policies: J.
@@ -306,60 +311,48 @@ def judge_settings(
         weight, bias, delay: as in :class:`PumpDay`.
     """
     patient = as_floats("parameters", parameters, (len(NAMES),)).copy()
-    draws = np.random.default_rng(seed).standard_normal((check_integer("days", days, low=2), model.DRAWS))
+    days = check_integer("days", days, low=2)
+    rng = np.random.default_rng(seed)
+    draws = rng.standard_normal((days, model.DRAWS))
+    draws[:, 0] = ndtri((np.arange(days) + rng.uniform(1e-9, 1.0 - 1e-9, days)) / days)
     settings = np.array([policy.settings for policy in policies])
     found = 100.0 * model.run_days(patient, weight, settings, draws, bias, delay)[:, :, :2]
-    return found.mean(axis=0), found.std(axis=0, ddof=1) / np.sqrt(days)
+    spread = np.sqrt((np.diff(found, axis=0) ** 2).mean(axis=0) / 2.0)
+    return found.mean(axis=0), spread / np.sqrt(days)
 
 
-POOL_LOW = np.array([0.1, 8.0, 25.0, 90.0, 0.0, 0.0])
-POOL_HIGH = np.array([1.0, 80.0, 200.0, 160.0, 2.0, 120.0])
-"""Box from which :func:`choose_library` draws."""
+TUNED_LOW = np.array([0.1, 8.0, 25.0, 90.0, 0.0, 0.0])
+TUNED_HIGH = np.array([1.0, 80.0, 200.0, 160.0, 2.0, 120.0])
+"""Box in which :func:`tune_library` searches."""
 
 
 def _of_unit(x: FloatArray) -> PumpSettings:
     """Settings from (6,) numbers in [0, 1]: the first three on a logarithmic scale."""
-    found = POOL_LOW + x * (POOL_HIGH - POOL_LOW)
-    found[:3] = POOL_LOW[:3] * (POOL_HIGH[:3] / POOL_LOW[:3]) ** x[:3]
-    return PumpSettings(*np.round(found, 3))
+    found = TUNED_LOW + x * (TUNED_HIGH - TUNED_LOW)
+    found[:3] = TUNED_LOW[:3] * (TUNED_HIGH[:3] / TUNED_LOW[:3]) ** x[:3]
+    return PumpSettings(*found)
 
 
-def choose_library(
-    size: int = 12, *, pool: int = 250, patients: int = 60, days: int = 250, seed: int = 0, weight: float = WEIGHT
+def tune_library(
+    patients: int = 12, *, seed: int = 0, generations: int = 35, episodes: int = 400, share: float = 1.0, weight: float = WEIGHT
 ) -> list[PumpSettings]:  # fmt: skip
-    """``size`` of ``pool`` random settings, chosen one by one so that they serve drawn patients best.
-
-    A patient is served by the best mixture of today's settings and one chosen that keeps the limit; each choice adds most to the mean over patients.
+    """Settings tuned by CMA-ES (:func:`surefoot.gym.cma.tune`) for so many patients drawn from the family, one each. Needs ``surefoot[cma]``.
 
     Args:
-        size: how many.
-        pool: drawn from, uniformly (basal, ratio and correction on a logarithmic scale).
-        patients: drawn from the family.
-        days: of each pair; all meet the same.
-        seed: of everything.
+        patients: how many.
+        seed: of patients and search.
+        generations, episodes, share: of the search.
         weight: kg.
     """
-    rng = np.random.default_rng(seed)
-    people = diabetes(weight).sample(check_integer("patients", patients, low=1), rng)
-    settings = [PumpSettings(*TODAY), *(_of_unit(x) for x in rng.random((check_integer("pool", pool, low=size), 6)))]
-    values = np.array([judge_settings(p, settings, days=days, seed=seed, weight=weight)[0] for p in people])
-    worth = best_beside(values)
-    chosen: list[int] = []
-    reached = worth[:, 0]
-    for _ in range(check_integer("size", size, low=1)):
-        gains = np.maximum(worth, reached[:, None]).mean(axis=0)
-        gains[chosen] = -np.inf
-        chosen.append(int(gains.argmax()))
-        reached = np.maximum(reached, worth[:, chosen[-1]])
-    return [settings[j] for j in chosen]
+    from surefoot.gym.cma import tune
 
-
-def best_beside(values: FloatArray) -> FloatArray:
-    """(T, J) reward of the best mixture of policy j with policy 0 within the limit, from values (T, J, 2)."""
-    room = np.maximum(LIMIT - values[:, :1, 1], 0.0)
-    rise = values[:, :, 1] - values[:, :1, 1]
-    share = np.minimum(1.0, room / np.maximum(rise, 1e-12))
-    found: FloatArray = values[:, :1, 0] + share * (values[:, :, 0] - values[:, :1, 0])
+    family, found = diabetes(weight), []
+    for k, patient in enumerate(family.sample(check_integer("patients", patients, low=1), np.random.default_rng(seed))):
+        tuned = tune(
+            family, _of_unit, np.full(6, 0.5), tasks=[patient], seed=seed + k, bounds=(0.0, 1.0), generations=generations, episodes=episodes,
+            judged_episodes=500, share=share,
+        )  # fmt: skip
+        found.append(PumpSettings(*np.round(tuned.policy.settings, 3)))
     return found
 
 
@@ -372,9 +365,9 @@ TUNED = (
     (0.665, 30.653, 73.843, 131.173, 0.735, 114.622),
     (0.382, 30.495, 179.353, 114.544, 0.452, 1.736),
 )
-"""What :func:`choose_library` chose."""
+"""The first six that ``tune_library()`` found."""
 
 
 def diabetes_policies() -> list[PumpSettings]:
-    """Today's settings first, then the twelve that :func:`choose_library` chose."""
+    """Today's settings first, then six that :func:`tune_library` found."""
     return [PumpSettings(*TODAY), *(PumpSettings(*values) for values in TUNED)]
