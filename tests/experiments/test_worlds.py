@@ -85,6 +85,7 @@ def test_the_gain_is_a_ratio_of_sums() -> None:
     assert share == pytest.approx(4.0 / 12.0)
     assert (low, high) == pytest.approx((0.3, 0.5)), "the two pairs alone are the ends"
     assert module.ratio_interval(np.zeros(2), np.zeros(2), 0) == (0.0, 0.0, 0.0)
+    assert module.ratio_interval(np.array([1.0, 0.0]), np.array([2.0, 0.0]), 0) == (0.5, 0.5, 0.5)
 
 
 def test_the_best_fixed_mixture_keeps_the_limits_on_every_plant_of_its_own(

@@ -526,6 +526,18 @@ def sepsis(out: Path, as_json: bool, **sizes: Any) -> None:
     run_world(sepsis_world(), out, as_json, **sizes)
 
 
+@command.command(name="diabetes")
+@world_options(episodes=120, plants=75, runs=60)
+def diabetes(out: Path, as_json: bool, **sizes: Any) -> None:
+    """A pump's settings for a patient with type-1 diabetes: every trust level, and realities outside the family.
+
+    The model of Hovorka et al. 2004 with eight unknowns; time in range with a limit on time below 70 mg/dl. Needs the extra [gym].
+    """
+    from surefoot.experiments.worlds.diabetes import diabetes_world
+
+    run_world(diabetes_world(), out, as_json, **sizes)
+
+
 def _numbers(name: str, given: str, size: int | None = None) -> tuple[float, ...]:
     """The numbers on a comma-separated list."""
     from surefoot.errors import InvalidInput

@@ -413,12 +413,16 @@ def _finite(value: Any) -> float | None:
 
 
 def ratio_interval(above: FloatArray, below: FloatArray, seed: int) -> tuple[float, float, float]:
-    """``sum above / sum below`` of pairs (n,), and the ends of its bootstrap interval at level .95 (pairs are drawn; percentile ends)."""
+    """``sum above / sum below`` of pairs (n,), and the ends of its bootstrap interval at level .95 (pairs are drawn; percentile ends).
+
+    Draws in which there is nothing to divide by say nothing and are left out.
+    """
     total = float(below.sum())
     if not total > 0.0:
         return 0.0, 0.0, 0.0
     draws = np.random.default_rng([seed, DRAWS]).integers(0, above.size, size=(DRAWS, above.size))
-    low, high = np.quantile(above[draws].sum(axis=1) / below[draws].sum(axis=1), [0.025, 0.975])
+    parts = below[draws].sum(axis=1)
+    low, high = np.quantile(above[draws].sum(axis=1)[parts > 0.0] / parts[parts > 0.0], [0.025, 0.975])
     return float(above.sum()) / total, float(low), float(high)
 
 

@@ -110,7 +110,7 @@ class SimulatedPlant:
         found = evaluate_policy(family, parameters, policy_set.policies, episodes=judged, seed=(seed, JUDGE_STREAM))
         self.values: FloatArray = found.mean[0, :, :width]
         self.oracle: FloatArray = (
-            _best_mixture(self.values, policy_set.criterion.cost_limits) if oracle is None else oracle
+            best_mixture(self.values, policy_set.criterion.cost_limits) if oracle is None else oracle
         )
 
     def _bank(self, chance: int) -> Any:
@@ -137,7 +137,7 @@ class SimulatedPlant:
         return Trace(ends, worth[:, 0], worth[:, 1:], 1.0 - found.weights[:, 0], 0.0, 0.0)
 
 
-def _best_mixture(values: FloatArray, limits: FloatArray) -> FloatArray:
+def best_mixture(values: FloatArray, limits: FloatArray) -> FloatArray:
     """(1+I,) of the best mixture of two policies with values (J, 1+I) within limits (I,); see :func:`best_pair` for where there is none."""
     best = best_pair(values, limits)
     pairs = [(a, b) for a in range(len(values)) for b in range(len(values))]
