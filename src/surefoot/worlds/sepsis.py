@@ -20,8 +20,8 @@ own use would be no limit worth the name: the optimum keeps within it nearly for
 *What varies is ours.* A hospital is six numbers, uniform on :data:`SUPPORT`:
 
     severity     start(s) ~ d0(s) exp(severity z(s)),       z the standardised SOFA score of s: the mix of patients at admission
-    mortality    log-odds of dying in a step, everywhere
-    discharge    log-odds of surviving and leaving in a step, everywhere
+    mortality    log-odds of dying in a step against staying, everywhere
+    discharge    log-odds of surviving and leaving in a step against staying, everywhere
     moderate     log-odds of dying in a step with fluids at level 1 or 2, beside those without
     heavy        the same at levels 3 and 4
     vasopressor  the same with any vasopressor

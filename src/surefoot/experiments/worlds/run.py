@@ -49,7 +49,7 @@ __all__ = ["LEVELS", "Sizes", "reproduce_world"]
 
 LEVELS = ("data", "envelope", "cells", "rehearsed")
 BESIDE = ("never adapting", "best fixed")
-FIXED_PLANTS = 100
+FIXED_PLANTS = 50
 FIXED_STREAM, OUTSIDE_STREAM = 0xF18ED, 0x0175
 BINDING = 1e-4
 """Of a limit: the oracle sits on it where it leaves less."""
@@ -142,12 +142,13 @@ def reproduce_world(world: World, out: str | Path, sizes: Sizes) -> dict[str, An
     marks = [time.perf_counter()]
     shared = (sizes.seed, sizes.workers, sizes.progress)
     plain = world.train(None, None, *shared)
-    boxed, looks = _cells(world, sizes)
     marks.append(time.perf_counter())
     rehearsal = rehearse(
         plain, world.family, episodes=sizes.episodes, plants=sizes.plants, alpha=sizes.alpha, delta_coverage=sizes.delta_coverage,
         protocol=world.use, ladder=world.ladder, evidence=world.evidence, seed=sizes.seed, workers=sizes.workers, progress=sizes.progress,
     )  # fmt: skip
+    marks.append(time.perf_counter())
+    boxed, looks = _cells(world, sizes)
     marks.append(time.perf_counter())
     players, refused = _players(world, plain, boxed, looks, rehearsal, sizes)
     points = fresh_tasks(world.family, sizes.runs, sizes.seed)
@@ -186,7 +187,7 @@ def reproduce_world(world: World, out: str | Path, sizes: Sizes) -> dict[str, An
         "cells": looks,
         "rehearsal": _rehearsal(rehearsal),
         "mismatch": mismatch,
-        "seconds": dict(zip(("training", "rehearsal", "deploying", "mismatch"), np.diff(marks).tolist())),
+        "seconds": dict(zip(("training", "rehearsal", "cells", "deploying", "mismatch"), np.diff(marks).tolist())),
     }  # fmt: skip
     (directory / "summary.json").write_text(json.dumps(summary, indent=1, allow_nan=False) + "\n")
     return summary
@@ -208,7 +209,7 @@ def _cells(world: World, sizes: Sizes) -> tuple[PolicySet | None, list[dict[str,
             look |= {"holdout": judged.holdout, "uncovered": judged.uncovered, "upper": judged.uncovered_upper}
         looks.append(look)
         try:
-            check_margin(previous, None)
+            check_margin(previous, world.margin)
             check_certificate(previous, world.p_max, sizes.delta_coverage)
         except AssumptionError as error:
             look["refused"] = str(error)
@@ -226,7 +227,7 @@ def _players(
     players["best fixed"] = _Player(plain, weights=_best_fixed(world, plain, sizes))
     for level in ("data", "envelope"):
         try:
-            check_margin(plain, None)
+            check_margin(plain, world.margin)
             players[level] = _Player(plain)
         except AssumptionError as error:
             refused[level] = str(error)
@@ -320,6 +321,8 @@ def _trace(
         shared |= {"p_max": world.p_max, "evidence": world.cells_evidence}
     elif level == "rehearsed":
         shared |= {"evidence": world.evidence}
+    if level != "rehearsed":
+        shared |= {"margin": world.margin}
     # Under rehearsed delta is the share of violating deployments that the rehearsal certified.
     shared |= {"delta": sizes.alpha if level == "rehearsed" else sizes.delta}
     agent = _Watched(CertifiedAgent(player.policy_set, **shared))

@@ -184,6 +184,7 @@ class World:
         ladder: boldness of the rungs, from cautious to bold; fixed beforehand.
         cells: numbers of cells to try, falling; empty where there is no set for ``cells``.
         p_max: largest share of the family in no cell that ``cells`` accepts.
+        margin: of the safe policy, where more is known of it than training verified; by default what training verified.
         use: how plants are used.
         evidence: what plants report in rehearsals: ``"all"`` or ``"returns"``.
         cells_evidence: the same under ``cells``.
@@ -200,6 +201,7 @@ class World:
     ladder: tuple[float, ...]
     cells: tuple[int, ...] = ()
     p_max: float = 0.05
+    margin: float | None = None
     use: Use = field(default_factory=Use)
     evidence: str = "all"
     cells_evidence: str = "all"
