@@ -515,7 +515,7 @@ def run_world(world: Any, out: Path, as_json: bool, **sizes: Any) -> None:
 
 
 @command.command(name="sepsis")
-@world_options(episodes=1000, plants=100, runs=100)
+@world_options(episodes=500, plants=100, runs=100)
 def sepsis(out: Path, as_json: bool, **sizes: Any) -> None:
     """Treatment of sepsis on the kernel of the package icu-sepsis: every trust level, and realities outside the family.
 
