@@ -173,10 +173,7 @@ class StochasticPolicy:
 
 
 class GaussianPolicy(StochasticPolicy):
-    """Normal actions whose mean a network gives; the last A parameters are the logarithms of the deviations.
-
-    Args of :meth:`build`: see there.
-    """
+    """Normal actions whose mean a network gives; the last A parameters are the logarithms of the deviations, the same for all observations."""
 
     @staticmethod
     def build(observation_size: int, action_size: int, hidden: tuple[int, ...] = (64, 64)) -> GaussianPolicy:
