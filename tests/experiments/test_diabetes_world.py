@@ -40,7 +40,7 @@ def test_a_patient_is_judged_as_the_environment_plays_also_outside_the_family(po
 def test_the_oracle_sits_on_the_limit_of_an_ordinary_patient() -> None:
     values, _ = judge_settings(model.MEANS, diabetes_policies(), days=500, seed=1)
     reward, cost = best_mixture(values, np.array([LIMIT]))
-    assert cost == pytest.approx(LIMIT, abs=0.02)
+    assert cost == pytest.approx(LIMIT, rel=1e-9)
     assert reward > values[0, 0] + 10.0
 
 

@@ -19,7 +19,7 @@ from surefoot.worlds.diabetes import diabetes, diabetes_policies, judge_settings
 __all__ = ["DiabetesPlant", "diabetes_world"]
 
 TASKS, MARGIN, EPISODES, TRAINING_DAYS = 150, 0.4, 120, 30
-LADDER = (3.5, 3.0, 2.7, 2.4)
+LADDER = (5.0, 4.5, 4.0, 3.7, 3.4)
 DAYS = 1000
 
 

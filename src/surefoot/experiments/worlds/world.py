@@ -142,7 +142,14 @@ def best_mixture(values: FloatArray, limits: FloatArray) -> FloatArray:
     best = best_pair(values, limits)
     pairs = [(a, b) for a in range(len(values)) for b in range(len(values))]
     shares = np.linspace(0.0, 1.0, 1001)[:, None]
-    found = np.concatenate([(1.0 - shares) * values[a] + shares * values[b] for a, b in pairs])
+    mixed = [(1.0 - shares) * values[a] + shares * values[b] for a, b in pairs]
+    # Where a pair crosses a limit, exactly: the best of one limit sits there.
+    for a, b in pairs:
+        rise = values[b, 1:] - values[a, 1:]
+        at = (limits - values[a, 1:])[rise != 0.0] / rise[rise != 0.0]
+        at = at[(at > 0.0) & (at < 1.0)][:, None]
+        mixed.append((1.0 - at) * values[a] + at * values[b])
+    found = np.concatenate(mixed)
     kept = found[(found[:, 1:] <= limits + 1e-9).all(axis=1)]
     if not len(kept):
         least: FloatArray = values[(values[:, 1:] - limits).max(axis=1).argmin()]
