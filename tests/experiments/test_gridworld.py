@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from surefoot import OutputExists, PolicySet, solve
-from surefoot.experiments.comparison import new_directory, play_all, write_comparison
+from surefoot.experiments.comparison import comparison_header, new_directory, play_all, write_comparison
 from surefoot.experiments.gridworld import reproduce
 from surefoot.experiments.gridworld.run import test_tasks as tasks_called
 from surefoot.tasks import NoisyGridworld
@@ -93,7 +93,8 @@ def test_workers_do_not_change_the_comparison(gridworld_set: PolicySet, tmp_path
             np.testing.assert_array_equal(one.costs, two.costs)
             np.testing.assert_array_equal(one.weight, two.weight)
     assert found[0].notes == found[1].notes
-    summary = write_comparison(new_directory(tmp_path / "w"), found[0], {})
+    header = comparison_header("gridworld", WORLD, gridworld_set, found[0], delta=0.05, seed=2, seconds=0.0)
+    summary = write_comparison(new_directory(tmp_path / "w"), found[0], header)
     assert summary["agents"]["pce"]["violating_episodes"][1] > 0, "a run that violates stays in and is counted"
 
 
