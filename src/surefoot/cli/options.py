@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
-__all__ = ["anchor", "ceilings_of", "policy_ceiling", "workers"]
+__all__ = ["anchor", "ceilings_of", "policy_ceiling", "training_sizes", "workers"]
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -57,6 +57,29 @@ def ceilings_of(ceilings: tuple[float, ...], own: tuple[str, ...], policies: int
             )
         rows[k] = row
     return tuple(tuple(row) for row in rows)
+
+
+def training_sizes(
+    *, cells: int, policies: int | None, training_tasks: int, holdout: int
+) -> Callable[[Command], Command]:
+    """How the policy set of an experiment is trained, and the error probability, with these defaults."""
+    beside = "Size of the library besides the safe policy" + ("; default one per cell." if policies is None else ".")
+    added = (
+        click.option("--cells", default=cells, show_default=True, help="Largest number of cells."),
+        click.option("--policies", default=policies, type=int, show_default=policies is not None, help=beside),
+        click.option("--training-tasks", default=training_tasks, show_default=True, help="Fresh training tasks."),
+        click.option("--holdout", default=holdout, show_default=True, help="Fresh tasks that judge the finished cells."),
+        click.option(
+            "--delta", default=0.05, show_default=True, help="Error probability of deployment and, separately, of the certificate."
+        ),
+    )  # fmt: skip
+
+    def decorate(command: Command) -> Command:
+        for option in reversed(added):
+            command = option(command)
+        return command
+
+    return decorate
 
 
 def workers(command: Command) -> Command:

@@ -51,16 +51,7 @@ def command() -> None:
     type=click.Choice(["truncated", "published"]),
     help="Noise truncated to [0, .38], where the method's assumption holds, or the paper's [0, .5], where it fails.",
 )
-@click.option("--cells", default=480, show_default=True, help="Largest number of cells.")
-@click.option("--policies", default=60, show_default=True, help="Size of the library besides the safe policy.")
-@click.option("--training-tasks", default=1000, show_default=True, help="Fresh training tasks.")
-@click.option("--holdout", default=300, show_default=True, help="Fresh tasks that judge the finished cells.")
-@click.option(
-    "--delta",
-    default=0.05,
-    show_default=True,
-    help="Error probability of deployment and, separately, of the certificate.",
-)
+@options.training_sizes(cells=480, policies=60, training_tasks=1000, holdout=300)
 @click.option("--seed", default=0, show_default=True, help="Of all random draws.")
 @options.workers
 @click.option(
@@ -122,16 +113,7 @@ def gridworld(
 @click.option("--agents", default="default", show_default=True, help="Comma-separated names, 'default', or 'all'.")
 @click.option("--families", default="default", show_default=True, help="Comma-separated names, or 'default' for all.")
 @click.option("--tasks", default=10, show_default=True, help="Fresh test tasks per family.")
-@click.option("--cells", default=60, show_default=True, help="Largest number of cells.")
-@click.option("--policies", default=30, show_default=True, help="Size of the library besides the safe policy.")
-@click.option("--training-tasks", default=400, show_default=True, help="Fresh training tasks.")
-@click.option("--holdout", default=150, show_default=True, help="Fresh tasks that judge the finished cells.")
-@click.option(
-    "--delta",
-    default=0.05,
-    show_default=True,
-    help="Error probability of deployment and, separately, of the certificate.",
-)
+@options.training_sizes(cells=60, policies=30, training_tasks=400, holdout=150)
 @click.option("--seed", default=0, show_default=True, help="Of all random draws.")
 @options.workers
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="New directory for logs.")
@@ -167,16 +149,7 @@ def suite(
 @click.option("--tasks", default=10, show_default=True, help="Fresh test tasks.")
 @click.option("--episodes", default=20_000, show_default=True, help="Real episodes per run.")
 @click.option("--policy-set", type=click.Path(path_type=Path), help="Deploy this file instead of training.")
-@click.option("--cells", default=30, show_default=True, help="Largest number of cells.")
-@click.option("--policies", type=int, help="Size of the library besides the safe policy; default one per cell.")
-@click.option("--training-tasks", default=400, show_default=True, help="Fresh training tasks.")
-@click.option("--holdout", default=150, show_default=True, help="Fresh tasks that judge the finished cells.")
-@click.option(
-    "--delta",
-    default=0.05,
-    show_default=True,
-    help="Error probability of deployment and, separately, of the certificate.",
-)
+@options.training_sizes(cells=30, policies=None, training_tasks=400, holdout=150)
 @click.option("--lenient", is_flag=True, help="Go on where the family breaks the method's assumption.")
 @click.option("--seed", default=0, show_default=True, help="Of all random draws.")
 @options.workers
