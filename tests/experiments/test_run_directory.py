@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+import surefoot as sf
 from surefoot.errors import InvalidInput, OutputExists
 from surefoot.experiments.gridworld import run as gridworld
-from surefoot.experiments.run_directory import RunDirectory, packed, probe, unpacked
+from surefoot.experiments.run_directory import RunDirectory, as_setting, packed, probe, unpacked
 from surefoot.tasks import NoisyGridworld, SlipperyLake
 from tests.refusals import refused
 
@@ -151,6 +152,27 @@ def test_who_interrupts_is_told_how_to_go_on(tmp_path: Path, capsys: pytest.Capt
 def test_a_probe_tells_families_apart() -> None:
     assert probe(NoisyGridworld()) == probe(NoisyGridworld())
     assert len({probe(NoisyGridworld()), probe(NoisyGridworld("published")), probe(SlipperyLake())}) == 3
+
+
+def test_a_probe_sees_the_discount_and_the_safe_policy() -> None:
+    class Other(SlipperyLake):
+        def safe_policy(self) -> Any:
+            return np.roll(np.asarray(super().safe_policy()), 1, axis=1)
+
+    class Nearer(SlipperyLake):
+        @property
+        def criterion(self) -> Any:
+            return replace(super().criterion, discount=0.5)
+
+    assert len({probe(family()) for family in (SlipperyLake, Other, Nearer)}) == 3
+
+
+def test_options_differ_where_they_do() -> None:
+    one, two = (sf.train(NoisyGridworld(), tasks=12, holdout=0, cells=1, seed=k, progress=False) for k in range(2))
+    assert repr(one) == repr(two)  # which is why a text would not do
+    options = [one, two, np.zeros(2), np.ones(2), [1, None], [1, "x"], 0.5, object()]
+    assert len({json.dumps(as_setting(value)) for value in options}) == len(options)
+    assert as_setting(object()) == as_setting(object()) == "builtins.object"
 
 
 def test_an_experiment_goes_on_with_the_same_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

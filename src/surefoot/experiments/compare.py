@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from surefoot.arguments import check_family, check_instance
+from surefoot.arguments import check_family
 from surefoot.arrays import check_integer, check_real
 from surefoot.errors import InvalidInput
 from surefoot.experiments.comparison import (
@@ -26,9 +26,9 @@ from surefoot.experiments.comparison import (
     write_comparison,
 )
 from surefoot.experiments.registry import check_agents
-from surefoot.experiments.run_directory import RunDirectory, probe
+from surefoot.experiments.run_directory import RunDirectory, as_setting, probe
 from surefoot.policyset.file import load
-from surefoot.policyset.schema import PolicySet
+from surefoot.policyset.schema import PolicySet, check_policy_set
 from surefoot.training.pipeline import train
 
 __all__ = ["DEFAULT_AGENTS", "Compared", "compare"]
@@ -100,8 +100,8 @@ def compare(
         training: options of :func:`surefoot.train`; by default 400 tasks, 150 held out, 30 cells.
         delta: error probability that agents are given.
         seed: of everything.
-        out: new folder for ``summary.json``, ``results.csv``, the policy set and curves. Where the same call was interrupted it goes on. Without
-            one nothing is written.
+        out: new folder for ``summary.json``, ``results.csv``, the policy set and curves. Where the same call was interrupted it goes on; factories
+            are known by their names there, so take another folder after a change of an agent's code. Without one nothing is written.
         workers: processes; the result does not depend on it.
         progress: show progress.
 
@@ -126,7 +126,7 @@ def compare(
     how = {**TRAINING, **({} if training is None else training)}
     given = load(policy_set) if isinstance(policy_set, str | Path) else policy_set
     if given is not None:
-        check_instance("policy_set", given, "a PolicySet", ("criterion", "policies", "cells"))
+        check_policy_set(given)
 
     def made(run: RunDirectory | None) -> PolicySet:
         if given is None:
@@ -158,7 +158,7 @@ def compare(
     settings = {
         "experiment": "compare", "family": family.name, "probe": probe(family), "tasks": tasks, "episodes": episodes, "delta": delta, "seed": seed,
         "agents": {label: agent if isinstance(agent, str) else _called(agent) for label, agent in named.items()},
-        "policy_set": None if given is None else given.hash, "training": {name: repr(value) for name, value in how.items()},
+        "policy_set": None if given is None else given.hash, "training": {name: as_setting(value) for name, value in how.items()},
     }  # fmt: skip
     with RunDirectory(out, settings) as run:
         return found(run)

@@ -32,7 +32,7 @@ from surefoot.policyset.file import load
 from surefoot.policyset.schema import PolicySet
 from surefoot.version import VERSION
 
-__all__ = ["RunDirectory", "packed", "probe", "unpacked"]
+__all__ = ["RunDirectory", "as_setting", "packed", "probe", "unpacked"]
 
 Result = TypeVar("Result")
 UNFINISHED = "unfinished"
@@ -137,13 +137,32 @@ class RunDirectory:
 
 
 def probe(family: Any, seed: int = 0) -> str:
-    """A digest of a few tasks of a family: equal for equal families, whatever their code looks like."""
-    digest = hashlib.sha256()
+    """A digest of a family's criterion, its safe policy and a few of its tasks: equal for equal families, whatever their code looks like."""
+    criterion, parts = family.criterion, []
+    bounds = criterion.reward_bounds, criterion.cost_bounds.tolist(), [repr(one) for one in criterion.functionals]
+    digest = hashlib.sha256(json.dumps([criterion.discount, criterion.cost_limits.tolist(), bounds]).encode())
+    if callable(getattr(family, "safe_policy", None)):
+        policy = family.safe_policy()
+        parts.append(np.asarray(getattr(policy, "table", policy), dtype=np.float64))
     for point in np.asarray(family.sample(PROBED, np.random.default_rng([seed, PROBED])), dtype=np.float64):
         task = family.cmdp(point)
-        for array in (point, task.probabilities, task.successors, task.signals, task.start, task.cost_limits):
-            digest.update(np.ascontiguousarray(array).tobytes())
+        parts += [point, task.probabilities, task.successors, task.signals, task.start, task.cost_limits]
+    for part in parts:
+        digest.update(np.ascontiguousarray(part).tobytes())
     return digest.hexdigest()[:32]
+
+
+def as_setting(value: Any) -> Any:
+    """An option as plain data that differs where the option does; of an object of one's own, its class alone."""
+    if isinstance(value, PolicySet):
+        return value.hash
+    if isinstance(value, np.ndarray):
+        return f"{value.dtype} {value.shape} {hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()}"
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, list | tuple):
+        return [as_setting(one) for one in value]
+    return f"{type(value).__module__}.{type(value).__qualname__}"
 
 
 def _agree(path: Path, was: dict[str, Any], wanted: dict[str, Any]) -> None:
