@@ -13,6 +13,7 @@ import pytest
 import surefoot as sf
 from surefoot.deploy.trace import Trace
 from surefoot.errors import AssumptionError
+from surefoot.experiments import looks as looks_module
 from surefoot.experiments.comparison import fresh_tasks
 from surefoot.experiments.unknowns import reproduce
 from surefoot.experiments.unknowns import run as module
@@ -95,7 +96,7 @@ def test_numbers_of_cells_are_looks_that_hand_on_what_was_seen(
             raise AssumptionError("uncovered")
 
     monkeypatch.setattr(module, "train", train)
-    monkeypatch.setattr(module, "check_certificate", check)
+    monkeypatch.setattr(looks_module, "check_certificate", check)
     found, looks = module._cells(WORLD, sizes(cells=(9, 7, 5, 3)))
     assert found is made[1]
     assert seen == [(9, None), (7, None), (5, made[0])]
@@ -105,7 +106,7 @@ def test_numbers_of_cells_are_looks_that_hand_on_what_was_seen(
 @pytest.mark.slow
 def test_an_earlier_look_is_paid_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two looks through real trainings: the second pays half of the first."""
-    monkeypatch.setattr(module, "check_certificate", lambda *_: (_ for _ in ()).throw(AssumptionError("no")))
+    monkeypatch.setattr(looks_module, "check_certificate", lambda *_: (_ for _ in ()).throw(AssumptionError("no")))
     kept: list[PolicySet] = []
     real = module.train
     monkeypatch.setattr(module, "train", lambda *a, **k: kept.append(real(*a, **k)) or kept[-1])  # type: ignore[func-returns-value]

@@ -31,12 +31,13 @@ import numpy as np
 
 from surefoot.arrays import FloatArray, check_integer, check_real
 from surefoot.cmdp.evaluate import evaluate
-from surefoot.deploy.admission import check_certificate, check_margin
+from surefoot.deploy.admission import check_margin
 from surefoot.deploy.belief.rehearsed import Rung
 from surefoot.deploy.certified import CertifiedAgent
 from surefoot.errors import AssumptionError, InvalidInput
 from surefoot.experiments.comparison import fresh_tasks, new_directory, run_seeds
 from surefoot.experiments.fair import check_rehearsal
+from surefoot.experiments.looks import largest_accepted
 from surefoot.experiments.runner import follow, play
 from surefoot.json_reading import read_object
 from surefoot.kept_files import write_bytes
@@ -282,31 +283,14 @@ def _row(family: ZonedGridworld, sizes: _Sizes) -> dict[str, Any]:
 
 def _cells(family: ZonedGridworld, sizes: _Sizes) -> tuple[PolicySet | None, list[dict[str, Any]]]:
     """The policy set with the largest number of cells that ``cells`` accepts, ``None`` without one, and all looks."""
-    looks: list[dict[str, Any]] = []
-    previous: PolicySet | None = None
-    for cells in sizes.cells:
-        try:
-            previous = train(
-                family, tasks=sizes.training_tasks, holdout=sizes.holdout, cells=cells, policies=sizes.policies, delta=sizes.delta_coverage,
-                strict=False, previous=previous, **sizes.shared,
-            )  # fmt: skip
-        except AssumptionError as error:
-            looks.append({"cells": cells, "refused": str(error)})
-            continue
-        judged = previous.certificate
-        assert judged is not None
-        look: dict[str, Any] = {
-            "cells": cells, "holdout": judged.holdout, "uncovered": judged.uncovered, "upper": judged.uncovered_upper, "refused": None,
-        }  # fmt: skip
-        looks.append(look)
-        try:
-            check_margin(previous, None)
-            check_certificate(previous, sizes.p_max, sizes.delta_coverage)
-        except AssumptionError as error:
-            look["refused"] = str(error)
-        else:
-            return previous, looks
-    return None, looks
+
+    def trained(cells: int, previous: PolicySet | None) -> PolicySet:
+        return train(
+            family, tasks=sizes.training_tasks, holdout=sizes.holdout, cells=cells, policies=sizes.policies, delta=sizes.delta_coverage,
+            strict=False, previous=previous, **sizes.shared,
+        )  # fmt: skip
+
+    return largest_accepted(trained, sizes.cells, p_max=sizes.p_max, delta=sizes.delta_coverage)
 
 
 def _rehearsal(found: Rehearsal) -> dict[str, Any]:

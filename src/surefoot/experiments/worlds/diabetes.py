@@ -1,8 +1,8 @@
 """How the diabetes world is trained, played and judged (:mod:`surefoot.worlds.diabetes`).
 
 A patient is judged by :data:`DAYS` days that no agent meets, the same for all settings (:func:`surefoot.worlds.diabetes.judge_settings`, compiled).
-The oracle is the best mixture of two of the library's settings on that patient. Margin: today's settings cost at most 3.5 at every corner of the
-support (a test says so), so .4 is stated and not estimated from 30 days.
+The oracle is the best mixture of two of the library's settings on that patient. Margin: today's settings cost less than 3.6, three standard errors
+included, at every corner of the support (a test says so), so .4 is stated and not estimated from 30 days.
 """
 
 from __future__ import annotations

@@ -29,13 +29,14 @@ from typing import Any
 import numpy as np
 
 from surefoot.arrays import FloatArray, check_integer, check_real
-from surefoot.deploy.admission import check_certificate, check_margin
+from surefoot.deploy.admission import check_margin
 from surefoot.deploy.belief.rehearsed import Rung
 from surefoot.deploy.certified import CertifiedAgent
 from surefoot.deploy.trace import VIOLATION_TOLERANCE, Trace
 from surefoot.errors import AssumptionError
 from surefoot.experiments.comparison import fresh_tasks, new_directory, run_seeds
 from surefoot.experiments.fair import check_rehearsal
+from surefoot.experiments.looks import largest_accepted
 from surefoot.experiments.worlds.world import Outside, Plant, World
 from surefoot.parallel import map_tasks
 from surefoot.policyset.lineage import look_share
@@ -148,7 +149,10 @@ def reproduce_world(world: World, out: str | Path, sizes: Sizes) -> dict[str, An
         protocol=world.use, ladder=world.ladder, evidence=world.evidence, seed=sizes.seed, workers=sizes.workers, progress=sizes.progress,
     )  # fmt: skip
     marks.append(time.perf_counter())
-    boxed, looks = _cells(world, sizes)
+    boxed, looks = largest_accepted(
+        lambda cells, previous: world.train(cells, previous, *shared), world.cells, p_max=world.p_max, delta=sizes.delta_coverage,
+        margin=world.margin,
+    )  # fmt: skip
     marks.append(time.perf_counter())
     players, refused = _players(world, plain, boxed, looks, rehearsal, sizes)
     points = fresh_tasks(world.family, sizes.runs, sizes.seed)
@@ -191,31 +195,6 @@ def reproduce_world(world: World, out: str | Path, sizes: Sizes) -> dict[str, An
     }  # fmt: skip
     (directory / "summary.json").write_text(json.dumps(summary, indent=1, allow_nan=False) + "\n")
     return summary
-
-
-def _cells(world: World, sizes: Sizes) -> tuple[PolicySet | None, list[dict[str, Any]]]:
-    """The set with the largest number of cells that ``cells`` accepts, ``None`` without one, and all looks."""
-    looks: list[dict[str, Any]] = []
-    previous: PolicySet | None = None
-    for number in world.cells:
-        try:
-            previous = world.train(number, previous, sizes.seed, sizes.workers, sizes.progress)
-        except AssumptionError as error:
-            looks.append({"cells": number, "refused": str(error)})
-            continue
-        judged = previous.certificate
-        look: dict[str, Any] = {"cells": len(previous.cells), "refused": None}
-        if judged is not None:
-            look |= {"holdout": judged.holdout, "uncovered": judged.uncovered, "upper": judged.uncovered_upper}
-        looks.append(look)
-        try:
-            check_margin(previous, world.margin)
-            check_certificate(previous, world.p_max, sizes.delta_coverage)
-        except AssumptionError as error:
-            look["refused"] = str(error)
-        else:
-            return previous, looks
-    return None, looks
 
 
 def _players(
