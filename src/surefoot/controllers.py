@@ -15,6 +15,7 @@ Letters: O entries of an observation, A of an action, m observations at once, K 
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Self
@@ -74,7 +75,7 @@ def check_action_range(low: Any, high: Any, size: int) -> tuple[FloatArray, Floa
     return bounds[0], bounds[1]
 
 
-class OneByOne:
+class OneByOne(ABC):
     """What policies share that compute many actions at once: a single one, and no memory."""
 
     @property
@@ -82,9 +83,9 @@ class OneByOne:
         """Whether an action is the index of the largest output."""
         return False
 
+    @abstractmethod
     def act_batch(self, observations: Any) -> Any:
         """(m, A) actions for (m, O) observations, or (m,) indices of discrete ones."""
-        raise NotImplementedError
 
     def predict(
         self, observation: Any, *, deterministic: bool = True, rng: np.random.Generator | None = None

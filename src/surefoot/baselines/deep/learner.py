@@ -19,6 +19,7 @@ from surefoot.arrays import FloatArray
 from surefoot.baselines.deep.batch import Batch, World
 from surefoot.baselines.deep.networks import StochasticPolicy
 from surefoot.errors import InvalidInput
+from surefoot.kept_files import write_arrays
 from surefoot.policyset.file import ARCHIVE_ERRORS
 
 __all__ = ["Learner", "Progress", "State", "load_state", "save_state"]
@@ -90,10 +91,7 @@ def save_state(path: Path, policy: StochasticPolicy, state: State, about: Mappin
         "sizes": np.array(policy.network.sizes), **{f"memory.{k}": v for k, v in state.memory.items()},
         **{f"about.{k}": np.asarray(v) for k, v in about.items()},
     }  # fmt: skip
-    beside = path.with_suffix(".part")
-    with beside.open("wb") as file:
-        np.savez_compressed(file, allow_pickle=False, **arrays)
-    beside.replace(path)
+    write_arrays(path, arrays)
 
 
 def load_state(path: Path, policy: Any) -> tuple[Any, State, dict[str, Any]]:

@@ -20,6 +20,7 @@ Letters: n observations, O entries of one, A actions (entries of one, or choices
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Self
@@ -111,7 +112,7 @@ class Network:
 
 
 @dataclass(frozen=True, eq=False)
-class StochasticPolicy:
+class StochasticPolicy(ABC):
     """What Gaussian and softmax policies share.
 
     Attributes:
@@ -147,29 +148,29 @@ class StochasticPolicy:
         """(P,) parameters to begin with."""
         return self.network.initial(rng)
 
+    @abstractmethod
     def draw(self, theta: FloatArray, inputs: FloatArray, rng: np.random.Generator) -> tuple[Any, FloatArray]:
         """Actions for (n, O) inputs, and (n,) logarithms of their probabilities."""
-        raise NotImplementedError
 
+    @abstractmethod
     def best(self, theta: FloatArray, inputs: FloatArray) -> Any:
         """The most likely actions."""
-        raise NotImplementedError
 
+    @abstractmethod
     def log_prob(self, theta: Arrays, inputs: FloatArray, actions: Any) -> Arrays:
         """(n,) ``log pi(a|o)``."""
-        raise NotImplementedError
 
+    @abstractmethod
     def score(self, theta: Arrays, inputs: FloatArray, actions: Any, weights: Arrays) -> Arrays:
         """(P,) gradient of ``sum_n w_n log pi(a_n|o_n)``."""
-        raise NotImplementedError
 
+    @abstractmethod
     def divergence(self, old: FloatArray, new: FloatArray, inputs: FloatArray) -> FloatArray:
         """(n,) ``KL(pi_old || pi_new)`` at every observation."""
-        raise NotImplementedError
 
+    @abstractmethod
     def fisher(self, theta: FloatArray, inputs: FloatArray, weights: FloatArray) -> Callable[[FloatArray], FloatArray]:
         """``v -> F v``, mean over observations with these (n,) weights."""
-        raise NotImplementedError
 
 
 class GaussianPolicy(StochasticPolicy):
