@@ -3,8 +3,8 @@
     u = model(observation),    a = clip(u, low, high),   or  argmax u  for A discrete actions
 
 The contract is checked when a policy is made, and therefore whenever one is read from a file: one input of shape (batch, O) of single- or
-double-precision numbers, a first output of shape (batch, A) that is finite, no data outside the model, and no operators but ONNX's own. A model is
-data: ONNX Runtime knows a fixed set of operators, and none that opens a file or runs code is reachable.
+double-precision numbers, a first output of shape (batch, A) that is finite, no data outside the model, and no operators but those that ONNX Runtime
+comes with: none is registered here, and a model that names another is refused.
 
 Observations are run one by one, so that an action depends on its own observation only, to the last bit. Another version of the runtime, or another
 processor, may round differently; the values that training measured are then those of another policy by as much. Multilayer perceptrons are better

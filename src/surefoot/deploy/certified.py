@@ -34,7 +34,6 @@ from typing import Any, ClassVar, Literal, overload
 
 import numpy as np
 
-from surefoot.arguments import check_instance
 from surefoot.arrays import FloatArray, check_integer, check_real
 from surefoot.deploy import tuning
 from surefoot.deploy.admission import check_certificate, check_margin, rehearsed_rung
@@ -63,7 +62,7 @@ from surefoot.deploy.turns import undivided
 from surefoot.deprecation import warn_renamed
 from surefoot.errors import AssumptionError, ConflictError, InvalidInput
 from surefoot.policy import Mixture, Policy
-from surefoot.policyset.schema import LOAD, PolicySet
+from surefoot.policyset.schema import PolicySet, check_policy_set
 from surefoot.stateful import Stateful
 
 __all__ = ["CertifiedAgent"]
@@ -129,7 +128,7 @@ class CertifiedAgent(Stateful):
         joint_bounds: bool = True,
         rung: Rung | None = None,
     ) -> None:
-        check_instance("policy_set", policy_set, "a PolicySet", ("criterion", "policies", "cells"), path=LOAD)
+        check_policy_set(policy_set)
         self._level: TrustLevel = trust_level("cells" if trust is None else trust)
         _check_choice("evidence", evidence, tuple(sorted(evidence_names())))
         _check_choice("losses", losses, ("independent", "worst"))

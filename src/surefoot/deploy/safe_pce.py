@@ -18,7 +18,6 @@ from typing import Any, Literal, overload
 
 import numpy as np
 
-from surefoot.arguments import check_instance
 from surefoot.arrays import FloatArray, check_integer, check_real
 from surefoot.deploy.safe_pce_constants import (
     Between,
@@ -33,7 +32,7 @@ from surefoot.deploy.tracker import Batch, Episode, EpisodeTracker
 from surefoot.deploy.turns import undivided
 from surefoot.errors import InvalidInput
 from surefoot.policy import Mixture, Policy
-from surefoot.policyset.schema import LOAD, PolicySet
+from surefoot.policyset.schema import PolicySet, check_policy_set
 
 __all__ = ["PCE", "SafePCE"]
 
@@ -89,7 +88,7 @@ class SafePCE:
         eps: float | None = None,
         share: float = 1.0,
     ) -> None:
-        check_instance("policy_set", policy_set, "a PolicySet", ("criterion", "policies", "cells"), path=LOAD)
+        check_policy_set(policy_set)
         share = check_real("share", share, low=0.0)
         delta = check_real("delta", delta, low=0.0, high=1.0, open_low=True, open_high=True)
         episodes = check_integer("episodes", episodes, low=1)

@@ -292,8 +292,8 @@ def trust_levels() -> tuple[str, ...]:
 
 def levels() -> str:
     """The library's own levels and what each assumes, in a sentence for people."""
-    said = "; ".join(f"{name!r}, if {ASSUMES[name]}" for name in ("cells", "envelope", "data", "rehearsed"))
-    return f"Every deployed mixture meets the limits under trust={said}. Name one with trust=..."
+    said = "; ".join(f"{name!r}: {ASSUMES[name]}" for name in ("cells", "envelope", "data", "rehearsed"))
+    return f"Name one with trust=..., by what you can vouch for: {said}"
 
 
 def trust_level(name: str) -> TrustLevel:

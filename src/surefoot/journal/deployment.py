@@ -27,7 +27,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any, Literal, Self, Unpack, overload
 
-from surefoot.arguments import check_instance
 from surefoot.arrays import check_integer, check_real, freeze
 from surefoot.audit import Verification, verify
 from surefoot.deploy.history import History
@@ -55,7 +54,7 @@ from surefoot.journal.stop_requests import SECONDS, Kept, Stop
 from surefoot.journal.store import BUSY_SECONDS, Store, Transaction
 from surefoot.journal.succession import link, same_link
 from surefoot.journal.tickets import Ticket, Tickets
-from surefoot.policyset.schema import LOAD, PolicySet
+from surefoot.policyset.schema import PolicySet, check_policy_set
 
 __all__ = ["Deployment", "Ticket", "Tickets"]
 
@@ -105,7 +104,7 @@ class Deployment(Session):
         """
         check_text("name", name)
         if policy_set is not None:
-            check_instance("policy_set", policy_set, "a PolicySet", ("criterion", "policies", "cells"), path=LOAD)
+            check_policy_set(policy_set)
         given = named_options(settings)
         store = Store(url, name, check_real("lock_seconds", lock_seconds, low=0.0), anchor)
         try:

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from surefoot.arguments import short_repr
+from surefoot.arguments import check_instance, short_repr
 from surefoot.arrays import (
     FloatArray,
     IntArray,
@@ -730,8 +730,16 @@ class PolicySet(ReadOnly):
         return found
 
 
-LOAD = "load it first: surefoot.PolicySet.load(path)"
-"""What to do with a path where a policy set is wanted."""
+def check_policy_set(policy_set: Any) -> None:
+    """Raise unless this is a policy set.
+
+    Raises:
+        InvalidInput: a class, a path, or something else.
+    """
+    parts = ("criterion", "policies", "cells")
+    check_instance("policy_set", policy_set, "a PolicySet", parts, path="load it first: surefoot.PolicySet.load(path)")
+
+
 _FILES: dict[str, Callable[..., Any]] = {}
 
 

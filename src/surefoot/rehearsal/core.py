@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from surefoot.arguments import check_family, check_instance
+from surefoot.arguments import check_family
 from surefoot.arrays import FloatArray, check_integer, check_real
 from surefoot.deploy.belief import planner as planning
 from surefoot.deploy.belief.rehearsed import Rung
@@ -38,7 +38,7 @@ from surefoot.policyset.rehearsed import (
     Slice,
     SpeedStatement,
 )
-from surefoot.policyset.schema import LOAD, PolicySet
+from surefoot.policyset.schema import PolicySet, check_policy_set
 from surefoot.progress import track
 from surefoot.protocol import Protocol
 from surefoot.rehearsal.agents import MakeAgent
@@ -119,7 +119,7 @@ def rehearse(
         AssumptionError: the policy set has no belief for this evidence.
     """
     if policy_set is not None:
-        check_instance("policy_set", policy_set, "a PolicySet", ("criterion", "policies", "cells"), path=LOAD)
+        check_policy_set(policy_set)
     check_family(family, models=False)
     setting = _Setting(
         policy_set, family, agents, episodes, plants, alpha, delta_coverage, protocol or Protocol(), ladder, evidence, strata, eps, beta,

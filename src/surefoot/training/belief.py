@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from surefoot.arguments import check_family, check_instance
+from surefoot.arguments import check_family
 from surefoot.arrays import FloatArray, IntArray, check_integer
 from surefoot.cmdp.evaluate import state_values
 from surefoot.cmdp.model import TabularCMDP
@@ -23,7 +23,7 @@ from surefoot.errors import InvalidInput
 from surefoot.parallel import map_tasks
 from surefoot.policy import TabularPolicy
 from surefoot.policyset.belief import Belief
-from surefoot.policyset.schema import LOAD, PolicySet
+from surefoot.policyset.schema import PolicySet, check_policy_set
 from surefoot.tasks.family import TabularFamily
 from surefoot.training.coverage import joint_support, kernel_rows
 from surefoot.training.values import CHUNK, sample_tasks
@@ -68,7 +68,7 @@ def learn_belief(
     Raises:
         InvalidInput: an argument out of range, or a library that is not tabular.
     """
-    check_instance("policy_set", policy_set, "a PolicySet", ("criterion", "policies", "cells"), path=LOAD)
+    check_policy_set(policy_set)
     check_family(family)
     tasks = check_integer("tasks", tasks, low=8)
     seed = check_integer("seed", seed, low=0)
